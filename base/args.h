@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Command lines as tables: one row per option makes the parser and --help. getopt_long does the
+ * splitting.
+ */
+#ifndef WSL_BASE_ARGS_H
+#define WSL_BASE_ARGS_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum wsl_arg_type {
+    WSL_ARG_FLAG, /* target: bool, set to true */
+    WSL_ARG_TEXT, /* target: const char *, points into argv */
+    WSL_ARG_UINT, /* target: uint64_t, decimal, min <= value <= max */
+    WSL_ARG_REAL, /* target: double, min <= value <= max */
+};
+
+struct wsl_arg {
+    const char *name; /* "listen" for --listen */
+    char letter;      /* 'l' for -l; 0: none */
+    enum wsl_arg_type type;
+    void *target;      /* holds the default before the call */
+    double min, max;   /* of UINT and REAL; both 0: any */
+    const char *value; /* word for the value in the help: "ADDRESS"; NULL for flags */
+    const char *help;  /* one line */
+};
+
+struct wsl_args {
+    const char *usage; /* "wsl-worker [options]" */
+    const char *about; /* one or more lines for --help */
+    const struct wsl_arg *rows;
+    int row_count;
+};
+
+enum { WSL_ARGS_RUN = 0, WSL_ARGS_HELP = 1 };
+
+/* Parses argv[1..]; options and plain words may mix; "--" ends the options. --help and -h are
+ * always known. Returns WSL_ARGS_RUN with the number of plain words in *ret_words (moved to the end
+ * of argv: the words are argv[argc - *ret_words] on), WSL_ARGS_HELP after printing the help on
+ * stdout, or WSL_EINVAL with a line that names the option. Not thread-safe (getopt); the start of
+ * main only. */
+int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_words,
+                   struct wsl_err *err);
+
+/* Decimal digits only, no sign, no blanks; WSL_EINVAL otherwise or beyond 64 bits. */
+int wsl_parse_u64(const char *text, uint64_t *ret_value);
+
+/* A finite decimal number, nothing after it; WSL_EINVAL otherwise. */
+int wsl_parse_real(const char *text, double *ret_value);
+
+#endif

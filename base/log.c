@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/log.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const level_words[] = {"debug", "info", "warn", "error"};
+
+static struct {
+    char program[32];
+    enum wsl_log_level lowest;
+} state = {"wsl", WSL_LOG_INFO};
+
+void wsl_log_open(const char *program, enum wsl_log_level lowest)
+{
+    snprintf(state.program, sizeof state.program, "%s", program);
+    state.lowest = lowest;
+}
+
+int wsl_log_level_parse(const char *word, enum wsl_log_level *ret_level)
+{
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(word, level_words[i]) == 0) {
+            *ret_level = (enum wsl_log_level)i;
+            return 0;
+        }
+    }
+    return WSL_EINVAL;
+}
+
+static void replace_control_characters(char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            text[i] = '?';
+}
+
+void wsl_log(enum wsl_log_level level, const char *format, ...)
+{
+    char line[2048];
+    char when[WSL_CLOCK_TEXT_SIZE];
+    va_list args;
+    int head, body;
+    size_t length;
+
+    if (level < state.lowest)
+        return;
+    wsl_clock_text(wsl_clock_wall_ms(), when);
+    head = snprintf(line, sizeof line, "%s %-5s %s ", when, level_words[level], state.program);
+    va_start(args, format);
+    body = vsnprintf(line + head, sizeof line - 1 - (size_t)head, format, args);
+    va_end(args);
+    if (body < 0)
+        return;
+    length = (size_t)head + (size_t)body;
+    if (length > sizeof line - 2)
+        length = sizeof line - 2;
+    replace_control_characters(line, length);
+    line[length++] = '\n';
+    /* Nowhere to report a failed write of a log line to. */
+    if (write(STDERR_FILENO, line, length) < 0)
+        return;
+}

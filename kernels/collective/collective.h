@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sums over the trainers of one generation. Implementations: "gloo" (CPU memory, over TCP), "local"
+ * (threads of one process, for tests and for a world of one); NCCL takes the same place on GPUs.
+ *
+ * Contract, held by tests/unit/test_collective.c for every implementation:
+ *  - A collective belongs to one generation; a change of membership means abort, close, open.
+ *  - Starting an operation never blocks. Operations run in the order they were started; every rank
+ * must start the same ones in the same order.
+ *  - Failure is a value: a lost peer ends every pending and later operation with WSL_EPEER and a
+ * line that says which; an operation over its time limit with WSL_ETIMEOUT. After a failure the
+ * data is undefined and only abort and close are allowed.
+ *  - abort may come from any thread, at any moment, any number of times; every pending call ends
+ * with WSL_ECANCELLED within 100 ms, join and wait included.
+ *  - The order of additions depends only on (rank, world, count): same inputs, same bits.
+ *  - One owner thread calls everything but abort.
+ */
+#ifndef WSL_KERNELS_COLLECTIVE_H
+#define WSL_KERNELS_COLLECTIVE_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct wsl_blob {
+    void *data; /* malloc'd */
+    size_t size;
+};
+
+/* How ranks find each other: an all-gather of small blobs that somebody else carries (the
+ * coordinator). Blocks until every rank of the generation gave its part, then fills
+ * all[0..world-1], in the order of ranks, and the collective frees the blobs. Called from the
+ * collective's own thread. Must return WSL_ECANCELLED soon after `cancel` was called (from any
+ * thread). */
+struct wsl_exchange {
+    void *context;
+    int (*gather)(void *context, uint32_t round, const void *mine, size_t size,
+                  struct wsl_blob *all, struct wsl_err *err);
+    void (*cancel)(void *context);
+};
+
+struct wsl_collective_setup {
+    const char *implementation; /* "gloo" or "local" */
+    int rank, world;
+    const char
+        *address; /* where peers reach this rank: an IP address or host name; NULL: 127.0.0.1 */
+    uint32_t timeout_ms;          /* of one operation, and of joining */
+    struct wsl_exchange exchange; /* not used with a world of one */
+};
+
+struct wsl_collective;
+
+/* Starts to join and returns; wsl_collective_wait() tells when the group stands. A world of 1 needs
+ * no peers. */
+int wsl_collective_open(struct wsl_collective **ret, const struct wsl_collective_setup *setup,
+                        struct wsl_err *err);
+
+/* Start an operation on memory that stays the caller's and untouched until it is done. */
+int wsl_collective_sum(struct wsl_collective *c, float *data, size_t count, struct wsl_err *err);
+int wsl_collective_sum_f64(struct wsl_collective *c, double *data, size_t count,
+                           struct wsl_err *err);
+int wsl_collective_broadcast(struct wsl_collective *c, void *data, size_t bytes, int root,
+                             struct wsl_err *err);
+
+enum { WSL_COLLECTIVE_DONE = 0, WSL_COLLECTIVE_PENDING = 1 };
+
+/* WSL_COLLECTIVE_DONE when joining and every started operation is done, _PENDING when not yet, or
+ * the failure. Does not block. */
+int wsl_collective_poll(struct wsl_collective *c, struct wsl_err *err);
+
+/* Blocks until poll would say done or failed. */
+int wsl_collective_wait(struct wsl_collective *c, struct wsl_err *err);
+
+/* Operations started and done since opening; for overlap statistics. Does not block. */
+void wsl_collective_counts(struct wsl_collective *c, uint64_t *ret_started, uint64_t *ret_done);
+
+void wsl_collective_abort(struct wsl_collective *c);
+
+/* Aborts what is pending, ends the thread, closes the sockets, frees. NULL is fine. */
+void wsl_collective_close(struct wsl_collective *c);
+
+#endif

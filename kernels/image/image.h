@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Pictures in memory: decode JPEG and PNG, resize, crop, flip, encode JPEG. Blocking, CPU only, no
+ * state: any thread. Bad files are values (WSL_ECORRUPT, WSL_EUNSUPPORTED, WSL_ELIMIT) with a line
+ * that says what is wrong.
+ */
+#ifndef WSL_KERNELS_IMAGE_H
+#define WSL_KERNELS_IMAGE_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* 8-bit RGB, rows from the top, no padding: pixels[(y * width + x) * 3 + channel]. */
+struct wsl_image {
+    uint8_t *pixels; /* owned; wsl_image_free() */
+    int width, height;
+};
+
+void wsl_image_free(struct wsl_image *image); /* zeroed or NULL is fine */
+
+/* Bounds a decoder works in. A picture of more than pixels_max pixels is refused (WSL_ELIMIT)
+ * before memory is taken for it. PNG and JPEG files larger than side_max on a side are shrunk while
+ * they are read, row by row, so that memory stays at a few rows and the small result, whatever the
+ * file's size. */
+struct wsl_image_limits {
+    uint64_t pixels_max; /* 0: 1 << 29 */
+    int side_max;        /* result's longer side; 0: do not shrink */
+};
+
+/* JPEG or PNG by its first bytes. Grey, palette, 16-bit and CMYK become RGB; transparency is laid
+ * on white. */
+int wsl_image_decode(const void *bytes, size_t size, const struct wsl_image_limits *limits,
+                     struct wsl_image *ret, struct wsl_err *err);
+
+/* Size in pixels from the header alone. */
+int wsl_image_size(const void *bytes, size_t size, int *ret_width, int *ret_height,
+                   struct wsl_err *err);
+
+/* A part of a picture, in pixels; may have fractions. Lies inside the picture. */
+struct wsl_rect {
+    double x, y, width, height;
+};
+
+/* Antialiased triangle-filter resize of `part` to width x height (as PIL's BILINEAR with box,
+ * within 1 level on average), mirrored left-right when `flip`; writes width*height*3 bytes, RGB
+ * interleaved. */
+int wsl_image_resize(const struct wsl_image *from, struct wsl_rect part, int width, int height,
+                     bool flip, uint8_t *out, struct wsl_err *err);
+
+/* decode + resize in one call, decoding only the rows and columns of a JPEG that the part needs.
+ * `part` is in pixels of the whole picture. */
+int wsl_image_decode_part(const void *bytes, size_t size, struct wsl_rect part, int width,
+                          int height, bool flip, uint8_t *out, struct wsl_err *err);
+
+/* Appends a baseline JPEG of the given quality (1 to 100), 4:2:0, optimised Huffman tables. */
+int wsl_image_encode_jpeg(const struct wsl_image *image, int quality, struct wsl_buf *out,
+                          struct wsl_err *err);
+
+/* XXH3-64 over width, height and pixels. */
+uint64_t wsl_image_pixel_hash(const struct wsl_image *image);
+
+/* ---- augmentation geometry: pure functions of draws in [0, 1) ---- */
+
+/* Random resized crop (area min_area to 1, aspect 3/4 to 4/3, ten tries, then the largest centred
+ * crop of a legal aspect), as in Szegedy et al. 2015 and torchvision's RandomResizedCrop. `key` and
+ * `position` seed the draws; *ret_flip is a fair coin. */
+struct wsl_rect wsl_augment_crop(int width, int height, double min_area, uint64_t key,
+                                 uint64_t position, bool *ret_flip);
+
+/* Evaluation: shorter side resized to `image_size` * 256 / 224, centre crop: the part of the
+ * picture that is. */
+struct wsl_rect wsl_augment_centre(int width, int height);
+
+#endif

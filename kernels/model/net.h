@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A ResNeXt that trains: forward, backward, optimiser step, on one backend.
+ *
+ * Architecture (Xie et al. 2017; stride on the 3x3 convolution as in torchvision): stem conv 7x7/2
+ * + BN + ReLU + max pool 3x3/2, up to four stages of bottleneck blocks 1x1 -> 3x3 grouped -> 1x1
+ * with out channels 256, 512, 1024, 2048 and inner width groups * width * 2^stage, global average
+ * pool, fully connected head. With image sizes below 128 see net.c for what, if anything, is
+ * different (nothing is: the stem is the same at every size).
+ *
+ * Parameters live in one block of floats, gradients and momentum in blocks of the same offsets; BN
+ * running statistics in a block of their own. Tensors are named and shaped as torchvision's (out,
+ * in/groups, kh, kw), and the blocks hold them in that canonical layout as far as a user of this
+ * header sees: wsl_net_get/_set convert from a backend's own layout.
+ *
+ * One step thread uses a net. After the first step a step allocates nothing.
+ */
+#ifndef WSL_KERNELS_NET_H
+#define WSL_KERNELS_NET_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct wsl_net_config {
+    int stages;     /* 1 to 4 */
+    int depths[4];  /* blocks per stage */
+    int groups;     /* 32 */
+    int width;      /* channels per group in stage 0: 4, 8, ... */
+    int image_size; /* multiple of 32 */
+    int classes;    /* 1 to 100000 */
+};
+
+/* "resnext50_32x4d", "resnext101_32x8d", ...: fills all but image_size and classes. WSL_ENOENT
+ * otherwise. */
+int wsl_net_config_named(const char *name, struct wsl_net_config *ret);
+
+/* Checks the limits above; names the field. */
+int wsl_net_config_check(const struct wsl_net_config *config, struct wsl_err *err);
+
+/* Parameters (BN gamma and beta included, running statistics not) and multiply-adds of one forward
+ * image. Pure. */
+uint64_t wsl_net_parameter_count(const struct wsl_net_config *config);
+uint64_t wsl_net_macs(const struct wsl_net_config *config);
+
+struct wsl_net;
+
+struct wsl_net_setup {
+    struct wsl_net_config config;
+    const char *backend; /* "cpu", "ref"; "cuda" where built; NULL: the best there is */
+    int batch;           /* images of one forward call at most; BN statistics are over one call */
+    int threads;         /* compute threads of the cpu backend */
+    bool inference_only; /* no gradients, no momentum */
+};
+
+/* Takes all memory it will ever need; WSL_ENOMEM says how much was wanted for what. Weights are not
+ * initialised. */
+int wsl_net_open(struct wsl_net **ret, const struct wsl_net_setup *setup, struct wsl_err *err);
+void wsl_net_close(struct wsl_net *net); /* NULL is fine */
+const char *wsl_net_backend(const struct wsl_net *net);
+
+/* He initialisation for convolutions (fan-out, as torchvision), gamma 1 but 0 in the last BN of
+ * each block, head N(0, 0.01), biases 0, running mean 0 and variance 1 (Goyal et al. 2017). Same
+ * seed, same bits, on every backend. */
+void wsl_net_init(struct wsl_net *net, uint64_t seed);
+/* Only the head (fc.weight, fc.bias): for transfer. */
+void wsl_net_init_head(struct wsl_net *net, uint64_t seed);
+
+/* ---- named tensors ---- */
+
+enum wsl_tensor_kind {
+    WSL_TENSOR_WEIGHT,
+    WSL_TENSOR_STATISTIC
+}; /* trained, or BN running mean/var */
+
+struct wsl_tensor_info {
+    const char *name; /* "layer1.0.conv2.weight"; lives as long as the net */
+    enum wsl_tensor_kind kind;
+    int dims;
+    int64_t shape[4];
+    size_t count;  /* elements */
+    size_t offset; /* first element in its block (parameters or statistics) */
+    bool decay;    /* weight decay applies (not on BN) */
+    bool head;     /* belongs to the head */
+};
+
+size_t wsl_net_tensor_count(const struct wsl_net *net);
+const struct wsl_tensor_info *wsl_net_tensor(const struct wsl_net *net, size_t i);
+enum wsl_tensor_what { WSL_TENSOR_VALUE, WSL_TENSOR_MOMENTUM, WSL_TENSOR_GRADIENT };
+/* Copies one tensor out of or into the net, canonical layout, `count` floats. Statistics have only
+ * VALUE. */
+void wsl_net_get(struct wsl_net *net, size_t i, enum wsl_tensor_what what, float *ret_values);
+void wsl_net_set(struct wsl_net *net, size_t i, enum wsl_tensor_what what, const float *values);
+
+/* ---- a step ---- */
+
+/* Targets of a batch: image i has tags[begin[i] .. begin[i+1]-1], each a target of 1/k. k = 0 is
+ * not allowed. */
+struct wsl_targets {
+    const uint32_t *begin;
+    const uint32_t *tags;
+};
+
+struct wsl_step_result {
+    double loss;         /* sum over the images of the softmax cross-entropy (not the mean) */
+    uint32_t hit1, hit5; /* images whose best (one of the five best) answers is one of their tags */
+};
+
+/* Gradients come ready in buckets, last layer first: ranges of the gradient block of about
+ * bucket_bytes, the same in every step and on every rank. Called from within wsl_net_step on the
+ * step thread, in the order of buckets; the range is not written any more in this step, and its
+ * memory may be summed in place from then on. */
+typedef void (*wsl_bucket_fn)(void *context, int bucket, float *gradients, size_t count);
+
+/* Forward and backward of `count` images (u8 NHWC RGB, count <= batch): gradients of the SUM of
+ * losses times loss_scale (pass 1 / global batch, so that summing over ranks gives the gradient of
+ * the mean loss) replace the old ones. Running BN statistics of this rank are updated (momentum
+ * 0.1). on_bucket may be NULL. WSL_EINVAL for a tag >= classes. */
+int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
+                 int count, float loss_scale, wsl_bucket_fn on_bucket, void *context,
+                 struct wsl_step_result *ret, struct wsl_err *err);
+int wsl_net_bucket_count(const struct wsl_net *net);
+
+/* The statistics block, for averaging over ranks (sum it, then wsl_net_scale_statistics(1 /
+ * world)). */
+float *wsl_net_statistics(struct wsl_net *net, size_t *ret_count);
+void wsl_net_scale_statistics(struct wsl_net *net, float factor);
+
+/* The parameter and momentum blocks in the backend's layout, for broadcasts between equal nets. */
+float *wsl_net_parameters(struct wsl_net *net, size_t *ret_count);
+float *wsl_net_momentum(struct wsl_net *net, size_t *ret_count);
+
+/* SGD with Nesterov momentum on the gradient block: g' = g + weight_decay * w (where decay
+ * applies), u = m u + g', w -= lr (g' + m u). */
+void wsl_net_update(struct wsl_net *net, float learning_rate, float momentum, float weight_decay);
+
+/* Evaluation with running statistics; no gradients. logits (count x classes) may be NULL. */
+int wsl_net_evaluate(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
+                     int count, float *ret_logits, struct wsl_step_result *ret,
+                     struct wsl_err *err);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Job specifications: the one table of their fields (YAML name, type, default, limits, help), read
+ * by the job-file parser, by the coordinator's check and by `wslctl explain`. A specification is
+ * the generated Wsl__V1__JobSpec.
+ */
+#ifndef WSL_PROTO_JOBSPEC_H
+#define WSL_PROTO_JOBSPEC_H
+
+#include "base/err.h"
+#include "wsl/v1/job.pb-c.h"
+
+#include <stddef.h>
+
+/* Checks every field and the rules between fields; the text begins with the field's YAML name:
+ * "optimizer.learning_rate: must be more than 0, is nan". Pure; any thread. */
+int wsl_jobspec_check(const Wsl__V1__JobSpec *spec, struct wsl_err *err);
+
+/* Fills in what was left out (zeros and absent messages), so that the rest of the system reads
+ * plain values. The spec must have come from wsl_jobspec_parse, _copy or an unpack with the default
+ * allocator. After it every sub-message but `init` is present. Idempotent. */
+int wsl_jobspec_fill(Wsl__V1__JobSpec *spec, struct wsl_err *err);
+
+/* Parses a YAML job file's text. `file` is its name for messages. Every mistake is one line
+ * "FILE:LINE: FIELD: what is wrong, what is allowed"; the first one ends the parse unless `report`
+ * is given, which is called for each (at most 20). Explicit zeros where zero is not allowed are
+ * mistakes. *ret is freed with wsl__v1__job_spec__free_unpacked(spec, NULL). */
+int wsl_jobspec_parse(const char *file, const char *text, size_t size, Wsl__V1__JobSpec **ret,
+                      void (*report)(void *context, const char *line), void *context,
+                      struct wsl_err *err);
+
+/* A deep copy (pack and unpack). NULL when out of memory. */
+Wsl__V1__JobSpec *wsl_jobspec_copy(const Wsl__V1__JobSpec *spec);
+
+/* Appends the specification as YAML that parses back to it. */
+struct wsl_buf;
+int wsl_jobspec_print(const Wsl__V1__JobSpec *spec, struct wsl_buf *out);
+
+/* Appends a line per field: name, type, default, limits, help. */
+int wsl_jobspec_explain(struct wsl_buf *out);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Checkpoints: a folder "step-000000001234" with
+ *   model.safetensors      weights and BN statistics, torchvision's names, f32: any safetensors
+ * reader opens it optimizer.safetensors  momentum, the same names manifest.json          step, data
+ * position, recipe, and size and XXH3-128 of the two files written into a temporary folder, synced,
+ * then renamed: a folder of that name is whole. Blocking; any thread.
+ *
+ * Errors name the file and the tensor: WSL_ECORRUPT (truncated, bad header, wrong hash), WSL_EINVAL
+ * (a tensor missing or of another shape), WSL_ENOSPC (and nothing is left behind).
+ */
+#ifndef WSL_STORAGE_CHECKPOINT_H
+#define WSL_STORAGE_CHECKPOINT_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct wsl_named_tensor {
+    const char *name;
+    int dims;
+    int64_t shape[4];
+    float *values; /* count = product of shape */
+};
+
+/* What a checkpoint says of itself besides tensors. Texts are owned when filled by read;
+ * wsl_checkpoint_info_free(). */
+struct wsl_checkpoint_info {
+    uint64_t job;
+    char job_name[65];
+    uint64_t step;
+    uint64_t seed;
+    uint32_t batch;
+    char fingerprint[33]; /* of the data set */
+    int stages, depths[4], groups, width, image_size, classes;
+    char **class_names; /* `classes` of them, or NULL */
+    char *recipe;       /* the job file's text, or NULL */
+    int64_t written_ms;
+};
+void wsl_checkpoint_info_free(struct wsl_checkpoint_info *info);
+
+/* Writes <root>/step-<step> and then removes the oldest beyond `keep` (never the one just written,
+ * nor a folder that is not a checkpoint). Leftover temporary folders of this root are removed
+ * first. */
+int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_info *info,
+                         const struct wsl_named_tensor *model,
+                         const struct wsl_named_tensor *momentum, size_t tensor_count,
+                         size_t momentum_count, int keep, char ret_folder[4096],
+                         uint64_t *ret_bytes, struct wsl_err *err);
+
+/* The newest whole checkpoint of <root> that verifies (hashes); a damaged one is passed over and
+ * named in *ret_note (may be NULL, 400 bytes). WSL_ENOENT when there is none. */
+int wsl_checkpoint_newest(const char *root, char ret_folder[4096], char *ret_note,
+                          struct wsl_err *err);
+
+int wsl_checkpoint_read_info(const char *folder, struct wsl_checkpoint_info *ret,
+                             struct wsl_err *err);
+
+/* Sizes and hashes against the manifest. */
+int wsl_checkpoint_verify(const char *folder, struct wsl_err *err);
+
+/* ---- safetensors files (https://github.com/huggingface/safetensors, format: 8-byte little-endian
+ * header length, JSON header, data) ---- */
+
+struct wsl_safetensors; /* an open file, memory-mapped, read only */
+int wsl_safetensors_open(struct wsl_safetensors **ret, const char *path, struct wsl_err *err);
+void wsl_safetensors_close(struct wsl_safetensors *file);
+size_t wsl_safetensors_count(const struct wsl_safetensors *file);
+const char *wsl_safetensors_name(const struct wsl_safetensors *file, size_t i);
+
+/* Copies the tensor `want->name` into want->values. F32, F16 and BF16 files are read. WSL_ENOENT:
+ * not in the file; WSL_EINVAL: another shape (both are named). */
+int wsl_safetensors_read(const struct wsl_safetensors *file, const struct wsl_named_tensor *want,
+                         struct wsl_err *err);
+/* The shape of a tensor: dims in *ret_dims (at most 4), or WSL_ENOENT. */
+int wsl_safetensors_shape(const struct wsl_safetensors *file, const char *name, int *ret_dims,
+                          int64_t ret_shape[4], struct wsl_err *err);
+
+int wsl_safetensors_write(const char *path, const struct wsl_named_tensor *tensors, size_t count,
+                          struct wsl_err *err);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A sealed data set: a folder with dataset.json and LMDB shards (single files, shard-00000.lmdb
+ * ...), read only. Key of a record: its index in the shard, 8 bytes big-endian. Value: a packed
+ * wsl.v1.ImageRecord.
+ *
+ * Records have one index over the whole split: 0 .. count-1 through the shards in order. The split
+ * "train" and the split "heldout" have shards of their own.
+ *
+ * dataset.json: {"format": 1, "name", "kind": "tags" | "labels", "created", "fingerprint" (32 hex
+ * digits, XXH3-128 over all shard fingerprints and the vocabulary), "tags": [{"name", "synset",
+ * "train", "heldout"}, ...] (index = tag id; counts of images), "splits": {"train": {"images": n,
+ * "shards": [{"file", "images", "bytes", "fingerprint"}, ...]}, "heldout": {...}}, "source": {...}}
+ */
+#ifndef WSL_STORAGE_DATASET_H
+#define WSL_STORAGE_DATASET_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum wsl_split { WSL_SPLIT_TRAIN, WSL_SPLIT_HELDOUT };
+
+struct wsl_tag {
+    const char *name;        /* owned by the data set */
+    const char *synset;      /* "n02084071", or "" */
+    uint64_t train, heldout; /* images that carry it */
+};
+
+struct wsl_dataset;
+
+/* Opens dataset.json and every shard (WSL_ENOENT names a missing shard, WSL_ECORRUPT a truncated
+ * one or one whose size or record count is not what dataset.json says). Does not read the records.
+ */
+int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_err *err);
+void wsl_dataset_close(struct wsl_dataset *ds); /* NULL is fine */
+
+const char *wsl_dataset_name(const struct wsl_dataset *ds);
+const char *wsl_dataset_fingerprint(const struct wsl_dataset *ds);
+uint64_t wsl_dataset_count(const struct wsl_dataset *ds, enum wsl_split split);
+size_t wsl_dataset_tag_count(const struct wsl_dataset *ds);
+const struct wsl_tag *wsl_dataset_tag(const struct wsl_dataset *ds, size_t id);
+
+/* One record. The pointers go into the shard's memory map and live until close. */
+struct wsl_record {
+    const uint8_t *jpeg;
+    size_t jpeg_size;
+    int width, height;
+    uint32_t crc32c; /* as stored; wsl_record_check() compares */
+    uint64_t pixel_hash;
+    uint32_t tags[64]; /* ids, ascending */
+    int tag_count;     /* at most 64 are kept at import */
+    char source[256];
+};
+
+/* Any thread; does not allocate. WSL_ECORRUPT names shard and index. A shard that shrank under the
+ * map while it is read ends the read with WSL_EIO, not the process. */
+int wsl_dataset_read(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
+                     struct wsl_record *ret, struct wsl_err *err);
+
+/* CRC of the JPEG bytes against the stored one. */
+int wsl_record_check(const struct wsl_record *record, struct wsl_err *err);
+
+/* The tags of record `index` without touching the picture, for sampling tables: count in
+ * *ret_count. */
+int wsl_dataset_read_tags(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
+                          uint32_t ret_tags[64], int *ret_count, struct wsl_err *err);
+
+/* Reads every record and compares CRCs and shard fingerprints; for `wslctl data verify`. Stops at
+ * the first fault. */
+int wsl_dataset_verify(struct wsl_dataset *ds,
+                       void (*progress)(void *context, uint64_t done, uint64_t total),
+                       void *context, struct wsl_err *err);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/args.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mailbox.h"
+#include "base/rng.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void error_text_is_cut_and_prefixed(void **state)
+{
+    struct wsl_err err = {0};
+    char longest[1000];
+
+    (void)state;
+    memset(longest, 'x', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    assert_int_equal(wsl_fail(&err, WSL_ENOENT, "no %s", "shard"), WSL_ENOENT);
+    assert_string_equal(err.text, "no shard");
+    assert_int_equal(wsl_err_prefix(&err, "job %d", 7), WSL_ENOENT);
+    assert_string_equal(err.text, "job 7: no shard");
+    wsl_fail(&err, WSL_EIO, "%s", longest);
+    assert_int_equal(strlen(err.text), sizeof err.text - 1);
+    assert_string_equal(err.text + sizeof err.text - 4, "...");
+    assert_int_equal(wsl_fail(NULL, WSL_EIO, "nobody listens"), WSL_EIO);
+    assert_string_equal(wsl_err_word(WSL_ENOENT), "not found");
+}
+
+static void buffer_keeps_its_limit(void **state)
+{
+    struct wsl_buf b = {.limit = 10};
+
+    (void)state;
+    assert_int_equal(wsl_buf_add_text(&b, "12345"), 0);
+    assert_int_equal(wsl_buf_add_format(&b, "%s", "678901"), WSL_ELIMIT);
+    assert_string_equal((char *)b.data, "12345");
+    assert_int_equal(wsl_buf_add_format(&b, "%d", 67890), 0);
+    wsl_buf_drop(&b, 8);
+    assert_string_equal((char *)b.data, "90");
+    wsl_buf_free(&b);
+    assert_null(b.data);
+}
+
+static void crc_matches_the_published_vectors(void **state)
+{
+    uint8_t bytes[32];
+
+    (void)state;
+    /* RFC 3720, B.4: 32 bytes of zeros, of ones, and ascending. */
+    memset(bytes, 0, sizeof bytes);
+    assert_int_equal(wsl_crc32c(0, bytes, 32), 0x8A9136AAu);
+    memset(bytes, 0xff, sizeof bytes);
+    assert_int_equal(wsl_crc32c(0, bytes, 32), 0x62A8AB43u);
+    for (int i = 0; i < 32; i++)
+        bytes[i] = (uint8_t)i;
+    assert_int_equal(wsl_crc32c(0, bytes, 32), 0x46DD794Eu);
+    assert_int_equal(wsl_crc32c(wsl_crc32c(0, bytes, 5), bytes + 5, 27), 0x46DD794Eu);
+    for (size_t n = 0; n <= 32; n++)
+        assert_int_equal(wsl_crc32c(7, bytes, n), wsl_crc32c_portable(7, bytes, n));
+}
+
+static void philox_matches_the_published_vectors(void **state)
+{
+    uint32_t w[4];
+
+    (void)state;
+    /* Known answers of the authors' Random123 distribution: all zeros, all ones, digits of pi. */
+    wsl_philox(0, 0, 0, w);
+    assert_int_equal(w[0], 0x6627e8d5u);
+    assert_int_equal(w[1], 0xe169c58du);
+    assert_int_equal(w[2], 0xbc57ac4cu);
+    assert_int_equal(w[3], 0x9b00dbd8u);
+    wsl_philox(UINT64_MAX, UINT64_MAX, UINT64_MAX, w);
+    assert_int_equal(w[0], 0x408f276du); /* of w[0] */
+    wsl_philox(0x299f31d0a4093822u, 0x0370734413198a2eu, 0x85a308d3243f6a88u, w);
+    assert_int_equal(w[0], 0xd16cfe09u);
+    assert_int_equal(w[1], 0x94fdccebu);
+    assert_int_equal(w[2], 0x5001e420u);
+    assert_int_equal(w[3], 0x24126ea1u);
+}
+
+static void permutation_hits_everything_once(void **state)
+{
+    static const uint64_t sizes[] = {1, 2, 3, 5, 64, 1000, 4097};
+
+    (void)state;
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        uint64_t n = sizes[s];
+        char *seen = calloc(1, n);
+        uint64_t fixed = 0;
+
+        for (uint64_t i = 0; i < n; i++) {
+            uint64_t to = wsl_permute(42, n, i);
+
+            assert_true(to < n);
+            assert_false(seen[to]);
+            seen[to] = 1;
+            fixed += to == i;
+        }
+        if (n >= 1000)
+            assert_true(fixed < 12); /* one is expected; 12 has probability under 1e-9 */
+        free(seen);
+    }
+}
+
+static void draws_are_uniform_enough(void **state)
+{
+    struct wsl_rng rng;
+    int counts[10] = {0};
+    double sum = 0, squares = 0;
+
+    (void)state;
+    wsl_rng_start(&rng, 1, 2);
+    for (int i = 0; i < 100000; i++)
+        counts[wsl_rng_below(&rng, 10)]++;
+    for (int i = 0; i < 10; i++)
+        assert_in_range(counts[i], 9500, 10500); /* 5 deviations */
+    for (int i = 0; i < 100000; i++) {
+        double x = wsl_rng_normal(&rng);
+
+        sum += x;
+        squares += x * x;
+    }
+    assert_true(sum > -2000 && sum < 2000);
+    assert_true(squares > 97000 && squares < 103000);
+}
+
+static void times_print_as_utc(void **state)
+{
+    char text[WSL_CLOCK_TEXT_SIZE];
+
+    (void)state;
+    wsl_clock_text(1525255872345, text);
+    assert_string_equal(text, "2018-05-02T10:11:12.345Z");
+    wsl_clock_text(-1, text);
+    assert_string_equal(text, "1969-12-31T23:59:59.999Z");
+}
+
+static void files_are_replaced_whole(void **state)
+{
+    char folder[] = "/tmp/wsl-test-XXXXXX";
+    char path[PATH_MAX], deep[PATH_MAX];
+    struct wsl_buf b = {0};
+    struct wsl_err err = {0};
+    int fd, other;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    wsl_file_join(deep, sizeof deep, folder, "a/b/c");
+    assert_int_equal(wsl_file_make_folders(deep, &err), 0);
+    assert_int_equal(wsl_file_make_folders(deep, &err), 0);
+    wsl_file_join(path, sizeof path, deep, "x");
+    assert_int_equal(wsl_file_write_atomic(path, "one", 3, &err), 0);
+    assert_int_equal(wsl_file_write_atomic(path, "three", 5, &err), 0);
+    assert_int_equal(wsl_file_read(path, 100, &b, &err), 0);
+    assert_string_equal((char *)b.data, "three");
+    assert_int_equal(wsl_file_read(path, 4, &b, &err), WSL_ELIMIT);
+    assert_int_equal(wsl_file_make_folders(path, &err), WSL_EEXIST);
+    assert_int_equal(wsl_file_read("/nonexistent/x", 4, &b, &err), WSL_ENOENT);
+    assert_non_null(strstr(err.text, "/nonexistent/x"));
+    assert_int_equal(wsl_file_lock(path, &fd, &err), 0);
+    assert_int_equal(wsl_file_lock(path, &other, &err), WSL_EEXIST);
+    close(fd);
+    assert_int_equal(wsl_file_remove_tree(folder, &err), 0);
+    assert_int_equal(wsl_file_remove_tree(folder, &err), 0);
+    assert_false(wsl_file_exists(folder));
+    wsl_buf_free(&b);
+}
+
+static int parse(const char *line, bool *flag, const char **text, uint64_t *number, int *words, struct wsl_err *err)
+{
+    const struct wsl_arg rows[] = {
+        {.name = "loud", .letter = 'l', .type = WSL_ARG_FLAG, .target = flag},
+        {.name = "listen", .type = WSL_ARG_TEXT, .target = text, .value = "ADDRESS"},
+        {.name = "count", .letter = 'c', .type = WSL_ARG_UINT, .target = number, .min = 1, .max = 9},
+    };
+    const struct wsl_args args = {.rows = rows, .row_count = 3};
+    static char copy[200];
+    char *argv[10] = {(char *)"program"};
+    int argc = 1;
+
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *w = strtok(copy, " "); w; w = strtok(NULL, " "))
+        argv[argc++] = w;
+    return wsl_args_parse(&args, argc, argv, words, err);
+}
+
+static void options_are_parsed_and_refused(void **state)
+{
+    bool flag = false;
+    const char *text = "default";
+    uint64_t number = 5;
+    int words;
+    struct wsl_err err = {0};
+
+    (void)state;
+    assert_int_equal(parse("one --listen here -l two -c 7", &flag, &text, &number, &words, &err), 0);
+    assert_true(flag);
+    assert_string_equal(text, "here");
+    assert_int_equal(number, 7);
+    assert_int_equal(words, 2);
+    assert_int_equal(parse("--count 10", &flag, &text, &number, &words, &err), WSL_EINVAL);
+    assert_string_equal(err.text, "--count: 10 is outside 1 to 9");
+    assert_int_equal(parse("--count -3", &flag, &text, &number, &words, &err), WSL_EINVAL);
+    assert_int_equal(parse("--listen", &flag, &text, &number, &words, &err), WSL_EINVAL);
+    assert_string_equal(err.text, "--listen needs a value; see --help");
+    assert_int_equal(parse("--nonsense", &flag, &text, &number, &words, &err), WSL_EINVAL);
+    assert_string_equal(err.text, "unknown option --nonsense; see --help");
+    assert_int_equal(parse("-z", &flag, &text, &number, &words, &err), WSL_EINVAL);
+    assert_string_equal(err.text, "unknown option -z; see --help");
+}
+
+struct numbered_mail {
+    struct wsl_mail mail;
+    int number;
+};
+
+static struct {
+    struct wsl_mailbox *box;
+    int seen;
+    struct numbered_mail mails[1000];
+} boxed;
+
+static void on_mail(struct wsl_mail *mail)
+{
+    struct numbered_mail *m = (struct numbered_mail *)mail;
+
+    assert_int_equal(m->number, boxed.seen);
+    if (++boxed.seen == 1000)
+        wsl_mailbox_close(boxed.box);
+}
+
+static void *post_all(void *unused)
+{
+    for (int i = 0; i < 1000; i++) {
+        boxed.mails[i] = (struct numbered_mail){.mail.run = on_mail, .number = i};
+        while (wsl_mailbox_post(boxed.box, &boxed.mails[i].mail) == WSL_ELIMIT)
+            sched_yield();
+    }
+    return unused;
+}
+
+static void mail_arrives_in_order(void **state)
+{
+    uv_loop_t loop;
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(wsl_mailbox_open(&boxed.box, &loop, 16, NULL), 0);
+    pthread_create(&thread, NULL, post_all, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    pthread_join(thread, NULL);
+    assert_int_equal(boxed.seen, 1000);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+static void log_levels_have_words(void **state)
+{
+    enum wsl_log_level level;
+
+    (void)state;
+    assert_int_equal(wsl_log_level_parse("warn", &level), 0);
+    assert_int_equal(level, WSL_LOG_WARN);
+    assert_int_equal(wsl_log_level_parse("loud", &level), WSL_EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(error_text_is_cut_and_prefixed),
+        cmocka_unit_test(buffer_keeps_its_limit),
+        cmocka_unit_test(crc_matches_the_published_vectors),
+        cmocka_unit_test(philox_matches_the_published_vectors),
+        cmocka_unit_test(permutation_hits_everything_once),
+        cmocka_unit_test(draws_are_uniform_enough),
+        cmocka_unit_test(times_print_as_utc),
+        cmocka_unit_test(files_are_replaced_whole),
+        cmocka_unit_test(options_are_parsed_and_refused),
+        cmocka_unit_test(mail_arrives_in_order),
+        cmocka_unit_test(log_levels_have_words),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
