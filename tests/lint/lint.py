@@ -1,0 +1,162 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the tree that a script can hold. Usage: lint.py [ROOT]; one unittest case per rule."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+ROOT = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else
+                       os.path.join(os.path.dirname(__file__), "..", ".."))
+
+# Who may include whom: the first prefix that fits a file decides. "wsl/v1" is what protobuf-c generates from proto/.
+LAW = [
+    ("base/", ["base/"]),
+    ("proto/", ["base/", "proto/", "wsl/v1/", "grpc/health/", "grpc/reflection/"]),
+    ("kernels/", ["base/", "kernels/"]),
+    ("storage/", ["base/", "proto/", "wsl/v1/", "kernels/image/", "storage/"]),
+    ("daemon/coordinator/", ["base/", "proto/", "wsl/v1/", "storage/", "daemon/coordinator/"]),
+    ("daemon/worker/", ["base/", "proto/", "wsl/v1/", "storage/", "daemon/worker/"]),
+    ("daemon/trainer/", ["base/", "proto/", "wsl/v1/", "kernels/", "storage/", "daemon/trainer/"]),
+    ("client/", ["base/", "proto/", "wsl/v1/", "storage/", "kernels/", "client/"]),
+]
+
+# Foreign headers, and the only folders that may use them.
+FOREIGN = [
+    (r"grpc/", ["proto/rpc/"]),
+    (r"lmdb\.h", ["storage/dataset/", "storage/state/"]),
+    (r"(oneapi/dnnl/|dnnl)", ["kernels/cpu/"]),
+    (r"(cuda|cudnn|cublas)", ["kernels/cuda/"]),
+    (r"(nccl|gloo/)", ["kernels/collective/"]),
+    (r"(jpeglib|jerror|png)\.h", ["kernels/image/"]),
+    (r"yaml\.h", ["proto/"]),
+    (r"jansson\.h", ["proto/", "storage/", "client/", "daemon/"]),
+    (r"uv\.h", ["base/", "proto/rpc/", "storage/state/", "daemon/"]),
+    (r"omp\.h", ["kernels/cpu/"]),
+]
+# Pure by design: no loop, no network, no clock.
+CODE = (".c", ".h", ".cc", ".cu", ".cuh")
+
+
+def tracked(*endings):
+    out = subprocess.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True)
+    if out.returncode == 0:
+        names = out.stdout.splitlines()
+    else:  # an unpacked tarball
+        names = [os.path.relpath(os.path.join(d, f), ROOT) for d, _, fs in os.walk(ROOT) for f in fs
+                 if not os.path.relpath(d, ROOT).startswith(("build", ".git"))]
+    return [n for n in names if n.endswith(endings) and os.path.exists(os.path.join(ROOT, n))]
+
+
+def text_of(name):
+    with open(os.path.join(ROOT, name), encoding="utf-8") as f:
+        return f.read()
+
+
+def includes(name):
+    for number, line in enumerate(text_of(name).splitlines(), 1):
+        m = re.match(r'\s*#\s*include\s+([<"])([^>"]+)[>"]', line)
+        if m:
+            yield number, m.group(1), m.group(2)
+
+
+def functions(name):
+    """(name, first line, length) of each function body that starts in column 0, as the tree's format has it."""
+    lines = text_of(name).splitlines()
+    start = None
+    for i, line in enumerate(lines):
+        if line == "{":
+            start = i
+        elif line == "}" and start is not None:
+            head = start - 1
+            while head > 0 and lines[head - 1] and not lines[head - 1].endswith((";", "}", "*/")) \
+                    and not lines[head - 1].startswith(("#", "//", " *")):
+                head -= 1
+            m = re.search(r"(\w+)\s*\(", " ".join(lines[head:start]))
+            yield (m.group(1) if m else "?"), start, i - start - 1
+            start = None
+
+
+class Lint(unittest.TestCase):
+    maxDiff = None
+
+    def clean(self, faults):
+        self.assertEqual(faults, [], "\n" + "\n".join(faults))
+
+    def test_include_law(self):
+        faults = []
+        for name in tracked(*CODE):
+            allowed = next((a for prefix, a in LAW if name.startswith(prefix)), None)
+            if allowed is None:
+                continue
+            for number, kind, path in includes(name):
+                if kind == '"' and not any(path.startswith(a) for a in allowed):
+                    faults.append(f"{name}:{number}: may not include {path}")
+        self.clean(faults)
+
+    def test_includes_are_root_relative(self):
+        faults = [f"{name}:{number}: include {path} by its path from the root"
+                  for name in tracked(*CODE) if not name.startswith("tests/")
+                  for number, kind, path in includes(name) if kind == '"' and "/" not in path]
+        self.clean(faults)
+
+    def test_foreign_headers_stay_in_their_folder(self):
+        faults = []
+        for name in tracked(*CODE):
+            if name.startswith("tests/"):
+                continue
+            for number, kind, path in includes(name):
+                for pattern, folders in FOREIGN:
+                    if kind == "<" and re.match(pattern, path) and not name.startswith(tuple(folders)):
+                        faults.append(f"{name}:{number}: <{path}> belongs in {' or '.join(folders)}")
+        self.clean(faults)
+
+    def test_files_are_short(self):
+        faults = [f"{name}: {n} lines, at most 800" for name in tracked(*CODE)
+                  if (n := text_of(name).count("\n")) > 800]
+        self.clean(faults)
+
+    def test_functions_are_short(self):
+        faults = [f"{name}:{line}: {function} has {length} lines, at most 100" for name in tracked(".c", ".cc")
+                  for function, line, length in functions(name) if length > 100]
+        self.clean(faults)
+
+    def test_every_source_names_its_licence(self):
+        faults = [name for name in tracked(*CODE, ".proto", ".py") if
+                  "SPDX-License-Identifier: Apache-2.0" not in text_of(name)[:300]]
+        self.clean(faults)
+
+    def test_nothing_is_left_to_do(self):
+        mark = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
+        faults = [f"{name}:{number}: {line.strip()}" for name in tracked(*CODE, ".proto", ".py", ".sh", ".md")
+                  for number, line in enumerate(text_of(name).splitlines(), 1) if mark.search(line)]
+        self.clean(faults)
+
+    def test_every_folder_explains_itself(self):
+        folders = sorted({os.path.dirname(n) for n in tracked(".c", ".cc")})
+        faults = [f"{f}: neither it nor its parent has a README.md" for f in folders
+                  if not any(os.path.exists(os.path.join(ROOT, p, "README.md")) for p in (f, os.path.dirname(f)) if p)]
+        self.clean(faults)
+
+    def test_headers_are_guarded_and_documented(self):
+        faults = []
+        for name in tracked(".h"):
+            text = text_of(name)
+            guard = "WSL_"
+            if f"#ifndef {guard}" not in text:
+                faults.append(f"{name}: no include guard WSL_...")
+            if not re.search(r"/\*.{60,}?\*/", text, re.S):
+                faults.append(f"{name}: no comment that says what it is for")
+        self.clean(faults)
+
+    @unittest.skipUnless(shutil.which("clang-format"), "clang-format is not installed")
+    def test_format(self):
+        names = tracked(*CODE)
+        out = subprocess.run(["clang-format", "--dry-run", "-Werror", *names], cwd=ROOT, capture_output=True, text=True)
+        self.assertEqual(out.returncode, 0, out.stderr[:3000])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
