@@ -37,7 +37,11 @@ int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_er
 void wsl_dataset_close(struct wsl_dataset *ds); /* NULL is fine */
 
 const char *wsl_dataset_name(const struct wsl_dataset *ds);
+const char *wsl_dataset_kind(const struct wsl_dataset *ds);    /* "tags" or "labels" */
+const char *wsl_dataset_created(const struct wsl_dataset *ds); /* UTC time as text */
 const char *wsl_dataset_fingerprint(const struct wsl_dataset *ds);
+size_t wsl_dataset_shard_count(const struct wsl_dataset *ds, enum wsl_split split);
+uint64_t wsl_dataset_bytes(const struct wsl_dataset *ds, enum wsl_split split); /* of its files */
 uint64_t wsl_dataset_count(const struct wsl_dataset *ds, enum wsl_split split);
 size_t wsl_dataset_tag_count(const struct wsl_dataset *ds);
 const struct wsl_tag *wsl_dataset_tag(const struct wsl_dataset *ds, size_t id);
@@ -59,8 +63,12 @@ struct wsl_record {
 int wsl_dataset_read(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
                      struct wsl_record *ret, struct wsl_err *err);
 
-/* CRC of the JPEG bytes against the stored one. */
+/* CRC of the JPEG bytes against the stored one: WSL_ECORRUPT; WSL_EIO as above. */
 int wsl_record_check(const struct wsl_record *record, struct wsl_err *err);
+
+/* The same, and copies the jpeg_size bytes to `out`. A decoder that works on the copy cannot meet a
+ * shard that shrank: prefer this to `jpeg` where pictures are decoded. */
+int wsl_record_copy(const struct wsl_record *record, uint8_t *out, struct wsl_err *err);
 
 /* The tags of record `index` without touching the picture, for sampling tables: count in
  * *ret_count. */
