@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Checkpoints: a folder "step-000000001234" with
+ *
  *   model.safetensors      weights and BN statistics, torchvision's names, f32: any safetensors
- * reader opens it optimizer.safetensors  momentum, the same names manifest.json          step, data
- * position, recipe, and size and XXH3-128 of the two files written into a temporary folder, synced,
- * then renamed: a folder of that name is whole. Blocking; any thread.
+ *                          reader opens it
+ *   optimizer.safetensors  momentum, the same names
+ *   manifest.json          step, data position, recipe, size and XXH3-128 of the two files, and a
+ *                          checksum of itself
+ *
+ * written into a temporary folder, synced, then renamed: a folder of that name is whole. Blocking;
+ * any thread.
  *
  * Errors name the file and the tensor: WSL_ECORRUPT (truncated, bad header, wrong hash), WSL_EINVAL
  * (a tensor missing or of another shape), WSL_ENOSPC (and nothing is left behind).

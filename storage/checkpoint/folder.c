@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Checkpoint folders: written whole or not at all, the newest whole one found, old ones removed.
+ */
+#include "base/clock.h"
+#include "base/file.h"
+#include "storage/checkpoint/internal.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STEP_PREFIX      "step-"
+#define TEMPORARY_PREFIX ".writing-"
+#define STEP_DIGITS      12
+#define STEP_MAX         999999999999ull
+
+/* ---- names ---- */
+
+static bool step_of_name(const char *name, uint64_t *ret_step)
+{
+    const char *digits = name + strlen(STEP_PREFIX);
+
+    if (strncmp(name, STEP_PREFIX, strlen(STEP_PREFIX)) != 0 ||
+        strspn(digits, "0123456789") != STEP_DIGITS || digits[STEP_DIGITS] != '\0')
+        return false;
+    *ret_step = strtoull(digits, NULL, 10);
+    return true;
+}
+
+/* A folder (no link) that has a manifest: what we may take for ours. */
+static bool is_checkpoint(const char *root, const char *name)
+{
+    char path[4096];
+    struct stat st;
+
+    if (wsl_file_join(path, sizeof path, root, name) < 0 || lstat(path, &st) < 0 ||
+        !S_ISDIR(st.st_mode))
+        return false;
+    return (size_t)snprintf(path, sizeof path, "%s/%s/%s", root, name, WSL_CHECKPOINT_MANIFEST) <
+               sizeof path &&
+           lstat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* The steps of all checkpoints of `root`, newest first; *ret is freed by the caller. */
+static int list_steps(const char *root, uint64_t **ret, size_t *ret_count, struct wsl_err *err)
+{
+    DIR *dir = opendir(root);
+    uint64_t *steps = NULL, step;
+    size_t count = 0, room = 0;
+    const struct dirent *entry;
+
+    if (!dir)
+        return wsl_fail_errno(err, "cannot open the checkpoint folder %s", root);
+    while ((entry = readdir(dir))) {
+        if (!step_of_name(entry->d_name, &step) || !is_checkpoint(root, entry->d_name))
+            continue;
+        if (count == room) {
+            uint64_t *more = realloc(steps, (room = room * 2 + 16) * sizeof *steps);
+
+            if (!more) {
+                free(steps);
+                closedir(dir);
+                return wsl_fail(err, WSL_ENOMEM, "cannot list %s: out of memory", root);
+            }
+            steps = more;
+        }
+        steps[count++] = step;
+    }
+    closedir(dir);
+    if (count > 0)
+        qsort(steps, count, sizeof *steps, newest_first);
+    *ret = steps;
+    *ret_count = count;
+    return 0;
+}
+
+static int step_path(const char *root, uint64_t step, char path[4096], struct wsl_err *err)
+{
+    if ((size_t)snprintf(path, 4096, "%s/" STEP_PREFIX "%0*llu", root, STEP_DIGITS,
+                         (unsigned long long)step) >= 4096 - 64)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", root);
+    return 0;
+}
+
+/* ---- verifying ---- */
+
+static int hash_file(const char *path, struct wsl_checkpoint_file *ret, struct wsl_err *err)
+{
+    enum { PART = 1 << 20 };
+    uint8_t *part = malloc(PART);
+    XXH3_state_t *hash = XXH3_createState();
+    int fd = -1, r = 0;
+
+    ret->bytes = 0;
+    if (!part || !hash || XXH3_128bits_reset(hash) != XXH_OK)
+        r = wsl_fail(err, WSL_ENOMEM, "cannot check %s: out of memory", path);
+    else if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        r = wsl_fail_errno(err, "cannot open %s", path);
+    while (r == 0) {
+        ssize_t n = read(fd, part, PART);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            r = wsl_fail_errno(err, "cannot read %s", path);
+        if (n <= 0)
+            break;
+        XXH3_128bits_update(hash, part, (size_t)n);
+        ret->bytes += (uint64_t)n;
+    }
+    if (r == 0)
+        ret->hash = XXH3_128bits_digest(hash);
+    if (fd >= 0)
+        close(fd);
+    XXH3_freeState(hash);
+    free(part);
+    return r;
+}
+
+static int verify_file(const char *folder, const char *name,
+                       const struct wsl_checkpoint_file *should, struct wsl_err *err)
+{
+    struct wsl_checkpoint_file is;
+    char path[4096];
+    struct stat st;
+    int r;
+
+    if (wsl_file_join(path, sizeof path, folder, name) < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
+    if (stat(path, &st) < 0)
+        return wsl_fail_errno(err, "cannot open %s", path);
+    if ((uint64_t)st.st_size != should->bytes)
+        return wsl_fail(err, WSL_ECORRUPT, "%s has %lld bytes, its manifest says %llu", path,
+                        (long long)st.st_size, (unsigned long long)should->bytes);
+    r = hash_file(path, &is, err);
+    if (r < 0)
+        return r;
+    if (is.bytes != should->bytes || !XXH128_isEqual(is.hash, should->hash))
+        return wsl_fail(err, WSL_ECORRUPT, "%s is damaged (its hash differs from the manifest's)",
+                        path);
+    return 0;
+}
+
+int wsl_checkpoint_verify(const char *folder, struct wsl_err *err)
+{
+    struct wsl_checkpoint_manifest manifest;
+    int r = wsl_checkpoint_manifest_read(folder, &manifest, err);
+
+    if (r < 0)
+        return r;
+    r = verify_file(folder, WSL_CHECKPOINT_MODEL, &manifest.model, err);
+    if (r == 0)
+        r = verify_file(folder, WSL_CHECKPOINT_OPTIMIZER, &manifest.optimizer, err);
+    wsl_checkpoint_info_free(&manifest.info);
+    return r;
+}
+
+int wsl_checkpoint_newest(const char *root, char ret_folder[4096], char *ret_note,
+                          struct wsl_err *err)
+{
+    uint64_t *steps = NULL;
+    size_t count = 0, damaged = 0;
+    struct wsl_err why;
+    char folder[4096];
+    int r;
+
+    if (ret_note)
+        ret_note[0] = '\0';
+    r = list_steps(root, &steps, &count, err);
+    for (size_t i = 0; i < count && r == 0; i++) {
+        r = step_path(root, steps[i], folder, err);
+        if (r < 0)
+            break;
+        if (wsl_checkpoint_verify(folder, &why) == 0) {
+            free(steps);
+            memcpy(ret_folder, folder, strlen(folder) + 1);
+            return 0;
+        }
+        if (ret_note && damaged++ == 0)
+            snprintf(ret_note, 400, "passed over: %.380s", why.text);
+    }
+    free(steps);
+    if (r < 0)
+        return r;
+    return wsl_fail(err, WSL_ENOENT, "no whole checkpoint in %s (%zu damaged)", root, count);
+}
+
+/* ---- writing ---- */
+
+/* One writer at a time: each sweeps away temporary folders. Held until the descriptor is closed. */
+static int lock_root(const char *root, int *ret_fd, struct wsl_err *err)
+{
+    int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return wsl_fail_errno(err, "cannot open the checkpoint folder %s", root);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
+        close(fd);
+        return wsl_fail(err, WSL_EAGAIN, "another process writes checkpoints into %s", root);
+    }
+    *ret_fd = fd; /* where folders cannot be locked (NFS), the coordinator's word must do */
+    return 0;
+}
+
+static void sweep(const char *root)
+{
+    DIR *dir = opendir(root);
+    const struct dirent *entry;
+    char path[4096];
+
+    if (!dir)
+        return;
+    while ((entry = readdir(dir)))
+        if (strncmp(entry->d_name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) == 0 &&
+            wsl_file_join(path, sizeof path, root, entry->d_name) == 0)
+            wsl_file_remove_tree(path, NULL);
+    closedir(dir);
+}
+
+/* Takes the name away first, so that no half-removed folder goes by a checkpoint's name. */
+static void remove_checkpoint(const char *root, const char *folder)
+{
+    char gone[4096];
+
+    if ((size_t)snprintf(gone, sizeof gone, "%s/" TEMPORARY_PREFIX "removing", root) >= sizeof gone)
+        return;
+    wsl_file_remove_tree(gone, NULL);
+    if (rename(folder, gone) == 0)
+        wsl_file_remove_tree(gone, NULL);
+}
+
+/* Failures leave a checkpoint too many, which the next write removes. */
+static void keep_newest(const char *root, uint64_t written, int keep)
+{
+    uint64_t *steps = NULL;
+    size_t count = 0, kept = 1; /* the one just written */
+    char folder[4096];
+
+    if (list_steps(root, &steps, &count, NULL) < 0)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        if (steps[i] == written || (int64_t)kept++ < keep)
+            continue;
+        if (step_path(root, steps[i], folder, NULL) == 0)
+            remove_checkpoint(root, folder);
+    }
+    free(steps);
+}
+
+struct contents {
+    const struct wsl_checkpoint_info *info;
+    const struct wsl_named_tensor *model, *momentum;
+    size_t model_count, momentum_count;
+};
+
+/* step_path() left room for the names of this folder. */
+static void join(char path[4096], const char *folder, const char *name)
+{
+    int r = wsl_file_join(path, 4096, folder, name);
+
+    assert(r == 0);
+    (void)r;
+}
+
+static int fill_folder(const char *folder, const struct contents *c, uint64_t *ret_bytes,
+                       struct wsl_err *err)
+{
+    struct wsl_checkpoint_manifest manifest = {.info = *c->info};
+    struct wsl_buf text = {0};
+    char path[4096];
+    int r;
+
+    if (manifest.info.written_ms == 0)
+        manifest.info.written_ms = wsl_clock_wall_ms();
+    join(path, folder, WSL_CHECKPOINT_MODEL);
+    r = wsl_safetensors_write_new(path, c->model, c->model_count, &manifest.model, err);
+    if (r < 0)
+        return r;
+    join(path, folder, WSL_CHECKPOINT_OPTIMIZER);
+    r = wsl_safetensors_write_new(path, c->momentum, c->momentum_count, &manifest.optimizer, err);
+    if (r < 0)
+        return r;
+    r = wsl_checkpoint_manifest_print(&manifest, &text, err);
+    if (r == 0) {
+        join(path, folder, WSL_CHECKPOINT_MANIFEST);
+        r = wsl_file_write_atomic(path, text.data, text.size, err); /* syncs the folder too */
+    }
+    *ret_bytes = manifest.model.bytes + manifest.optimizer.bytes + text.size;
+    wsl_buf_free(&text);
+    return r;
+}
+
+/* Gives `temporary` its name. When a checkpoint of that step is there already (training went back
+ * and came by again), the two are exchanged in one step: the name is never without a whole folder.
+ */
+static int publish(const char *temporary, const char *folder, struct wsl_err *err)
+{
+    if (rename(temporary, folder) == 0)
+        return 0;
+    if (errno != EEXIST && errno != ENOTEMPTY)
+        return wsl_fail_errno(err, "cannot rename to %s", folder);
+    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, folder, RENAME_EXCHANGE) < 0) {
+        if (errno != EINVAL && errno != ENOSYS)
+            return wsl_fail_errno(err, "cannot replace %s", folder);
+        /* a file system that cannot: older checkpoints bridge the moment */
+        if (wsl_file_remove_tree(folder, err) < 0)
+            return wsl_err_prefix(err, "cannot replace %s", folder);
+        if (rename(temporary, folder) < 0)
+            return wsl_fail_errno(err, "cannot rename to %s", folder);
+    }
+    wsl_file_remove_tree(temporary, NULL);
+    return 0;
+}
+
+static int write_locked(const char *root, const struct contents *c, char folder[4096],
+                        uint64_t *ret_bytes, struct wsl_err *err)
+{
+    char temporary[4096];
+    int r = step_path(root, c->info->step, folder, err);
+
+    if (r < 0)
+        return r;
+    snprintf(temporary, sizeof temporary, "%s/" TEMPORARY_PREFIX "%0*llu", root, STEP_DIGITS,
+             (unsigned long long)c->info->step);
+    sweep(root);
+    if (mkdir(temporary, 0755) < 0)
+        return wsl_fail_errno(err, "cannot make folder %s", temporary);
+    r = fill_folder(temporary, c, ret_bytes, err);
+    if (r == 0)
+        r = publish(temporary, folder, err);
+    if (r < 0) {
+        wsl_file_remove_tree(temporary, NULL);
+        return r;
+    }
+    r = wsl_file_sync_folder(root, err);
+    join(temporary, root, ".."); /* root itself may be new */
+    return r < 0 ? r : wsl_file_sync_folder(temporary, err);
+}
+
+int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_info *info,
+                         const struct wsl_named_tensor *model,
+                         const struct wsl_named_tensor *momentum, size_t tensor_count,
+                         size_t momentum_count, int keep, char ret_folder[4096],
+                         uint64_t *ret_bytes, struct wsl_err *err)
+{
+    const struct contents c = {info, model, momentum, tensor_count, momentum_count};
+    char folder[4096];
+    uint64_t bytes = 0;
+    int fd = -1, r;
+
+    if (info->step > STEP_MAX)
+        return wsl_fail(err, WSL_EINVAL, "checkpoint: step %llu has more than %d digits",
+                        (unsigned long long)info->step, STEP_DIGITS);
+    r = wsl_file_make_folders(root, err);
+    if (r == 0)
+        r = lock_root(root, &fd, err);
+    if (r < 0)
+        return r;
+    r = write_locked(root, &c, folder, &bytes, err);
+    if (r == 0) {
+        keep_newest(root, info->step, keep);
+        memcpy(ret_folder, folder, strlen(folder) + 1);
+        *ret_bytes = bytes;
+    }
+    close(fd);
+    return r;
+}
