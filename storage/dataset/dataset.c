@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/dataset/dataset.h"
+
+#include "base/crc32c.h"
+#include "storage/dataset/dataset_info.h"
+#include "storage/dataset/guard.h"
+#include "storage/dataset/record.h"
+#include "storage/dataset/shard.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+struct split {
+    struct wsl_shard **shards;
+    uint64_t *first; /* index of each shard's first record; shard_count + 1 of them */
+    size_t shard_count;
+};
+
+struct wsl_dataset {
+    struct wsl_dataset_info info;
+    struct split splits[2];
+    uintptr_t page_size;
+};
+
+static const char *split_word(enum wsl_split split)
+{
+    return split == WSL_SPLIT_TRAIN ? "train" : "heldout";
+}
+
+static int open_split(struct split *split, const struct wsl_split_info *info, const char *folder,
+                      struct wsl_err *err)
+{
+    split->shards = calloc(info->shard_count + 1, sizeof *split->shards);
+    split->first = calloc(info->shard_count + 1, sizeof *split->first);
+    if (!split->shards || !split->first)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the shards of %s", folder);
+    for (size_t i = 0; i < info->shard_count; i++) {
+        int r = wsl_shard_open(&split->shards[i], folder, &info->shards[i], err);
+
+        if (r < 0)
+            return r;
+        split->shard_count = i + 1;
+        split->first[i + 1] = split->first[i] + info->shards[i].images;
+    }
+    return 0;
+}
+
+int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_err *err)
+{
+    struct wsl_dataset *ds = calloc(1, sizeof *ds);
+    int r;
+
+    if (!ds)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for data set %s", folder);
+    ds->page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+    r = wsl_dataset_info_load(&ds->info, folder, err);
+    for (int s = 0; r == 0 && s < 2; s++)
+        r = open_split(&ds->splits[s], &ds->info.splits[s], folder, err);
+    if (r < 0) {
+        wsl_dataset_close(ds);
+        return r;
+    }
+    *ret = ds;
+    return 0;
+}
+
+void wsl_dataset_close(struct wsl_dataset *ds)
+{
+    if (!ds)
+        return;
+    for (int s = 0; s < 2; s++) {
+        for (size_t i = 0; i < ds->splits[s].shard_count; i++)
+            wsl_shard_close(ds->splits[s].shards[i]);
+        free(ds->splits[s].shards);
+        free(ds->splits[s].first);
+    }
+    wsl_dataset_info_free(&ds->info);
+    free(ds);
+}
+
+const char *wsl_dataset_name(const struct wsl_dataset *ds)
+{
+    return ds->info.name;
+}
+
+const char *wsl_dataset_kind(const struct wsl_dataset *ds)
+{
+    return ds->info.kind;
+}
+
+const char *wsl_dataset_created(const struct wsl_dataset *ds)
+{
+    return ds->info.created;
+}
+
+const char *wsl_dataset_fingerprint(const struct wsl_dataset *ds)
+{
+    return ds->info.fingerprint;
+}
+
+size_t wsl_dataset_shard_count(const struct wsl_dataset *ds, enum wsl_split split)
+{
+    return ds->splits[split].shard_count;
+}
+
+uint64_t wsl_dataset_bytes(const struct wsl_dataset *ds, enum wsl_split split)
+{
+    const struct wsl_split_info *info = &ds->info.splits[split];
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < info->shard_count; i++)
+        sum += info->shards[i].bytes;
+    return sum;
+}
+
+uint64_t wsl_dataset_count(const struct wsl_dataset *ds, enum wsl_split split)
+{
+    return ds->info.splits[split].images;
+}
+
+size_t wsl_dataset_tag_count(const struct wsl_dataset *ds)
+{
+    return ds->info.tag_count;
+}
+
+const struct wsl_tag *wsl_dataset_tag(const struct wsl_dataset *ds, size_t id)
+{
+    assert(id < ds->info.tag_count);
+    return &ds->info.tags[id];
+}
+
+/* ---- reading ---- */
+
+/* Where a record lies, and what the guarded work makes of it. */
+struct place {
+    const char *file;
+    uint64_t in_shard;
+    const uint8_t *bytes;
+    size_t size;
+    size_t tag_limit;
+    struct wsl_record *record; /* of a whole read */
+    uint32_t *tags;            /* of a read of the tags */
+    int *tag_count;
+    const char *fault;
+};
+
+static int find_place(const struct wsl_dataset *ds, enum wsl_split which, uint64_t index,
+                      struct place *ret, struct wsl_err *err)
+{
+    const struct split *split = &ds->splits[which];
+    size_t low = 0, high = split->shard_count;
+
+    memset(ret, 0, sizeof *ret);
+    if (index >= ds->info.splits[which].images)
+        return wsl_fail(err, WSL_EINVAL, "record %llu of %s: the split has %llu",
+                        (unsigned long long)index, split_word(which),
+                        (unsigned long long)ds->info.splits[which].images);
+    while (high - low > 1) { /* first[low] <= index < first[high] */
+        size_t middle = low + (high - low) / 2;
+
+        if (split->first[middle] <= index)
+            low = middle;
+        else
+            high = middle;
+    }
+    ret->file = wsl_shard_file(split->shards[low]);
+    ret->in_shard = index - split->first[low];
+    ret->bytes = wsl_shard_value(split->shards[low], ret->in_shard, &ret->size);
+    ret->tag_limit = ds->info.tag_count;
+    return 0;
+}
+
+/* One request for the whole record instead of a fault for each of its pages: 5 times faster from a
+ * cold disk. */
+static void ask_for(const struct wsl_dataset *ds, const struct place *place)
+{
+    uintptr_t start = (uintptr_t)place->bytes & ~(ds->page_size - 1);
+
+    madvise((void *)start, (uintptr_t)place->bytes + place->size - start, MADV_WILLNEED);
+}
+
+static void parse(void *context)
+{
+    struct place *place = context;
+
+    place->fault = wsl_record_parse(place->bytes, place->size, place->tag_limit, place->record);
+}
+
+static void parse_tags(void *context)
+{
+    struct place *place = context;
+
+    place->fault = wsl_record_parse_tags(place->bytes, place->size, place->tag_limit, place->tags,
+                                         place->tag_count);
+}
+
+static int guarded(void (*work)(void *), struct place *place, struct wsl_err *err)
+{
+    if (!wsl_guard_run(work, place))
+        return wsl_fail(err, WSL_EIO,
+                        "shard %s shrank, or the disk cannot read it, at record %llu: restore the "
+                        "file",
+                        place->file, (unsigned long long)place->in_shard);
+    if (place->fault)
+        return wsl_fail(err, WSL_ECORRUPT, "shard %s, record %llu: %s", place->file,
+                        (unsigned long long)place->in_shard, place->fault);
+    return 0;
+}
+
+int wsl_dataset_read(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
+                     struct wsl_record *ret, struct wsl_err *err)
+{
+    struct place place;
+    int r = find_place(ds, split, index, &place, err);
+
+    if (r < 0)
+        return r;
+    place.record = ret;
+    ask_for(ds, &place);
+    return guarded(parse, &place, err);
+}
+
+int wsl_dataset_read_tags(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
+                          uint32_t ret_tags[64], int *ret_count, struct wsl_err *err)
+{
+    struct place place;
+    int r = find_place(ds, split, index, &place, err);
+
+    if (r < 0)
+        return r;
+    place.tags = ret_tags;
+    place.tag_count = ret_count;
+    return guarded(parse_tags, &place, err);
+}
+
+/* ---- checking ---- */
+
+struct check {
+    const uint8_t *bytes;
+    size_t size;
+    uint8_t *copy; /* or NULL */
+    uint32_t crc;
+};
+
+static void check_bytes(void *context)
+{
+    struct check *check = context;
+
+    if (check->copy)
+        memcpy(check->copy, check->bytes, check->size);
+    check->crc = wsl_crc32c(0, check->copy ? check->copy : check->bytes, check->size);
+}
+
+int wsl_record_copy(const struct wsl_record *record, uint8_t *out, struct wsl_err *err)
+{
+    struct check check = {.bytes = record->jpeg, .size = record->jpeg_size, .copy = out};
+
+    if (!wsl_guard_run(check_bytes, &check))
+        return wsl_fail(err, WSL_EIO, "a shard shrank, or the disk cannot read it, at picture %s",
+                        record->source);
+    if (check.crc != record->crc32c)
+        return wsl_fail(err, WSL_ECORRUPT, "picture %s has CRC %08x, its record says %08x",
+                        record->source, check.crc, record->crc32c);
+    return 0;
+}
+
+int wsl_record_check(const struct wsl_record *record, struct wsl_err *err)
+{
+    return wsl_record_copy(record, NULL, err);
+}
+
+struct hashing {
+    XXH3_state_t *state;
+    const uint8_t *bytes;
+    size_t size;
+};
+
+static void hash_value(void *context)
+{
+    struct hashing *h = context;
+    uint8_t head[8];
+
+    for (int i = 0; i < 8; i++)
+        head[i] = (uint8_t)((uint64_t)h->size >> (8 * i));
+    XXH3_128bits_update(h->state, head, sizeof head);
+    XXH3_128bits_update(h->state, h->bytes, h->size);
+}
+
+struct verify {
+    struct wsl_dataset *ds;
+    XXH3_state_t *state;
+    void (*progress)(void *context, uint64_t done, uint64_t total);
+    void *context;
+    uint64_t done, total;
+};
+
+static int verify_record(struct verify *v, enum wsl_split split, uint64_t index,
+                         struct wsl_err *err)
+{
+    struct hashing hashing = {.state = v->state};
+    struct wsl_record record;
+    struct place place;
+    int r = find_place(v->ds, split, index, &place, err);
+
+    if (r == 0)
+        r = wsl_dataset_read(v->ds, split, index, &record, err);
+    if (r < 0)
+        return r;
+    r = wsl_record_check(&record, err);
+    if (r < 0)
+        return wsl_err_prefix(err, "shard %s, record %llu", place.file,
+                              (unsigned long long)place.in_shard),
+               r;
+    hashing.bytes = place.bytes;
+    hashing.size = place.size;
+    if (!wsl_guard_run(hash_value, &hashing))
+        return wsl_fail(err, WSL_EIO, "shard %s shrank, or the disk cannot read it", place.file);
+    if (v->progress && (++v->done % 256 == 0 || v->done == v->total))
+        v->progress(v->context, v->done, v->total);
+    return 0;
+}
+
+static int verify_shard(struct verify *v, enum wsl_split split, size_t number, struct wsl_err *err)
+{
+    const struct wsl_shard_entry *entry = &v->ds->info.splits[split].shards[number];
+    const uint64_t *first = v->ds->splits[split].first;
+    XXH128_hash_t digest;
+    char text[33];
+
+    XXH3_128bits_reset(v->state);
+    for (uint64_t i = first[number]; i < first[number + 1]; i++) {
+        int r = verify_record(v, split, i, err);
+
+        if (r < 0)
+            return r;
+    }
+    digest = XXH3_128bits_digest(v->state);
+    snprintf(text, sizeof text, "%016llx%016llx", (unsigned long long)digest.high64,
+             (unsigned long long)digest.low64);
+    if (strcmp(text, entry->fingerprint) != 0)
+        return wsl_fail(err, WSL_ECORRUPT,
+                        "shard %s has fingerprint %s, dataset.json says %s: it was changed",
+                        entry->file, text, entry->fingerprint);
+    return 0;
+}
+
+int wsl_dataset_verify(struct wsl_dataset *ds,
+                       void (*progress)(void *context, uint64_t done, uint64_t total),
+                       void *context, struct wsl_err *err)
+{
+    struct verify v = {
+        .ds = ds, .state = XXH3_createState(), .progress = progress, .context = context};
+    int r = 0;
+
+    if (!v.state)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a fingerprint");
+    v.total = ds->info.splits[0].images + ds->info.splits[1].images;
+    for (int s = 0; s < 2; s++)
+        for (size_t i = 0; r == 0 && i < ds->splits[s].shard_count; i++)
+            r = verify_shard(&v, (enum wsl_split)s, i, err);
+    XXH3_freeState(v.state);
+    return r;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/dataset/lmdb_err.h"
+
+#include <errno.h>
+#include <lmdb.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/statvfs.h>
+
+/* LMDB reports a short write, which is what a full disk gives first, as an input/output error. */
+static bool disk_is_full(const char *path)
+{
+    struct statvfs fs;
+
+    return statvfs(path, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < (uint64_t)1 << 20;
+}
+
+static int code_of(int lmdb_code)
+{
+    switch (lmdb_code) {
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_INCOMPATIBLE:
+    case MDB_CURSOR_FULL:
+    case MDB_PANIC:
+        return WSL_ECORRUPT;
+    case MDB_MAP_FULL:
+    case MDB_TXN_FULL:
+    case MDB_PAGE_FULL:
+        return WSL_ELIMIT;
+    default:
+        return lmdb_code > 0 ? wsl_err_from_errno(lmdb_code) : WSL_EINTERNAL;
+    }
+}
+
+int wsl_lmdb_fail(struct wsl_err *err, int lmdb_code, const char *verb, const char *path)
+{
+    if (lmdb_code == EFBIG || lmdb_code == ENOSPC || (lmdb_code == EIO && disk_is_full(path)))
+        return wsl_fail(err, WSL_ENOSPC, "cannot %s %s: the disk or the file size limit is full",
+                        verb, path);
+    return wsl_fail(err, code_of(lmdb_code), "cannot %s %s: %s", verb, path,
+                    mdb_strerror(lmdb_code));
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The bytes of one record: a packed wsl.v1.ImageRecord (proto/wsl/v1/record.proto). Written with
+ * the generated code, read by hand: the reader takes any bytes, does not allocate and does not copy
+ * the picture.
+ */
+#ifndef WSL_STORAGE_RECORD_H
+#define WSL_STORAGE_RECORD_H
+
+#include "storage/dataset/dataset.h"
+
+enum {
+    WSL_RECORD_TAGS = 64,               /* most tags of a record */
+    WSL_RECORD_SIZE = (1 << 24) - 1,    /* most bytes of a packed record: shard.c keeps 24 bits */
+    WSL_RECORD_JPEG = (1 << 24) - 4096, /* most bytes of its picture */
+};
+
+/* Fills *ret, whose jpeg points into `bytes`. Unknown fields are skipped. Returns NULL, or what is
+ * wrong in words (a static string): not protobuf, no picture, sizes of 0 or over 65,535, tags not
+ * ascending, more than 64, or not below `tag_limit`. */
+const char *wsl_record_parse(const uint8_t *bytes, size_t size, size_t tag_limit,
+                             struct wsl_record *ret);
+
+/* The tags alone; touches no byte of the picture. */
+const char *wsl_record_parse_tags(const uint8_t *bytes, size_t size, size_t tag_limit,
+                                  uint32_t ret_tags[WSL_RECORD_TAGS], int *ret_count);
+
+#endif
