@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "wsl/v1/job.pb-c.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Checks every field and the rules between fields; the text begins with the field's YAML name:
@@ -29,12 +30,39 @@ int wsl_jobspec_parse(const char *file, const char *text, size_t size, Wsl__V1__
                       void (*report)(void *context, const char *line), void *context,
                       struct wsl_err *err);
 
+/* The same with everything a command line may add. */
+struct wsl_jobspec_source {
+    const char *file, *text;
+    size_t size;             /* at most WSL_JOBSPEC_FILE_MAX, more is a mistake */
+    const char *const *sets; /* "optimizer.learning_rate=0.1": each takes the place of what the file
+                                says, in this order; lists and maps in YAML's [..] and {..} form.
+                                Their mistakes begin with "--set KEY=VALUE: " */
+    size_t set_count;
+    void (*report)(void *context, const char *line); /* may be NULL */
+    void *context;
+};
+#define WSL_JOBSPEC_FILE_MAX 65536
+int wsl_jobspec_load(const struct wsl_jobspec_source *source, Wsl__V1__JobSpec **ret,
+                     struct wsl_err *err);
+
 /* A deep copy (pack and unpack). NULL when out of memory. */
 Wsl__V1__JobSpec *wsl_jobspec_copy(const Wsl__V1__JobSpec *spec);
 
 /* Appends the specification as YAML that parses back to it. */
 struct wsl_buf;
 int wsl_jobspec_print(const Wsl__V1__JobSpec *spec, struct wsl_buf *out);
+
+/* The table for people, in the order of a job file. */
+struct wsl_jobspec_field {
+    const char *path;     /* "optimizer.learning_rate"; static, like all texts here */
+    const char *type;     /* "text", "word", "integer", "number", "boolean", "list" */
+    const char *standard; /* the default; "" when there is none */
+    const char *help;
+    bool required, transfer_only;
+    char allowed[240]; /* "a whole number from 1 to 4096" */
+};
+size_t wsl_jobspec_field_count(void);
+void wsl_jobspec_field(size_t i, struct wsl_jobspec_field *ret); /* i < count */
 
 /* Appends a line per field: name, type, default, limits, help. */
 int wsl_jobspec_explain(struct wsl_buf *out);
