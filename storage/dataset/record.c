@@ -173,7 +173,7 @@ const char *wsl_record_parse(const uint8_t *bytes, size_t size, size_t tag_limit
     struct cursor c = {bytes, bytes + size};
     struct tag_list tags = {ret->tags, 0, tag_limit};
     const char *fault = NULL;
-    struct field field;
+    struct field field = {0};
 
     ret->jpeg = NULL;
     ret->jpeg_size = 0;
@@ -198,7 +198,7 @@ const char *wsl_record_parse_tags(const uint8_t *bytes, size_t size, size_t tag_
     struct cursor c = {bytes, bytes + size};
     struct tag_list tags = {ret_tags, 0, tag_limit};
     const char *fault = NULL;
-    struct field field;
+    struct field field = {0};
 
     while (!fault && c.at < c.end) {
         if (!take_field(&c, &field))
