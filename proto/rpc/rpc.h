@@ -9,8 +9,13 @@
  *
  * Life of a call, server or client: callbacks in this order, each on the loop thread,
  *   on_message (any number) -> on_half_close (peer sends no more) -> on_closed (exactly once,
- * always last). The `struct wsl_rpc_call *` is valid until on_closed returns. Sending on a call
- * whose peer went away is harmless (WSL_ESTATE).
+ * always last, also for a call that never brought a message; never from within a function called
+ * here). The `struct wsl_rpc_call *` is valid until on_closed returns. Sending on a call whose peer
+ * went away is harmless (WSL_ESTATE), and so are reply and finish. Nothing but on_closed is called
+ * after reply, finish or cancel.
+ *
+ * A server refuses by itself, before any callback: bytes that are no such message and strings that
+ * are not UTF-8 (INVALID_ARGUMENT), messages over the limit (RESOURCE_EXHAUSTED).
  *
  * Messages are protobuf-c structs; those given to callbacks are freed when the callback returns;
  * those passed to send are packed at once and stay the caller's.
@@ -39,9 +44,12 @@ enum wsl_rpc_status {
     WSL_RPC_RESOURCE_EXHAUSTED = 8,
     WSL_RPC_FAILED_PRECONDITION = 9,
     WSL_RPC_ABORTED = 10,
+    WSL_RPC_OUT_OF_RANGE = 11,
     WSL_RPC_UNIMPLEMENTED = 12,
     WSL_RPC_INTERNAL = 13,
     WSL_RPC_UNAVAILABLE = 14,
+    WSL_RPC_DATA_LOSS = 15,
+    WSL_RPC_UNAUTHENTICATED = 16,
 };
 
 /* The status that tells a client of this error, and the error a status means. */
@@ -72,7 +80,8 @@ int wsl_rpc_send(struct wsl_rpc_call *call, const ProtobufCMessage *message);
 size_t wsl_rpc_send_waiting(
     const struct wsl_rpc_call *call); /* messages queued and not yet taken by the transport */
 
-/* Ends the call. Client: cancels it. on_closed still follows. */
+/* Ends the call at once, queued messages are dropped: the peer sees CANCELLED. on_closed still
+ * follows, on_message no more. */
 void wsl_rpc_cancel(struct wsl_rpc_call *call);
 
 /* ---- server ---- */
@@ -90,12 +99,13 @@ struct wsl_rpc_method {
 };
 
 struct wsl_rpc_server_setup {
-    const char *address; /* "127.0.0.1:7070", port 0: any; "unix:/path" */
-    const struct wsl_rpc_method *methods;
+    const char *address;                  /* "127.0.0.1:7070", port 0: any; "unix:/path" */
+    const struct wsl_rpc_method *methods; /* copied; the paths must stay */
     size_t method_count;
     void *context;      /* for the callbacks */
     size_t receive_max; /* bytes of one message; 0: 1 MiB; larger ones get RESOURCE_EXHAUSTED */
-    const uint8_t *descriptor_set; /* FileDescriptorSet for reflection; NULL: no reflection */
+    const uint8_t *descriptor_set; /* FileDescriptorSet for reflection, must stay
+                                      (proto/descriptors.h); NULL: no reflection */
     size_t descriptor_set_size;
     bool remote_plaintext; /* allow an address off loopback without TLS (asked for by name) */
 };
@@ -136,5 +146,7 @@ struct wsl_rpc_stream_setup {
 };
 int wsl_rpc_stream_start(struct wsl_rpc_call **ret, struct wsl_rpc_channel *channel,
                          const struct wsl_rpc_stream_setup *setup, struct wsl_err *err);
+/* Says that nothing more will be sent, after all queued messages. */
+void wsl_rpc_half_close(struct wsl_rpc_call *call);
 
 #endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proto/rpc/client.h"
+
+#include "proto/rpc/internal.h"
+
+#include <assert.h>
+#include <grpc/slice.h>
+#include <grpc/support/time.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RECEIVE_MAX = 64 << 20, TIMEOUT_MS = 10000 };
+
+struct wsl_client {
+    grpc_completion_queue *cq; /* of the pluck kind: we wait for one operation at a time */
+    grpc_channel *channel;
+    char *address;
+    bool connected_before; /* some call got an answer on it */
+};
+
+struct wsl_client_stream {
+    struct wsl_client *client;
+    const char *path;
+    const ProtobufCMessageDescriptor *response;
+    grpc_call *call;
+    grpc_byte_buffer *request;
+    grpc_metadata_array initial, trailing;
+    grpc_byte_buffer *received;
+    grpc_status_code status;
+    grpc_slice status_text;
+    bool receiving;
+    bool receive_ended;
+    bool status_known;
+    atomic_bool cancelled;
+    /* The addresses of these are the tags. */
+    char send_tag, receive_tag, status_tag;
+};
+
+int wsl_client_open(struct wsl_client **ret, const char *address, struct wsl_err *err)
+{
+    struct wsl_client *client = calloc(1, sizeof *client);
+
+    if (!client || !(client->address = strdup(address ? address : ""))) {
+        free(client);
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a client");
+    }
+    wsl_rpc_library_open();
+    client->channel = wsl_rpc_connect(address, RECEIVE_MAX, err);
+    if (!client->channel) {
+        grpc_shutdown();
+        free(client->address);
+        free(client);
+        return err ? err->code : WSL_EINVAL;
+    }
+    client->cq = grpc_completion_queue_create_for_pluck(NULL);
+    *ret = client;
+    return 0;
+}
+
+void wsl_client_close(struct wsl_client *client)
+{
+    if (!client)
+        return;
+    grpc_channel_destroy(client->channel);
+    grpc_completion_queue_shutdown(client->cq);
+    grpc_completion_queue_pluck(client->cq, NULL, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+    grpc_completion_queue_destroy(client->cq);
+    grpc_shutdown();
+    free(client->address);
+    free(client);
+}
+
+static gpr_timespec deadline_in(uint32_t ms)
+{
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
+}
+
+static int fail_status(const struct wsl_client *client, const char *path, grpc_status_code status,
+                       grpc_slice slice, struct wsl_err *err)
+{
+    int code = wsl_rpc_error_of((enum wsl_rpc_status)status);
+    char text[320];
+
+    wsl_rpc_slice_text(slice, text, sizeof text);
+    if (code == WSL_EUNAVAILABLE)
+        return wsl_fail(err, code, "%s is unavailable: %s", client->address, text);
+    if (code == WSL_ETIMEOUT)
+        return wsl_fail(err, code, "%s did not answer %s in time", client->address, path);
+    if (!text[0])
+        return wsl_fail(err, code, "%s: %s answered status %d (%s)", path, client->address,
+                        (int)status, wsl_err_word(code));
+    return wsl_fail(err, code, "%s", text);
+}
+
+static grpc_call *new_call(struct wsl_client *client, const char *path, gpr_timespec deadline)
+{
+    grpc_slice slice = grpc_slice_from_copied_string(path);
+    grpc_call *call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+                                               client->cq, slice, NULL, deadline, NULL);
+
+    grpc_slice_unref(slice);
+    return call;
+}
+
+static void start(grpc_call *call, const grpc_op *ops, size_t count, void *tag)
+{
+    grpc_call_error error = grpc_call_start_batch(call, ops, count, tag, NULL);
+
+    assert(error == GRPC_CALL_OK);
+    (void)error;
+}
+
+/* ---- one answer ---- */
+
+struct attempt {
+    grpc_status_code status;
+    grpc_slice text;
+    grpc_byte_buffer *received;
+};
+
+static void attempt_free(struct attempt *attempt)
+{
+    grpc_slice_unref(attempt->text);
+    if (attempt->received)
+        grpc_byte_buffer_destroy(attempt->received);
+}
+
+/* Runs one call to its end; the deadline bounds the wait. */
+static void try_call(struct wsl_client *client, const char *path, const ProtobufCMessage *request,
+                     gpr_timespec deadline, struct attempt *ret)
+{
+    grpc_call *call = new_call(client, path, deadline);
+    grpc_byte_buffer *bytes = wsl_rpc_pack(request);
+    grpc_metadata_array initial, trailing;
+    grpc_op ops[6] = {
+        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes},
+        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
+        {.op = GRPC_OP_RECV_INITIAL_METADATA,
+         .data.recv_initial_metadata.recv_initial_metadata = &initial},
+        {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &ret->received},
+        {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+         .data.recv_status_on_client = {.trailing_metadata = &trailing,
+                                        .status = &ret->status,
+                                        .status_details = &ret->text}},
+    };
+
+    *ret = (struct attempt){.status = GRPC_STATUS_UNKNOWN, .text = grpc_empty_slice()};
+    grpc_metadata_array_init(&initial);
+    grpc_metadata_array_init(&trailing);
+    start(call, ops, 6, call);
+    grpc_completion_queue_pluck(client->cq, call, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+    grpc_metadata_array_destroy(&initial);
+    grpc_metadata_array_destroy(&trailing);
+    grpc_byte_buffer_destroy(bytes);
+    grpc_call_unref(call);
+}
+
+static int read_answer(const struct wsl_client *client, const char *path,
+                       const ProtobufCMessageDescriptor *response, grpc_byte_buffer *bytes,
+                       ProtobufCMessage **ret, struct wsl_err *err)
+{
+    ProtobufCMessage *message = bytes ? wsl_rpc_unpack(response, bytes) : NULL;
+
+    if (!message)
+        return wsl_fail(err, WSL_ECORRUPT,
+                        "%s answered %s with bytes that are no %s; is it another version?",
+                        client->address, path, response->name);
+    *ret = message;
+    return 0;
+}
+
+int wsl_client_call(struct wsl_client *client, const char *path, const ProtobufCMessage *request,
+                    const ProtobufCMessageDescriptor *response, uint32_t timeout_ms,
+                    ProtobufCMessage **ret, struct wsl_err *err)
+{
+    gpr_timespec deadline = deadline_in(timeout_ms ? timeout_ms : TIMEOUT_MS);
+    struct attempt attempt;
+    int r;
+
+    try_call(client, path, request, deadline, &attempt);
+    if (attempt.status == GRPC_STATUS_UNAVAILABLE && client->connected_before) {
+        attempt_free(&attempt);
+        client->connected_before = false;
+        try_call(client, path, request, deadline, &attempt);
+    }
+    if (attempt.status != GRPC_STATUS_UNAVAILABLE)
+        client->connected_before = true;
+    if (attempt.status == GRPC_STATUS_OK)
+        r = read_answer(client, path, response, attempt.received, ret, err);
+    else
+        r = fail_status(client, path, attempt.status, attempt.text, err);
+    attempt_free(&attempt);
+    return r;
+}
+
+/* ---- a stream of answers ---- */
+
+static void start_stream(struct wsl_client_stream *stream)
+{
+    grpc_op first[4] = {
+        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = stream->request},
+        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
+        {.op = GRPC_OP_RECV_INITIAL_METADATA,
+         .data.recv_initial_metadata.recv_initial_metadata = &stream->initial},
+    };
+    grpc_op last = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+                    .data.recv_status_on_client = {.trailing_metadata = &stream->trailing,
+                                                   .status = &stream->status,
+                                                   .status_details = &stream->status_text}};
+
+    start(stream->call, first, 4, &stream->send_tag);
+    start(stream->call, &last, 1, &stream->status_tag);
+}
+
+int wsl_client_stream_open(struct wsl_client_stream **ret, struct wsl_client *client,
+                           const char *path, const ProtobufCMessage *request,
+                           const ProtobufCMessageDescriptor *response, struct wsl_err *err)
+{
+    struct wsl_client_stream *stream = calloc(1, sizeof *stream);
+
+    if (!stream)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a stream");
+    stream->client = client;
+    stream->path = path;
+    stream->response = response;
+    stream->status_text = grpc_empty_slice();
+    grpc_metadata_array_init(&stream->initial);
+    grpc_metadata_array_init(&stream->trailing);
+    stream->call = new_call(client, path, gpr_inf_future(GPR_CLOCK_REALTIME));
+    stream->request = wsl_rpc_pack(request);
+    start_stream(stream);
+    *ret = stream;
+    return 0;
+}
+
+static int end_of_stream(struct wsl_client_stream *stream, struct wsl_err *err)
+{
+    if (!stream->status_known) {
+        grpc_completion_queue_pluck(stream->client->cq, &stream->status_tag,
+                                    gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        stream->status_known = true;
+    }
+    if (stream->status == GRPC_STATUS_OK)
+        return WSL_CLIENT_END;
+    if (atomic_load(&stream->cancelled))
+        return wsl_fail(err, WSL_ECANCELLED, "%s: cancelled", stream->path);
+    return fail_status(stream->client, stream->path, stream->status, stream->status_text, err);
+}
+
+int wsl_client_stream_next(struct wsl_client_stream *stream, uint32_t timeout_ms,
+                           ProtobufCMessage **ret, struct wsl_err *err)
+{
+    gpr_timespec until = timeout_ms ? deadline_in(timeout_ms) : gpr_inf_future(GPR_CLOCK_REALTIME);
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &stream->received};
+    grpc_byte_buffer *bytes;
+    int r;
+
+    if (stream->receive_ended)
+        return end_of_stream(stream, err);
+    if (!stream->receiving) {
+        start(stream->call, &op, 1, &stream->receive_tag);
+        stream->receiving = true;
+    }
+    if (grpc_completion_queue_pluck(stream->client->cq, &stream->receive_tag, until, NULL).type ==
+        GRPC_QUEUE_TIMEOUT)
+        return wsl_fail(err, WSL_ETIMEOUT, "%s: nothing came for %u ms", stream->path, timeout_ms);
+    stream->receiving = false;
+    bytes = stream->received;
+    stream->received = NULL;
+    if (!bytes) {
+        stream->receive_ended = true;
+        return end_of_stream(stream, err);
+    }
+    stream->client->connected_before = true;
+    r = read_answer(stream->client, stream->path, stream->response, bytes, ret, err);
+    grpc_byte_buffer_destroy(bytes);
+    return r;
+}
+
+void wsl_client_stream_cancel(struct wsl_client_stream *stream)
+{
+    atomic_store(&stream->cancelled, true);
+    grpc_call_cancel(stream->call, NULL);
+}
+
+void wsl_client_stream_close(struct wsl_client_stream *stream)
+{
+    gpr_timespec ever = gpr_inf_future(GPR_CLOCK_REALTIME);
+
+    if (!stream)
+        return;
+    grpc_call_cancel(stream->call, NULL);
+    grpc_completion_queue_pluck(stream->client->cq, &stream->send_tag, ever, NULL);
+    if (stream->receiving)
+        grpc_completion_queue_pluck(stream->client->cq, &stream->receive_tag, ever, NULL);
+    if (!stream->status_known)
+        grpc_completion_queue_pluck(stream->client->cq, &stream->status_tag, ever, NULL);
+    if (stream->received)
+        grpc_byte_buffer_destroy(stream->received);
+    grpc_byte_buffer_destroy(stream->request);
+    grpc_slice_unref(stream->status_text);
+    grpc_metadata_array_destroy(&stream->initial);
+    grpc_metadata_array_destroy(&stream->trailing);
+    grpc_call_unref(stream->call);
+    free(stream);
+}
