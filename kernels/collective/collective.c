@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The queue and the thread in front of an implementation. One mutex guards everything but `self`,
+ * which the collective's thread uses without it (and abort, which implementations allow).
+ */
+#include "kernels/collective/collective.h"
+
+#include "base/clock.h"
+#include "kernels/collective/implementation.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Operations waiting at once; starting one more fails with WSL_ELIMIT. */
+#define QUEUE_LIMIT 4096
+
+enum kind { SUM, BROADCAST };
+
+struct operation {
+    enum kind kind;
+    enum wsl_sum_type type;
+    int root;
+    void *data;
+    size_t count; /* elements of a sum, bytes of a broadcast */
+};
+
+struct wsl_collective {
+    const struct wsl_collective_implementation *implementation; /* NULL with a world of one */
+    void *self;
+    struct wsl_collective_setup setup;
+    char *address;    /* owned copy of what the caller gave */
+    char numeric[64]; /* the same, looked up: setup.address */
+    uint64_t join_deadline_ns;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_t thread;
+    bool thread_runs;
+    bool joined;
+    bool busy;              /* the thread is inside the implementation */
+    bool closing;           /* the thread shall end */
+    struct wsl_err failure; /* code 0: none */
+    uint64_t started, done;
+    struct operation queue[QUEUE_LIMIT];
+    size_t first, count;
+};
+
+static const struct wsl_collective_implementation *const implementations[] = {
+    &wsl_collective_gloo,
+    &wsl_collective_local,
+};
+
+/* The first failure stays. Caller holds the lock. */
+static void set_failure(struct wsl_collective *c, const struct wsl_err *why)
+{
+    if (c->failure.code == 0)
+        c->failure = *why;
+    pthread_cond_broadcast(&c->changed);
+}
+
+static void stop_implementation(struct wsl_collective *c)
+{
+    void *self;
+
+    if (!c->implementation)
+        return;
+    pthread_mutex_lock(&c->lock);
+    self = c->self;
+    pthread_mutex_unlock(&c->lock);
+    if (c->setup.exchange.cancel)
+        c->setup.exchange.cancel(c->setup.exchange.context);
+    if (self) /* else the thread sees the failure before it joins */
+        c->implementation->abort(self);
+}
+
+static int run_operation(struct wsl_collective *c, const struct operation *op, struct wsl_err *err)
+{
+    if (!c->implementation || op->count == 0)
+        return 0; /* alone: the sum over one rank is what is there */
+    if (op->kind == SUM)
+        return c->implementation->sum(c->self, op->data, op->count, op->type, err);
+    return c->implementation->broadcast(c->self, op->data, op->count, op->root, err);
+}
+
+static int join(struct wsl_collective *c, struct wsl_err *err)
+{
+    void *self = NULL;
+    int r;
+
+    if (!c->implementation)
+        return 0;
+    r = wsl_collective_resolve(c->address, c->numeric, err);
+    if (r == 0)
+        r = c->implementation->create(&self, &c->setup, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&c->lock);
+    c->self = self;
+    r = c->failure.code;
+    pthread_mutex_unlock(&c->lock);
+    return r < 0 ? r : c->implementation->join(self, err);
+}
+
+/* Runs `op` (NULL: the join) outside the lock and records how it went. */
+static void run_unlocked(struct wsl_collective *c, const struct operation *op)
+{
+    struct wsl_err err = {0};
+    int r;
+
+    c->busy = true;
+    pthread_mutex_unlock(&c->lock);
+    r = op ? run_operation(c, op, &err) : join(c, &err);
+    pthread_mutex_lock(&c->lock);
+    c->busy = false;
+    if (r < 0)
+        set_failure(c, &err);
+    else if (op)
+        c->done++;
+    else
+        c->joined = true;
+    pthread_cond_broadcast(&c->changed);
+}
+
+static void *thread_main(void *context)
+{
+    struct wsl_collective *c = context;
+
+    pthread_mutex_lock(&c->lock);
+    run_unlocked(c, NULL);
+    while (!c->closing && c->failure.code == 0) {
+        struct operation op;
+
+        if (c->count == 0) {
+            pthread_cond_wait(&c->changed, &c->lock);
+            continue;
+        }
+        op = c->queue[c->first];
+        c->first = (c->first + 1) % QUEUE_LIMIT;
+        c->count--;
+        run_unlocked(c, &op);
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (c->self)
+        c->implementation->leave(c->self);
+    return NULL;
+}
+
+static int check_setup(const struct wsl_collective_setup *setup, struct wsl_err *err)
+{
+    if (setup->world < 1 || setup->world > 65536)
+        return wsl_fail(err, WSL_EINVAL, "collective: a world of %d ranks; 1 to 65536 are possible",
+                        setup->world);
+    if (setup->rank < 0 || setup->rank >= setup->world)
+        return wsl_fail(err, WSL_EINVAL, "collective: rank %d is not in a world of %d", setup->rank,
+                        setup->world);
+    if (setup->timeout_ms == 0)
+        return wsl_fail(err, WSL_EINVAL, "collective: timeout_ms must be more than 0");
+    if (setup->world > 1 && (!setup->exchange.gather || !setup->exchange.cancel))
+        return wsl_fail(err, WSL_EINVAL, "collective: a world of %d needs an exchange",
+                        setup->world);
+    return 0;
+}
+
+static int choose(struct wsl_collective *c, struct wsl_err *err)
+{
+    const char *name = c->setup.implementation ? c->setup.implementation : "gloo";
+
+    for (size_t i = 0; i < sizeof(implementations) / sizeof(*implementations); i++) {
+        if (strcmp(implementations[i]->name, name) != 0)
+            continue;
+        if (c->setup.world > 1)
+            c->implementation = implementations[i];
+        return 0;
+    }
+    return wsl_fail(err, WSL_EINVAL,
+                    "collective: no implementation \"%s\"; there are gloo and local", name);
+}
+
+/* Signals are for the thread of main(), and Gloo writes to sockets without MSG_NOSIGNAL: its
+ * threads inherit this mask. */
+static int start_thread(struct wsl_collective *c, struct wsl_err *err)
+{
+    sigset_t all, before;
+    int r;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = pthread_create(&c->thread, NULL, thread_main, c);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r != 0) {
+        errno = r;
+        return wsl_fail_errno(err, "collective: cannot start a thread");
+    }
+    pthread_setname_np(c->thread, "collective");
+    c->thread_runs = true;
+    return 0;
+}
+
+int wsl_collective_open(struct wsl_collective **ret, const struct wsl_collective_setup *setup,
+                        struct wsl_err *err)
+{
+    struct wsl_collective *c;
+    pthread_condattr_t attr;
+    int r = check_setup(setup, err);
+
+    if (r < 0)
+        return r;
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
+    c->setup = *setup;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    c->join_deadline_ns = wsl_clock_ns() + (uint64_t)setup->timeout_ms * 1000000;
+    c->address = strdup(setup->address && *setup->address ? setup->address : "127.0.0.1");
+    c->setup.address = c->numeric;
+    r = c->address ? choose(c, err) : wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
+    if (r == 0)
+        r = start_thread(c, err);
+    if (r < 0) {
+        wsl_collective_close(c);
+        return r;
+    }
+    *ret = c;
+    return 0;
+}
+
+static int start(struct wsl_collective *c, const struct operation *op, struct wsl_err *err)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&c->lock);
+    if (c->failure.code != 0) {
+        if (err)
+            *err = c->failure;
+        r = c->failure.code;
+    } else if (c->count == QUEUE_LIMIT) {
+        r = wsl_fail(err, WSL_ELIMIT, "collective: %d operations are waiting already", QUEUE_LIMIT);
+    } else {
+        c->queue[(c->first + c->count) % QUEUE_LIMIT] = *op;
+        c->count++;
+        c->started++;
+        pthread_cond_broadcast(&c->changed);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+int wsl_collective_sum(struct wsl_collective *c, float *data, size_t count, struct wsl_err *err)
+{
+    return start(c, &(struct operation){.kind = SUM, .data = data, .count = count}, err);
+}
+
+int wsl_collective_sum_f64(struct wsl_collective *c, double *data, size_t count,
+                           struct wsl_err *err)
+{
+    return start(
+        c, &(struct operation){.kind = SUM, .type = WSL_SUM_F64, .data = data, .count = count},
+        err);
+}
+
+int wsl_collective_broadcast(struct wsl_collective *c, void *data, size_t bytes, int root,
+                             struct wsl_err *err)
+{
+    if (root < 0 || root >= c->setup.world)
+        return wsl_fail(err, WSL_EINVAL, "collective: root %d is not in a world of %d", root,
+                        c->setup.world);
+    return start(
+        c, &(struct operation){.kind = BROADCAST, .data = data, .count = bytes, .root = root}, err);
+}
+
+/* The state as poll reports it. The caller holds the lock. A failure counts once the thread is out
+ * of the implementation, so that nobody touches the caller's memory any more. */
+static int state_of(struct wsl_collective *c, struct wsl_err *err)
+{
+    if (c->failure.code != 0 && !c->busy) {
+        if (err)
+            *err = c->failure;
+        return c->failure.code;
+    }
+    if (c->failure.code == 0 && c->joined && c->done == c->started)
+        return WSL_COLLECTIVE_DONE;
+    return WSL_COLLECTIVE_PENDING;
+}
+
+/* Ends a join that takes too long; the implementation limits the operations after it. The lock is
+ * given up for a moment. */
+static void limit_join(struct wsl_collective *c)
+{
+    struct wsl_err err = {0};
+
+    if (c->joined || c->failure.code != 0 || wsl_clock_ns() < c->join_deadline_ns)
+        return;
+    wsl_fail(&err, WSL_ETIMEOUT, "collective: rank %d did not meet all %d ranks within %u ms",
+             c->setup.rank, c->setup.world, c->setup.timeout_ms);
+    set_failure(c, &err);
+    pthread_mutex_unlock(&c->lock);
+    stop_implementation(c);
+    pthread_mutex_lock(&c->lock);
+}
+
+int wsl_collective_poll(struct wsl_collective *c, struct wsl_err *err)
+{
+    int r;
+
+    pthread_mutex_lock(&c->lock);
+    limit_join(c);
+    r = state_of(c, err);
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+int wsl_collective_wait(struct wsl_collective *c, struct wsl_err *err)
+{
+    int r;
+
+    pthread_mutex_lock(&c->lock);
+    while (limit_join(c), (r = state_of(c, err)) == WSL_COLLECTIVE_PENDING) {
+        if (c->joined || c->failure.code != 0) {
+            pthread_cond_wait(&c->changed, &c->lock);
+        } else {
+            struct timespec until = {.tv_sec = (time_t)(c->join_deadline_ns / 1000000000),
+                                     .tv_nsec = (long)(c->join_deadline_ns % 1000000000)};
+
+            pthread_cond_timedwait(&c->changed, &c->lock, &until);
+        }
+    }
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+void wsl_collective_counts(struct wsl_collective *c, uint64_t *ret_started, uint64_t *ret_done)
+{
+    pthread_mutex_lock(&c->lock);
+    *ret_started = c->started;
+    *ret_done = c->done;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void wsl_collective_abort(struct wsl_collective *c)
+{
+    struct wsl_err err = {0};
+
+    wsl_fail(&err, WSL_ECANCELLED, "collective: aborted");
+    pthread_mutex_lock(&c->lock);
+    set_failure(c, &err);
+    pthread_mutex_unlock(&c->lock);
+    stop_implementation(c);
+}
+
+void wsl_collective_close(struct wsl_collective *c)
+{
+    if (!c)
+        return;
+    if (c->thread_runs) {
+        pthread_mutex_lock(&c->lock);
+        c->closing = true;
+        pthread_mutex_unlock(&c->lock);
+        wsl_collective_abort(c);
+        pthread_join(c->thread, NULL);
+    }
+    if (c->self)
+        c->implementation->destroy(c->self);
+    pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+    free(c->address);
+    free(c);
+}

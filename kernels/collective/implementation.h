@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What an implementation of the collective gives to collective.c. All functions but `abort` run on
+ * the collective's own thread, one at a time, and may block; `abort` runs on any thread while one
+ * of them blocks, and must make it return within 100 ms (with any failure: collective.c knows why).
+ * After a failure only abort, leave and destroy are called.
+ */
+#ifndef WSL_KERNELS_COLLECTIVE_IMPLEMENTATION_H
+#define WSL_KERNELS_COLLECTIVE_IMPLEMENTATION_H
+
+#include "kernels/collective/collective.h"
+
+enum wsl_sum_type { WSL_SUM_F32, WSL_SUM_F64 };
+
+struct wsl_collective_implementation {
+    const char *name;
+    /* Everything up to meeting the others. `setup` outlives the instance; its world is at least 2
+     * and its address is numeric. */
+    int (*create)(void **ret, const struct wsl_collective_setup *setup, struct wsl_err *err);
+    /* Meets the other ranks through setup->exchange. */
+    int (*join)(void *self, struct wsl_err *err);
+    /* One operation, over before setup->timeout_ms have passed. count > 0, bytes > 0. */
+    int (*sum)(void *self, void *data, size_t count, enum wsl_sum_type type, struct wsl_err *err);
+    int (*broadcast)(void *self, void *data, size_t bytes, int root, struct wsl_err *err);
+    void (*abort)(void *self);
+    /* After the first failure, also of join: tells the other ranks that this one is gone. */
+    void (*leave)(void *self);
+    /* On the owner thread, after the collective's thread has ended. */
+    void (*destroy)(void *self);
+};
+
+/* The first numeric address of a host name, as text; looks it up, may block. WSL_EINVAL when it is
+ * unknown. */
+int wsl_collective_resolve(const char *host, char ret[64], struct wsl_err *err);
+
+/* Round 0 of the exchange as an all-to-all: `ours` holds `each` bytes for every rank, `ret_theirs`
+ * gets what every rank holds for this one. WSL_EPEER when a rank's part has another size. */
+int wsl_collective_all_to_all(const struct wsl_collective_setup *setup, const void *ours,
+                              size_t each, void *ret_theirs, struct wsl_err *err);
+
+extern const struct wsl_collective_implementation wsl_collective_gloo;
+extern const struct wsl_collective_implementation wsl_collective_local;
+
+#endif

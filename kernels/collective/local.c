@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sums between threads: all ranks show their memory, each adds up its own slice of everybody's in
+ * the order of ranks and writes it to everybody, all meet again. Every meeting is one mutex and one
+ * condition variable.
+ */
+#include "kernels/collective/local.h"
+
+#include "base/clock.h"
+#include "kernels/collective/implementation.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct member {
+    struct wsl_local_group *group;
+    int rank;
+    /* the exchange */
+    bool cancelled;
+    uint32_t rounds; /* parts given so far */
+    struct wsl_blob part;
+    /* the sums */
+    bool left; /* aborted, failed or closed: nobody waits for it any more */
+    void *data;
+    size_t bytes;
+    uint32_t timeout_ms;
+};
+
+struct wsl_local_group {
+    int world;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* the exchange: parts of the running round, and who has not taken them yet */
+    int gathered, to_take;
+    uint32_t round;
+    /* the meetings of sums */
+    int arrived;
+    int touching; /* ranks that may still read or write the memory shown */
+    uint64_t meeting;
+    struct member members[];
+};
+
+int wsl_local_group_open(struct wsl_local_group **ret, int world, struct wsl_err *err)
+{
+    struct wsl_local_group *g;
+    pthread_condattr_t attr;
+
+    assert(world >= 1);
+    g = calloc(1, sizeof(*g) + (size_t)world * sizeof(g->members[0]));
+    if (!g)
+        return wsl_fail(err, WSL_ENOMEM, "local group of %d ranks: out of memory", world);
+    g->world = world;
+    pthread_mutex_init(&g->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&g->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    for (int i = 0; i < world; i++) {
+        g->members[i].group = g;
+        g->members[i].rank = i;
+    }
+    *ret = g;
+    return 0;
+}
+
+void wsl_local_group_close(struct wsl_local_group *group)
+{
+    if (!group)
+        return;
+    for (int i = 0; i < group->world; i++)
+        free(group->members[i].part.data);
+    pthread_cond_destroy(&group->changed);
+    pthread_mutex_destroy(&group->lock);
+    free(group);
+}
+
+/* ---- the exchange ---- */
+
+static int take_parts(struct wsl_local_group *g, struct wsl_blob *all, struct wsl_err *err)
+{
+    for (int i = 0; i < g->world; i++) {
+        const struct wsl_blob *part = &g->members[i].part;
+
+        all[i] = (struct wsl_blob){.data = malloc(part->size + 1), .size = part->size};
+        if (!all[i].data) {
+            while (i-- > 0)
+                free(all[i].data);
+            return wsl_fail(err, WSL_ENOMEM, "exchange: out of memory");
+        }
+        memcpy(all[i].data, part->data, part->size);
+    }
+    if (--g->to_take == 0) {
+        g->gathered = 0;
+        g->round++;
+        pthread_cond_broadcast(&g->changed);
+    }
+    return 0;
+}
+
+static int gather(void *context, uint32_t round, const void *mine, size_t size,
+                  struct wsl_blob *all, struct wsl_err *err)
+{
+    struct member *m = context;
+    struct wsl_local_group *g = m->group;
+    void *copy = malloc(size + 1);
+    int r = 0;
+
+    if (!copy)
+        return wsl_fail(err, WSL_ENOMEM, "exchange: out of memory");
+    memcpy(copy, mine, size);
+    pthread_mutex_lock(&g->lock);
+    while (!m->cancelled && g->round != round)
+        pthread_cond_wait(&g->changed, &g->lock);
+    if (!m->cancelled) {
+        free(m->part.data);
+        m->part = (struct wsl_blob){.data = copy, .size = size};
+        copy = NULL;
+        if (++g->gathered == g->world) {
+            g->to_take = g->world;
+            pthread_cond_broadcast(&g->changed);
+        }
+        while (!m->cancelled && g->gathered < g->world)
+            pthread_cond_wait(&g->changed, &g->lock);
+    }
+    if (m->cancelled)
+        r = wsl_fail(err, WSL_ECANCELLED, "exchange: cancelled");
+    else
+        r = take_parts(g, all, err);
+    pthread_mutex_unlock(&g->lock);
+    free(copy);
+    return r;
+}
+
+static void cancel(void *context)
+{
+    struct member *m = context;
+
+    pthread_mutex_lock(&m->group->lock);
+    m->cancelled = true;
+    pthread_cond_broadcast(&m->group->changed);
+    pthread_mutex_unlock(&m->group->lock);
+}
+
+struct wsl_exchange wsl_local_group_exchange(struct wsl_local_group *group, int rank)
+{
+    assert(rank >= 0 && rank < group->world);
+    return (struct wsl_exchange){
+        .context = &group->members[rank], .gather = gather, .cancel = cancel};
+}
+
+/* ---- the sums ---- */
+
+static int local_create(void **ret, const struct wsl_collective_setup *setup, struct wsl_err *err)
+{
+    struct member *m = setup->exchange.context;
+
+    if (setup->exchange.gather != gather || m->group->world != setup->world ||
+        m->rank != setup->rank)
+        return wsl_fail(err, WSL_EINVAL,
+                        "collective: \"local\" needs this rank's exchange of a local group");
+    m->timeout_ms = setup->timeout_ms;
+    *ret = m;
+    return 0;
+}
+
+static int find_left(const struct wsl_local_group *g)
+{
+    for (int i = 0; i < g->world; i++)
+        if (g->members[i].left)
+            return i;
+    return -1;
+}
+
+/* Waits until all ranks are here; `touching` of them may use the memory shown from then on. The
+ * caller holds the lock. */
+static int meet(struct member *m, int touching, struct wsl_err *err)
+{
+    struct wsl_local_group *g = m->group;
+    uint64_t deadline = wsl_clock_ns() + (uint64_t)m->timeout_ms * 1000000;
+    struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000),
+                             .tv_nsec = (long)(deadline % 1000000000)};
+    uint64_t meeting = g->meeting;
+    int left, r = 0;
+
+    if (find_left(g) < 0 && ++g->arrived == g->world) {
+        g->arrived = 0;
+        g->touching = touching;
+        g->meeting++;
+        pthread_cond_broadcast(&g->changed);
+    }
+    while (g->meeting == meeting && r == 0) {
+        left = find_left(g);
+        if (left >= 0)
+            r = left == m->rank
+                    ? wsl_fail(err, WSL_ECANCELLED, "collective: aborted")
+                    : wsl_fail(err, WSL_EPEER, "collective: rank %d left the group", left);
+        else if (wsl_clock_ns() >= deadline)
+            r = wsl_fail(err, WSL_ETIMEOUT, "collective: no sum within %u ms", m->timeout_ms);
+        else
+            pthread_cond_timedwait(&g->changed, &g->lock, &until);
+    }
+    if (r < 0) {
+        m->left = true;
+        pthread_cond_broadcast(&g->changed);
+    }
+    return r;
+}
+
+static int local_join(void *self, struct wsl_err *err)
+{
+    struct member *m = self;
+    int r;
+
+    pthread_mutex_lock(&m->group->lock);
+    r = meet(m, 0, err);
+    pthread_mutex_unlock(&m->group->lock);
+    return r;
+}
+
+/* Ranks that started different operations are our caller's mistake, which must not become a wild
+ * write. */
+static int check_same(const struct member *m, struct wsl_err *err)
+{
+    for (int i = 0; i < m->group->world; i++)
+        if (m->group->members[i].bytes != m->bytes)
+            return wsl_fail(err, WSL_EPEER,
+                            "collective: rank %d started another operation (%zu bytes, here %zu)",
+                            i, m->group->members[i].bytes, m->bytes);
+    return 0;
+}
+
+/* Shows this rank's memory to all and waits for theirs. After success the caller calls finish(). */
+static int show(struct member *m, void *data, size_t bytes, struct wsl_err *err)
+{
+    int r;
+
+    pthread_mutex_lock(&m->group->lock);
+    m->data = data;
+    m->bytes = bytes;
+    r = meet(m, m->group->world, err);
+    pthread_mutex_unlock(&m->group->lock);
+    return r;
+}
+
+/* This rank is done with everybody's memory (`result`: how that went). Returns when all are, also
+ * after a failure: the memory goes back to its owners. */
+static int finish(struct member *m, int result, struct wsl_err *err)
+{
+    struct wsl_local_group *g = m->group;
+
+    pthread_mutex_lock(&g->lock);
+    g->touching--;
+    pthread_cond_broadcast(&g->changed);
+    if (result < 0)
+        m->left = true;
+    else
+        result = meet(m, 0, err);
+    while (g->touching > 0)
+        pthread_cond_wait(&g->changed, &g->lock);
+    pthread_mutex_unlock(&g->lock);
+    return result;
+}
+
+#define DEFINE_SUM_SLICE(name, type)                                                               \
+    static void name(struct wsl_local_group *g, size_t from, size_t to)                            \
+    {                                                                                              \
+        for (size_t i = from; i < to; i++) {                                                       \
+            type total = ((type *)g->members[0].data)[i];                                          \
+                                                                                                   \
+            for (int rank = 1; rank < g->world; rank++)                                            \
+                total += ((type *)g->members[rank].data)[i];                                       \
+            for (int rank = 0; rank < g->world; rank++)                                            \
+                ((type *)g->members[rank].data)[i] = total;                                        \
+        }                                                                                          \
+    }
+DEFINE_SUM_SLICE(sum_slice_f32, float)
+DEFINE_SUM_SLICE(sum_slice_f64, double)
+
+static int local_sum(void *self, void *data, size_t count, enum wsl_sum_type type,
+                     struct wsl_err *err)
+{
+    struct member *m = self;
+    struct wsl_local_group *g = m->group;
+    size_t from = count * (size_t)m->rank / (size_t)g->world;
+    size_t to = count * (size_t)(m->rank + 1) / (size_t)g->world;
+    int r = show(m, data, count * (type == WSL_SUM_F32 ? sizeof(float) : sizeof(double)), err);
+
+    if (r < 0)
+        return r;
+    r = check_same(m, err);
+    if (r == 0 && type == WSL_SUM_F32)
+        sum_slice_f32(g, from, to);
+    else if (r == 0)
+        sum_slice_f64(g, from, to);
+    return finish(m, r, err);
+}
+
+static int local_broadcast(void *self, void *data, size_t bytes, int root, struct wsl_err *err)
+{
+    struct member *m = self;
+    int r = show(m, data, bytes, err);
+
+    if (r < 0)
+        return r;
+    r = check_same(m, err);
+    if (r == 0 && m->rank != root)
+        memcpy(data, m->group->members[root].data, bytes);
+    return finish(m, r, err);
+}
+
+static void local_abort(void *self)
+{
+    struct member *m = self;
+
+    pthread_mutex_lock(&m->group->lock);
+    m->left = true;
+    pthread_cond_broadcast(&m->group->changed);
+    pthread_mutex_unlock(&m->group->lock);
+}
+
+static void local_destroy(void *self)
+{
+    local_abort(self);
+}
+
+const struct wsl_collective_implementation wsl_collective_local = {
+    .name = "local",
+    .create = local_create,
+    .join = local_join,
+    .sum = local_sum,
+    .broadcast = local_broadcast,
+    .abort = local_abort,
+    .leave = local_abort,
+    .destroy = local_destroy,
+};
