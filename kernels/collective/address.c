@@ -21,6 +21,13 @@ int wsl_collective_resolve(const char *host, char ret[64], struct wsl_err *err)
     return 0;
 }
 
+const char *wsl_collective_words(const char *text)
+{
+    const char *end = *text == '[' ? strstr(text, "] ") : NULL;
+
+    return end ? end + 2 : text;
+}
+
 int wsl_collective_all_to_all(const struct wsl_collective_setup *setup, const void *ours,
                               size_t each, void *ret_theirs, struct wsl_err *err)
 {

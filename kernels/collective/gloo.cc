@@ -63,7 +63,8 @@ class Mesh : public gloo::transport::Context
             const bool late = Clock::now() >= deadline;
             throw Failure{late ? WSL_ETIMEOUT : WSL_EPEER,
                           "collective: rank " + std::to_string(peer) +
-                              (late ? " did not do its part in time: " : " is gone: ") + e.what()};
+                              (late ? " did not do its part in time: " : " is gone: ") +
+                              wsl_collective_words(e.what())};
         }
     }
     void check() const
@@ -184,7 +185,7 @@ int guard(Mesh *mesh, wsl_err *err, const std::function<void()> &f)
     } catch (const std::bad_alloc &) {
         return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
     } catch (const std::exception &e) {
-        return wsl_fail(err, WSL_EPEER, "collective: %s", e.what());
+        return wsl_fail(err, WSL_EPEER, "collective: %s", wsl_collective_words(e.what()));
     }
 }
 

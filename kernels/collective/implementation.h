@@ -33,6 +33,9 @@ struct wsl_collective_implementation {
  * unknown. */
 int wsl_collective_resolve(const char *host, char ret[64], struct wsl_err *err);
 
+/* The text of a Gloo exception without the "[file:line] " in front. */
+const char *wsl_collective_words(const char *text);
+
 /* Round 0 of the exchange as an all-to-all: `ours` holds `each` bytes for every rank, `ret_theirs`
  * gets what every rank holds for this one. WSL_EPEER when a rank's part has another size. */
 int wsl_collective_all_to_all(const struct wsl_collective_setup *setup, const void *ours,

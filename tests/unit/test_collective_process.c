@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The collective over processes: ranks that are killed, stopped, or never come. The parent forks
+ * the ranks and judges them by their exit status; they find each other through files in a folder
+ * of the test's own.
+ */
+#include "base/clock.h"
+#include "base/file.h"
+#include "kernels/collective/collective.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define COUNT (2 << 20)
+
+/* An exchange over files: "<folder>/<generation>-<round>-<rank>". */
+struct files {
+    const char *folder;
+    int generation, rank, world;
+    atomic_bool cancelled;
+};
+
+static void file_of(const struct files *f, uint32_t round, int rank, char path[200])
+{
+    snprintf(path, 200, "%s/%d-%u-%d", f->folder, f->generation, round, rank);
+}
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+static int gather(void *context, uint32_t round, const void *mine, size_t size,
+                  struct wsl_blob *all, struct wsl_err *err)
+{
+    struct files *f = context;
+    char path[200];
+
+    file_of(f, round, f->rank, path);
+    if (wsl_file_write_atomic(path, mine, size, err) < 0)
+        return err->code;
+    for (int i = 0; i < f->world; i++) {
+        struct wsl_buf buf = {0};
+
+        file_of(f, round, i, path);
+        while (!wsl_file_exists(path)) {
+            if (f->cancelled)
+                return wsl_fail(err, WSL_ECANCELLED, "exchange: cancelled");
+            pause_ms(1);
+        }
+        if (wsl_file_read(path, 65536, &buf, err) < 0)
+            return err->code;
+        all[i] = (struct wsl_blob){buf.data, buf.size};
+    }
+    return 0;
+}
+
+static void cancel(void *context)
+{
+    ((struct files *)context)->cancelled = true;
+}
+
+static struct wsl_collective *open_rank(struct files *f, uint32_t timeout_ms)
+{
+    struct wsl_collective_setup setup = {
+        .implementation = "gloo",
+        .rank = f->rank,
+        .world = f->world,
+        .timeout_ms = timeout_ms,
+        .exchange = {.context = f, .gather = gather, .cancel = cancel},
+    };
+    struct wsl_collective *c;
+    struct wsl_err err;
+
+    if (wsl_collective_open(&c, &setup, &err) < 0) {
+        fprintf(stderr, "# rank %d: %s\n", f->rank, err.text);
+        _exit(2);
+    }
+    return c;
+}
+
+static double ms_since(uint64_t ns)
+{
+    return (double)(wsl_clock_ns() - ns) / 1e6;
+}
+
+/* In a rank's process: leaves with status 1 when a thing is not so. */
+#define REQUIRE(thing)                                                                             \
+    do {                                                                                           \
+        if (!(thing)) {                                                                            \
+            fprintf(stderr, "# line %d: not so: %s (%s)\n", __LINE__, #thing, err.text);           \
+            _exit(1);                                                                              \
+        }                                                                                          \
+    } while (0)
+
+static int sum_once(struct wsl_collective *c, float *data, float value, struct wsl_err *err)
+{
+    int r;
+
+    for (size_t i = 0; i < COUNT; i++)
+        data[i] = value;
+    r = wsl_collective_sum(c, data, COUNT, err);
+    return r < 0 ? r : wsl_collective_wait(c, err);
+}
+
+struct scene {
+    char folder[64];
+    int world;
+    pid_t pids[4];
+    int done[2]; /* ranks write a byte when they have begun to sum */
+};
+
+static void scene_open(struct scene *s, int world)
+{
+    *s = (struct scene){.world = world};
+    strcpy(s->folder, "/tmp/wsl-collective-XXXXXX");
+    assert_non_null(mkdtemp(s->folder));
+    assert_int_equal(pipe(s->done), 0);
+    fflush(NULL);
+}
+
+static void scene_start(struct scene *s, void (*body)(struct scene *s, int rank))
+{
+    for (int i = 0; i < s->world; i++) {
+        s->pids[i] = fork();
+        assert_true(s->pids[i] >= 0);
+        if (s->pids[i] == 0) {
+            alarm(60);
+            body(s, i);
+            fflush(NULL);
+            _exit(0);
+        }
+    }
+    for (int i = 0; i < s->world; i++) {
+        char c;
+
+        assert_int_equal(read(s->done[0], &c, 1), 1);
+    }
+}
+
+static void scene_close(struct scene *s, int ended_by_us)
+{
+    struct wsl_err err;
+    int status;
+
+    for (int i = 0; i < s->world; i++) {
+        if (i == ended_by_us)
+            kill(s->pids[i], SIGKILL);
+        assert_int_equal(waitpid(s->pids[i], &status, 0), s->pids[i]);
+        if (i == ended_by_us)
+            assert_true(WIFSIGNALED(status));
+        else
+            assert_int_equal(status, 0);
+    }
+    close(s->done[0]);
+    close(s->done[1]);
+    wsl_file_remove_tree(s->folder, &err);
+}
+
+/* ---- a killed rank, and the next generation without it ---- */
+
+static void killed_body(struct scene *s, int rank)
+{
+    struct files first = {.folder = s->folder, .generation = 1, .rank = rank, .world = 4};
+    struct files second = {
+        .folder = s->folder, .generation = 2, .rank = rank > 2 ? rank - 1 : rank, .world = 3};
+    float *data = malloc(COUNT * sizeof(float));
+    struct wsl_collective *c = open_rank(&first, 30000);
+    struct wsl_err err = {0};
+    uint64_t before;
+    int r;
+
+    REQUIRE(sum_once(c, data, (float)rank + 1, &err) == 0);
+    REQUIRE(data[0] == 10 && data[COUNT - 1] == 10);
+    REQUIRE(write(s->done[1], "x", 1) == 1);
+    do { /* rank 2 is killed somewhere in here */
+        before = wsl_clock_ns();
+        r = sum_once(c, data, 1, &err);
+    } while (r == 0);
+    REQUIRE(r == WSL_EPEER);
+    printf("# rank %d, %.1f ms into a sum: %s\n", rank, ms_since(before), err.text);
+    REQUIRE(ms_since(before) < 5000);
+    wsl_collective_close(c);
+
+    before = wsl_clock_ns();
+    c = open_rank(&second, 30000);
+    REQUIRE(sum_once(c, data, (float)second.rank + 1, &err) == 0);
+    printf("# rank %d: summing again after %.1f ms\n", rank, ms_since(before));
+    REQUIRE(data[0] == 6 && data[COUNT / 2] == 6 && data[COUNT - 1] == 6);
+    wsl_collective_close(c);
+    free(data);
+}
+
+static void a_killed_rank_ends_the_sum_and_the_rest_goes_on(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    scene_open(&s, 4);
+    scene_start(&s, killed_body);
+    kill(s.pids[2], SIGKILL);
+    scene_close(&s, 2);
+}
+
+/* ---- a stopped rank ---- */
+
+static void *abort_soon(void *context)
+{
+    pause_ms(300);
+    wsl_collective_abort(context);
+    return (void *)(uintptr_t)(wsl_clock_ns() / 1000);
+}
+
+/* Rank 2 is stopped. Rank 0 aborts; rank 1 has a time limit. */
+static void stopped_body(struct scene *s, int rank)
+{
+    struct files f = {.folder = s->folder, .generation = 1, .rank = rank, .world = 3};
+    float *data = malloc(COUNT * sizeof(float));
+    struct wsl_collective *c = open_rank(&f, 2000);
+    struct wsl_err err = {0};
+    uint64_t before = wsl_clock_ns();
+    pthread_t thread;
+    void *aborted_us;
+    int r;
+
+    REQUIRE(sum_once(c, data, 1, &err) == 0);
+    REQUIRE(write(s->done[1], "x", 1) == 1);
+    if (rank == 2)
+        for (;;)
+            pause_ms(1000);
+    if (rank == 0)
+        REQUIRE(pthread_create(&thread, NULL, abort_soon, c) == 0);
+    r = sum_once(c, data, 1, &err);
+    if (rank == 0) {
+        uint64_t now = wsl_clock_ns() / 1000;
+
+        REQUIRE(r == WSL_ECANCELLED);
+        pthread_join(thread, &aborted_us);
+        REQUIRE((double)now - (double)(uintptr_t)aborted_us < 100e3);
+    } else {
+        printf("# rank 1 after %.0f ms: %s\n", ms_since(before), err.text);
+        REQUIRE(r == WSL_EPEER || r == WSL_ETIMEOUT);
+        REQUIRE(ms_since(before) < 4000);
+    }
+    before = wsl_clock_ns();
+    wsl_collective_close(c);
+    REQUIRE(ms_since(before) < 1000);
+    free(data);
+}
+
+static void a_stopped_rank_holds_nobody_for_ever(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    scene_open(&s, 3);
+    scene_start(&s, stopped_body);
+    kill(s.pids[2], SIGSTOP);
+    scene_close(&s, 2);
+}
+
+/* ---- peers that gave an address and then nothing ---- */
+
+/* The answer of rank 1 as rank 0 sees it: the same addresses as its own, on another port, so that
+ * Gloo takes the listening side (port 65535 is above every other) or the connecting one (port 1,
+ * where nobody listens). */
+struct ghost {
+    uint16_t port;
+    atomic_bool cancelled;
+};
+
+static int ghost_gather(void *context, uint32_t round, const void *mine, size_t size,
+                        struct wsl_blob *all, struct wsl_err *err)
+{
+    struct ghost *ghost = context;
+    struct sockaddr_in *address;
+
+    (void)round;
+    (void)err;
+    all[0] = (struct wsl_blob){malloc(size), size};
+    all[1] = (struct wsl_blob){malloc(size), size};
+    memcpy(all[0].data, mine, size);
+    memcpy(all[1].data, (const char *)mine + size / 2, size / 2); /* what we have for rank 1 */
+    memcpy((char *)all[1].data + size / 2, (const char *)mine + size / 2, size / 2);
+    address = all[1].data;
+    assert_int_equal(address->sin_family, AF_INET);
+    address->sin_port = htons(ghost->port);
+    return 0;
+}
+
+static void ghost_cancel(void *context)
+{
+    ((struct ghost *)context)->cancelled = true;
+}
+
+static struct wsl_collective *open_ghost(struct ghost *ghost, uint32_t timeout_ms)
+{
+    struct wsl_collective_setup setup = {
+        .implementation = "gloo",
+        .rank = 0,
+        .world = 2,
+        .timeout_ms = timeout_ms,
+        .exchange = {.context = ghost, .gather = ghost_gather, .cancel = ghost_cancel},
+    };
+    struct wsl_collective *c;
+    struct wsl_err err;
+
+    assert_int_equal(wsl_collective_open(&c, &setup, &err), 0);
+    return c;
+}
+
+static void abort_ends_connecting(void **state)
+{
+    struct ghost ghost = {.port = 65535};
+    struct wsl_collective *c = open_ghost(&ghost, 30000);
+    struct wsl_err err = {0};
+    pthread_t thread;
+    void *aborted_us;
+    double ms;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, abort_soon, c), 0);
+    assert_int_equal(wsl_collective_wait(c, &err), WSL_ECANCELLED);
+    ms = (double)wsl_clock_ns() / 1e6;
+    pthread_join(thread, &aborted_us);
+    assert_true(ms - (double)(uintptr_t)aborted_us / 1e3 < 100);
+    wsl_collective_close(c);
+}
+
+static void connecting_has_a_time_limit(void **state)
+{
+    struct ghost ghost = {.port = 65535};
+    uint64_t before = wsl_clock_ns();
+    struct wsl_collective *c = open_ghost(&ghost, 500);
+    struct wsl_err err = {0};
+
+    (void)state;
+    assert_int_equal(wsl_collective_wait(c, &err), WSL_ETIMEOUT);
+    printf("# after %.0f ms: %s\n", ms_since(before), err.text);
+    assert_true(ms_since(before) > 400 && ms_since(before) < 3000);
+    wsl_collective_close(c);
+}
+
+static void nobody_at_the_address(void **state)
+{
+    struct ghost ghost = {.port = 1};
+    struct wsl_collective *c = open_ghost(&ghost, 5000);
+    struct wsl_err err = {0};
+
+    (void)state;
+    assert_int_equal(wsl_collective_wait(c, &err), WSL_EPEER);
+    printf("# %s\n", err.text);
+    assert_non_null(strstr(err.text, "rank 1"));
+    wsl_collective_close(c);
+}
+
+static void an_unknown_address_is_named(void **state)
+{
+    struct ghost ghost = {.port = 1};
+    struct wsl_collective_setup setup = {
+        .implementation = "gloo",
+        .rank = 0,
+        .world = 2,
+        .address = "no-such-host.invalid",
+        .timeout_ms = 20000,
+        .exchange = {.context = &ghost, .gather = ghost_gather, .cancel = ghost_cancel},
+    };
+    struct wsl_collective *c;
+    struct wsl_err err;
+
+    (void)state;
+    assert_int_equal(wsl_collective_open(&c, &setup, &err), 0);
+    assert_int_equal(wsl_collective_wait(c, &err), WSL_EINVAL);
+    assert_non_null(strstr(err.text, "no-such-host.invalid"));
+    wsl_collective_close(c);
+    setup.address = "203.0.113.7"; /* nobody's (RFC 5737), so not ours */
+    assert_int_equal(wsl_collective_open(&c, &setup, &err), 0);
+    assert_true(wsl_collective_wait(c, &err) < 0);
+    printf("# %s\n", err.text);
+    assert_non_null(strstr(err.text, "203.0.113.7"));
+    wsl_collective_close(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_killed_rank_ends_the_sum_and_the_rest_goes_on),
+        cmocka_unit_test(a_stopped_rank_holds_nobody_for_ever),
+        cmocka_unit_test(abort_ends_connecting),
+        cmocka_unit_test(connecting_has_a_time_limit),
+        cmocka_unit_test(nobody_at_the_address),
+        cmocka_unit_test(an_unknown_address_is_named),
+    };
+
+    signal(SIGPIPE, SIG_DFL); /* the library must not need it ignored */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
