@@ -72,6 +72,17 @@ static int set_real(const struct wsl_arg *row, const char *text, struct wsl_err 
     return 0;
 }
 
+static int add_item(const struct wsl_arg *row, const char *text, struct wsl_err *err)
+{
+    struct wsl_arg_list *list = row->target;
+    int most = (int)(sizeof list->items / sizeof list->items[0]);
+
+    if (list->count == most)
+        return wsl_fail(err, WSL_ELIMIT, "--%s: given more than %d times", row->name, most);
+    list->items[list->count++] = text;
+    return 0;
+}
+
 static int set_value(const struct wsl_arg *row, const char *text, struct wsl_err *err)
 {
     switch (row->type) {
@@ -85,6 +96,8 @@ static int set_value(const struct wsl_arg *row, const char *text, struct wsl_err
         return set_uint(row, text, err);
     case WSL_ARG_REAL:
         return set_real(row, text, err);
+    case WSL_ARG_LIST:
+        return add_item(row, text, err);
     }
     return WSL_EINTERNAL;
 }

@@ -16,6 +16,12 @@ enum wsl_arg_type {
     WSL_ARG_TEXT, /* target: const char *, points into argv */
     WSL_ARG_UINT, /* target: uint64_t, decimal, min <= value <= max */
     WSL_ARG_REAL, /* target: double, min <= value <= max */
+    WSL_ARG_LIST, /* target: struct wsl_arg_list; may be given many times */
+};
+
+struct wsl_arg_list {
+    const char *items[64]; /* into argv */
+    int count;
 };
 
 struct wsl_arg {

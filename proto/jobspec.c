@@ -18,14 +18,14 @@ enum { TEXT_MAX = 4096 };
 
 struct checker {
     const Wsl__V1__JobSpec *spec;
-    spec_fault_fn fault;
+    wsl_spec_fault_fn fault;
     void *context;
 };
 
-static void fault(struct checker *c, const struct spec_field *field, const char *format, ...)
+static void fault(struct checker *c, const struct wsl_spec_field *field, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-static void fault(struct checker *c, const struct spec_field *field, const char *format, ...)
+static void fault(struct checker *c, const struct wsl_spec_field *field, const char *format, ...)
 {
     char text[320];
     va_list args;
@@ -36,11 +36,11 @@ static void fault(struct checker *c, const struct spec_field *field, const char 
     c->fault(c->context, field, text);
 }
 
-static void missing(struct checker *c, const struct spec_field *field)
+static void missing(struct checker *c, const struct wsl_spec_field *field)
 {
     char allowed[240];
 
-    spec_allowed(field, allowed, sizeof allowed);
+    wsl_spec_allowed(field, allowed, sizeof allowed);
     fault(c, field, "is missing; must be %s", allowed);
 }
 
@@ -75,7 +75,7 @@ static int utf8_length(const unsigned char *s)
 }
 
 /* A path that can be printed on one line and stands in a proto3 string. */
-static void check_path(struct checker *c, const struct spec_field *field, const char *text)
+static void check_path(struct checker *c, const struct wsl_spec_field *field, const char *text)
 {
     if (strlen(text) >= TEXT_MAX) {
         fault(c, field, "is %zu bytes long, at most %d are allowed", strlen(text), TEXT_MAX - 1);
@@ -94,7 +94,7 @@ static void check_path(struct checker *c, const struct spec_field *field, const 
     }
 }
 
-static void check_text(struct checker *c, const struct spec_field *field, const char *text)
+static void check_text(struct checker *c, const struct wsl_spec_field *field, const char *text)
 {
     if (!text[0])
         missing(c, field);
@@ -106,31 +106,31 @@ static void check_text(struct checker *c, const struct spec_field *field, const 
         fault(c, field, "must not be a number, which would be taken for a job's id, is %s", text);
 }
 
-static void check_word(struct checker *c, const struct spec_field *field, int value)
+static void check_word(struct checker *c, const struct wsl_spec_field *field, int value)
 {
     char word[32], allowed[160];
 
     if (value == 0 && (field->flags & SPEC_REQUIRED))
         missing(c, field);
-    else if (value != 0 && !spec_word_of(field->words, value, word, sizeof word)) {
-        spec_allowed(field, allowed, sizeof allowed);
+    else if (value != 0 && !wsl_spec_word_of(field->words, value, word, sizeof word)) {
+        wsl_spec_allowed(field, allowed, sizeof allowed);
         fault(c, field, "must be %s, is number %d", allowed, value);
     }
 }
 
-static void check_choice(struct checker *c, const struct spec_field *field, const char *text)
+static void check_choice(struct checker *c, const struct wsl_spec_field *field, const char *text)
 {
     char allowed[160];
 
-    if (!text[0] || spec_word_number(field->words, text) > 0)
+    if (!text[0] || wsl_spec_word_number(field->words, text) > 0)
         return;
-    spec_allowed(field, allowed, sizeof allowed);
+    wsl_spec_allowed(field, allowed, sizeof allowed);
     fault(c, field, "must be %s, is \"%.40s\"", allowed, text);
 }
 
-static void check_number(struct checker *c, const struct spec_field *field, const void *message)
+static void check_number(struct checker *c, const struct wsl_spec_field *field, const void *message)
 {
-    double value = spec_number(field, message);
+    double value = wsl_spec_number(field, message);
     char allowed[160], shown[40];
 
     if (!message && !(field->flags & SPEC_REQUIRED))
@@ -142,17 +142,17 @@ static void check_number(struct checker *c, const struct spec_field *field, cons
     /* A zero stands for "left out", but for the learning rate of an optimizer that is given. */
     if (value == 0 && field->section != SPEC_OPTIMIZER)
         return;
-    if (!isnan(value) && spec_in_limits(field, value))
+    if (!isnan(value) && wsl_spec_in_limits(field, value))
         return;
-    spec_allowed(field, allowed, sizeof allowed);
+    wsl_spec_allowed(field, allowed, sizeof allowed);
     if (field->type == SPEC_REAL)
         snprintf(shown, sizeof shown, "%g", value);
     else
-        snprintf(shown, sizeof shown, "%llu", (unsigned long long)spec_u64(field, message));
+        snprintf(shown, sizeof shown, "%llu", (unsigned long long)wsl_spec_u64(field, message));
     fault(c, field, "must be %s, is %s", allowed, shown);
 }
 
-static void check_depths(struct checker *c, const struct spec_field *field,
+static void check_depths(struct checker *c, const struct wsl_spec_field *field,
                          const Wsl__V1__Model *model)
 {
     if (!model || model->n_depths == 0) {
@@ -164,14 +164,15 @@ static void check_depths(struct checker *c, const struct spec_field *field,
         return;
     }
     for (size_t i = 0; i < model->n_depths; i++)
-        if (!spec_in_limits(field, model->depths[i])) {
+        if (!wsl_spec_in_limits(field, model->depths[i])) {
             fault(c, field, "stage %zu must have %.0f to %.0f blocks, has %u", i + 1, field->min,
                   field->max, model->depths[i]);
             return;
         }
 }
 
-static void check_init(struct checker *c, const struct spec_field *field, const Wsl__V1__Init *init)
+static void check_init(struct checker *c, const struct wsl_spec_field *field,
+                       const Wsl__V1__Init *init)
 {
     if (!init)
         return;
@@ -189,19 +190,19 @@ static void check_init(struct checker *c, const struct spec_field *field, const 
     check_path(c, field, init->checkpoint);
 }
 
-static void check_field(struct checker *c, const struct spec_field *field)
+static void check_field(struct checker *c, const struct wsl_spec_field *field)
 {
-    const void *message = spec_section_of(c->spec, field->section);
+    const void *message = wsl_spec_section_of(c->spec, field->section);
 
     switch (field->type) {
     case SPEC_TEXT:
-        check_text(c, field, spec_text(field, message));
+        check_text(c, field, wsl_spec_text(field, message));
         break;
     case SPEC_WORD:
-        check_word(c, field, (int)spec_number(field, message));
+        check_word(c, field, (int)wsl_spec_number(field, message));
         break;
     case SPEC_CHOICE:
-        check_choice(c, field, spec_text(field, message));
+        check_choice(c, field, wsl_spec_text(field, message));
         break;
     case SPEC_UINT32:
     case SPEC_UINT64:
@@ -229,11 +230,12 @@ static void check_length(struct checker *c)
     uint32_t world = spec->world ? spec->world : 1;
 
     if (spec->epochs == 0 && spec->max_steps == 0)
-        fault(c, spec_find("epochs"), "is missing; give epochs or max_steps (or both)");
+        fault(c, wsl_spec_find("epochs"), "is missing; give epochs or max_steps (or both)");
     if (spec->batch % world != 0)
-        fault(c, spec_find("batch"), "must be a multiple of world (%u), is %u", world, spec->batch);
+        fault(c, wsl_spec_find("batch"), "must be a multiple of world (%u), is %u", world,
+              spec->batch);
     if (spec->schedule && spec->epochs && spec->schedule->warmup_epochs > spec->epochs)
-        fault(c, spec_find("schedule.warmup_epochs"), "must be at most epochs (%u), is %g",
+        fault(c, wsl_spec_find("schedule.warmup_epochs"), "must be at most epochs (%u), is %g",
               spec->epochs, spec->schedule->warmup_epochs);
 }
 
@@ -244,30 +246,30 @@ static void check_rules(struct checker *c)
 
     check_length(c);
     if (spec->model && spec->model->image_size % 32 != 0)
-        fault(c, spec_find("model.image_size"), "must be a multiple of 32, is %u",
+        fault(c, wsl_spec_find("model.image_size"), "must be a multiple of 32, is %u",
               spec->model->image_size);
     if (schedule && schedule->steps > 0 &&
         (schedule->kind == WSL__V1__SCHEDULE_KIND__COSINE ||
          schedule->kind == WSL__V1__SCHEDULE_KIND__CONSTANT))
-        fault(c, spec_find("schedule.steps"), "is only for step-halving and step-tenth");
+        fault(c, wsl_spec_find("schedule.steps"), "is only for step-halving and step-tenth");
     if (spec->kind != WSL__V1__JOB_KIND__TRANSFER && spec->init)
-        fault(c, spec_find("init"),
+        fault(c, wsl_spec_find("init"),
               "is only for transfer jobs; leave it out or set kind: transfer");
     if (spec->kind != WSL__V1__JOB_KIND__TRANSFER && spec->mode)
-        fault(c, spec_find("mode"),
+        fault(c, wsl_spec_find("mode"),
               "is only for transfer jobs; leave it out or set kind: transfer");
 }
 
-void spec_check_all(const Wsl__V1__JobSpec *spec, spec_fault_fn report, void *context)
+void wsl_spec_check_all(const Wsl__V1__JobSpec *spec, wsl_spec_fault_fn report, void *context)
 {
     struct checker c = {spec, report, context};
 
-    for (size_t i = 0; i < spec_field_count; i++)
-        check_field(&c, &spec_fields[i]);
+    for (size_t i = 0; i < wsl_spec_field_count; i++)
+        check_field(&c, &wsl_spec_fields[i]);
     check_rules(&c);
 }
 
-static void first_fault(void *context, const struct spec_field *field, const char *text)
+static void first_fault(void *context, const struct wsl_spec_field *field, const char *text)
 {
     struct wsl_err *err = context;
 
@@ -279,7 +281,7 @@ int wsl_jobspec_check(const Wsl__V1__JobSpec *spec, struct wsl_err *err)
 {
     struct wsl_err first = {0};
 
-    spec_check_all(spec, first_fault, &first);
+    wsl_spec_check_all(spec, first_fault, &first);
     if (first.code < 0 && err)
         *err = first;
     return first.code;
@@ -308,15 +310,15 @@ static void fill_rules(Wsl__V1__JobSpec *spec)
 int wsl_jobspec_fill(Wsl__V1__JobSpec *spec, struct wsl_err *err)
 {
     for (int s = SPEC_TOP + 1; s < SPEC_SECTIONS; s++)
-        if (!spec_section_make(spec, (enum spec_section)s))
+        if (!wsl_spec_section_make(spec, (enum wsl_spec_section)s))
             return wsl_fail(err, WSL_ENOMEM, "no memory for a job specification");
-    for (size_t i = 0; i < spec_field_count; i++) {
-        const struct spec_field *field = &spec_fields[i];
-        void *message = spec_section_of(spec, field->section);
+    for (size_t i = 0; i < wsl_spec_field_count; i++) {
+        const struct wsl_spec_field *field = &wsl_spec_fields[i];
+        void *message = wsl_spec_section_of(spec, field->section);
 
         if (field->fallback != 0 && !(field->flags & SPEC_KEEP_ZERO) &&
-            spec_number(field, message) == 0)
-            spec_set_number(field, message, field->fallback);
+            wsl_spec_number(field, message) == 0)
+            wsl_spec_set_number(field, message, field->fallback);
     }
     fill_rules(spec);
     return 0;

@@ -16,7 +16,7 @@
 enum { DEPTH_MAX = 8 };
 
 struct reader {
-    struct spec_parse *p;
+    struct wsl_spec_parse *p;
     yaml_parser_t yaml;
     int depth; /* of open lists and maps */
 };
@@ -46,9 +46,9 @@ static void yaml_fault(struct reader *r, const char *text, size_t size)
         for (size_t i = 0; i < yaml->problem_offset && i < size; i++)
             line += text[i] == '\n';
     }
-    spec_fault(r->p, (int)line, "", "not YAML: %s%s%s",
-               yaml->problem ? yaml->problem : "unreadable", yaml->context ? " " : "",
-               yaml->context ? yaml->context : "");
+    wsl_spec_fault(r->p, (int)line, "", "not YAML: %s%s%s",
+                   yaml->problem ? yaml->problem : "unreadable", yaml->context ? " " : "",
+                   yaml->context ? yaml->context : "");
     r->p->stop = true;
 }
 
@@ -105,7 +105,7 @@ static bool next(struct reader *r, yaml_event_t *event)
     why = refused(r, event);
     if (!why)
         return true;
-    spec_fault(r->p, line_of(event), "", "%s", why);
+    wsl_spec_fault(r->p, line_of(event), "", "%s", why);
     r->p->stop = true;
     yaml_event_delete(event);
     return false;
@@ -137,7 +137,7 @@ static void skip_value(struct reader *r)
 
 /* ---- values ---- */
 
-static bool read_block_count(const struct spec_field *field, const yaml_event_t *event,
+static bool read_block_count(const struct wsl_spec_field *field, const yaml_event_t *event,
                              uint32_t *ret)
 {
     char *end;
@@ -147,15 +147,15 @@ static bool read_block_count(const struct spec_field *field, const yaml_event_t 
         scalar(event)[0] > '9')
         return false;
     value = strtoul(scalar(event), &end, 10);
-    if (*end || !spec_in_limits(field, (double)value))
+    if (*end || !wsl_spec_in_limits(field, (double)value))
         return false;
     *ret = (uint32_t)value;
     return true;
 }
 
-static void keep_depths(struct spec_parse *p, const uint32_t *depths, size_t count)
+static void keep_depths(struct wsl_spec_parse *p, const uint32_t *depths, size_t count)
 {
-    Wsl__V1__Model *model = spec_section_make(p->spec, SPEC_MODEL);
+    Wsl__V1__Model *model = wsl_spec_section_make(p->spec, SPEC_MODEL);
     uint32_t *copy = malloc(4 * sizeof *copy);
 
     if (!model || !copy) {
@@ -170,7 +170,7 @@ static void keep_depths(struct spec_parse *p, const uint32_t *depths, size_t cou
     model->n_depths = count;
 }
 
-static void read_depths(struct reader *r, const struct spec_field *field, int line)
+static void read_depths(struct reader *r, const struct wsl_spec_field *field, int line)
 {
     uint32_t depths[4];
     size_t count = 0;
@@ -194,34 +194,34 @@ static void read_depths(struct reader *r, const struct spec_field *field, int li
     if (good && count > 0)
         keep_depths(r->p, depths, count);
     else
-        spec_fault_field(r->p, line, field,
-                         count > 4 || count == 0
-                             ? "must have 1 to 4 stages, e.g. [3, 4, 23, 3]"
-                             : "must be a list of 1 to 4 whole numbers from 1 to 256, e.g. "
-                               "[3, 4, 23, 3]");
+        wsl_spec_fault_field(r->p, line, field,
+                             count > 4 || count == 0
+                                 ? "must have 1 to 4 stages, e.g. [3, 4, 23, 3]"
+                                 : "must be a list of 1 to 4 whole numbers from 1 to 256, e.g. "
+                                   "[3, 4, 23, 3]");
 }
 
 /* The value of a field; its key has been read. */
-static void read_field(struct reader *r, const struct spec_field *field, int line)
+static void read_field(struct reader *r, const struct wsl_spec_field *field, int line)
 {
     yaml_event_t event;
     char allowed[240], text[400];
 
-    if (!spec_begin_field(r->p, field, line)) {
+    if (!wsl_spec_begin_field(r->p, field, line)) {
         skip_value(r);
         return;
     }
     if (!next(r, &event))
         return;
     if (event.type == YAML_SCALAR_EVENT) {
-        spec_set_scalar(r->p, field, line_of(&event), scalar(&event), is_plain(&event));
+        wsl_spec_set_scalar(r->p, field, line_of(&event), scalar(&event), is_plain(&event));
     } else if (event.type == YAML_SEQUENCE_START_EVENT && field->type == SPEC_DEPTHS) {
         read_depths(r, field, line_of(&event));
     } else {
-        spec_allowed(field, allowed, sizeof allowed);
+        wsl_spec_allowed(field, allowed, sizeof allowed);
         snprintf(text, sizeof text, "must be %s, is a %s", allowed,
                  event.type == YAML_SEQUENCE_START_EVENT ? "list" : "map");
-        spec_fault_field(r->p, line_of(&event), field, text);
+        wsl_spec_fault_field(r->p, line_of(&event), field, text);
         skip_rest(r, event.type);
     }
     yaml_event_delete(&event);
@@ -229,56 +229,58 @@ static void read_field(struct reader *r, const struct spec_field *field, int lin
 
 /* ---- maps ---- */
 
-static const struct spec_field *field_of(enum spec_section section, const char *key)
+static const struct wsl_spec_field *field_of(enum wsl_spec_section section, const char *key)
 {
     /* How large the pictures are belongs to a model; beside a model's name it reads better. */
     if (section == SPEC_TOP && strcmp(key, "image_size") == 0)
-        return spec_find("model.image_size");
-    for (size_t i = 0; i < spec_field_count; i++)
-        if (spec_fields[i].section == section && strcmp(spec_key(&spec_fields[i]), key) == 0)
-            return &spec_fields[i];
+        return wsl_spec_find("model.image_size");
+    for (size_t i = 0; i < wsl_spec_field_count; i++)
+        if (wsl_spec_fields[i].section == section &&
+            strcmp(wsl_spec_key(&wsl_spec_fields[i]), key) == 0)
+            return &wsl_spec_fields[i];
     return NULL;
 }
 
-static enum spec_section section_of(const char *key)
+static enum wsl_spec_section section_of(const char *key)
 {
     int s = SPEC_TOP + 1;
 
-    while (s < SPEC_SECTIONS && strcmp(spec_section_name((enum spec_section)s), key) != 0)
+    while (s < SPEC_SECTIONS && strcmp(wsl_spec_section_name((enum wsl_spec_section)s), key) != 0)
         s++;
-    return (enum spec_section)s;
+    return (enum wsl_spec_section)s;
 }
 
-static void unknown_key(struct spec_parse *p, int line, enum spec_section section, const char *key)
+static void unknown_key(struct wsl_spec_parse *p, int line, enum wsl_spec_section section,
+                        const char *key)
 {
     const char *best = NULL;
     size_t distance = SIZE_MAX;
     char shown[64], path[128];
 
-    for (size_t i = 0; i < spec_field_count; i++)
-        if (spec_fields[i].section == section)
-            wsl_suggest_try(key, spec_key(&spec_fields[i]), &best, &distance);
+    for (size_t i = 0; i < wsl_spec_field_count; i++)
+        if (wsl_spec_fields[i].section == section)
+            wsl_suggest_try(key, wsl_spec_key(&wsl_spec_fields[i]), &best, &distance);
     for (int s = SPEC_TOP + 1; section == SPEC_TOP && s < SPEC_SECTIONS; s++)
-        wsl_suggest_try(key, spec_section_name((enum spec_section)s), &best, &distance);
+        wsl_suggest_try(key, wsl_spec_section_name((enum wsl_spec_section)s), &best, &distance);
     /* The right key in the wrong place. */
-    for (size_t i = 0; !best && i < spec_field_count; i++)
-        if (wsl_suggest_distance(key, spec_key(&spec_fields[i])) <= 1)
-            best = spec_fields[i].path;
-    spec_shown(key, shown, sizeof shown);
-    snprintf(path, sizeof path, "%s%s%s", spec_section_name(section),
+    for (size_t i = 0; !best && i < wsl_spec_field_count; i++)
+        if (wsl_suggest_distance(key, wsl_spec_key(&wsl_spec_fields[i])) <= 1)
+            best = wsl_spec_fields[i].path;
+    wsl_spec_shown(key, shown, sizeof shown);
+    snprintf(path, sizeof path, "%s%s%s", wsl_spec_section_name(section),
              section == SPEC_TOP ? "" : ".", shown);
     if (best)
-        spec_fault(p, line, path, "unknown key; did you mean %s?", best);
+        wsl_spec_fault(p, line, path, "unknown key; did you mean %s?", best);
     else
-        spec_fault(p, line, path, "unknown key; 'wslctl explain' lists those there are");
+        wsl_spec_fault(p, line, path, "unknown key; 'wslctl explain' lists those there are");
 }
 
-static void read_section(struct reader *r, enum spec_section section, int line);
+static void read_section(struct reader *r, enum wsl_spec_section section, int line);
 
-static void read_entry(struct reader *r, enum spec_section section, const char *key, int line)
+static void read_entry(struct reader *r, enum wsl_spec_section section, const char *key, int line)
 {
-    const struct spec_field *field = field_of(section, key);
-    enum spec_section inner = section == SPEC_TOP ? section_of(key) : SPEC_SECTIONS;
+    const struct wsl_spec_field *field = field_of(section, key);
+    enum wsl_spec_section inner = section == SPEC_TOP ? section_of(key) : SPEC_SECTIONS;
 
     if (field) {
         read_field(r, field, line);
@@ -291,7 +293,7 @@ static void read_entry(struct reader *r, enum spec_section section, const char *
 }
 
 /* The entries of a map up to its end. */
-static void read_map(struct reader *r, enum spec_section section)
+static void read_map(struct reader *r, enum wsl_spec_section section)
 {
     yaml_event_t event;
 
@@ -301,7 +303,8 @@ static void read_map(struct reader *r, enum spec_section section)
         if (type == YAML_SCALAR_EVENT) {
             read_entry(r, section, scalar(&event), line_of(&event));
         } else if (type != YAML_MAPPING_END_EVENT) {
-            spec_fault(r->p, line_of(&event), spec_section_name(section), "a key must be a word");
+            wsl_spec_fault(r->p, line_of(&event), wsl_spec_section_name(section),
+                           "a key must be a word");
             skip_rest(r, type);
             skip_value(r);
         }
@@ -312,51 +315,53 @@ static void read_map(struct reader *r, enum spec_section section)
 }
 
 /* 'model: resnext50_32x4d', 'augmentation: none': one word for a whole section. */
-static bool read_short(struct reader *r, enum spec_section section, const yaml_event_t *event)
+static bool read_short(struct reader *r, enum wsl_spec_section section, const yaml_event_t *event)
 {
-    const struct spec_field *field = section == SPEC_MODEL          ? spec_find("model.name")
-                                     : section == SPEC_AUGMENTATION ? spec_find("augmentation.none")
-                                                                    : NULL;
+    const struct wsl_spec_field *field = section == SPEC_MODEL ? wsl_spec_find("model.name")
+                                         : section == SPEC_AUGMENTATION
+                                             ? wsl_spec_find("augmentation.none")
+                                             : NULL;
     const char *text = scalar(event);
 
     if (!field || (section == SPEC_AUGMENTATION && strcmp(text, "none") != 0) ||
-        !spec_begin_field(r->p, field, line_of(event)))
+        !wsl_spec_begin_field(r->p, field, line_of(event)))
         return false;
-    spec_set_scalar(r->p, field, line_of(event), section == SPEC_AUGMENTATION ? "true" : text,
-                    true);
+    wsl_spec_set_scalar(r->p, field, line_of(event), section == SPEC_AUGMENTATION ? "true" : text,
+                        true);
     return true;
 }
 
-static void section_fault(struct reader *r, enum spec_section section, int line)
+static void section_fault(struct reader *r, enum wsl_spec_section section, int line)
 {
     char keys[240] = "";
 
-    for (size_t i = 0; i < spec_field_count; i++) {
-        if (spec_fields[i].section != section)
+    for (size_t i = 0; i < wsl_spec_field_count; i++) {
+        if (wsl_spec_fields[i].section != section)
             continue;
         r->p->bad[i] = true;
         snprintf(keys + strlen(keys), sizeof keys - strlen(keys), "%s%s", keys[0] ? ", " : "",
-                 spec_key(&spec_fields[i]));
+                 wsl_spec_key(&wsl_spec_fields[i]));
     }
-    spec_fault(r->p, line, spec_section_name(section), "must be a map with any of: %s", keys);
+    wsl_spec_fault(r->p, line, wsl_spec_section_name(section), "must be a map with any of: %s",
+                   keys);
 }
 
-static void read_section(struct reader *r, enum spec_section section, int line)
+static void read_section(struct reader *r, enum wsl_spec_section section, int line)
 {
-    struct spec_origin *origin = &r->p->sections[section];
+    struct wsl_spec_origin *origin = &r->p->sections[section];
     yaml_event_t event;
 
     if (origin->line > 0 && !r->p->set) {
-        spec_fault(r->p, line, spec_section_name(section), "is given twice, first on line %d",
-                   origin->line);
+        wsl_spec_fault(r->p, line, wsl_spec_section_name(section),
+                       "is given twice, first on line %d", origin->line);
         skip_value(r);
         return;
     }
-    *origin = (struct spec_origin){line, r->p->set};
+    *origin = (struct wsl_spec_origin){line, r->p->set};
     if (!next(r, &event))
         return;
     if (event.type == YAML_MAPPING_START_EVENT) {
-        if (spec_section_make(r->p->spec, section))
+        if (wsl_spec_section_make(r->p->spec, section))
             read_map(r, section);
     } else if (event.type != YAML_SCALAR_EVENT || !read_short(r, section, &event)) {
         section_fault(r, section, line_of(&event));
@@ -376,14 +381,14 @@ static bool expect(struct reader *r, yaml_event_type_t wanted, const char *other
         return false;
     good = event.type == wanted;
     if (!good) {
-        spec_fault(r->p, line_of(&event), "", "%s", otherwise);
+        wsl_spec_fault(r->p, line_of(&event), "", "%s", otherwise);
         r->p->stop = true;
     }
     yaml_event_delete(&event);
     return good;
 }
 
-static bool open_reader(struct reader *r, struct spec_parse *p, const char *text, size_t size)
+static bool open_reader(struct reader *r, struct wsl_spec_parse *p, const char *text, size_t size)
 {
     *r = (struct reader){.p = p};
     if (!yaml_parser_initialize(&r->yaml)) {
@@ -396,7 +401,7 @@ static bool open_reader(struct reader *r, struct spec_parse *p, const char *text
     return true;
 }
 
-void spec_read_file(struct spec_parse *p)
+void wsl_spec_read_file(struct wsl_spec_parse *p)
 {
     static const char no_map[] = "a job file is a map of fields, like 'name: my-job'";
     struct reader r;
@@ -416,7 +421,7 @@ void spec_read_file(struct spec_parse *p)
     yaml_parser_delete(&r.yaml);
 }
 
-static void set_yaml(struct spec_parse *p, const char *key, const char *value)
+static void set_yaml(struct wsl_spec_parse *p, const char *key, const char *value)
 {
     struct reader r;
 
@@ -424,7 +429,7 @@ static void set_yaml(struct spec_parse *p, const char *key, const char *value)
         return;
     if (expect(&r, YAML_STREAM_START_EVENT, "is empty") &&
         expect(&r, YAML_DOCUMENT_START_EVENT, "is empty")) {
-        const struct spec_field *field = spec_find(key);
+        const struct wsl_spec_field *field = wsl_spec_find(key);
 
         if (field)
             read_field(&r, field, 1);
@@ -437,35 +442,35 @@ static void set_yaml(struct spec_parse *p, const char *key, const char *value)
 }
 
 /* "optimizer.learning_rate=0.1" in the place of what the file says. */
-void spec_apply_set(struct spec_parse *p, const char *set)
+void wsl_spec_apply_set(struct wsl_spec_parse *p, const char *set)
 {
     const char *equals = strchr(set, '=');
-    const struct spec_field *field;
+    const struct wsl_spec_field *field;
     const char *best = NULL;
     size_t distance = SIZE_MAX;
     char key[64];
 
     p->set = set;
     if (!equals || equals == set || equals - set >= (ptrdiff_t)sizeof key) {
-        spec_fault(p, 1, "", "must be KEY=VALUE, like optimizer.learning_rate=0.1");
+        wsl_spec_fault(p, 1, "", "must be KEY=VALUE, like optimizer.learning_rate=0.1");
         return;
     }
     snprintf(key, sizeof key, "%.*s", (int)(equals - set), set);
-    field = strchr(key, '.') ? spec_find(key) : field_of(SPEC_TOP, key);
+    field = strchr(key, '.') ? wsl_spec_find(key) : field_of(SPEC_TOP, key);
     if (field && equals[1] != '[' && equals[1] != '{') {
-        spec_begin_field(p, field, 1);
-        spec_set_scalar(p, field, 1, equals + 1, true);
+        wsl_spec_begin_field(p, field, 1);
+        wsl_spec_set_scalar(p, field, 1, equals + 1, true);
     } else if (field || section_of(key) != SPEC_SECTIONS) {
         set_yaml(p, field ? field->path : key, equals + 1);
     } else {
-        for (size_t i = 0; i < spec_field_count; i++)
-            wsl_suggest_try(key, spec_fields[i].path, &best, &distance);
-        for (size_t i = 0; !best && i < spec_field_count; i++)
-            if (wsl_suggest_distance(key, spec_key(&spec_fields[i])) <= 1)
-                best = spec_fields[i].path;
+        for (size_t i = 0; i < wsl_spec_field_count; i++)
+            wsl_suggest_try(key, wsl_spec_fields[i].path, &best, &distance);
+        for (size_t i = 0; !best && i < wsl_spec_field_count; i++)
+            if (wsl_suggest_distance(key, wsl_spec_key(&wsl_spec_fields[i])) <= 1)
+                best = wsl_spec_fields[i].path;
         if (best)
-            spec_fault(p, 1, key, "unknown key; did you mean %s?", best);
+            wsl_spec_fault(p, 1, key, "unknown key; did you mean %s?", best);
         else
-            spec_fault(p, 1, key, "unknown key; 'wslctl explain' lists those there are");
+            wsl_spec_fault(p, 1, key, "unknown key; 'wslctl explain' lists those there are");
     }
 }

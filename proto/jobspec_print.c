@@ -91,13 +91,13 @@ static int add_init(struct wsl_buf *out, const Wsl__V1__Init *init)
 }
 
 /* Was it left out? Then the parser must not see it either. */
-static bool is_left_out(const struct spec_field *field, const void *message,
+static bool is_left_out(const struct wsl_spec_field *field, const void *message,
                         const Wsl__V1__JobSpec *spec)
 {
     switch (field->type) {
     case SPEC_TEXT:
     case SPEC_CHOICE:
-        return !spec_text(field, message)[0];
+        return !wsl_spec_text(field, message)[0];
     case SPEC_INIT:
         return !spec->init || spec->init->from_case == WSL__V1__INIT__FROM__NOT_SET;
     case SPEC_DEPTHS:
@@ -105,15 +105,15 @@ static bool is_left_out(const struct spec_field *field, const void *message,
     case SPEC_MODEL_NAME:
         return true;
     case SPEC_BOOL:
-        return spec_number(field, message) == 0;
+        return wsl_spec_number(field, message) == 0;
     case SPEC_BOOL_NOT: /* with `none` it means nothing */
-        return spec_number(field, message) != 0;
+        return wsl_spec_number(field, message) != 0;
     default:
-        return spec_number(field, message) == 0 && !(field->flags & SPEC_KEEP_ZERO);
+        return wsl_spec_number(field, message) == 0 && !(field->flags & SPEC_KEEP_ZERO);
     }
 }
 
-static int add_value(struct wsl_buf *out, const struct spec_field *field, const void *message,
+static int add_value(struct wsl_buf *out, const struct wsl_spec_field *field, const void *message,
                      const Wsl__V1__JobSpec *spec)
 {
     char text[64];
@@ -121,50 +121,51 @@ static int add_value(struct wsl_buf *out, const struct spec_field *field, const 
     switch (field->type) {
     case SPEC_TEXT:
     case SPEC_CHOICE:
-        return add_text(out, spec_text(field, message));
+        return add_text(out, wsl_spec_text(field, message));
     case SPEC_INIT:
         return add_init(out, spec->init);
     case SPEC_DEPTHS:
         return add_depths(out, message);
     case SPEC_UINT32:
     case SPEC_UINT64:
-        return wsl_buf_add_format(out, "%llu", (unsigned long long)spec_u64(field, message));
+        return wsl_buf_add_format(out, "%llu", (unsigned long long)wsl_spec_u64(field, message));
     case SPEC_REAL:
-        format_real(spec_number(field, message), text, sizeof text);
+        format_real(wsl_spec_number(field, message), text, sizeof text);
         return wsl_buf_add_text(out, text);
     case SPEC_WORD:
-        if (!spec_word_of(field->words, (int)spec_number(field, message), text, sizeof text))
-            snprintf(text, sizeof text, "%d", (int)spec_number(field, message));
+        if (!wsl_spec_word_of(field->words, (int)wsl_spec_number(field, message), text,
+                              sizeof text))
+            snprintf(text, sizeof text, "%d", (int)wsl_spec_number(field, message));
         return wsl_buf_add_text(out, text);
     default:
-        return wsl_buf_add_text(out, spec_number(field, message) != 0 ? "true" : "false");
+        return wsl_buf_add_text(out, wsl_spec_number(field, message) != 0 ? "true" : "false");
     }
 }
 
-static int print_field(const Wsl__V1__JobSpec *spec, const struct spec_field *field,
+static int print_field(const Wsl__V1__JobSpec *spec, const struct wsl_spec_field *field,
                        const void *message, struct wsl_buf *out)
 {
-    int r =
-        wsl_buf_add_format(out, "%s%s: ", field->section == SPEC_TOP ? "" : "  ", spec_key(field));
+    int r = wsl_buf_add_format(out, "%s%s: ", field->section == SPEC_TOP ? "" : "  ",
+                               wsl_spec_key(field));
 
     if (r == 0)
         r = add_value(out, field, message, spec);
     return r < 0 ? r : wsl_buf_add_text(out, "\n");
 }
 
-static int print_section(const Wsl__V1__JobSpec *spec, enum spec_section section,
+static int print_section(const Wsl__V1__JobSpec *spec, enum wsl_spec_section section,
                          struct wsl_buf *out)
 {
-    const void *message = spec_section_of(spec, section);
-    const char *name = spec_section_name(section);
+    const void *message = wsl_spec_section_of(spec, section);
+    const char *name = wsl_spec_section_name(section);
     bool none = section == SPEC_AUGMENTATION && message && spec->augmentation->none;
     bool titled = section == SPEC_TOP;
     int r = 0;
 
     if (!message)
         return 0;
-    for (size_t i = 0; i < spec_field_count && r == 0; i++) {
-        const struct spec_field *field = &spec_fields[i];
+    for (size_t i = 0; i < wsl_spec_field_count && r == 0; i++) {
+        const struct wsl_spec_field *field = &wsl_spec_fields[i];
 
         if (field->section != section || is_left_out(field, message, spec) ||
             (none && field->type != SPEC_BOOL))
@@ -183,13 +184,13 @@ int wsl_jobspec_print(const Wsl__V1__JobSpec *spec, struct wsl_buf *out)
     int r = 0;
 
     for (int s = SPEC_TOP; s < SPEC_SECTIONS && r == 0; s++)
-        r = print_section(spec, (enum spec_section)s, out);
+        r = print_section(spec, (enum wsl_spec_section)s, out);
     return r;
 }
 
 /* ---- for people ---- */
 
-static const char *type_name(enum spec_type type)
+static const char *type_name(enum wsl_spec_type type)
 {
     switch (type) {
     case SPEC_UINT32:
@@ -215,21 +216,21 @@ static const char *type_name(enum spec_type type)
 
 size_t wsl_jobspec_field_count(void)
 {
-    return spec_field_count;
+    return wsl_spec_field_count;
 }
 
 void wsl_jobspec_field(size_t i, struct wsl_jobspec_field *ret)
 {
-    const struct spec_field *field = &spec_fields[i];
+    const struct wsl_spec_field *field = &wsl_spec_fields[i];
 
-    assert(i < spec_field_count);
+    assert(i < wsl_spec_field_count);
     ret->path = field->path;
     ret->type = type_name(field->type);
     ret->standard = field->standard;
     ret->help = field->help;
     ret->required = field->flags & SPEC_REQUIRED;
     ret->transfer_only = field->flags & SPEC_TRANSFER_ONLY;
-    spec_allowed(field, ret->allowed, sizeof ret->allowed);
+    wsl_spec_allowed(field, ret->allowed, sizeof ret->allowed);
 }
 
 int wsl_jobspec_explain(struct wsl_buf *out)
@@ -237,7 +238,7 @@ int wsl_jobspec_explain(struct wsl_buf *out)
     struct wsl_jobspec_field field;
     int r = 0;
 
-    for (size_t i = 0; i < spec_field_count && r == 0; i++) {
+    for (size_t i = 0; i < wsl_spec_field_count && r == 0; i++) {
         wsl_jobspec_field(i, &field);
         r = wsl_buf_add_format(out, "%-26s %-8s %s%s. Must be %s. %s%s%s\n", field.path, field.type,
                                field.help, field.transfer_only ? " (transfer jobs only)" : "",

@@ -10,7 +10,7 @@
 
 #define AT(message, member) offsetof(Wsl__V1__##message, member)
 
-const struct spec_field spec_fields[] = {
+const struct wsl_spec_field wsl_spec_fields[] = {
     {"name", SPEC_TEXT, SPEC_TOP, AT(JobSpec, name), SPEC_REQUIRED, .standard = "",
      .help = "what to call the job; unique among jobs that have not ended"},
     {"kind", SPEC_WORD, SPEC_TOP, AT(JobSpec, kind), SPEC_REQUIRED, .words = "pretrain transfer",
@@ -100,7 +100,7 @@ const struct spec_field spec_fields[] = {
      0.01, NULL, "0.01", "share of records that may be unreadable before the job fails"},
 };
 
-const size_t spec_field_count = sizeof spec_fields / sizeof spec_fields[0];
+const size_t wsl_spec_field_count = sizeof wsl_spec_fields / sizeof wsl_spec_fields[0];
 
 static const struct section {
     const char *name;
@@ -120,14 +120,14 @@ static const struct section {
 };
 
 /* Depths and widths of Xie et al. 2017 and Mahajan et al. 2018. */
-static const struct spec_model models[] = {
+static const struct wsl_spec_model models[] = {
     {"resnext50_32x4d", {3, 4, 6, 3}, 32, 4},     {"resnext101_32x4d", {3, 4, 23, 3}, 32, 4},
     {"resnext101_64x4d", {3, 4, 23, 3}, 64, 4},   {"resnext101_32x8d", {3, 4, 23, 3}, 32, 8},
     {"resnext101_32x16d", {3, 4, 23, 3}, 32, 16}, {"resnext101_32x32d", {3, 4, 23, 3}, 32, 32},
     {"resnext101_32x48d", {3, 4, 23, 3}, 32, 48},
 };
 
-const struct spec_model *spec_model_named(const char *name)
+const struct wsl_spec_model *wsl_spec_model_named(const char *name)
 {
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
         if (strcmp(models[i].name, name) == 0)
@@ -135,42 +135,42 @@ const struct spec_model *spec_model_named(const char *name)
     return NULL;
 }
 
-const char *spec_model_names(void)
+const char *wsl_spec_model_names(void)
 {
     return "resnext50_32x4d, resnext101_32x4d, resnext101_64x4d, resnext101_32x8d, "
            "resnext101_32x16d, resnext101_32x32d, resnext101_32x48d";
 }
 
-const struct spec_field *spec_find(const char *path)
+const struct wsl_spec_field *wsl_spec_find(const char *path)
 {
-    for (size_t i = 0; i < spec_field_count; i++)
-        if (strcmp(spec_fields[i].path, path) == 0)
-            return &spec_fields[i];
+    for (size_t i = 0; i < wsl_spec_field_count; i++)
+        if (strcmp(wsl_spec_fields[i].path, path) == 0)
+            return &wsl_spec_fields[i];
     return NULL;
 }
 
-const char *spec_key(const struct spec_field *field)
+const char *wsl_spec_key(const struct wsl_spec_field *field)
 {
     const char *dot = strchr(field->path, '.');
 
     return dot ? dot + 1 : field->path;
 }
 
-const char *spec_section_name(enum spec_section section)
+const char *wsl_spec_section_name(enum wsl_spec_section section)
 {
     return sections[section].name;
 }
 
-void *spec_section_of(const Wsl__V1__JobSpec *spec, enum spec_section section)
+void *wsl_spec_section_of(const Wsl__V1__JobSpec *spec, enum wsl_spec_section section)
 {
     if (section == SPEC_TOP)
         return (void *)spec;
     return *(void *const *)((const char *)spec + sections[section].offset);
 }
 
-void *spec_section_make(Wsl__V1__JobSpec *spec, enum spec_section section)
+void *wsl_spec_section_make(Wsl__V1__JobSpec *spec, enum wsl_spec_section section)
 {
-    void *message = spec_section_of(spec, section);
+    void *message = wsl_spec_section_of(spec, section);
 
     if (message)
         return message;
@@ -179,21 +179,21 @@ void *spec_section_make(Wsl__V1__JobSpec *spec, enum spec_section section)
         return NULL;
     protobuf_c_message_init(sections[section].type, message);
     *(void **)((char *)spec + sections[section].offset) = message;
-    for (size_t i = 0; i < spec_field_count; i++) {
-        const struct spec_field *field = &spec_fields[i];
+    for (size_t i = 0; i < wsl_spec_field_count; i++) {
+        const struct wsl_spec_field *field = &wsl_spec_fields[i];
 
         if (field->section == section && (field->flags & SPEC_KEEP_ZERO))
-            spec_set_number(field, message, field->fallback);
+            wsl_spec_set_number(field, message, field->fallback);
     }
     return message;
 }
 
-static void *place(const struct spec_field *field, const void *message)
+static void *place(const struct wsl_spec_field *field, const void *message)
 {
     return (char *)message + field->offset;
 }
 
-double spec_number(const struct spec_field *field, const void *message)
+double wsl_spec_number(const struct wsl_spec_field *field, const void *message)
 {
     if (!message)
         return 0;
@@ -215,7 +215,7 @@ double spec_number(const struct spec_field *field, const void *message)
     }
 }
 
-uint64_t spec_u64(const struct spec_field *field, const void *message)
+uint64_t wsl_spec_u64(const struct wsl_spec_field *field, const void *message)
 {
     if (!message)
         return 0;
@@ -223,7 +223,7 @@ uint64_t spec_u64(const struct spec_field *field, const void *message)
                                       : *(uint32_t *)place(field, message);
 }
 
-void spec_set_u64(const struct spec_field *field, void *message, uint64_t value)
+void wsl_spec_set_u64(const struct wsl_spec_field *field, void *message, uint64_t value)
 {
     if (field->type == SPEC_UINT64)
         *(uint64_t *)place(field, message) = value;
@@ -231,12 +231,12 @@ void spec_set_u64(const struct spec_field *field, void *message, uint64_t value)
         *(uint32_t *)place(field, message) = (uint32_t)value;
 }
 
-void spec_set_number(const struct spec_field *field, void *message, double value)
+void wsl_spec_set_number(const struct wsl_spec_field *field, void *message, double value)
 {
     switch (field->type) {
     case SPEC_UINT32:
     case SPEC_UINT64:
-        spec_set_u64(field, message, (uint64_t)value);
+        wsl_spec_set_u64(field, message, (uint64_t)value);
         break;
     case SPEC_REAL:
         *(double *)place(field, message) = value;
@@ -255,14 +255,14 @@ void spec_set_number(const struct spec_field *field, void *message, double value
     }
 }
 
-const char *spec_text(const struct spec_field *field, const void *message)
+const char *wsl_spec_text(const struct wsl_spec_field *field, const void *message)
 {
     const char *text = message ? *(char **)place(field, message) : NULL;
 
     return text ? text : "";
 }
 
-int spec_set_text(char **target, const char *text)
+int wsl_spec_set_text(char **target, const char *text)
 {
     char *copy = strdup(text);
 
@@ -274,7 +274,7 @@ int spec_set_text(char **target, const char *text)
     return 0;
 }
 
-int spec_word_number(const char *words, const char *word)
+int wsl_spec_word_number(const char *words, const char *word)
 {
     size_t length = strlen(word);
 
@@ -288,7 +288,7 @@ int spec_word_number(const char *words, const char *word)
     return 0;
 }
 
-bool spec_word_of(const char *words, int number, char *word, size_t size)
+bool wsl_spec_word_of(const char *words, int number, char *word, size_t size)
 {
     for (int i = 1; *words; i++) {
         size_t n = strcspn(words, " ");
@@ -302,7 +302,7 @@ bool spec_word_of(const char *words, int number, char *word, size_t size)
     return false;
 }
 
-bool spec_in_limits(const struct spec_field *field, double value)
+bool wsl_spec_in_limits(const struct wsl_spec_field *field, double value)
 {
     if ((field->flags & SPEC_ZERO) && value == 0)
         return true;
@@ -323,7 +323,7 @@ static void allowed_words(const char *words, char *text, size_t size)
     text[used] = '\0';
 }
 
-static void allowed_number(const struct spec_field *field, char *text, size_t size)
+static void allowed_number(const struct wsl_spec_field *field, char *text, size_t size)
 {
     const char *zero = field->flags & SPEC_ZERO ? "0 or " : "";
 
@@ -339,7 +339,7 @@ static void allowed_number(const struct spec_field *field, char *text, size_t si
         snprintf(text, size, "a number from %g to %g", field->min, field->max);
 }
 
-void spec_allowed(const struct spec_field *field, char *text, size_t size)
+void wsl_spec_allowed(const struct wsl_spec_field *field, char *text, size_t size)
 {
     switch (field->type) {
     case SPEC_WORD:
@@ -363,7 +363,7 @@ void spec_allowed(const struct spec_field *field, char *text, size_t size)
         snprintf(text, size, "job:NAME, job:ID or a path");
         break;
     case SPEC_MODEL_NAME:
-        snprintf(text, size, "one of %s", spec_model_names());
+        snprintf(text, size, "one of %s", wsl_spec_model_names());
         break;
     case SPEC_TEXT:
         snprintf(text, size, "%s",

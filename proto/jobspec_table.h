@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum spec_type {
+enum wsl_spec_type {
     SPEC_TEXT,
     SPEC_WORD,   /* an enum; `words` separated by blanks, the first is number 1 */
     SPEC_CHOICE, /* a text out of `words` */
@@ -26,7 +26,7 @@ enum spec_type {
     SPEC_MODEL_NAME, /* of the job file only: it stands for depths, groups and width */
 };
 
-enum spec_section {
+enum wsl_spec_section {
     SPEC_TOP,
     SPEC_MODEL,
     SPEC_OPTIMIZER,
@@ -48,10 +48,10 @@ enum {
     SPEC_FILE_ONLY = 1 << 6, /* has no place of its own in a JobSpec */
 };
 
-struct spec_field {
+struct wsl_spec_field {
     const char *path; /* "optimizer.learning_rate"; the key is what follows the dot */
-    enum spec_type type;
-    enum spec_section section;
+    enum wsl_spec_type type;
+    enum wsl_spec_section section;
     size_t offset; /* in the section's message */
     unsigned flags;
     double min, max;      /* of numbers */
@@ -62,50 +62,51 @@ struct spec_field {
 };
 
 enum { SPEC_FIELDS_MAX = 48 };
-extern const struct spec_field spec_fields[];
-extern const size_t spec_field_count;
+extern const struct wsl_spec_field wsl_spec_fields[];
+extern const size_t wsl_spec_field_count;
 
 /* Row of a path, or NULL. */
-const struct spec_field *spec_find(const char *path);
-const char *spec_key(const struct spec_field *field);
-const char *spec_section_name(enum spec_section section); /* "" for the top */
+const struct wsl_spec_field *wsl_spec_find(const char *path);
+const char *wsl_spec_key(const struct wsl_spec_field *field);
+const char *wsl_spec_section_name(enum wsl_spec_section section); /* "" for the top */
 
 /* The message that holds a section's fields; NULL when it is absent. */
-void *spec_section_of(const Wsl__V1__JobSpec *spec, enum spec_section section);
+void *wsl_spec_section_of(const Wsl__V1__JobSpec *spec, enum wsl_spec_section section);
 /* The same, made when absent, with the defaults of fields whose zero has a meaning. NULL: no
  * memory. */
-void *spec_section_make(Wsl__V1__JobSpec *spec, enum spec_section section);
+void *wsl_spec_section_make(Wsl__V1__JobSpec *spec, enum wsl_spec_section section);
 
 /* Value of a UINT, REAL, WORD or BOOL field as a number; `message` may be NULL (then 0). */
-double spec_number(const struct spec_field *field, const void *message);
-void spec_set_number(const struct spec_field *field, void *message, double value);
-void spec_set_u64(const struct spec_field *field, void *message, uint64_t value);
-uint64_t spec_u64(const struct spec_field *field, const void *message);
-const char *spec_text(const struct spec_field *field, const void *message);
+double wsl_spec_number(const struct wsl_spec_field *field, const void *message);
+void wsl_spec_set_number(const struct wsl_spec_field *field, void *message, double value);
+void wsl_spec_set_u64(const struct wsl_spec_field *field, void *message, uint64_t value);
+uint64_t wsl_spec_u64(const struct wsl_spec_field *field, const void *message);
+const char *wsl_spec_text(const struct wsl_spec_field *field, const void *message);
 /* Replaces a text with a copy. */
-int spec_set_text(char **target, const char *text);
+int wsl_spec_set_text(char **target, const char *text);
 
 /* "a whole number from 1 to 4096", "one of pretrain, transfer": what may stand there. */
-void spec_allowed(const struct spec_field *field, char *text, size_t size);
+void wsl_spec_allowed(const struct wsl_spec_field *field, char *text, size_t size);
 /* Number of a word in `words` from 1, 0 when it is none; and the word of a number, NULL. */
-int spec_word_number(const char *words, const char *word);
-bool spec_word_of(const char *words, int number, char *word, size_t size);
+int wsl_spec_word_number(const char *words, const char *word);
+bool wsl_spec_word_of(const char *words, int number, char *word, size_t size);
 
 /* Is a value inside the row's limits? Not for NaN. */
-bool spec_in_limits(const struct spec_field *field, double value);
+bool wsl_spec_in_limits(const struct wsl_spec_field *field, double value);
 
 /* depths, groups and width of a published ResNeXt; false when the name is none. Names for people:
- * spec_model_names(). */
-struct spec_model {
+ * wsl_spec_model_names(). */
+struct wsl_spec_model {
     const char *name;
     uint32_t depths[4];
     uint32_t groups, width;
 };
-const struct spec_model *spec_model_named(const char *name);
-const char *spec_model_names(void);
+const struct wsl_spec_model *wsl_spec_model_named(const char *name);
+const char *wsl_spec_model_names(void);
 
 /* Every mistake of a specification, each with its row; wsl_jobspec_check takes the first. */
-typedef void (*spec_fault_fn)(void *context, const struct spec_field *field, const char *text);
-void spec_check_all(const Wsl__V1__JobSpec *spec, spec_fault_fn fault, void *context);
+typedef void (*wsl_spec_fault_fn)(void *context, const struct wsl_spec_field *field,
+                                  const char *text);
+void wsl_spec_check_all(const Wsl__V1__JobSpec *spec, wsl_spec_fault_fn fault, void *context);
 
 #endif

@@ -15,7 +15,7 @@
 
 enum { FAULTS_MAX = 20 };
 
-void spec_fault(struct spec_parse *p, int line, const char *path, const char *format, ...)
+void wsl_spec_fault(struct wsl_spec_parse *p, int line, const char *path, const char *format, ...)
 {
     char what[420], text[1024], name[300], where[360];
     va_list args;
@@ -26,9 +26,9 @@ void spec_fault(struct spec_parse *p, int line, const char *path, const char *fo
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
     if (p->set)
-        snprintf(where, sizeof where, "--set %s", spec_shown(p->set, name, 120));
+        snprintf(where, sizeof where, "--set %s", wsl_spec_shown(p->set, name, 120));
     else
-        snprintf(where, sizeof where, "%s:%d", spec_shown(p->source->file, name, sizeof name),
+        snprintf(where, sizeof where, "%s:%d", wsl_spec_shown(p->source->file, name, sizeof name),
                  line > 0 ? line : 1);
     snprintf(text, sizeof text, "%s: %s%s%s", where, path, path[0] ? ": " : "", what);
     if (p->faults++ == 0)
@@ -38,14 +38,14 @@ void spec_fault(struct spec_parse *p, int line, const char *path, const char *fo
     p->stop = !p->source->report || p->faults >= FAULTS_MAX;
 }
 
-void spec_fault_field(struct spec_parse *p, int line, const struct spec_field *field,
-                      const char *text)
+void wsl_spec_fault_field(struct wsl_spec_parse *p, int line, const struct wsl_spec_field *field,
+                          const char *text)
 {
-    p->bad[field - spec_fields] = true;
-    spec_fault(p, line, field->path, "%s", text);
+    p->bad[field - wsl_spec_fields] = true;
+    wsl_spec_fault(p, line, field->path, "%s", text);
 }
 
-const char *spec_shown(const char *text, char *shown, size_t size)
+const char *wsl_spec_shown(const char *text, char *shown, size_t size)
 {
     size_t n = 0;
 
@@ -57,38 +57,38 @@ const char *spec_shown(const char *text, char *shown, size_t size)
     return shown;
 }
 
-bool spec_begin_field(struct spec_parse *p, const struct spec_field *field, int line)
+bool wsl_spec_begin_field(struct wsl_spec_parse *p, const struct wsl_spec_field *field, int line)
 {
-    struct spec_origin *origin = &p->fields[field - spec_fields];
+    struct wsl_spec_origin *origin = &p->fields[field - wsl_spec_fields];
 
     if (origin->line > 0 && !p->set) {
-        spec_fault(p, line, field->path, "is given twice, first on line %d", origin->line);
+        wsl_spec_fault(p, line, field->path, "is given twice, first on line %d", origin->line);
         return false;
     }
-    *origin = (struct spec_origin){line, p->set};
-    p->bad[field - spec_fields] = false;
+    *origin = (struct wsl_spec_origin){line, p->set};
+    p->bad[field - wsl_spec_fields] = false;
     return true;
 }
 
 /* "must be <allowed>, is <given>", with a suggestion where words are allowed. */
-static void wrong(struct spec_parse *p, const struct spec_field *field, int line, const char *given,
-                  bool plain)
+static void wrong(struct wsl_spec_parse *p, const struct wsl_spec_field *field, int line,
+                  const char *given, bool plain)
 {
     char allowed[240], shown[48], text[400], word[32];
     const char *best = NULL, *quote = plain ? "" : "\"";
     size_t distance = SIZE_MAX;
 
-    spec_allowed(field, allowed, sizeof allowed);
+    wsl_spec_allowed(field, allowed, sizeof allowed);
     snprintf(text, sizeof text, "must be %s, is %s%s%s", allowed, quote,
-             spec_shown(given, shown, sizeof shown), quote);
-    for (int i = 1; field->words && spec_word_of(field->words, i, word, sizeof word); i++) {
+             wsl_spec_shown(given, shown, sizeof shown), quote);
+    for (int i = 1; field->words && wsl_spec_word_of(field->words, i, word, sizeof word); i++) {
         wsl_suggest_try(given, word, &best, &distance);
         if (best == word)
             snprintf(text, sizeof text, "must be %s, is %s; did you mean %s?", allowed, shown,
                      word);
         best = NULL;
     }
-    spec_fault_field(p, line, field, text);
+    wsl_spec_fault_field(p, line, field, text);
 }
 
 static bool is_null(const char *text)
@@ -108,7 +108,7 @@ static bool read_bool(const char *text, bool *ret)
     return false;
 }
 
-static bool set_number(const struct spec_field *field, void *message, const char *text)
+static bool set_number(const struct wsl_spec_field *field, void *message, const char *text)
 {
     uint64_t whole;
     double real;
@@ -118,23 +118,23 @@ static bool set_number(const struct spec_field *field, void *message, const char
     switch (field->type) {
     case SPEC_UINT32:
     case SPEC_UINT64:
-        if (wsl_parse_u64(text, &whole) < 0 || !spec_in_limits(field, (double)whole))
+        if (wsl_parse_u64(text, &whole) < 0 || !wsl_spec_in_limits(field, (double)whole))
             return false;
-        spec_set_u64(field, message, whole);
+        wsl_spec_set_u64(field, message, whole);
         return true;
     case SPEC_REAL:
-        if (wsl_parse_real(text, &real) < 0 || !spec_in_limits(field, real))
+        if (wsl_parse_real(text, &real) < 0 || !wsl_spec_in_limits(field, real))
             return false;
-        spec_set_number(field, message, real);
+        wsl_spec_set_number(field, message, real);
         return true;
     case SPEC_WORD:
-        word = spec_word_number(field->words, text);
-        spec_set_number(field, message, word);
+        word = wsl_spec_word_number(field->words, text);
+        wsl_spec_set_number(field, message, word);
         return word > 0;
     default: /* BOOL, BOOL_NOT */
         if (!read_bool(text, &yes))
             return false;
-        spec_set_number(field, message, yes);
+        wsl_spec_set_number(field, message, yes);
         return true;
     }
 }
@@ -165,30 +165,30 @@ static int set_init(Wsl__V1__JobSpec *spec, const char *text)
 }
 
 /* A name on the command line takes the place of the whole shape in the file. */
-static void set_model_name(struct spec_parse *p, const struct spec_field *field, int line,
+static void set_model_name(struct wsl_spec_parse *p, const struct wsl_spec_field *field, int line,
                            const char *text)
 {
     static const char *const replaced[] = {"model.depths", "model.groups", "model.width"};
 
-    p->model = spec_model_named(text);
+    p->model = wsl_spec_model_named(text);
     if (!p->model) {
         wrong(p, field, line, text, true);
         return;
     }
     for (int i = 0; p->set && i < 3; i++)
-        p->fields[spec_find(replaced[i]) - spec_fields] = (struct spec_origin){0};
+        p->fields[wsl_spec_find(replaced[i]) - wsl_spec_fields] = (struct wsl_spec_origin){0};
 }
 
-static void out_of_memory(struct spec_parse *p)
+static void out_of_memory(struct wsl_spec_parse *p)
 {
     wsl_fail(&p->first, WSL_ENOMEM, "no memory for a job specification");
     p->stop = true;
 }
 
-void spec_set_scalar(struct spec_parse *p, const struct spec_field *field, int line,
-                     const char *text, bool plain)
+void wsl_spec_set_scalar(struct wsl_spec_parse *p, const struct wsl_spec_field *field, int line,
+                         const char *text, bool plain)
 {
-    char *message = spec_section_make(p->spec, field->section);
+    char *message = wsl_spec_section_make(p->spec, field->section);
     int r = 0;
 
     if (!message) {
@@ -202,7 +202,7 @@ void spec_set_scalar(struct spec_parse *p, const struct spec_field *field, int l
     switch (field->type) {
     case SPEC_TEXT:
     case SPEC_CHOICE:
-        r = spec_set_text((char **)(message + field->offset), text);
+        r = wsl_spec_set_text((char **)(message + field->offset), text);
         break;
     case SPEC_INIT:
         r = set_init(p->spec, text);
