@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Texts of a source: checks and the normal form of tags. Pure; any thread.
+ */
+#ifndef WSL_STORAGE_TEXT_H
+#define WSL_STORAGE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { WSL_TAG_SIZE = 128 }; /* most bytes of a tag, its closing zero included */
+
+/* UTF-8 (RFC 3629: shortest forms, no surrogates) without control characters. */
+bool wsl_text_is_clean(const char *text, size_t size);
+
+/* The normal form of a tag as people type it: lower case (ASCII and Latin-1 letters), no '#' before
+ * it, blanks and underscores as single blanks, none at the ends. `text` is clean. Returns the
+ * length; 0 when nothing is left or it does not fit. */
+size_t wsl_text_fold_tag(const char *text, size_t size, char ret_tag[WSL_TAG_SIZE]);
+
+#endif
