@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the RPC tests share: a server on port 0 and a loop that runs until a condition holds, with
- * the blocking client on a thread of its own beside it.
+ * What the RPC tests share: a loop that runs until a condition holds, a server on port 0 with three
+ * services, a client on the loop, and the blocking client on a thread of its own.
  */
 #ifndef WSL_TESTS_UNIT_RPC_WORLD_H
 #define WSL_TESTS_UNIT_RPC_WORLD_H
@@ -9,6 +9,8 @@
 #include "base/clock.h"
 #include "proto/rpc/client.h"
 #include "proto/rpc/rpc.h"
+#include "wsl/v1/agent.pb-c.h"
+#include "wsl/v1/job.pb-c.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -21,7 +23,7 @@
 
 #include <cmocka.h>
 
-enum { DEADLINE_MS = 30000 };
+enum { DEADLINE_MS = 30000, CHUNK = 16384, CHUNKS = 2000, RECEIVE_MAX = 65536 };
 
 struct world {
     uv_loop_t loop;
@@ -32,82 +34,20 @@ struct world {
     bool rpc_closed;
 };
 
-static inline void on_tick(uv_timer_t *timer)
-{
-    (void)timer;
-}
-
-static inline void world_start(struct world *w)
-{
-    struct wsl_err err = {0};
-
-    memset(w, 0, sizeof *w);
-    assert_int_equal(uv_loop_init(&w->loop), 0);
-    uv_timer_init(&w->loop, &w->tick);
-    uv_timer_start(&w->tick, on_tick, 5, 5);
-    if (wsl_rpc_open(&w->rpc, &w->loop, &err) < 0)
-        fail_msg("%s", err.text);
-}
-
+void world_start(struct world *w);
 /* A server at `port` (0: any). */
-static inline int world_listen(struct world *w, const struct wsl_rpc_server_setup *given, int port,
-                               struct wsl_err *err)
-{
-    struct wsl_rpc_server_setup setup = *given;
-    int r;
-
-    snprintf(w->address, sizeof w->address, "127.0.0.1:%d", port);
-    setup.address = w->address;
-    r = wsl_rpc_server_open(&w->server, w->rpc, &setup, err);
-    if (r == 0)
-        snprintf(w->address, sizeof w->address, "127.0.0.1:%d", wsl_rpc_server_port(w->server));
-    return r;
-}
-
+int world_listen(struct world *w, const struct wsl_rpc_server_setup *given, int port,
+                 struct wsl_err *err);
 /* Runs the loop until `holds(argument)`; fails the test when that takes too long. */
-static inline void world_run(struct world *w, bool (*holds)(void *argument), void *argument)
-{
-    uint64_t until = wsl_clock_ns() + DEADLINE_MS * UINT64_C(1000000);
-
-    while (!holds(argument)) {
-        if (wsl_clock_ns() > until)
-            fail_msg("%s", "the condition did not come in time");
-        uv_run(&w->loop, UV_RUN_ONCE);
-    }
-}
-
-static inline bool flag_is_set(void *flag)
-{
-    return atomic_load((atomic_bool *)flag);
-}
-
-static inline bool plain_flag_is_set(void *flag)
-{
-    return *(bool *)flag;
-}
-
-static inline void on_rpc_closed(void *context)
-{
-    ((struct world *)context)->rpc_closed = true;
-}
-
-static inline void world_close_rpc(struct world *w, uint32_t grace_ms)
-{
-    w->rpc_closed = false;
-    wsl_rpc_close(w->rpc, grace_ms, on_rpc_closed, w);
-    world_run(w, plain_flag_is_set, &w->rpc_closed);
-    w->rpc = NULL;
-}
-
+void world_run(struct world *w, bool (*holds)(void *argument), void *argument);
+void world_close_rpc(struct world *w, uint32_t grace_ms);
+void on_rpc_closed(void *world); /* the `done` of a wsl_rpc_close of one's own */
 /* Ends everything; nothing may be left on the loop. */
-static inline void world_stop(struct world *w)
-{
-    if (w->rpc)
-        world_close_rpc(w, 0);
-    uv_close((uv_handle_t *)&w->tick, NULL);
-    uv_run(&w->loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&w->loop), 0);
-}
+void world_stop(struct world *w);
+
+bool flag_is_set(void *atomic_flag);
+bool plain_flag_is_set(void *flag);
+bool is_one(void *count);
 
 /* ---- the blocking client beside the loop ---- */
 
@@ -128,53 +68,56 @@ struct caller {
     int result;
 };
 
-static inline void *caller_thread(void *argument)
-{
-    struct caller *caller = argument;
-
-    caller->run(caller);
-    atomic_store(&caller->done, true);
-    return NULL;
-}
-
-static inline void caller_run(struct caller *caller)
-{
-    atomic_store(&caller->done, false);
-    assert_int_equal(pthread_create(&caller->thread, NULL, caller_thread, caller), 0);
-    world_run(caller->world, flag_is_set, &caller->done);
-    pthread_join(caller->thread, NULL);
-}
-
-static inline void run_one_call(struct caller *caller)
-{
-    bool own = !caller->client;
-
-    caller->result = 0;
-    if (own)
-        caller->result = wsl_client_open(&caller->client, caller->world->address, &caller->err);
-    if (caller->result == 0)
-        caller->result =
-            wsl_client_call(caller->client, caller->path, caller->request, caller->response,
-                            caller->timeout_ms, &caller->answer, &caller->err);
-    if (own) {
-        wsl_client_close(caller->client);
-        caller->client = NULL;
-    }
-}
-
+void *caller_thread(void *caller);
+/* Runs caller->run on a thread while the loop runs here. */
+void caller_run(struct caller *caller);
+void run_one_call(struct caller *caller);
 /* One call while the loop runs; the answer is the caller's to free. */
-static inline int call_once(struct caller *caller, const char *path,
-                            const ProtobufCMessage *request,
-                            const ProtobufCMessageDescriptor *response)
-{
-    caller->run = run_one_call;
-    caller->path = path;
-    caller->request = request;
-    caller->response = response;
-    caller->answer = NULL;
-    caller->err = (struct wsl_err){0};
-    caller_run(caller);
-    return caller->result;
-}
+int call_once(struct caller *caller, const char *path, const ProtobufCMessage *request,
+              const ProtobufCMessageDescriptor *response);
+
+/* ---- services: Get answers with the name asked for ("none": NOT_FOUND, "hang": never), Logs sends
+ * CHUNKS chunks (follow: one, and stays open), Session answers heartbeats ---- */
+
+extern const char get_path[], logs_path[], session_path[];
+
+/* What the test's services saw. */
+struct seen {
+    int unary_closed;
+    int stream_closed;
+    int session_messages;
+    int session_half_closes;
+    int session_closed;
+    uint32_t chunks; /* sent on the newest log stream */
+    atomic_bool blocked;
+    int writable;
+    struct wsl_rpc_call *hanging;
+    struct wsl_rpc_call *session;
+    struct wsl_rpc_call *logs;
+};
+
+struct wsl_rpc_server_setup setup_of(struct seen *seen);
+/* world_start and world_listen with these services. */
+void serve(struct world *w, struct seen *seen);
+int get(struct caller *caller, const char *name);
+/* A call that works: the server is well. */
+void expect_answer(struct caller *caller);
+
+/* ---- a session from the loop ---- */
+
+struct talk {
+    struct wsl_rpc_channel *channel;
+    struct wsl_rpc_call *call;
+    uint64_t sent, received, wanted;
+    bool in_order;
+    bool blocked;
+    bool closed;
+    enum wsl_rpc_status status;
+    char text[200];
+};
+
+/* Sends `wanted` heartbeats through a queue of 4 and half-closes after as many answers. */
+void talk_start(struct talk *talk, struct world *w, const char *path, uint64_t wanted);
+bool has_session(void *seen);
 
 #endif
