@@ -128,6 +128,7 @@ static void run_unlocked(struct wsl_collective *c, const struct operation *op)
 static void *thread_main(void *context)
 {
     struct wsl_collective *c = context;
+    bool failed;
 
     pthread_mutex_lock(&c->lock);
     run_unlocked(c, NULL);
@@ -143,8 +144,9 @@ static void *thread_main(void *context)
         c->count--;
         run_unlocked(c, &op);
     }
+    failed = c->failure.code != 0;
     pthread_mutex_unlock(&c->lock);
-    if (c->self)
+    if (c->self && failed)
         c->implementation->leave(c->self);
     return NULL;
 }
@@ -355,15 +357,21 @@ void wsl_collective_abort(struct wsl_collective *c)
     stop_implementation(c);
 }
 
+/* A group that ended in order is left softly: what other ranks have not read yet stays theirs. */
 void wsl_collective_close(struct wsl_collective *c)
 {
+    bool quiet;
+
     if (!c)
         return;
     if (c->thread_runs) {
         pthread_mutex_lock(&c->lock);
+        quiet = c->joined && c->failure.code == 0 && c->done == c->started;
         c->closing = true;
+        pthread_cond_broadcast(&c->changed);
         pthread_mutex_unlock(&c->lock);
-        wsl_collective_abort(c);
+        if (!quiet)
+            wsl_collective_abort(c);
         pthread_join(c->thread, NULL);
     }
     if (c->self)
