@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * wsl-worker: one daemon per machine. Reads the command line, takes the state folder, runs the
+ * loop.
+ */
+#include "base/args.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "daemon/worker/worker.h"
+
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct options {
+    const char *coordinator, *state, *name, *trainer, *checkpoints, *address, *log_level;
+    uint64_t slots;
+    double stop_grace;
+    bool stop_trainers, version;
+};
+
+/* Paths as the daemon uses them: absolute, so that they mean the same to a later one. */
+struct paths {
+    char state[PATH_MAX], checkpoints[PATH_MAX], trainer[PATH_MAX], lock[PATH_MAX];
+};
+
+static int fit_name(const char *name, struct wsl_err *err)
+{
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+    if (n < 1 || n > 64 || name[n])
+        return wsl_fail(err, WSL_EINVAL, "--name '%.80s': must be 1 to 64 of a-z A-Z 0-9 . _ -",
+                        name);
+    return 0;
+}
+
+static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
+{
+    const struct wsl_arg rows[] = {
+        {"coordinator", 0, WSL_ARG_TEXT, &o->coordinator, 0, 0, "ADDRESS",
+         "where the coordinator listens (default 127.0.0.1:7070)"},
+        {"state", 0, WSL_ARG_TEXT, &o->state, 0, 0, "DIR",
+         "this daemon's own folder: run folders of its trainers (required)"},
+        {"name", 0, WSL_ARG_TEXT, &o->name, 0, 0, "NAME",
+         "this worker's name, unique in the cluster (default: the host's name)"},
+        {"slots", 0, WSL_ARG_UINT, &o->slots, 1, 256, "N", "trainers run at a time (default 1)"},
+        {"trainer", 0, WSL_ARG_TEXT, &o->trainer, 0, 0, "PATH",
+         "the trainer program (default: wsl-trainer beside this one)"},
+        {"checkpoints", 0, WSL_ARG_TEXT, &o->checkpoints, 0, 0, "DIR",
+         "where jobs' checkpoints go (default: STATE/checkpoints)"},
+        {"address", 0, WSL_ARG_TEXT, &o->address, 0, 0, "HOST",
+         "where other machines' trainers reach this one (default 127.0.0.1)"},
+        {"stop-trainers", 0, WSL_ARG_FLAG, &o->stop_trainers, 0, 0, NULL,
+         "on SIGTERM or SIGINT stop the trainers too; without it they go on"},
+        {"stop-grace", 0, WSL_ARG_REAL, &o->stop_grace, 0.1, 86400, "SECONDS",
+         "from a graceful stop of a trainer to its kill (default 60)"},
+        {"log-level", 0, WSL_ARG_TEXT, &o->log_level, 0, 0, "LEVEL",
+         "debug, info, warn or error (default info)"},
+        {"version", 0, WSL_ARG_FLAG, &o->version, 0, 0, NULL, "print the version and exit"},
+    };
+    const struct wsl_args args = {
+        .usage = "wsl-worker --state DIR [options]",
+        .about = "Runs the trainers of this machine for a coordinator. Trainers outlive it: a "
+                 "daemon started again\non the same state folder takes them over.",
+        .rows = rows,
+        .row_count = sizeof rows / sizeof rows[0],
+    };
+    int words;
+    int r = wsl_args_parse(&args, argc, argv, &words, err);
+
+    if (r == WSL_ARGS_RUN && words > 0 && !o->version)
+        return wsl_fail(err, WSL_EINVAL, "what is '%s'? See wsl-worker --help", argv[argc - words]);
+    return r;
+}
+
+static int absolute(const char *path, char ret[PATH_MAX], struct wsl_err *err)
+{
+    int r = wsl_file_make_folders(path, err);
+
+    if (r < 0)
+        return r;
+    return realpath(path, ret) ? 0 : wsl_fail_errno(err, "cannot use %s", path);
+}
+
+/* Beside this program, or where a build tree has it. */
+static int default_trainer(char ret[PATH_MAX], struct wsl_err *err)
+{
+    static const char *const places[] = {"wsl-trainer", "../trainer/wsl-trainer"};
+    char self[PATH_MAX], path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    if (n < 0)
+        return wsl_fail_errno(err, "cannot read /proc/self/exe");
+    self[n] = '\0';
+    dirname(self);
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+        if (wsl_file_join(path, sizeof path, self, places[i]) == 0 && access(path, X_OK) == 0 &&
+            realpath(path, ret))
+            return 0;
+    return wsl_fail(err, WSL_ENOENT, "no wsl-trainer in %s; name it with --trainer", self);
+}
+
+static int find_paths(const struct options *o, struct paths *p, struct wsl_err *err)
+{
+    char checkpoints[PATH_MAX];
+    int r;
+
+    if (!o->state)
+        return wsl_fail(err, WSL_EINVAL, "--state DIR is missing");
+    r = absolute(o->state, p->state, err);
+    if (r < 0)
+        return r;
+    if (wsl_file_join(checkpoints, sizeof checkpoints, p->state, "checkpoints") < 0 ||
+        wsl_file_join(p->lock, sizeof p->lock, p->state, "lock") < 0)
+        return wsl_fail(err, WSL_EINVAL, "--state: path too long");
+    r = absolute(o->checkpoints ? o->checkpoints : checkpoints, p->checkpoints, err);
+    if (r < 0)
+        return r;
+    if (!o->trainer)
+        return default_trainer(p->trainer, err);
+    if (!realpath(o->trainer, p->trainer) || access(p->trainer, X_OK) < 0)
+        return wsl_fail_errno(err, "cannot run --trainer %s", o->trainer);
+    return 0;
+}
+
+static void prepare_process(void)
+{
+    struct rlimit files;
+
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* ignored, our children's ends would be lost */
+    for (int fd = 3; fd < 256; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC); /* what we were started with is not the trainers' */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max < 65536 ? files.rlim_max : 65536;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+struct signals {
+    uv_signal_t term, interrupt;
+    struct wsl_worker *worker;
+};
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct signals *s = handle->data;
+
+    wsl_info("event=signal number=%d", number);
+    wsl_worker_stop(s->worker);
+}
+
+static void watch_signals(uv_loop_t *loop, struct signals *s, struct wsl_worker *worker)
+{
+    s->worker = worker;
+    uv_signal_init(loop, &s->term);
+    uv_signal_init(loop, &s->interrupt);
+    s->term.data = s->interrupt.data = s;
+    uv_signal_start(&s->term, on_signal, SIGTERM);
+    uv_signal_start(&s->interrupt, on_signal, SIGINT);
+    /* they do not keep the loop alive: it ends with the worker */
+    uv_unref((uv_handle_t *)&s->term);
+    uv_unref((uv_handle_t *)&s->interrupt);
+}
+
+static int run(const struct wsl_worker_setup *setup, struct wsl_err *err)
+{
+    struct wsl_worker_setup with_loop = *setup;
+    struct signals signals;
+    struct wsl_worker *worker;
+    uv_loop_t loop;
+    int r = uv_loop_init(&loop);
+
+    if (r < 0)
+        return wsl_fail(err, WSL_EIO, "cannot make an event loop: %s", uv_strerror(r));
+    with_loop.loop = &loop;
+    r = wsl_worker_open(&worker, &with_loop, err);
+    if (r == 0) {
+        watch_signals(&loop, &signals, worker);
+        wsl_info("event=started name=%s slots=%u coordinator=%s state=%s trainer=%s", setup->name,
+                 setup->slots, setup->coordinator, setup->state, setup->trainer);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    if (r == 0) {
+        uv_close((uv_handle_t *)&signals.term, NULL);
+        uv_close((uv_handle_t *)&signals.interrupt, NULL);
+        uv_run(&loop, UV_RUN_DEFAULT);
+    }
+    uv_loop_close(&loop);
+    return r;
+}
+
+static int serve(const struct options *o, struct wsl_err *err)
+{
+    static struct paths paths;
+    char host[65] = "worker";
+    struct wsl_worker_setup setup;
+    enum wsl_log_level level;
+    int lock = -1, r;
+
+    if (wsl_log_level_parse(o->log_level, &level) < 0)
+        return wsl_fail(err, WSL_EINVAL, "--log-level %s: must be debug, info, warn or error",
+                        o->log_level);
+    wsl_log_open("worker", level);
+    gethostname(host, sizeof host - 1);
+    setup = (struct wsl_worker_setup){
+        .coordinator = o->coordinator,
+        .name = o->name ? o->name : host,
+        .address = o->address,
+        .state = paths.state,
+        .checkpoints = paths.checkpoints,
+        .trainer = paths.trainer,
+        .slots = (uint32_t)o->slots,
+        .stop_grace_ms = (uint32_t)(o->stop_grace * 1000),
+        .stop_trainers = o->stop_trainers,
+    };
+    r = fit_name(setup.name, err);
+    if (r == 0)
+        r = find_paths(o, &paths, err);
+    if (r < 0)
+        return r;
+    r = wsl_file_lock(paths.lock, &lock, err);
+    if (r == WSL_EEXIST)
+        return wsl_fail(err, r, "another wsl-worker runs on the state folder %s", paths.state);
+    if (r < 0)
+        return r;
+    r = run(&setup, err);
+    close(lock);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.coordinator = "127.0.0.1:7070",
+                              .address = "127.0.0.1",
+                              .log_level = "info",
+                              .slots = 1,
+                              .stop_grace = 60};
+    struct wsl_err err = {0};
+    int r;
+
+    prepare_process();
+    r = parse(argc, argv, &options, &err);
+    if (r == WSL_ARGS_HELP)
+        return 0;
+    if (r == 0 && options.version) {
+        printf("wsl-worker %s\n", WSL_VERSION);
+        return 0;
+    }
+    if (r == 0)
+        r = serve(&options, &err);
+    if (r < 0)
+        fprintf(stderr, "wsl-worker: %s\n", err.text);
+    return r < 0 ? 1 : 0;
+}
