@@ -313,10 +313,11 @@ static int verify_record(struct verify *v, enum wsl_split split, uint64_t index,
     if (r < 0)
         return r;
     r = wsl_record_check(&record, err);
-    if (r < 0)
-        return wsl_err_prefix(err, "shard %s, record %llu", place.file,
-                              (unsigned long long)place.in_shard),
-               r;
+    if (r < 0) {
+        wsl_err_prefix(err, "shard %s, record %llu", place.file,
+                       (unsigned long long)place.in_shard);
+        return r;
+    }
     hashing.bytes = place.bytes;
     hashing.size = place.size;
     if (!wsl_guard_run(hash_value, &hashing))

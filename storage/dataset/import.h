@@ -22,7 +22,8 @@
 
 enum wsl_import_kind {
     /* A text file, one picture a line: path TAB tag,tag,... Relative paths start at the manifest's
-     * folder. Empty lines and lines that start with '#' are skipped. */
+     * folder. Empty lines and lines that start with '#' are skipped. Tags of 128 bytes and more are
+     * left out. */
     WSL_IMPORT_MANIFEST,
     /* A folder tree: the first folder below `source` is the label, everything below it belongs to
      * it. Takes *.png, *.jpg, *.jpeg in any case; other files are counted and left. Links are not
@@ -103,7 +104,7 @@ struct wsl_import_result {
     uint64_t duplicates; /* pictures with the same pixels as another: one record, the tags of all */
     uint64_t untagged;   /* lost all tags: outside WordNet, or dropped as too rare */
     uint64_t train, heldout; /* records written */
-    uint64_t tags_before;    /* distinct spellings in pictures that could be read */
+    uint64_t tags_before;    /* distinct spellings, of pictures that are not excluded */
     uint64_t tags_unknown;   /* of them: not a WordNet noun */
     uint64_t tags_merged;    /* of them: joined with another spelling of the same noun */
     uint64_t tags_rare;      /* tags dropped by min_images or max_tags */
