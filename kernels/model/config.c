@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Configurations: names, limits, and what can be counted without building anything. */
+#include "kernels/model/graph.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DEPTH_MAX    1000  /* blocks per stage */
+#define CHANNELS_MAX 65536 /* of any layer */
+#define IMAGE_MAX    2048
+#define CLASSES_MAX  100000
+
+int wsl_net_config_named(const char *name, struct wsl_net_config *ret)
+{
+    static const struct {
+        const char *name;
+        int depths[4], groups, width;
+    } known[] = {
+        {"resnext50_32x4d", {3, 4, 6, 3}, 32, 4},
+        {"resnext101_32x4d", {3, 4, 23, 3}, 32, 4},
+        {"resnext101_32x8d", {3, 4, 23, 3}, 32, 8},
+        {"resnext101_32x16d", {3, 4, 23, 3}, 32, 16},
+        {"resnext101_32x32d", {3, 4, 23, 3}, 32, 32},
+        {"resnext101_32x48d", {3, 4, 23, 3}, 32, 48},
+        {"resnet50", {3, 4, 6, 3}, 1, 64},
+        {"resnet101", {3, 4, 23, 3}, 1, 64},
+    };
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(name, known[i].name) != 0)
+            continue;
+        ret->stages = 4;
+        memcpy(ret->depths, known[i].depths, sizeof ret->depths);
+        ret->groups = known[i].groups;
+        ret->width = known[i].width;
+        return 0;
+    }
+    return WSL_ENOENT;
+}
+
+static int in_range(const char *field, int value, int least, int most, struct wsl_err *err)
+{
+    if (value < least || value > most)
+        return wsl_fail(err, WSL_EINVAL, "model %s is %d; it must be %d to %d", field, value, least,
+                        most);
+    return 0;
+}
+
+int wsl_net_config_check(const struct wsl_net_config *config, struct wsl_err *err)
+{
+    char field[24];
+    int rc = in_range("stages", config->stages, 1, 4, err);
+
+    for (int i = 0; rc == 0 && i < config->stages; i++) {
+        snprintf(field, sizeof field, "depths[%d]", i);
+        rc = in_range(field, config->depths[i], 1, DEPTH_MAX, err);
+    }
+    if (rc == 0)
+        rc = in_range("groups", config->groups, 1, CHANNELS_MAX, err);
+    if (rc == 0)
+        rc = in_range("width", config->width, 1, CHANNELS_MAX, err);
+    if (rc == 0 && (int64_t)config->groups * config->width > CHANNELS_MAX >> (config->stages - 1))
+        return wsl_fail(err, WSL_EINVAL,
+                        "model groups * width is %lld; it must be at most %d with %d stages",
+                        (long long)config->groups * config->width,
+                        CHANNELS_MAX >> (config->stages - 1), config->stages);
+    if (rc == 0)
+        rc = in_range("image_size", config->image_size, 32, IMAGE_MAX, err);
+    if (rc == 0 && config->image_size % 32 != 0)
+        return wsl_fail(err, WSL_EINVAL, "model image_size is %d; it must be a multiple of 32",
+                        config->image_size);
+    if (rc == 0)
+        rc = in_range("classes", config->classes, 1, CLASSES_MAX, err);
+    return rc;
+}
+
+uint64_t wsl_net_parameter_count(const struct wsl_net_config *config)
+{
+    struct wsl_graph graph;
+    uint64_t count;
+
+    if (wsl_net_config_check(config, NULL) || wsl_graph_init(&graph, config, NULL))
+        return 0;
+    count = ((uint64_t)graph.features.channels + 1) * (uint64_t)config->classes;
+    for (int i = 0; i < graph.layer_count; i++)
+        count += wsl_conv_shape_weights(&graph.layers[i].shape) +
+                 2 * (uint64_t)graph.layers[i].shape.out.channels;
+    wsl_graph_fini(&graph);
+    return count;
+}
+
+uint64_t wsl_net_macs(const struct wsl_net_config *config)
+{
+    struct wsl_graph graph;
+    uint64_t count;
+
+    if (wsl_net_config_check(config, NULL) || wsl_graph_init(&graph, config, NULL))
+        return 0;
+    count = (uint64_t)graph.features.channels * (uint64_t)config->classes;
+    for (int i = 0; i < graph.layer_count; i++) {
+        const struct wsl_conv_shape *s = &graph.layers[i].shape;
+
+        count += wsl_conv_shape_weights(s) * (uint64_t)s->out.height * (uint64_t)s->out.width;
+    }
+    wsl_graph_fini(&graph);
+    return count;
+}

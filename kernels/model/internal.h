@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inside kernels/model: what is behind `struct wsl_net`.
+ */
+#ifndef WSL_KERNELS_MODEL_INTERNAL_H
+#define WSL_KERNELS_MODEL_INTERNAL_H
+
+#include "kernels/model/graph.h"
+
+#define WSL_NET_BUCKET_BYTES ((size_t)1 << 20)
+
+struct wsl_net_tensor {
+    struct wsl_tensor_info info;
+    char name[64];
+    const struct wsl_conv *conv; /* of a convolution's weight, else NULL */
+};
+
+struct wsl_net {
+    const struct wsl_ops *ops;
+    struct wsl_device *dev;
+    struct wsl_net_setup setup;
+    struct wsl_graph graph;
+    struct wsl_program program;
+    struct wsl_head head;
+
+    struct wsl_net_tensor *tensors;
+    size_t tensor_count;
+    size_t head_weight, head_bias; /* tensors */
+    struct wsl_range *ranges;      /* of the parameter block, for sgd */
+    size_t range_count;
+    float *staging; /* on the host: room for the largest tensor */
+
+    /* Blocks, in memory of the backend. gradients and momentum are NULL for inference. */
+    float *parameters, *gradients, *momentum, *statistics;
+    size_t parameter_count, statistic_count; /* floats, with the gaps between tensors */
+    char *saved;                             /* every BN's `saved` */
+    char *arena;                             /* the program's buffers */
+};
+
+/* tensors.c: the table of tensors with their offsets, and the ranges for sgd. The layers'
+ * convolutions must be open. */
+int wsl_net_tensors_init(struct wsl_net *net, struct wsl_err *err);
+
+#endif

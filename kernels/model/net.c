@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening and closing a net: where its memory goes. The stem is the same at every image size; only
+ * the feature maps shrink (the last stage of a 64 pixel net is 2x2). */
+#include "kernels/model/internal.h"
+
+#include <stdlib.h>
+
+#define BATCH_MAX 65536
+
+static int check_setup(const struct wsl_net_setup *setup, struct wsl_err *err)
+{
+    int rc = wsl_net_config_check(&setup->config, err);
+
+    if (rc)
+        return rc;
+    if (setup->batch < 1 || setup->batch > BATCH_MAX)
+        return wsl_fail(err, WSL_EINVAL, "the batch is %d images; it must be 1 to %d", setup->batch,
+                        BATCH_MAX);
+    if (setup->threads < 1)
+        return wsl_fail(err, WSL_EINVAL, "threads is %d; a net needs at least one", setup->threads);
+    return 0;
+}
+
+static int open_convs(struct wsl_net *net, struct wsl_err *err)
+{
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i < net->graph.layer_count; i++) {
+        struct wsl_layer *layer = &net->graph.layers[i];
+
+        rc = net->ops->conv_open(net->dev, &layer->shape, &layer->conv, err);
+        if (rc)
+            wsl_err_prefix(err, "%s", layer->name);
+    }
+    return rc;
+}
+
+static int take_blocks(struct wsl_net *net, struct wsl_err *err)
+{
+    size_t bytes = net->parameter_count * sizeof(float);
+    bool training = !net->setup.inference_only;
+    struct {
+        const char *what;
+        size_t bytes;
+        float **ret;
+    } blocks[] = {
+        {"the parameters", bytes, &net->parameters},
+        {"the statistics", net->statistic_count * sizeof(float), &net->statistics},
+        {"the gradients", training ? bytes : 0, &net->gradients},
+        {"the momentum", training ? bytes : 0, &net->momentum},
+    };
+
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
+        void *data;
+        int rc;
+
+        if (blocks[i].bytes == 0)
+            continue;
+        rc = net->ops->alloc(net->dev, blocks[i].bytes, blocks[i].what, &data, err);
+        if (rc)
+            return rc;
+        *blocks[i].ret = data;
+    }
+    return 0;
+}
+
+static size_t saved_bytes(struct wsl_net *net, const struct wsl_layer *layer)
+{
+    return (net->ops->bn_saved_bytes(net->dev, &layer->bn.shape) + 255) / 256 * 256;
+}
+
+/* Points every layer's BN, and the head, into the blocks. */
+static int bind(struct wsl_net *net, struct wsl_err *err)
+{
+    size_t bytes = 0;
+    void *saved;
+    int rc;
+
+    for (int i = 0; i < net->graph.layer_count; i++)
+        bytes += saved_bytes(net, &net->graph.layers[i]);
+    rc = net->ops->alloc(net->dev, bytes, "the batch statistics", &saved, err);
+    if (rc)
+        return rc;
+    net->saved = saved;
+    bytes = 0;
+    for (int i = 0; i < net->graph.layer_count; i++) {
+        struct wsl_layer *layer = &net->graph.layers[i];
+        const struct wsl_net_tensor *t = net->tensors;
+        struct wsl_bn *bn = &layer->bn;
+
+        bn->gamma = net->parameters + t[layer->gamma].info.offset;
+        bn->beta = net->parameters + t[layer->beta].info.offset;
+        if (net->gradients) {
+            bn->dgamma = net->gradients + t[layer->gamma].info.offset;
+            bn->dbeta = net->gradients + t[layer->beta].info.offset;
+        }
+        bn->running_mean = net->statistics + t[layer->mean].info.offset;
+        bn->running_var = net->statistics + t[layer->var].info.offset;
+        bn->saved = net->saved + bytes;
+        bytes += saved_bytes(net, layer);
+    }
+    net->head.features = net->graph.features.channels;
+    net->head.classes = net->graph.config.classes;
+    net->head.weight = net->parameters + net->tensors[net->head_weight].info.offset;
+    net->head.bias = net->parameters + net->tensors[net->head_bias].info.offset;
+    if (net->gradients) {
+        net->head.dweight = net->gradients + net->tensors[net->head_weight].info.offset;
+        net->head.dbias = net->gradients + net->tensors[net->head_bias].info.offset;
+    }
+    return 0;
+}
+
+static int take_arena(struct wsl_net *net, struct wsl_err *err)
+{
+    struct wsl_program *program = &net->program;
+    void *arena;
+    int rc = wsl_program_init(program, &net->graph, !net->setup.inference_only, err);
+
+    if (rc)
+        return rc;
+    for (int i = 0; i < program->buffer_count; i++) {
+        struct wsl_buffer *buffer = &program->buffers[i];
+
+        buffer->bytes = buffer->index ? net->ops->pool_index_bytes(net->dev, &buffer->shape)
+                                      : net->ops->activation_bytes(net->dev, &buffer->shape);
+    }
+    rc = wsl_program_plan(program, err);
+    if (rc)
+        return rc;
+    rc = net->ops->alloc(net->dev, program->arena_bytes, "the activations", &arena, err);
+    if (rc == 0)
+        net->arena = arena;
+    return rc;
+}
+
+static int build(struct wsl_net *net, struct wsl_err *err)
+{
+    struct wsl_device_setup device = {net->setup.batch, net->setup.threads,
+                                      net->setup.inference_only};
+    int rc = net->ops->open(&net->dev, &device, err);
+
+    if (rc == 0)
+        rc = wsl_graph_init(&net->graph, &net->setup.config, err);
+    if (rc == 0)
+        rc = open_convs(net, err);
+    if (rc == 0)
+        rc = wsl_net_tensors_init(net, err);
+    if (rc == 0)
+        rc = take_blocks(net, err);
+    if (rc == 0)
+        rc = bind(net, err);
+    if (rc == 0)
+        rc = take_arena(net, err);
+    if (rc == 0)
+        rc = net->ops->prepare(net->dev, err);
+    return rc;
+}
+
+int wsl_net_open(struct wsl_net **ret, const struct wsl_net_setup *setup, struct wsl_err *err)
+{
+    const struct wsl_ops *ops;
+    struct wsl_net *net;
+    int rc = check_setup(setup, err);
+
+    if (rc == 0)
+        rc = wsl_ops_find(setup->backend, &ops, err);
+    if (rc)
+        return rc;
+    net = calloc(1, sizeof *net);
+    if (!net)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a net");
+    net->ops = ops;
+    net->setup = *setup;
+    net->setup.backend = ops->name;
+    rc = build(net, err);
+    if (rc) {
+        wsl_net_close(net);
+        return rc;
+    }
+    *ret = net;
+    return 0;
+}
+
+void wsl_net_close(struct wsl_net *net)
+{
+    if (!net)
+        return;
+    net->ops->close(net->dev);
+    wsl_program_fini(&net->program);
+    wsl_graph_fini(&net->graph);
+    free(net->tensors);
+    free(net->ranges);
+    free(net->staging);
+    free(net);
+}
+
+const char *wsl_net_backend(const struct wsl_net *net)
+{
+    return net->ops->name;
+}
+
+float *wsl_net_statistics(struct wsl_net *net, size_t *ret_count)
+{
+    *ret_count = net->statistic_count;
+    return net->statistics;
+}
+
+void wsl_net_scale_statistics(struct wsl_net *net, float factor)
+{
+    net->ops->scale(net->dev, net->statistics, net->statistic_count, factor);
+}
+
+float *wsl_net_parameters(struct wsl_net *net, size_t *ret_count)
+{
+    *ret_count = net->parameter_count;
+    return net->parameters;
+}
+
+float *wsl_net_momentum(struct wsl_net *net, size_t *ret_count)
+{
+    *ret_count = net->momentum ? net->parameter_count : 0;
+    return net->momentum;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Walking the program: a training step, an evaluation, an update. */
+#include "kernels/model/internal.h"
+
+#include <assert.h>
+
+/* Buckets are pieces of WSL_NET_BUCKET_BYTES counted from the end of the gradient block, whatever
+ * tensors they cut; backward fills the block from its end. */
+struct buckets {
+    wsl_bucket_fn fn;
+    void *context;
+    int next;
+    size_t end; /* gradients from here on have been handed out */
+};
+
+struct pass {
+    struct wsl_net *net;
+    const uint8_t *pixels;
+    struct wsl_loss loss;
+    struct wsl_loss_result result;
+    struct buckets buckets;
+    bool training;
+};
+
+static void *place(struct wsl_net *net, int buffer)
+{
+    return buffer < 0 ? NULL : net->arena + net->program.buffers[buffer].offset;
+}
+
+/* Gradients from `ready` on are final: hands out the buckets that lie there. */
+static void hand_out(struct pass *pass, size_t ready)
+{
+    struct wsl_net *net = pass->net;
+    size_t piece = WSL_NET_BUCKET_BYTES / sizeof(float);
+    struct buckets *b = &pass->buckets;
+
+    if (!b->fn)
+        return;
+    while (b->end > 0) {
+        size_t begin = b->end > piece ? b->end - piece : 0;
+
+        if (begin < ready)
+            return;
+        net->ops->publish(net->dev);
+        b->fn(b->context, b->next, net->gradients + begin, b->end - begin);
+        b->next++;
+        b->end = begin;
+    }
+}
+
+int wsl_net_bucket_count(const struct wsl_net *net)
+{
+    size_t piece = WSL_NET_BUCKET_BYTES / sizeof(float);
+
+    return net->gradients ? (int)((net->parameter_count + piece - 1) / piece) : 0;
+}
+
+static void run_forward(struct pass *pass, const struct wsl_op *op)
+{
+    struct wsl_net *net = pass->net;
+    const struct wsl_ops *ops = net->ops;
+    struct wsl_layer *layers = net->graph.layers;
+    struct wsl_layer *layer = op->layer < 0 ? NULL : &layers[op->layer];
+    void *in = place(net, op->in[0]), *out = place(net, op->out[0]);
+
+    switch (op->kind) {
+    case WSL_OP_INPUT:
+        ops->input(net->dev, &layers[0].shape.in, pass->pixels, out);
+        break;
+    case WSL_OP_CONV:
+        ops->conv_forward(layer->conv, in,
+                          net->parameters + net->tensors[layer->weight].info.offset, out,
+                          pass->training ? &layer->bn : NULL);
+        if (!pass->training)
+            ops->bn_running(net->dev, &layer->bn);
+        break;
+    case WSL_OP_BN_RELU:
+        ops->bn_relu(net->dev, &layer->bn, in, out);
+        break;
+    case WSL_OP_BN_RELU_POOL:
+        ops->bn_relu_pool(net->dev, &layer->bn, in, out, place(net, op->out[1]));
+        break;
+    case WSL_OP_JOIN: {
+        struct wsl_join join = {&layer->bn, op->shortcut < 0 ? NULL : &layers[op->shortcut].bn, in,
+                                place(net, op->in[1])};
+
+        ops->join(net->dev, &join, out);
+        break;
+    }
+    case WSL_OP_AVERAGE_POOL:
+        ops->average_pool(net->dev, &net->graph.features, in, out);
+        break;
+    case WSL_OP_HEAD:
+        ops->head(net->dev, &net->head, in, out);
+        break;
+    default:
+        assert(!"a forward operation");
+    }
+}
+
+static void run_backward(struct pass *pass, const struct wsl_op *op)
+{
+    struct wsl_net *net = pass->net;
+    const struct wsl_ops *ops = net->ops;
+    struct wsl_layer *layers = net->graph.layers;
+    struct wsl_layer *layer = op->layer < 0 ? NULL : &layers[op->layer];
+    size_t weight = layer ? net->tensors[layer->weight].info.offset : 0;
+    void *in[4], *out = place(net, op->out[0]);
+
+    for (int i = 0; i < 4; i++)
+        in[i] = place(net, op->in[i]);
+    switch (op->kind) {
+    case WSL_OP_LOSS:
+        ops->loss(net->dev, &pass->loss, in[0], out, &pass->result);
+        break;
+    case WSL_OP_HEAD_BACKWARD:
+        ops->head_backward(net->dev, &net->head, in[0], in[1], out);
+        hand_out(pass, net->tensors[net->head_weight].info.offset);
+        break;
+    case WSL_OP_AVERAGE_POOL_BACKWARD:
+        ops->average_pool_backward(net->dev, &net->graph.features, in[0], out);
+        break;
+    case WSL_OP_JOIN_BACKWARD: {
+        struct wsl_join join = {&layer->bn, op->shortcut < 0 ? NULL : &layers[op->shortcut].bn,
+                                in[2], in[3]};
+
+        ops->join_backward(net->dev, &join, in[0], in[1], out, place(net, op->out[1]));
+        break;
+    }
+    case WSL_OP_BN_RELU_BACKWARD:
+        ops->bn_relu_backward(net->dev, &layer->bn, in[0], in[1], out);
+        break;
+    case WSL_OP_BN_RELU_POOL_BACKWARD:
+        ops->bn_relu_pool_backward(net->dev, &layer->bn, in[0], in[1], in[2], out);
+        break;
+    case WSL_OP_CONV_BACKWARD_WEIGHTS:
+        ops->conv_backward_weights(layer->conv, in[0], in[1], net->gradients + weight);
+        hand_out(pass, weight);
+        break;
+    case WSL_OP_CONV_BACKWARD_DATA:
+        ops->conv_backward_data(layer->conv, in[0], net->parameters + weight, out, op->add);
+        break;
+    default:
+        assert(!"a backward operation");
+    }
+}
+
+static int check_targets(const struct wsl_net *net, const struct wsl_targets *targets, int count,
+                         struct wsl_err *err)
+{
+    uint32_t classes = (uint32_t)net->setup.config.classes;
+
+    if (count < 1 || count > net->setup.batch)
+        return wsl_fail(err, WSL_EINVAL, "%d images in a call; this net takes 1 to %d", count,
+                        net->setup.batch);
+    for (int i = 0; i < count; i++) {
+        if (targets->begin[i + 1] <= targets->begin[i])
+            return wsl_fail(err, WSL_EINVAL, "image %d of the batch has no tag", i);
+        for (uint32_t j = targets->begin[i]; j < targets->begin[i + 1]; j++)
+            if (targets->tags[j] >= classes)
+                return wsl_fail(err, WSL_EINVAL,
+                                "image %d of the batch has tag %u, but the net has %u classes", i,
+                                targets->tags[j], classes);
+    }
+    return 0;
+}
+
+static void give_result(const struct pass *pass, struct wsl_step_result *ret)
+{
+    ret->loss = pass->result.loss;
+    ret->hit1 = pass->result.hit1;
+    ret->hit5 = pass->result.hit5;
+}
+
+int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
+                 int count, float loss_scale, wsl_bucket_fn on_bucket, void *context,
+                 struct wsl_step_result *ret, struct wsl_err *err)
+{
+    struct pass pass = {
+        .net = net,
+        .pixels = pixels,
+        .loss = {net->setup.config.classes, targets->begin, targets->tags, loss_scale},
+        .buckets = {on_bucket, context, 0, net->parameter_count},
+        .training = true,
+    };
+    int rc = check_targets(net, targets, count, err);
+
+    if (rc)
+        return rc;
+    assert(!net->setup.inference_only);
+    net->ops->begin(net->dev, count);
+    for (int i = 0; i < net->program.forward_count; i++)
+        run_forward(&pass, &net->program.ops[i]);
+    for (int i = net->program.forward_count; i < net->program.op_count; i++)
+        run_backward(&pass, &net->program.ops[i]);
+    assert(!on_bucket || pass.buckets.end == 0);
+    rc = net->ops->wait(net->dev, err);
+    if (rc == 0)
+        give_result(&pass, ret);
+    return rc;
+}
+
+int wsl_net_evaluate(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
+                     int count, float *ret_logits, struct wsl_step_result *ret, struct wsl_err *err)
+{
+    struct pass pass = {
+        .net = net,
+        .pixels = pixels,
+        .loss = {net->setup.config.classes, targets->begin, targets->tags, 0},
+    };
+    const struct wsl_shape *shape = &net->program.buffers[net->program.logits].shape;
+    void *logits = place(net, net->program.logits);
+    int rc = check_targets(net, targets, count, err);
+
+    if (rc)
+        return rc;
+    net->ops->begin(net->dev, count);
+    for (int i = 0; i < net->program.forward_count; i++)
+        run_forward(&pass, &net->program.ops[i]);
+    net->ops->loss(net->dev, &pass.loss, logits, NULL, &pass.result);
+    rc = net->ops->wait(net->dev, err);
+    if (rc)
+        return rc;
+    if (ret_logits)
+        net->ops->activation_read(net->dev, shape, count, logits, ret_logits);
+    give_result(&pass, ret);
+    return 0;
+}
+
+void wsl_net_update(struct wsl_net *net, float learning_rate, float momentum, float weight_decay)
+{
+    struct wsl_sgd sgd = {
+        .parameters = net->parameters,
+        .momentum = net->momentum,
+        .gradients = net->gradients,
+        .ranges = net->ranges,
+        .range_count = net->range_count,
+        .learning_rate = learning_rate,
+        .momentum_factor = momentum,
+        .weight_decay = weight_decay,
+    };
+
+    assert(!net->setup.inference_only);
+    net->ops->sgd(net->dev, &sgd);
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The backend interface: what a network is computed with. Three backends: `ref` (plain C in double
+ * precision, the oracle), `cpu` (oneDNN and own loops), `cuda` (where built).
+ *
+ * Vocabulary
+ *   activation  a feature map of a whole batch; the backend alone knows its layout and number type
+ *               (ref: NCHW double, cpu: NHWC float). It is a pointer into memory of the backend.
+ *   block       floats in memory of the backend: parameters, gradients, momentum, statistics.
+ * Blocks that mirror each other hold the same tensor at the same offset. Convolution weights in a
+ * block have the backend's layout; everything else is plain. canonical   on the host: activations
+ * NCHW float, weights (out, in / groups, kh, kw) float.
+ *
+ * Rules for every entry: one thread at a time uses a device. Operations only enqueue; what they
+ * compute is complete after `wait`, which also returns the first failure since the last `wait`.
+ * Until then no pointer handed in may be freed or changed. Nothing is allocated after `prepare`.
+ * Outputs are written without being read, unless an entry says that it adds. Outputs may not
+ * overlap inputs, unless an entry says "may be". The same calls give the same bits. An operation
+ * works on the first `count` images of `begin`; the other images of its activations are unspecified
+ * afterwards. Entries are required, unless the backend's probe always fails.
+ */
+#ifndef WSL_KERNELS_OPS_H
+#define WSL_KERNELS_OPS_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct wsl_device; /* an open backend: memory, threads, plans; each backend defines its own */
+struct wsl_conv;   /* a planned convolution of a device */
+
+/* One image of an activation. */
+struct wsl_shape {
+    int channels, height, width;
+};
+
+/* A square convolution without bias. out = (in + 2 pad - kernel) / stride + 1, rounded down. */
+struct wsl_conv_shape {
+    struct wsl_shape in, out;
+    int kernel, stride, pad, groups;
+    bool input_gradient; /* backward_data will be called: not for the first layer */
+};
+
+/* Batch normalisation of a channel c over the m = count * height * width values of a call:
+ *   mean = sum(x) / m, var = sum((x - mean)^2) / m, y = gamma (x - mean) / sqrt(var + 1e-5) + beta
+ *   running += 0.1 (batch - running), with the unbiased variance (var * m / (m - 1) where m > 1).
+ * All pointers are in memory of the backend; gamma to running_var have `channels` floats. */
+struct wsl_bn {
+    struct wsl_shape shape;
+    const float *gamma, *beta;
+    float *dgamma, *dbeta;
+    float *running_mean, *running_var;
+    void *saved; /* bn_saved_bytes: what the forward pass leaves for apply and backward */
+};
+
+/* The end of a block: y = relu(bn(x) + z), where z is `shortcut` itself, or shortcut_bn(shortcut).
+ */
+struct wsl_join {
+    const struct wsl_bn *bn;
+    const struct wsl_bn *shortcut_bn; /* NULL: identity */
+    const void *x, *shortcut;         /* activations of bn's shape */
+};
+
+/* Fully connected: logits[i][o] = sum_f weight[o][f] x[i][f] + bias[o]. Inputs and logits are
+ * activations of {features, 1, 1} and {classes, 1, 1}. */
+struct wsl_head {
+    int features, classes;
+    const float *weight, *bias;
+    float *dweight, *dbias;
+};
+
+/* Softmax cross-entropy against k targets of 1/k for each image, on the host: image i has
+ * tags[begin[i] .. begin[i + 1] - 1], at least one, each below `classes`. loss(i) = -sum over its
+ * tags of log softmax(logits)[tag] / k. */
+struct wsl_loss {
+    int classes;
+    const uint32_t *begin, *tags;
+    float scale; /* of the gradient */
+};
+
+struct wsl_loss_result {
+    double loss;         /* sum over the images */
+    uint32_t hit1, hit5; /* images with a tag among their 1 or 5 largest logits (equal ones: the
+                            lower class first; NaN counts as smallest) */
+};
+
+/* Part of the parameter block. */
+struct wsl_range {
+    size_t begin, count;
+    bool decay;
+};
+
+/* For every range: g' = g + (decay ? weight_decay * w : 0), u = m u + g', w -= lr (g' + m u).
+ * (Nesterov momentum as in Sutskever et al. 2013, in the form PyTorch uses.) */
+struct wsl_sgd {
+    float *parameters, *momentum;
+    const float *gradients;
+    const struct wsl_range *ranges; /* on the host; the same array in every call */
+    size_t range_count;
+    float learning_rate, momentum_factor, weight_decay;
+};
+
+struct wsl_device_setup {
+    int batch;   /* images of a pass at most */
+    int threads; /* cpu: compute threads */
+    bool inference_only;
+};
+
+struct wsl_ops {
+    const char *name;
+
+    /* ---- device ---- */
+
+    /* Could `open` work here? WSL_EUNSUPPORTED: not built; WSL_EUNAVAILABLE: no hardware. */
+    int (*probe)(struct wsl_err *err);
+    int (*open)(struct wsl_device **ret, const struct wsl_device_setup *setup, struct wsl_err *err);
+    void (*close)(struct wsl_device *dev); /* frees everything of the device; NULL is fine */
+    /* Zeroed, aligned to 64 bytes at least, freed by close. WSL_ENOMEM names `what` and the size.
+     */
+    int (*alloc)(struct wsl_device *dev, size_t bytes, const char *what, void **ret,
+                 struct wsl_err *err);
+    /* After the last conv_open and before the first pass: takes the workspace that all share. */
+    int (*prepare)(struct wsl_device *dev, struct wsl_err *err);
+    /* Starts a pass of 1 <= count <= batch images. Weights may have changed since the last pass. */
+    void (*begin)(struct wsl_device *dev, int count);
+    /* Everything enqueued so far is ordered before whatever a collective does with gradients handed
+     * out from now on. Blocks on no backend that can order without it. */
+    void (*publish)(struct wsl_device *dev);
+    int (*wait)(struct wsl_device *dev, struct wsl_err *err); /* blocks */
+
+    /* ---- sizes and copies; the copies block ---- */
+
+    size_t (*activation_bytes)(struct wsl_device *dev, const struct wsl_shape *shape);
+    size_t (*pool_index_bytes)(struct wsl_device *dev, const struct wsl_shape *pooled);
+    size_t (*bn_saved_bytes)(struct wsl_device *dev, const struct wsl_shape *shape);
+    void (*activation_read)(struct wsl_device *dev, const struct wsl_shape *shape, int count,
+                            const void *x, float *ret_canonical);
+    void (*activation_write)(struct wsl_device *dev, const struct wsl_shape *shape, int count,
+                             const float *canonical, void *x);
+    void (*floats_read)(struct wsl_device *dev, const float *block, size_t count, float *ret_host);
+    void (*floats_write)(struct wsl_device *dev, const float *host, size_t count, float *block);
+
+    /* ---- convolution ---- */
+
+    int (*conv_open)(struct wsl_device *dev, const struct wsl_conv_shape *shape,
+                     struct wsl_conv **ret, struct wsl_err *err); /* freed by close */
+    /* Floats of the weights in a block: out * in / groups * kernel^2, or more with padding (which
+     * stays zero through conv_weights_write, backward_weights and sgd). */
+    size_t (*conv_weight_count)(const struct wsl_conv *conv);
+    void (*conv_weights_read)(const struct wsl_conv *conv, const float *weights,
+                              float *ret_canonical);
+    void (*conv_weights_write)(const struct wsl_conv *conv, const float *canonical, float *weights);
+    /* y = conv(x). With bn: also the batch statistics of y into bn->saved and the running ones. */
+    void (*conv_forward)(struct wsl_conv *conv, const void *x, const float *weights, void *y,
+                         const struct wsl_bn *bn);
+    /* dx = gradient of x, or with `add` dx += it. */
+    void (*conv_backward_data)(struct wsl_conv *conv, const void *dy, const float *weights,
+                               void *dx, bool add);
+    void (*conv_backward_weights)(struct wsl_conv *conv, const void *x, const void *dy,
+                                  float *dweights);
+
+    /* ---- normalisation; x is the convolution's output ---- */
+
+    /* bn->saved from the running statistics, for evaluation. */
+    void (*bn_running)(struct wsl_device *dev, const struct wsl_bn *bn);
+    void (*bn_relu)(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y);
+    /* From the gradient of y: dgamma, dbeta and dx, which may be dy. */
+    void (*bn_relu_backward)(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
+                             const void *x, void *dx);
+    /* y = max over 3x3 windows, stride 2, padding 1, of relu(bn(x)); `index` remembers which. */
+    void (*bn_relu_pool)(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y,
+                         void *index);
+    void (*bn_relu_pool_backward)(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
+                                  const void *index, const void *x, void *dx);
+    void (*join)(struct wsl_device *dev, const struct wsl_join *join, void *y);
+    /* dx and dshortcut are the gradients of join->x and join->shortcut. dshortcut may be dy. */
+    void (*join_backward)(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
+                          const void *y, void *dx, void *dshortcut);
+
+    /* ---- the two ends ---- */
+
+    /* x = (pixel / 255 - mean) / deviation for each of R, G, B: mean .485 .456 .406, deviation .229
+     * .224 .225. pixels: on the host, u8, image by image, rows of RGB triples. shape->channels
+     * is 3. */
+    void (*input)(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
+                  void *x);
+    /* Mean over height and width; y is an activation of {channels, 1, 1}. */
+    void (*average_pool)(struct wsl_device *dev, const struct wsl_shape *shape, const void *x,
+                         void *y);
+    void (*average_pool_backward)(struct wsl_device *dev, const struct wsl_shape *shape,
+                                  const void *dy, void *dx);
+    void (*head)(struct wsl_device *dev, const struct wsl_head *head, const void *x, void *logits);
+    /* dweight, dbias and dx. */
+    void (*head_backward)(struct wsl_device *dev, const struct wsl_head *head, const void *x,
+                          const void *dlogits, void *dx);
+    /* *ret is valid after wait. dlogits: scale times the gradient of the summed loss; may be
+     * logits; NULL: not wanted. */
+    void (*loss)(struct wsl_device *dev, const struct wsl_loss *loss, const void *logits,
+                 void *dlogits, struct wsl_loss_result *ret);
+
+    /* ---- blocks ---- */
+
+    void (*sgd)(struct wsl_device *dev, const struct wsl_sgd *sgd);
+    void (*scale)(struct wsl_device *dev, float *block, size_t count, float factor);
+};
+
+/* The backends; a backend that is not built is a _none.c file with the same symbol. */
+extern const struct wsl_ops wsl_ops_ref, wsl_ops_cpu, wsl_ops_cuda;
+
+/* By name; NULL: the fastest that works here. WSL_ENOENT lists the names; else what probe says. */
+int wsl_ops_find(const char *name, const struct wsl_ops **ret, struct wsl_err *err);
+
+/* Weights of a convolution in canonical layout. */
+static inline size_t wsl_conv_shape_weights(const struct wsl_conv_shape *s)
+{
+    return (size_t)s->out.channels * (size_t)(s->in.channels / s->groups) * (size_t)s->kernel *
+           (size_t)s->kernel;
+}
+
+static inline size_t wsl_shape_count(const struct wsl_shape *s)
+{
+    return (size_t)s->channels * (size_t)s->height * (size_t)s->width;
+}
+
+#endif
