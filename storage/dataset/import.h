@@ -62,6 +62,10 @@ struct wsl_import_setup {
     size_t exclude_tag_count;
     const char *const *exclude_paths;
     size_t exclude_path_count;
+    /* Tags that say nothing about the picture ("unsorted"): as if it did not have them. For
+     * WSL_IMPORT_MANIFEST only. */
+    const char *const *ignore_tags;
+    size_t ignore_tag_count;
 
     int side_max; /* longer side of stored pictures in pixels, 8 to 65500: 512 */
     int quality;  /* of JPEGs that are made here, 1 to 100: 90. A sound JPEG within side_max is kept

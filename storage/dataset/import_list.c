@@ -55,17 +55,17 @@ static bool path_is_excluded(const struct wsl_import_setup *setup, const char *p
     return false;
 }
 
-static bool tag_is_excluded(const struct wsl_import_setup *setup, const char *tag)
+/* As spelled in the source, but for case. */
+static bool tag_fits(const struct wsl_import_setup *setup, const char *const *rules, size_t count,
+                     const char *tag)
 {
     char folded[WSL_TAG_SIZE];
 
-    for (size_t i = 0; i < setup->exclude_tag_count; i++) {
-        const char *rule = setup->exclude_tags[i];
-
-        if (strcasecmp(rule, tag) == 0)
+    for (size_t i = 0; i < count; i++) {
+        if (strcasecmp(rules[i], tag) == 0)
             return true;
-        if (setup->kind == WSL_IMPORT_MANIFEST && wsl_text_is_clean(rule, strlen(rule)) &&
-            wsl_text_fold_tag(rule, strlen(rule), folded) > 0 && strcmp(folded, tag) == 0)
+        if (setup->kind == WSL_IMPORT_MANIFEST && wsl_text_is_clean(rules[i], strlen(rules[i])) &&
+            wsl_text_fold_tag(rules[i], strlen(rules[i]), folded) > 0 && strcmp(folded, tag) == 0)
             return true;
     }
     return false;
@@ -132,31 +132,47 @@ static int add_bad_line(struct import *im, const struct manifest *m, const char 
     return r;
 }
 
+static int add_tag(struct import *im, struct item *item, const char *tag, struct wsl_err *err)
+{
+    const struct wsl_import_setup *setup = im->setup;
+    uint32_t number;
+    int r;
+
+    if (tag_fits(setup, setup->ignore_tags, setup->ignore_tag_count, tag))
+        return 0;
+    r = wsl_vocabulary_add(im->vocabulary, tag, &number, err);
+    if (r < 0)
+        return r;
+    if (import_push(&im->tags, number) < 0)
+        return no_memory(err);
+    item->tag_count++;
+    return 0;
+}
+
 static int add_tags(struct import *im, struct item *item, const char *list, struct wsl_err *err)
 {
-    while (*list) {
+    const struct wsl_import_setup *setup = im->setup;
+    bool any = false;
+    int r = 0;
+
+    while (r == 0 && *list) {
         size_t size = strcspn(list, ",");
         char tag[WSL_TAG_SIZE];
-        uint32_t number;
 
         if (wsl_text_fold_tag(list, size, tag) > 0) {
-            int r;
-
-            if (tag_is_excluded(im->setup, tag)) {
+            any = true;
+            if (tag_fits(setup, setup->exclude_tags, setup->exclude_tag_count, tag)) {
                 item->state = ITEM_EXCLUDED;
                 return 0;
             }
-            r = wsl_vocabulary_add(im->vocabulary, tag, &number, err);
-            if (r < 0)
-                return r;
-            if (import_push(&im->tags, number) < 0)
-                return no_memory(err);
-            item->tag_count++;
+            r = add_tag(im, item, tag, err);
         }
         list += size;
         list += *list == ',';
     }
-    return 0;
+    if (r == 0 && !any)
+        import_set_bad(item, WSL_IMPORT_FAULT_NO_TAGS, NULL);
+    return r;
 }
 
 static int add_line(struct import *im, struct manifest *m, size_t size, struct wsl_err *err)
@@ -185,15 +201,12 @@ static int add_line(struct import *im, struct manifest *m, size_t size, struct w
         item->state = ITEM_EXCLUDED;
     else
         r = add_tags(im, item, tab + 1, err);
-    if (r < 0 || item->state == ITEM_EXCLUDED) {
+    if (r < 0 || item->state != ITEM_READY) {
         im->tags.count = item->first_tag;
         item->tag_count = 0;
         return r;
     }
-    if (item->tag_count == 0)
-        import_set_bad(item, WSL_IMPORT_FAULT_NO_TAGS, NULL);
-    else
-        use_tags(im, item);
+    use_tags(im, item);
     return 0;
 }
 
@@ -253,7 +266,8 @@ static int add_file(struct import *im, const char *path, struct wsl_err *err)
                        "its name is not UTF-8, or has control characters");
         return 0;
     }
-    if (path_is_excluded(im->setup, path) || tag_is_excluded(im->setup, label)) {
+    if (path_is_excluded(im->setup, path) ||
+        tag_fits(im->setup, im->setup->exclude_tags, im->setup->exclude_tag_count, label)) {
         item->state = ITEM_EXCLUDED;
         return 0;
     }

@@ -176,12 +176,14 @@ static json_t *describe_source(const struct import *im)
         json_array_append_new(rules, json_sprintf("tag %s", setup->exclude_tags[i]));
     for (size_t i = 0; i < setup->exclude_path_count; i++)
         json_array_append_new(rules, json_sprintf("path %s", setup->exclude_paths[i]));
+    for (size_t i = 0; i < setup->ignore_tag_count; i++)
+        json_array_append_new(rules, json_sprintf("ignored tag %s", setup->ignore_tags[i]));
     return json_pack("{ss* ss ss sf sI sI sI si si so so sI sI sI sI}", "path", setup->source,
                      "kind", setup->kind == WSL_IMPORT_MANIFEST ? "manifest" : "folders", "wordnet",
                      setup->wordnet ? setup->wordnet : "", "heldout", setup->heldout, "seed",
                      (json_int_t)setup->seed, "min_images", (json_int_t)setup->min_images,
                      "max_tags", (json_int_t)setup->max_tags, "side_max", setup->side_max,
-                     "quality", setup->quality, "excluded_by", rules, "quarantined", faults, "seen",
+                     "quality", setup->quality, "rules", rules, "quarantined", faults, "seen",
                      (json_int_t)n->seen, "excluded", (json_int_t)n->excluded, "duplicates",
                      (json_int_t)n->duplicates, "untagged", (json_int_t)n->untagged);
 }
