@@ -42,6 +42,15 @@ static int split(const char *address, char host[256], char port[8], struct wsl_e
     return 0;
 }
 
+int wsl_rpc_address_form(const char *address, struct wsl_err *err)
+{
+    char host[256], port[8];
+
+    if (!address || !address[0])
+        return wsl_fail(err, WSL_EINVAL, "an empty address; give HOST:PORT");
+    return is_unix(address) ? 0 : split(address, host, port, err);
+}
+
 static int resolve(const char *address, struct addrinfo **ret, struct wsl_err *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
@@ -78,10 +87,9 @@ int wsl_rpc_address_check(const char *address, bool remote, struct wsl_err *err)
     bool safe = true;
     int r;
 
-    if (!address || !address[0])
-        return wsl_fail(err, WSL_EINVAL, "no address to listen on; give HOST:PORT");
-    if (is_unix(address))
-        return 0;
+    r = wsl_rpc_address_form(address, err);
+    if (r < 0 || is_unix(address))
+        return r;
     r = resolve(address, &list, err);
     if (r < 0)
         return r;

@@ -64,7 +64,7 @@ static void end_if_over(struct wsl_rpc_call *call)
         return;
     wsl_rpc_call_drop_queue(call);
     call->closed = true;
-    wsl_rpc_slice_text(call->end_text, text, sizeof text);
+    wsl_rpc_status_text(call->end_text, text, sizeof text);
     if (call->stream.on_closed)
         call->stream.on_closed(call, call->context, (enum wsl_rpc_status)call->end_status, text);
 }

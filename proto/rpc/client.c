@@ -81,9 +81,9 @@ static int fail_status(const struct wsl_client *client, const char *path, grpc_s
     int code = wsl_rpc_error_of((enum wsl_rpc_status)status);
     char text[320];
 
-    wsl_rpc_slice_text(slice, text, sizeof text);
+    wsl_rpc_status_text(slice, text, sizeof text);
     if (code == WSL_EUNAVAILABLE)
-        return wsl_fail(err, code, "%s is unavailable: %s", client->address, text);
+        return wsl_fail(err, code, "the server at %s is unavailable: %s", client->address, text);
     if (code == WSL_ETIMEOUT)
         return wsl_fail(err, code, "%s did not answer %s in time", client->address, path);
     if (!text[0])

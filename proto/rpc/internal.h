@@ -199,5 +199,8 @@ const char *wsl_rpc_bad_text(const ProtobufCMessage *message);
 grpc_channel *wsl_rpc_connect(const char *address, int receive_max, struct wsl_err *err);
 /* A C string of a slice, cut to `size`, on one line. */
 void wsl_rpc_slice_text(grpc_slice slice, char *text, size_t size);
+/* The same for a status received; of gRPC's own words for a failed connection only the innermost
+ * reason: "Connection refused". */
+void wsl_rpc_status_text(grpc_slice slice, char *text, size_t size);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "proto/rpc/address.h"
 #include "proto/rpc/internal.h"
 
 #include <grpc/byte_buffer_reader.h>
@@ -146,10 +147,8 @@ grpc_channel *wsl_rpc_connect(const char *address, int receive_max, struct wsl_e
     grpc_channel_credentials *plain;
     grpc_channel *channel;
 
-    if (!address || !address[0]) {
-        wsl_fail(err, WSL_EINVAL, "an empty address; give HOST:PORT");
+    if (wsl_rpc_address_form(address, err) < 0)
         return NULL;
-    }
     plain = grpc_insecure_credentials_create();
     channel = grpc_channel_create(address, plain, &args);
     grpc_channel_credentials_release(plain);
@@ -169,4 +168,20 @@ void wsl_rpc_slice_text(grpc_slice slice, char *text, size_t size)
     for (char *p = text; *p; p++)
         if ((unsigned char)*p < ' ')
             *p = ' ';
+}
+
+void wsl_rpc_status_text(grpc_slice slice, char *text, size_t size)
+{
+    static const char *const wrappings[] = {"failed to connect to all addresses",
+                                            "DNS resolution failed"};
+    const char *core = text;
+
+    wsl_rpc_slice_text(slice, text, size);
+    for (size_t i = 0; i < 2; i++) {
+        if (strncmp(text, wrappings[i], strlen(wrappings[i])) != 0)
+            continue;
+        for (const char *p = strstr(text, ": "); p; p = strstr(core, ": "))
+            core = p + 2;
+    }
+    memmove(text, core, strlen(core) + 1);
 }

@@ -188,7 +188,24 @@ static void test_client_unreachable(void **state)
     world_close_rpc(&w, 0);
     assert_int_equal(get(&caller, "x"), WSL_EUNAVAILABLE);
     assert_non_null(strstr(caller.err.text, w.address));
+    assert_non_null(strstr(caller.err.text, "unavailable: Connection refused"));
     world_stop(&w);
+}
+
+static void test_client_addresses(void **state)
+{
+    static const char *const bad[] = {"", "127.0.0.1", "127.0.0.1:99999", "::::", "host:", ":1"};
+    struct wsl_client *client;
+    struct wsl_err err;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(wsl_client_open(&client, bad[i], &err), WSL_EINVAL);
+        assert_non_null(strstr(err.text, bad[i]));
+        assert_non_null(strstr(err.text, "HOST:PORT") ? err.text : strstr(err.text, "65535"));
+    }
+    assert_int_equal(wsl_client_open(&client, "[::1]:1", &err), 0);
+    wsl_client_close(client);
 }
 
 /* A server that restarted while the client was idle: the next call works. */
@@ -240,6 +257,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_port_in_use),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_client_unreachable),
+        cmocka_unit_test(test_client_addresses),
         cmocka_unit_test(test_client_stale_connection),
         cmocka_unit_test(test_status_and_error_agree),
     };
