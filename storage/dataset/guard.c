@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 /* A signal handler belongs to the whole process, so this state does too. */
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of install */
 static struct sigaction before;
 static _Thread_local sigjmp_buf *landing;
 
@@ -22,21 +22,25 @@ static void caught(int number, siginfo_t *info, void *context)
     sigaction(number, &before, NULL);
 }
 
-static void install(void)
+void wsl_guard_install(void)
 {
     /* NODEFER: the mask needs no repair after the jump, which saves a system call per run. */
-    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK}, now;
 
     action.sa_sigaction = caught;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGBUS, &action, &before);
+    pthread_mutex_lock(&lock);
+    if (sigaction(SIGBUS, NULL, &now) == 0 && now.sa_sigaction != caught) {
+        before = now;
+        sigaction(SIGBUS, &action, NULL);
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 bool wsl_guard_run(void (*work)(void *context), void *context)
 {
     sigjmp_buf here;
 
-    pthread_once(&once, install);
     assert(!landing);
     if (sigsetjmp(here, 0) != 0) {
         landing = NULL;

@@ -9,11 +9,13 @@
 
 #include <stdbool.h>
 
+/* Puts the handler for SIGBUS in place; it passes on what is not its own to the action from before.
+ * Again is fine, and needed only when something else took the signal since. Any thread. */
+void wsl_guard_install(void);
+
 /* Runs work(context) and returns true, or returns false when it touched memory that is not there;
  * what it wrote until then stays. The work is left by siglongjmp: it must hold no lock, and what it
- * allocated is lost. Any thread; does not nest. About 20 ns. The first call puts a handler for
- * SIGBUS in place, which passes on what is not its own; a program that sets its own handler later
- * turns this off. */
+ * allocated is lost. Any thread; does not nest. About 20 ns. */
 bool wsl_guard_run(void (*work)(void *context), void *context);
 
 #endif

@@ -5,14 +5,23 @@
 #include <lmdb.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
-/* LMDB reports a short write, which is what a full disk gives first, as an input/output error. */
-static bool disk_is_full(const char *path)
+/* LMDB reports a short write, which is what a full disk or a limit (ulimit -f) gives first, as an
+ * input/output error. */
+static bool is_full(const char *path)
 {
+    static const uint64_t slack = 1 << 20;
     struct statvfs fs;
+    struct rlimit limit;
+    struct stat st;
 
-    return statvfs(path, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < (uint64_t)1 << 20;
+    if (statvfs(path, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < slack)
+        return true;
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+           stat(path, &st) == 0 && (uint64_t)st.st_size + slack > limit.rlim_cur;
 }
 
 static int code_of(int lmdb_code)
@@ -37,7 +46,7 @@ static int code_of(int lmdb_code)
 
 int wsl_lmdb_fail(struct wsl_err *err, int lmdb_code, const char *verb, const char *path)
 {
-    if (lmdb_code == EFBIG || lmdb_code == ENOSPC || (lmdb_code == EIO && disk_is_full(path)))
+    if (lmdb_code == EFBIG || lmdb_code == ENOSPC || (lmdb_code == EIO && is_full(path)))
         return wsl_fail(err, WSL_ENOSPC, "cannot %s %s: the disk or the file size limit is full",
                         verb, path);
     return wsl_fail(err, code_of(lmdb_code), "cannot %s %s: %s", verb, path,

@@ -220,6 +220,7 @@ static int index_records(struct wsl_shard *shard, const char *path, struct wsl_e
     shard->places = calloc(shard->images ? shard->images : 1, sizeof *shard->places);
     if (!shard->places)
         return wsl_fail(err, WSL_ENOMEM, "no memory for the index of shard %s", path);
+    wsl_guard_install();
     if (!wsl_guard_run(walk_shard, &walk))
         return wsl_fail(err, WSL_EIO, "shard %s shrank, or cannot be read, while it was opened",
                         path);
