@@ -302,7 +302,8 @@ void wsl_runner_stop(struct wsl_runner *r, Wsl__V1__StopMode mode, const char *r
         return; /* asked already: the grace time is not begun again */
     r->stop = WSL__V1__STOP_MODE__GRACEFUL;
     r->stop_kill_ns = now_ns + (uint64_t)r->setup.stop_grace_ms * 1000000;
-    if (!send_stop(r))
+    connect_control(r);
+    if (!send_stop(r)) /* it does not listen yet, or no more */
         pidfd_send_signal(r->pidfd, SIGTERM, NULL, 0);
 }
 
