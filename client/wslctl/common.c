@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What every verb needs: its command line, the coordinator, output, the terminal.
+ */
+#include "client/wslctl/wslctl.h"
+
+#include "base/suggest.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum { OWN_ROWS_MAX = 32 };
+
+/* ---- talk ---- */
+
+static void say(const char *format, va_list args)
+{
+    char text[1200];
+
+    vsnprintf(text, sizeof text, format, args);
+    wsl_ctl_clean(text);
+    fprintf(stderr, "wslctl: %s\n", text);
+}
+
+void wsl_ctl_say(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
+void wsl_ctl_note(const struct wsl_ctl *ctl, const char *format, ...)
+{
+    va_list args;
+
+    if (ctl->quiet)
+        return;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
+int wsl_ctl_fail(const struct wsl_ctl *ctl, const struct wsl_err *err)
+{
+    switch (err->code) {
+    case WSL_EUNAVAILABLE:
+        wsl_ctl_say(
+            "no coordinator at %s (%s); start one with 'wsl-coordinator --listen %s --state "
+            "DIR', or name another with --server or WSL_SERVER",
+            ctl->server, err->text, ctl->server);
+        return WSL_CTL_UNREACHABLE;
+    case WSL_ETIMEOUT:
+        wsl_ctl_say("%s", err->text);
+        return WSL_CTL_TIMEOUT;
+    case WSL_ECANCELLED:
+        wsl_ctl_say("%s", err->text);
+        return wsl_ctl_interrupted() ? WSL_CTL_INTERRUPTED : WSL_CTL_FAILED;
+    default:
+        wsl_ctl_say("%s", err->text);
+        return WSL_CTL_FAILED;
+    }
+}
+
+int wsl_ctl_usage(const struct wsl_ctl *ctl, const char *format, ...)
+{
+    char text[600];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (ctl->verb)
+        wsl_ctl_say("%s; see '%s %s --help'", text, ctl->prefix, ctl->verb->name);
+    else
+        wsl_ctl_say("%s; see '%s --help'", text, ctl->prefix);
+    return WSL_CTL_USAGE;
+}
+
+/* ---- command line ---- */
+
+static const struct {
+    const char *word;
+    unsigned format;
+} outputs[] = {{"table", WSL_CTL_TABLE},
+               {"wide", WSL_CTL_WIDE},
+               {"json", WSL_CTL_JSON},
+               {"name", WSL_CTL_NAME},
+               {"yaml", WSL_CTL_YAML}};
+enum { OUTPUTS = sizeof outputs / sizeof outputs[0] };
+
+void wsl_ctl_common_rows(struct wsl_ctl *ctl, struct wsl_arg rows[WSL_CTL_COMMON_ROWS])
+{
+    rows[0] = (struct wsl_arg){.name = "server",
+                               .type = WSL_ARG_TEXT,
+                               .target = &ctl->server,
+                               .value = "ADDR",
+                               .help = "the coordinator (WSL_SERVER; 127.0.0.1:7070)"};
+    rows[1] = (struct wsl_arg){.name = "quiet",
+                               .letter = 'q',
+                               .type = WSL_ARG_FLAG,
+                               .target = &ctl->quiet,
+                               .help = "only what was asked for: ids, no notes"};
+    rows[2] = (struct wsl_arg){.name = "no-color",
+                               .type = WSL_ARG_FLAG,
+                               .target = &ctl->no_color,
+                               .help = "no colours (NO_COLOR)"};
+    rows[3] = (struct wsl_arg){.name = "output",
+                               .letter = 'o',
+                               .type = WSL_ARG_TEXT,
+                               .target = &ctl->output,
+                               .value = "FORMAT",
+                               .help = "how to print"};
+}
+
+static int choose_format(struct wsl_ctl *ctl)
+{
+    char known[64] = "";
+
+    ctl->format = WSL_CTL_TABLE;
+    if (!ctl->output)
+        return 0;
+    for (int i = 0; i < OUTPUTS; i++) {
+        if (!(ctl->verb->formats & outputs[i].format))
+            continue;
+        if (strcmp(ctl->output, outputs[i].word) == 0) {
+            ctl->format = outputs[i].format;
+            return 0;
+        }
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", known[0] ? ", " : "",
+                 outputs[i].word);
+    }
+    if (!known[0])
+        return wsl_ctl_usage(ctl, "%s has no -o", ctl->verb->name);
+    return wsl_ctl_usage(ctl, "-o %s: must be one of %s", ctl->output, known);
+}
+
+static int check_words(struct wsl_ctl *ctl)
+{
+    const struct wsl_ctl_verb *verb = ctl->verb;
+
+    if (ctl->word_count < verb->words_min)
+        return wsl_ctl_usage(ctl, "%s needs %s", verb->name, verb->words);
+    if (verb->words_max >= 0 && ctl->word_count > verb->words_max)
+        return wsl_ctl_usage(ctl, "%s: '%s' is one word too many", verb->name,
+                             ctl->words[verb->words_max]);
+    return 0;
+}
+
+static void help_texts(const struct wsl_ctl *ctl, char *usage, size_t usage_size, char *about,
+                       size_t about_size, char *formats, size_t formats_size)
+{
+    const struct wsl_ctl_verb *verb = ctl->verb;
+    size_t used = (size_t)snprintf(formats, formats_size, "how to print:");
+
+    snprintf(usage, usage_size, "%s %s%s%s [options]", ctl->prefix, verb->name,
+             verb->words[0] ? " " : "", verb->words);
+    snprintf(about, about_size, "%s%s%s\n\nExample:\n%s", verb->about, verb->more ? "\n\n" : "",
+             verb->more ? verb->more : "", verb->example);
+    for (int i = 0; i < OUTPUTS; i++)
+        if ((verb->formats & outputs[i].format) && used < formats_size)
+            used += (size_t)snprintf(formats + used, formats_size - used, " %s", outputs[i].word);
+}
+
+bool wsl_ctl_parse(struct wsl_ctl *ctl, const struct wsl_arg *rows, int count, int argc,
+                   char **argv)
+{
+    struct wsl_arg all[OWN_ROWS_MAX + WSL_CTL_COMMON_ROWS];
+    char usage[160], about[3000], formats[80];
+    struct wsl_args args = {.usage = usage, .about = about, .rows = all};
+    struct wsl_err err = {0};
+    int r;
+
+    if (count > 0)
+        memcpy(all, rows, (size_t)count * sizeof *rows);
+    wsl_ctl_common_rows(ctl, all + count);
+    help_texts(ctl, usage, sizeof usage, about, sizeof about, formats, sizeof formats);
+    all[count + 3].help = formats;
+    args.row_count = count + WSL_CTL_COMMON_ROWS - (ctl->verb->formats ? 0 : 1);
+    r = wsl_args_parse(&args, argc, argv, &ctl->word_count, &err);
+    if (r == WSL_ARGS_RUN) {
+        ctl->words = argv + argc - ctl->word_count;
+        r = check_words(ctl);
+        if (r == 0)
+            r = choose_format(ctl);
+        ctl->exit_code = r;
+        return r == 0;
+    }
+    ctl->exit_code = WSL_CTL_DONE;
+    if (r < 0) {
+        wsl_ctl_say("%s: %s", ctl->verb->name, err.text);
+        ctl->exit_code = WSL_CTL_USAGE;
+    }
+    return false;
+}
+
+int wsl_ctl_dispatch(struct wsl_ctl *ctl, const struct wsl_ctl_verb *verbs, size_t count, int argc,
+                     char **argv)
+{
+    const char *best = NULL;
+    size_t distance = SIZE_MAX;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct wsl_ctl_verb *verb = &verbs[i];
+
+        if (strcmp(verb->name, argv[1]) == 0 ||
+            (verb->alias && strcmp(verb->alias, argv[1]) == 0)) {
+            ctl->verb = verb;
+            return verb->run(ctl, argc - 1, argv + 1);
+        }
+        wsl_suggest_try(argv[1], verb->name, &best, &distance);
+    }
+    ctl->verb = NULL;
+    if (best)
+        return wsl_ctl_usage(ctl, "unknown command '%s'; did you mean '%s'?", argv[1], best);
+    return wsl_ctl_usage(ctl, "unknown command '%s'", argv[1]);
+}
+
+/* ---- coordinator ---- */
+
+int wsl_ctl_connect(struct wsl_ctl *ctl, struct wsl_err *err)
+{
+    return ctl->client ? 0 : wsl_client_open(&ctl->client, ctl->server, err);
+}
+
+void wsl_ctl_disconnect(struct wsl_ctl *ctl)
+{
+    wsl_client_close(ctl->client);
+    ctl->client = NULL;
+}
+
+int wsl_ctl_call(struct wsl_ctl *ctl, const char *path, const ProtobufCMessage *request,
+                 const ProtobufCMessageDescriptor *response, ProtobufCMessage **ret,
+                 struct wsl_err *err)
+{
+    int r = wsl_ctl_connect(ctl, err);
+
+    return r < 0 ? r : wsl_client_call(ctl->client, path, request, response, 0, ret, err);
+}
+
+/* ---- output ---- */
+
+int wsl_ctl_put(struct wsl_buf *out, int r, int code)
+{
+    if (r < 0) {
+        wsl_ctl_say("cannot make the output: %s", wsl_err_word(r));
+        code = WSL_CTL_FAILED;
+    } else if (out->size > 0 &&
+               (fwrite(out->data, 1, out->size, stdout) != out->size || fflush(stdout) != 0)) {
+        wsl_ctl_say("cannot write to standard output: %s", strerror(errno));
+        code = WSL_CTL_FAILED;
+    }
+    wsl_buf_free(out);
+    return code;
+}
+
+int wsl_ctl_put_json(json_t *document, int code)
+{
+    struct wsl_buf out = {0};
+    int r = wsl_ctl_json_print(document, false, &out);
+
+    return wsl_ctl_put(&out, r, code);
+}
+
+int wsl_ctl_put_table(struct wsl_ctl_table *table, int code)
+{
+    struct wsl_buf out = {0};
+    int r = wsl_ctl_table_print(table, &out);
+
+    wsl_ctl_table_free(table);
+    return wsl_ctl_put(&out, r, code);
+}
+
+/* ---- terminal ---- */
+
+bool wsl_ctl_color(const struct wsl_ctl *ctl)
+{
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+
+    return !ctl->no_color && !(no_color && no_color[0]) && isatty(STDOUT_FILENO) && term &&
+           strcmp(term, "dumb") != 0;
+}
+
+int wsl_ctl_width(int fd)
+{
+    struct winsize size;
+
+    if (!isatty(fd))
+        return 0;
+    if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    return 80;
+}

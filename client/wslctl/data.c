@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * data show and verify: what is in a data set, and whether it is whole.
+ */
+#include "client/wslctl/wslctl.h"
+
+#include "storage/dataset/dataset.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct wsl_ctl_verb verbs[] = {
+    {"import", NULL, "", 0, 0, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Make a data set from a manifest or from a folder tree.",
+     "Pictures are PNG or JPEG. Those that cannot be used are listed with the reason in\n"
+     "quarantine.tsv in the output folder and never stop an import. Ctrl-C leaves nothing behind.",
+     "  wslctl data import --folder photos/ --output /data/photos --min-label-images 20\n"
+     "  wslctl data import --manifest clipart.tsv --wordnet /usr/share/wordnet --output "
+     "/data/clipart",
+     wsl_ctl_data_import},
+    {"show", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Show a data set's size and its most frequent tags.", NULL,
+     "  wslctl data show /data/clipart --tags 20", wsl_ctl_data_show},
+    {"verify", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Read every record of a data set and compare checksums and fingerprints.", NULL,
+     "  wslctl data verify /data/clipart", wsl_ctl_data_verify},
+};
+enum { VERBS = sizeof verbs / sizeof verbs[0], BAR_WIDTH = 32 };
+
+int wsl_ctl_data(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    ctl->prefix = "wslctl data";
+    if (argc > 1 && strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "-h") != 0)
+        return wsl_ctl_dispatch(ctl, verbs, VERBS, argc, argv);
+    if (argc < 2) {
+        ctl->verb = NULL;
+        return wsl_ctl_usage(ctl, "data needs import, show or verify");
+    }
+    printf("Usage: wslctl data COMMAND [options]\n\n%s\n\nCommands:\n", ctl->verb->about);
+    for (size_t i = 0; i < VERBS; i++)
+        printf("  %-8s %s\n", verbs[i].name, verbs[i].about);
+    printf("\n'wslctl data COMMAND --help' says more.\n");
+    return WSL_CTL_DONE;
+}
+
+/* ---- show ---- */
+
+static int by_count(const void *a, const void *b)
+{
+    const struct wsl_tag *x = *(const struct wsl_tag *const *)a;
+    const struct wsl_tag *y = *(const struct wsl_tag *const *)b;
+
+    if (x->train != y->train)
+        return x->train < y->train ? 1 : -1;
+    return strcmp(x->name, y->name);
+}
+
+/* All tags, the most frequent first; the caller frees the list. */
+static const struct wsl_tag **sorted_tags(const struct wsl_dataset *ds, size_t count)
+{
+    const struct wsl_tag **tags = calloc(count + 1, sizeof(*tags));
+
+    for (size_t i = 0; i < count && tags; i++)
+        tags[i] = wsl_dataset_tag(ds, i);
+    if (tags)
+        qsort(tags, count, sizeof(*tags), by_count);
+    return tags;
+}
+
+static void add_split(struct wsl_buf *out, const struct wsl_dataset *ds, enum wsl_split split,
+                      const char *label)
+{
+    char images[WSL_CTL_TEXT], bytes[WSL_CTL_TEXT];
+
+    wsl_ctl_count(wsl_dataset_count(ds, split), images);
+    wsl_ctl_bytes(wsl_dataset_bytes(ds, split), bytes);
+    wsl_buf_add_format(out, "%-12s %s images in %zu shards, %s\n", label, images,
+                       wsl_dataset_shard_count(ds, split), bytes);
+}
+
+static int add_tags(struct wsl_buf *out, const struct wsl_tag *const *tags, size_t count)
+{
+    static const struct wsl_ctl_column columns[] = {
+        {"TAG", false}, {"TRAIN", true}, {"HELD OUT", true}, {"SHARE", false}, {"SYNSET", false}};
+    struct wsl_ctl_table table = {.columns = columns, .column_count = 5, .indent = 2};
+    int r;
+
+    for (size_t i = 0; i < count; i++) {
+        char text[WSL_CTL_TEXT];
+        int length = tags[0]->train ? (int)(24 * tags[i]->train / tags[0]->train) : 0;
+
+        wsl_ctl_cell(&table, "%s", tags[i]->name);
+        wsl_ctl_count(tags[i]->train, text);
+        wsl_ctl_cell(&table, "%s", text);
+        wsl_ctl_count(tags[i]->heldout, text);
+        wsl_ctl_cell(&table, "%s", text);
+        wsl_ctl_cell(&table, "%.*s", length > 0 ? length : 1, "########################");
+        wsl_ctl_cell(&table, "%s", tags[i]->synset);
+    }
+    r = wsl_ctl_table_print(&table, out);
+    wsl_ctl_table_free(&table);
+    return r;
+}
+
+static int put_text(const char *folder, const struct wsl_dataset *ds,
+                    const struct wsl_tag *const *tags, size_t shown)
+{
+    struct wsl_buf out = {0};
+    size_t count = wsl_dataset_tag_count(ds);
+    int r;
+
+    wsl_buf_add_format(&out, "%-12s %s (%s)\n%-12s %s\n", "Name:", wsl_dataset_name(ds),
+                       wsl_dataset_kind(ds), "Folder:", folder);
+    wsl_buf_add_format(&out, "%-12s %s\n%-12s %s\n", "Created:", wsl_dataset_created(ds),
+                       "Fingerprint:", wsl_dataset_fingerprint(ds));
+    add_split(&out, ds, WSL_SPLIT_TRAIN, "Train:");
+    add_split(&out, ds, WSL_SPLIT_HELDOUT, "Held out:");
+    r = wsl_buf_add_format(&out, "%-12s %zu%s\n", "Tags:", count,
+                           shown < count ? ", the most frequent:" : "");
+    if (r == 0 && shown > 0)
+        r = add_tags(&out, tags, shown);
+    return wsl_ctl_put(&out, r, WSL_CTL_DONE);
+}
+
+static json_t *split_json(const struct wsl_dataset *ds, enum wsl_split split)
+{
+    return json_pack("{s:I, s:I, s:I}", "images", (json_int_t)wsl_dataset_count(ds, split),
+                     "shards", (json_int_t)wsl_dataset_shard_count(ds, split), "bytes",
+                     (json_int_t)wsl_dataset_bytes(ds, split));
+}
+
+static json_t *tags_json(const struct wsl_tag *const *tags, size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count && list; i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:I, s:I}", "name", tags[i]->name, "synset",
+                                        tags[i]->synset, "train", (json_int_t)tags[i]->train,
+                                        "heldout", (json_int_t)tags[i]->heldout));
+    return list;
+}
+
+static int put_json(const char *folder, const struct wsl_dataset *ds,
+                    const struct wsl_tag *const *tags, size_t shown)
+{
+    json_t *object =
+        json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:o}", "folder",
+                  wsl_ctl_json_text(folder, strlen(folder)), "name", wsl_dataset_name(ds), "kind",
+                  wsl_dataset_kind(ds), "created", wsl_dataset_created(ds), "fingerprint",
+                  wsl_dataset_fingerprint(ds), "train", split_json(ds, WSL_SPLIT_TRAIN), "heldout",
+                  split_json(ds, WSL_SPLIT_HELDOUT), "tag_count",
+                  (json_int_t)wsl_dataset_tag_count(ds), "tags", tags_json(tags, shown));
+
+    return wsl_ctl_put_json(wsl_ctl_json_document("dataset", object, NULL), WSL_CTL_DONE);
+}
+
+int wsl_ctl_data_show(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    uint64_t shown = UINT64_MAX;
+    struct wsl_dataset *ds = NULL;
+    const struct wsl_tag **tags;
+    struct wsl_err err = {0};
+    size_t count;
+    int code;
+    const struct wsl_arg rows[] = {
+        {"tags", 0, WSL_ARG_UINT, &shown, 0, 1e9, "N",
+         "how many tags to show (default: 10; -o json: all)"},
+    };
+
+    if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))
+        return ctl->exit_code;
+    if (shown == UINT64_MAX && ctl->format != WSL_CTL_JSON)
+        shown = 10;
+    if (wsl_dataset_open(&ds, ctl->words[0], &err) < 0)
+        return wsl_ctl_fail(ctl, &err);
+    count = wsl_dataset_tag_count(ds);
+    if (shown > count)
+        shown = count;
+    tags = sorted_tags(ds, count);
+    if (!tags)
+        code = WSL_CTL_FAILED;
+    else if (ctl->format == WSL_CTL_JSON)
+        code = put_json(ctl->words[0], ds, tags, shown);
+    else
+        code = put_text(ctl->words[0], ds, tags, shown);
+    free(tags);
+    wsl_dataset_close(ds);
+    return code;
+}
+
+/* ---- verify ---- */
+
+struct verify {
+    int width;
+    int percent;
+};
+
+static void on_verify(void *context, uint64_t done, uint64_t total)
+{
+    struct verify *v = context;
+    int percent = total ? (int)(100 * (double)done / (double)total) : 100;
+    char bar[64];
+
+    if (percent == v->percent)
+        return;
+    v->percent = percent;
+    wsl_ctl_bar((double)percent / 100, BAR_WIDTH, bar, sizeof bar);
+    fprintf(stderr, "\r\033[Kverifying %s %3d %%", bar, percent);
+    fflush(stderr);
+}
+
+int wsl_ctl_data_verify(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    struct verify v = {.percent = -1};
+    struct wsl_dataset *ds = NULL;
+    struct wsl_buf out = {0};
+    struct wsl_err err = {0};
+    uint64_t images;
+    int r;
+
+    if (!wsl_ctl_parse(ctl, NULL, 0, argc, argv))
+        return ctl->exit_code;
+    if (wsl_dataset_open(&ds, ctl->words[0], &err) < 0)
+        return wsl_ctl_fail(ctl, &err);
+    v.width = ctl->quiet ? 0 : wsl_ctl_width(STDERR_FILENO);
+    images = wsl_dataset_count(ds, WSL_SPLIT_TRAIN) + wsl_dataset_count(ds, WSL_SPLIT_HELDOUT);
+    r = wsl_dataset_verify(ds, v.width ? on_verify : NULL, &v, &err);
+    if (v.percent >= 0)
+        fputc('\n', stderr);
+    wsl_dataset_close(ds);
+    if (r < 0)
+        return wsl_ctl_fail(ctl, &err);
+    if (ctl->format == WSL_CTL_JSON)
+        return wsl_ctl_put_json(wsl_ctl_json_document("whole", json_true(), "images",
+                                                      json_integer((json_int_t)images), NULL),
+                                WSL_CTL_DONE);
+    if (!ctl->quiet) {
+        char count[WSL_CTL_TEXT];
+
+        wsl_ctl_count(images, count);
+        r = wsl_buf_add_format(&out, "%s is whole: %s records agree with their checksums\n",
+                               ctl->words[0], count);
+    }
+    return wsl_ctl_put(&out, r, WSL_CTL_DONE);
+}

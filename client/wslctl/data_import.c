@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * data import: pictures and their tags into a sealed data set.
+ */
+#include "client/wslctl/wslctl.h"
+
+#include "base/clock.h"
+#include "storage/dataset/import.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BAR_WIDTH = 32 };
+
+/* ---- progress, on standard error ---- */
+
+struct bar {
+    const struct wsl_ctl *ctl;
+    int width; /* of the terminal; 0: a line for each tenth */
+    int phase; /* shown last, -1 none */
+    int tenth;
+    uint64_t begin_ns; /* of the phase */
+};
+
+static const char *phase_name(enum wsl_import_phase phase)
+{
+    switch (phase) {
+    case WSL_IMPORT_LIST:
+        return "listing";
+    case WSL_IMPORT_DECODE:
+        return "decoding";
+    case WSL_IMPORT_WRITE:
+        return "writing";
+    }
+    return "importing";
+}
+
+static void draw(const struct bar *bar, const struct wsl_import_progress *p, double share)
+{
+    double seconds = (double)(wsl_clock_ns() - bar->begin_ns) / 1e9;
+    char fill[64], left[WSL_CTL_TEXT] = "", line[256];
+    char done[WSL_CTL_TEXT], total[WSL_CTL_TEXT];
+    int n;
+
+    wsl_ctl_count(p->done, done);
+    wsl_ctl_count(p->total, total);
+    if (p->total == 0) {
+        n = snprintf(line, sizeof line, "%-9s %s pictures", phase_name(p->phase), done);
+    } else {
+        wsl_ctl_bar(share, BAR_WIDTH, fill, sizeof fill);
+        if (share > 0.01 && share < 1)
+            wsl_ctl_duration(seconds * (1 - share) / share, left);
+        n = snprintf(line, sizeof line, "%-9s %s %3.0f %%  %s of %s%s%s", phase_name(p->phase),
+                     fill, 100 * share, done, total, left[0] ? "  ETA " : "", left);
+    }
+    if (p->quarantined > 0 && n > 0 && (size_t)n < sizeof line)
+        snprintf(line + n, sizeof line - (size_t)n, "  %llu in quarantine",
+                 (unsigned long long)p->quarantined);
+    if (bar->width - 1 < (int)sizeof line && bar->width > 1)
+        line[bar->width - 1] = '\0';
+    fprintf(stderr, "\r\033[K%s", line);
+    fflush(stderr);
+}
+
+static void on_progress(void *context, const struct wsl_import_progress *p)
+{
+    struct bar *bar = context;
+    double share = p->total ? (double)p->done / (double)p->total : 0;
+    int tenth = (int)(share * 10 + 1e-9);
+
+    if (bar->phase != (int)p->phase) {
+        if (bar->phase >= 0 && bar->width > 0)
+            fputc('\n', stderr);
+        bar->phase = (int)p->phase;
+        bar->tenth = -1;
+        bar->begin_ns = wsl_clock_ns();
+    }
+    if (bar->width > 0) {
+        draw(bar, p, share);
+    } else if (p->total > 0 && tenth != bar->tenth) {
+        fprintf(stderr, "%-9s %3d %%\n", phase_name(p->phase), tenth * 10);
+        bar->tenth = tenth;
+    }
+}
+
+/* ---- result ---- */
+
+static void add_count(struct wsl_buf *out, const char *label, uint64_t n, const char *what)
+{
+    char text[WSL_CTL_TEXT];
+
+    wsl_ctl_count(n, text);
+    wsl_buf_add_format(out, "  %-12s %10s  %s\n", label, text, what);
+}
+
+static uint64_t quarantined(const struct wsl_import_result *result)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
+        sum += result->quarantined[i];
+    return sum;
+}
+
+static void add_faults(struct wsl_buf *out, const struct wsl_import_result *result)
+{
+    for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
+        if (result->quarantined[i] > 0)
+            add_count(out, "", result->quarantined[i],
+                      wsl_import_fault_word((enum wsl_import_fault)i));
+}
+
+static int put_text(const struct wsl_import_setup *setup, const struct wsl_import_result *result)
+{
+    struct wsl_buf out = {0};
+    char bytes[WSL_CTL_TEXT], took[WSL_CTL_TEXT];
+
+    wsl_ctl_bytes(result->bytes, bytes);
+    wsl_ctl_duration((double)result->elapsed_ns / 1e9, took);
+    wsl_buf_add_format(&out, "%s: %s in %llu shards, made in %s\n", setup->output, bytes,
+                       (unsigned long long)result->shards, took);
+    add_count(&out, "pictures", result->seen, "seen");
+    add_count(&out, "train", result->train, "");
+    add_count(&out, "held out", result->heldout, "");
+    if (result->duplicates)
+        add_count(&out, "duplicates", result->duplicates, "same pixels as another, tags joined");
+    if (result->untagged)
+        add_count(&out, "untagged", result->untagged, "none of their tags was kept");
+    if (result->excluded)
+        add_count(&out, "excluded", result->excluded, "by --exclude-tag, --exclude-path");
+    if (quarantined(result)) {
+        add_count(&out, "quarantine", quarantined(result), "listed in quarantine.tsv:");
+        add_faults(&out, result);
+    }
+    add_count(&out, "tags", result->tags, "kept");
+    if (result->tags_unknown)
+        add_count(&out, "", result->tags_unknown, "spellings that are no WordNet noun, dropped");
+    if (result->tags_merged)
+        add_count(&out, "", result->tags_merged, "spellings joined with another of the same noun");
+    if (result->tags_rare)
+        add_count(&out, "", result->tags_rare, "dropped as too rare");
+    return wsl_ctl_put(&out, wsl_buf_add_format(&out, "  fingerprint  %s\n", result->fingerprint),
+                       WSL_CTL_DONE);
+}
+
+static int set_u64(json_t *object, const char *key, uint64_t value)
+{
+    return json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+static int put_json(const struct wsl_import_setup *setup, const struct wsl_import_result *result)
+{
+    json_t *object = json_object(), *faults = json_object();
+    const struct {
+        const char *key;
+        uint64_t value;
+    } counts[] = {
+        {"seen", result->seen},
+        {"other_files", result->other},
+        {"excluded", result->excluded},
+        {"duplicates", result->duplicates},
+        {"untagged", result->untagged},
+        {"train", result->train},
+        {"heldout", result->heldout},
+        {"tags_before", result->tags_before},
+        {"tags_unknown", result->tags_unknown},
+        {"tags_merged", result->tags_merged},
+        {"tags_rare", result->tags_rare},
+        {"tags", result->tags},
+        {"shards", result->shards},
+        {"bytes", result->bytes},
+        {"read_bytes", result->read_bytes},
+        {"kept_jpegs", result->kept_jpegs},
+        {"elapsed_ms", result->elapsed_ns / 1000000},
+        {"quarantined", quarantined(result)},
+    };
+
+    json_object_set_new(object, "folder", wsl_ctl_json_text(setup->output, strlen(setup->output)));
+    json_object_set_new(object, "fingerprint", json_string(result->fingerprint));
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        set_u64(object, counts[i].key, counts[i].value);
+    for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
+        if (result->quarantined[i] > 0)
+            set_u64(faults, wsl_import_fault_word((enum wsl_import_fault)i),
+                    result->quarantined[i]);
+    json_object_set_new(object, "quarantined_by_reason", faults);
+    return wsl_ctl_put_json(wsl_ctl_json_document("import", object, NULL), WSL_CTL_DONE);
+}
+
+/* ---- the command ---- */
+
+struct options {
+    const char *manifest, *folder;
+    struct wsl_arg_list exclude_tags, exclude_paths;
+    uint64_t min_tag_images, min_label_images;
+    uint64_t side_max, quality, threads, shard_mib;
+};
+
+static int check_options(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
+                         const struct options *o)
+{
+    if (!o->manifest == !o->folder)
+        return wsl_ctl_usage(ctl, "give either --manifest FILE or --folder DIR");
+    if (!setup->output)
+        return wsl_ctl_usage(ctl, "needs --output DIR");
+    if (setup->wordnet && o->folder)
+        return wsl_ctl_usage(ctl,
+                             "--wordnet is only for --manifest: folders are labels as they are");
+    if (o->manifest && o->min_label_images)
+        return wsl_ctl_usage(ctl, "--min-label-images is only for --folder; see --min-tag-images");
+    if (o->folder && o->min_tag_images)
+        return wsl_ctl_usage(ctl,
+                             "--min-tag-images is only for --manifest; see --min-label-images");
+    setup->kind = o->manifest ? WSL_IMPORT_MANIFEST : WSL_IMPORT_FOLDERS;
+    setup->source = o->manifest ? o->manifest : o->folder;
+    if (o->min_tag_images + o->min_label_images > 0)
+        setup->min_images = o->min_tag_images + o->min_label_images;
+    setup->exclude_tags = o->exclude_tags.items;
+    setup->exclude_tag_count = (size_t)o->exclude_tags.count;
+    setup->exclude_paths = o->exclude_paths.items;
+    setup->exclude_path_count = (size_t)o->exclude_paths.count;
+    if (o->side_max)
+        setup->side_max = (int)o->side_max;
+    if (o->quality)
+        setup->quality = (int)o->quality;
+    setup->threads = (int)o->threads;
+    if (o->shard_mib)
+        setup->shard_bytes = o->shard_mib << 20;
+    return 0;
+}
+
+static bool parse(struct wsl_ctl *ctl, struct wsl_import_setup *setup, struct options *o, int argc,
+                  char **argv)
+{
+    const struct wsl_arg rows[] = {
+        {"manifest", 'm', WSL_ARG_TEXT, &o->manifest, 0, 0, "FILE",
+         "a line per picture: path, tab, tag,tag,..."},
+        {"folder", 'f', WSL_ARG_TEXT, &o->folder, 0, 0, "DIR",
+         "a folder tree; the first folder below DIR is the label"},
+        {"output", 0, WSL_ARG_TEXT, &setup->output, 0, 0, "DIR",
+         "where the data set appears, whole or not at all"},
+        {"name", 'n', WSL_ARG_TEXT, &setup->name, 0, 0, "NAME",
+         "of the data set (default: last part of --output)"},
+        {"wordnet", 0, WSL_ARG_TEXT, &setup->wordnet, 0, 0, "DIR",
+         "map tags to WordNet nouns, e.g. /usr/share/wordnet"},
+        {"heldout", 0, WSL_ARG_REAL, &setup->heldout, 0, 0.9, "SHARE",
+         "of the pictures, chosen by their pixels (default: 0.1)"},
+        {"seed", 0, WSL_ARG_UINT, &setup->seed, 0, 0, "N", "of that choice and of the order"},
+        {"min-tag-images", 0, WSL_ARG_UINT, &o->min_tag_images, 1, 1e12, "N",
+         "drop tags with fewer training pictures (default: 1)"},
+        {"min-label-images", 0, WSL_ARG_UINT, &o->min_label_images, 1, 1e12, "N",
+         "the same for the labels of --folder"},
+        {"max-tags", 0, WSL_ARG_UINT, &setup->max_tags, 1, 1e9, "N",
+         "keep only the N most frequent (default: all)"},
+        {"exclude-tag", 0, WSL_ARG_LIST, &o->exclude_tags, 0, 0, "TAG",
+         "leave out pictures with this tag; may be repeated"},
+        {"exclude-path", 0, WSL_ARG_LIST, &o->exclude_paths, 0, 0, "GLOB",
+         "leave out pictures with such a path; may be repeated"},
+        {"max-side", 0, WSL_ARG_UINT, &o->side_max, 8, 65500, "PIXELS",
+         "scale pictures down to this side (default: 512)"},
+        {"quality", 0, WSL_ARG_UINT, &o->quality, 1, 100, "N", "of JPEGs made here (default: 90)"},
+        {"threads", 'j', WSL_ARG_UINT, &o->threads, 1, 256, "N", "default: one per CPU"},
+        {"shard-mib", 0, WSL_ARG_UINT, &o->shard_mib, 1, 65536, "MIB",
+         "size of a shard (default: 1024)"},
+    };
+
+    return wsl_ctl_parse(ctl, rows, (int)(sizeof rows / sizeof rows[0]), argc, argv);
+}
+
+int wsl_ctl_data_import(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    struct wsl_import_setup setup;
+    struct wsl_import_result result = {0};
+    struct options options = {0};
+    struct bar bar = {.ctl = ctl, .phase = -1, .width = wsl_ctl_width(STDERR_FILENO)};
+    struct wsl_err err = {0};
+    int code;
+
+    wsl_import_defaults(&setup);
+    if (!parse(ctl, &setup, &options, argc, argv))
+        return ctl->exit_code;
+    code = check_options(ctl, &setup, &options);
+    if (code != 0)
+        return code;
+    if (!ctl->quiet)
+        setup.progress = on_progress;
+    setup.context = &bar;
+    wsl_ctl_catch_interrupt();
+    setup.cancel = wsl_ctl_interrupt_flag();
+    code = wsl_import_run(&setup, &result, &err);
+    if (bar.width > 0 && bar.phase >= 0)
+        fputc('\n', stderr);
+    if (code == WSL_ECANCELLED) {
+        wsl_ctl_say("interrupted; nothing is left in %s", setup.output);
+        return WSL_CTL_INTERRUPTED;
+    }
+    if (code < 0)
+        return wsl_ctl_fail(ctl, &err);
+    if (ctl->format == WSL_CTL_JSON)
+        return put_json(&setup, &result);
+    return ctl->quiet ? WSL_CTL_DONE : put_text(&setup, &result);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A job's updates to its end, through restarts of the coordinator: for watch and wait.
+ */
+#ifndef WSL_CLIENT_FOLLOW_H
+#define WSL_CLIENT_FOLLOW_H
+
+#include "client/wslctl/wslctl.h"
+
+struct wsl_ctl_follow {
+    struct wsl_ctl *ctl;
+    const char *job;      /* name or id; after the first answer its id is used, for names are given
+                             again */
+    uint64_t retry_ms;    /* how long a coordinator may be away once it had answered */
+    uint64_t deadline_ns; /* of wsl_clock_ns(); 0: none */
+    /* For each update; the message is valid until it returns. May be NULL. */
+    void (*update)(void *context, const Wsl__V1__WatchJobResponse *update);
+    /* The coordinator went away, or came back: one line. */
+    void (*notice)(void *context, const char *line);
+    void *context;
+
+    /* Filled in. */
+    uint64_t id;   /* 0: nothing came yet */
+    int exit_code; /* of the job, once it ended */
+};
+
+/* Blocks until the job has ended: 0. WSL_ETIMEOUT at the deadline, WSL_ECANCELLED after Ctrl-C,
+ * WSL_EUNAVAILABLE when there is no coordinator (at once when it never answered), or what the
+ * coordinator said (WSL_ENOENT: no such job). */
+int wsl_ctl_follow(struct wsl_ctl_follow *follow, struct wsl_err *err);
+
+#endif

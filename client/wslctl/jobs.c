@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * list, get, cancel: jobs by the line.
+ */
+#include "client/wslctl/wslctl.h"
+
+#include "base/clock.h"
+#include "proto/jobspec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int wsl_ctl_outcome(const Wsl__V1__Job *job)
+{
+    switch (job->state) {
+    case WSL__V1__JOB_STATE__SUCCEEDED:
+        return WSL_CTL_DONE;
+    case WSL__V1__JOB_STATE__CANCELLED:
+        return WSL_CTL_CANCELLED;
+    default:
+        return WSL_CTL_FAILED;
+    }
+}
+
+static const char *name_of(const Wsl__V1__Job *job)
+{
+    return job->spec && job->spec->name ? job->spec->name : "";
+}
+
+void wsl_ctl_job_title(const Wsl__V1__Job *job, char *text, size_t size)
+{
+    snprintf(text, size, "%llu (%s)", (unsigned long long)job->id, name_of(job));
+}
+
+int wsl_ctl_get_job(struct wsl_ctl *ctl, const char *word, Wsl__V1__GetJobResponse **ret,
+                    struct wsl_err *err)
+{
+    Wsl__V1__GetJobRequest request = WSL__V1__GET_JOB_REQUEST__INIT;
+    ProtobufCMessage *answer = NULL;
+    int r;
+
+    request.job = (char *)word;
+    r = wsl_ctl_call(ctl, "/wsl.v1.JobService/Get", &request.base,
+                     &wsl__v1__get_job_response__descriptor, &answer, err);
+    if (r < 0)
+        return r;
+    *ret = (Wsl__V1__GetJobResponse *)answer;
+    if ((*ret)->job)
+        return 0;
+    protobuf_c_message_free_unpacked(answer, NULL);
+    return wsl_fail(err, WSL_ECORRUPT,
+                    "the coordinator answered without a job; is it another version?");
+}
+
+/* ---- printing ---- */
+
+static const struct wsl_ctl_column narrow[] = {
+    {"ID", true},   {"NAME", false}, {"KIND", false}, {"STATE", false}, {"STEP", true},
+    {"LOSS", true}, {"HIT@1", true}, {"AGE", true},   {"REASON", false}};
+static const struct wsl_ctl_column wide[] = {
+    {"ID", true},       {"NAME", false}, {"KIND", false},  {"STATE", false},
+    {"STEP", true},     {"EPOCH", true}, {"LOSS", true},   {"HIT@1", true},
+    {"IMAGES/S", true}, {"ETA", true},   {"WORLD", true},  {"RESTARTS", true},
+    {"AGE", true},      {"TOOK", true},  {"NODES", false}, {"REASON", false}};
+
+static void add_progress_cells(struct wsl_ctl_table *table, const Wsl__V1__Job *job, bool is_wide)
+{
+    const Wsl__V1__Progress *p = job->progress;
+    bool moved = p && p->step > 0;
+    char left[WSL_CTL_TEXT] = "-";
+
+    if (p && p->total_steps)
+        wsl_ctl_cell(table, "%llu/%llu", (unsigned long long)p->step,
+                     (unsigned long long)p->total_steps);
+    else
+        wsl_ctl_cell(table, moved ? "%llu" : "-", moved ? (unsigned long long)p->step : 0);
+    if (is_wide)
+        wsl_ctl_cell(table, moved ? "%.2f" : "-", moved ? p->epoch : 0);
+    wsl_ctl_cell(table, moved ? "%.4f" : "-", moved ? p->loss : 0);
+    wsl_ctl_cell(table, moved ? "%.3f" : "-", moved ? p->hit1 : 0);
+    if (!is_wide)
+        return;
+    if (moved && p->eta_seconds > 0 && !wsl_ctl_job_ended(job))
+        wsl_ctl_duration(p->eta_seconds, left);
+    wsl_ctl_cell(table, moved ? "%.4g" : "-", moved ? p->images_per_second : 0);
+    wsl_ctl_cell(table, "%s", left);
+}
+
+static void add_nodes_cell(struct wsl_ctl_table *table, const Wsl__V1__Job *job)
+{
+    char nodes[256] = "";
+
+    for (size_t i = 0; i < job->n_ranks; i++) {
+        size_t used = strlen(nodes);
+
+        if (i > 0 && strcmp(job->ranks[i]->node, job->ranks[i - 1]->node) == 0)
+            continue;
+        snprintf(nodes + used, sizeof nodes - used, "%s%s", used ? "," : "", job->ranks[i]->node);
+    }
+    wsl_ctl_cell(table, "%s", nodes);
+}
+
+static void add_job(struct wsl_ctl_table *table, const Wsl__V1__Job *job, bool is_wide)
+{
+    int64_t now = wsl_clock_wall_ms();
+    char text[WSL_CTL_TEXT];
+
+    wsl_ctl_cell(table, "%llu", (unsigned long long)job->id);
+    wsl_ctl_cell(table, "%s", name_of(job));
+    wsl_ctl_word(&wsl__v1__job_kind__descriptor, job->spec ? (int)job->spec->kind : 0, text);
+    wsl_ctl_cell(table, "%s", text);
+    wsl_ctl_word(&wsl__v1__job_state__descriptor, (int)job->state, text);
+    wsl_ctl_cell(table, "%s", text);
+    add_progress_cells(table, job, is_wide);
+    if (is_wide) {
+        wsl_ctl_cell(table, "%u", job->spec && job->spec->world ? job->spec->world : 1);
+        wsl_ctl_cell(table, "%u", job->restarts);
+    }
+    wsl_ctl_between(job->submitted_ms, now, text);
+    wsl_ctl_cell(table, "%s", text);
+    if (is_wide) {
+        wsl_ctl_between(job->started_ms, job->ended_ms ? job->ended_ms : now, text);
+        wsl_ctl_cell(table, "%s", text);
+        add_nodes_cell(table, job);
+    }
+    wsl_ctl_cell(table, "%s%s",
+                 job->cancel_requested && !wsl_ctl_job_ended(job) ? "stopping; " : "", job->reason);
+}
+
+static int put_names(Wsl__V1__Job *const *jobs, size_t count)
+{
+    struct wsl_buf out = {0};
+    int r = 0;
+
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = wsl_buf_add_format(&out, "%s\n", name_of(jobs[i]));
+    return wsl_ctl_put(&out, r, WSL_CTL_DONE);
+}
+
+static int put_ids(Wsl__V1__Job *const *jobs, size_t count)
+{
+    struct wsl_buf out = {0};
+    int r = 0;
+
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = wsl_buf_add_format(&out, "%llu\n", (unsigned long long)jobs[i]->id);
+    return wsl_ctl_put(&out, r, WSL_CTL_DONE);
+}
+
+static int put_yaml(Wsl__V1__Job *const *jobs, size_t count)
+{
+    struct wsl_buf out = {0};
+    int r = 0;
+
+    for (size_t i = 0; i < count && r == 0; i++) {
+        if (i > 0)
+            r = wsl_buf_add_text(&out, "---\n");
+        if (r == 0 && jobs[i]->spec)
+            r = wsl_jobspec_print(jobs[i]->spec, &out);
+    }
+    return wsl_ctl_put(&out, r, WSL_CTL_DONE);
+}
+
+static int put_json(Wsl__V1__Job *const *jobs, size_t count, const char *key)
+{
+    bool one = strcmp(key, "job") == 0 && count == 1;
+    json_t *list = json_array();
+
+    if (one) {
+        json_decref(list);
+        return wsl_ctl_put_json(wsl_ctl_json_document(key, wsl_ctl_json_job(jobs[0]), NULL),
+                                WSL_CTL_DONE);
+    }
+    for (size_t i = 0; i < count && list; i++)
+        if (json_array_append_new(list, wsl_ctl_json_job(jobs[i])) < 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return wsl_ctl_put_json(wsl_ctl_json_document("jobs", list, NULL), WSL_CTL_DONE);
+}
+
+int wsl_ctl_put_jobs(struct wsl_ctl *ctl, Wsl__V1__Job *const *jobs, size_t count, const char *key)
+{
+    bool is_wide = ctl->format == WSL_CTL_WIDE;
+    struct wsl_ctl_table table = {.columns = is_wide ? wide : narrow,
+                                  .column_count = is_wide ? (int)(sizeof wide / sizeof wide[0])
+                                                          : (int)(sizeof narrow / sizeof narrow[0]),
+                                  .color = wsl_ctl_color(ctl)};
+
+    if (ctl->format == WSL_CTL_JSON)
+        return put_json(jobs, count, key);
+    if (ctl->format == WSL_CTL_NAME)
+        return put_names(jobs, count);
+    if (ctl->format == WSL_CTL_YAML)
+        return put_yaml(jobs, count);
+    if (ctl->quiet)
+        return put_ids(jobs, count);
+    for (size_t i = 0; i < count; i++)
+        add_job(&table, jobs[i], is_wide);
+    return wsl_ctl_put_table(&table, WSL_CTL_DONE);
+}
+
+/* ---- list ---- */
+
+/* "queued,running" into states; what is no state is a usage error. */
+static int parse_states(struct wsl_ctl *ctl, const char *text, Wsl__V1__JobState *states,
+                        size_t *ret_count)
+{
+    const ProtobufCEnumDescriptor *type = &wsl__v1__job_state__descriptor;
+    size_t count = 0;
+
+    while (*text) {
+        size_t n = strcspn(text, ",");
+        char word[32];
+        int state;
+
+        snprintf(word, sizeof word, "%.*s", (int)n, text);
+        state = wsl_ctl_word_number(type, word);
+        if (state < 0 || count == type->n_values)
+            return wsl_ctl_usage(ctl,
+                                 "--state: '%s' is none of queued, starting, running, "
+                                 "recovering, succeeded, failed, cancelled",
+                                 word);
+        states[count++] = (Wsl__V1__JobState)state;
+        text += n + (text[n] == ',');
+    }
+    *ret_count = count;
+    return 0;
+}
+
+int wsl_ctl_list(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    Wsl__V1__ListJobsRequest request = WSL__V1__LIST_JOBS_REQUEST__INIT;
+    Wsl__V1__JobState states[16];
+    Wsl__V1__ListJobsResponse *response;
+    ProtobufCMessage *answer = NULL;
+    const char *words = "";
+    uint64_t limit = 100, before = 0;
+    struct wsl_err err = {0};
+    int code;
+    const struct wsl_arg rows[] = {
+        {"state", 's', WSL_ARG_TEXT, &words, 0, 0, "STATES",
+         "only these, e.g. queued,running (default: all)"},
+        {"limit", 'n', WSL_ARG_UINT, &limit, 1, 1000, "N", "at most so many (default: 100)"},
+        {"before", 0, WSL_ARG_UINT, &before, 0, 0, "ID",
+         "only jobs older than this id: the next page"},
+    };
+
+    if (!wsl_ctl_parse(ctl, rows, 3, argc, argv))
+        return ctl->exit_code;
+    code = parse_states(ctl, words, states, &request.n_states);
+    if (code != 0)
+        return code;
+    request.states = states;
+    request.limit = (uint32_t)limit;
+    request.before_id = before;
+    if (wsl_ctl_call(ctl, "/wsl.v1.JobService/List", &request.base,
+                     &wsl__v1__list_jobs_response__descriptor, &answer, &err) < 0)
+        return wsl_ctl_fail(ctl, &err);
+    response = (Wsl__V1__ListJobsResponse *)answer;
+    if (response->n_jobs == 0 && ctl->format != WSL_CTL_JSON)
+        wsl_ctl_note(ctl, "no jobs%s", words[0] || before ? " like that" : "");
+    code = response->n_jobs || ctl->format == WSL_CTL_JSON
+               ? wsl_ctl_put_jobs(ctl, response->jobs, response->n_jobs, "jobs")
+               : WSL_CTL_DONE;
+    if (response->n_jobs == limit)
+        wsl_ctl_note(ctl, "there may be more: --before %llu",
+                     (unsigned long long)response->jobs[limit - 1]->id);
+    protobuf_c_message_free_unpacked(answer, NULL);
+    return code;
+}
+
+/* ---- get ---- */
+
+int wsl_ctl_get(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    Wsl__V1__GetJobResponse **answers;
+    Wsl__V1__Job **jobs;
+    struct wsl_err err = {0};
+    size_t count = 0;
+    int code = WSL_CTL_DONE;
+
+    if (!wsl_ctl_parse(ctl, NULL, 0, argc, argv))
+        return ctl->exit_code;
+    answers = calloc((size_t)ctl->word_count, sizeof(*answers));
+    jobs = calloc((size_t)ctl->word_count, sizeof(*jobs));
+    for (int i = 0; i < ctl->word_count && answers && jobs; i++) {
+        if (wsl_ctl_get_job(ctl, ctl->words[i], &answers[count], &err) < 0) {
+            code = wsl_ctl_fail(ctl, &err);
+            if (code == WSL_CTL_UNREACHABLE)
+                break;
+            continue;
+        }
+        jobs[count] = answers[count]->job;
+        count++;
+    }
+    if (count > 0 && answers && jobs) {
+        int put = wsl_ctl_put_jobs(ctl, jobs, count, ctl->word_count == 1 ? "job" : "jobs");
+
+        code = code ? code : put;
+    }
+    for (size_t i = 0; i < count && answers; i++)
+        wsl__v1__get_job_response__free_unpacked(answers[i], NULL);
+    free(answers);
+    free(jobs);
+    return code;
+}
+
+/* ---- cancel ---- */
+
+static void say_cancelled(const struct wsl_ctl *ctl, const Wsl__V1__Job *job)
+{
+    char title[128], state[WSL_CTL_TEXT];
+
+    wsl_ctl_job_title(job, title, sizeof title);
+    wsl_ctl_word(&wsl__v1__job_state__descriptor, (int)job->state, state);
+    if (job->state == WSL__V1__JOB_STATE__CANCELLED)
+        wsl_ctl_note(ctl, "job %s is cancelled", title);
+    else if (wsl_ctl_job_ended(job))
+        wsl_ctl_note(ctl, "job %s had ended already: %s", title, state);
+    else
+        wsl_ctl_note(ctl, "job %s stops at its next step; 'wslctl wait %llu' waits for that", title,
+                     (unsigned long long)job->id);
+}
+
+int wsl_ctl_cancel(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    const char *reason = "";
+    int code = WSL_CTL_DONE;
+    const struct wsl_arg rows[] = {
+        {"reason", 0, WSL_ARG_TEXT, &reason, 0, 0, "TEXT", "kept in the job's events"},
+    };
+
+    if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))
+        return ctl->exit_code;
+    for (int i = 0; i < ctl->word_count; i++) {
+        Wsl__V1__CancelJobRequest request = WSL__V1__CANCEL_JOB_REQUEST__INIT;
+        ProtobufCMessage *answer = NULL;
+        struct wsl_err err = {0};
+        Wsl__V1__Job *job;
+        int put;
+
+        request.job = ctl->words[i];
+        request.reason = (char *)reason;
+        if (wsl_ctl_call(ctl, "/wsl.v1.JobService/Cancel", &request.base,
+                         &wsl__v1__cancel_job_response__descriptor, &answer, &err) < 0) {
+            code = wsl_ctl_fail(ctl, &err);
+            if (code == WSL_CTL_UNREACHABLE)
+                return code;
+            continue;
+        }
+        job = ((Wsl__V1__CancelJobResponse *)answer)->job;
+        if (job) {
+            say_cancelled(ctl, job);
+            put =
+                ctl->format == WSL_CTL_TABLE ? WSL_CTL_DONE : wsl_ctl_put_jobs(ctl, &job, 1, "job");
+            code = code ? code : put;
+        }
+        protobuf_c_message_free_unpacked(answer, NULL);
+    }
+    return code;
+}

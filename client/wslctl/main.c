@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * wslctl: the command line of the system.
+ */
+#include "client/wslctl/wslctl.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { JOBS = WSL_CTL_TABLE | WSL_CTL_WIDE | WSL_CTL_JSON | WSL_CTL_NAME };
+
+static const struct wsl_ctl_verb verbs[] = {
+    {"submit", NULL, "", 0, 0, WSL_CTL_TABLE | WSL_CTL_JSON | WSL_CTL_NAME | WSL_CTL_YAML,
+     "Give a job file to the coordinator.",
+     "Relative paths in the file (data, init) are taken from the current folder. Once this "
+     "command\n"
+     "has printed the job's id, the job survives any crash.",
+     "  wslctl submit -f job.yaml --set batch=128 --set optimizer.learning_rate=0.05\n"
+     "  id=$(wslctl submit -q -f job.yaml) && wslctl watch $id",
+     wsl_ctl_submit},
+    {"list", "ls", "", 0, 0, JOBS, "List jobs, newest first.", NULL,
+     "  wslctl list --state queued,running\n  wslctl list -o json | jq '.jobs[].name'",
+     wsl_ctl_list},
+    {"get", NULL, "JOB...", 1, -1, JOBS | WSL_CTL_YAML, "Show jobs, one line each.",
+     "JOB is an id or a name (then the newest job of that name). -o yaml prints the job file.",
+     "  wslctl get clipart-tags -o json", wsl_ctl_get},
+    {"describe", "show", "JOB", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Show everything about a job: where it runs, its settings, what happened and why.", NULL,
+     "  wslctl describe 7", wsl_ctl_describe},
+    {"logs", NULL, "JOB", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON, "Print what a job's trainers wrote.",
+     "Ctrl-C ends the following, not the job.", "  wslctl logs -f --rank 0 --tail 20 clipart-tags",
+     wsl_ctl_logs},
+    {"watch", NULL, "JOB", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Follow a job to its end: one live line on a terminal, plain lines elsewhere.",
+     "The exit code tells the outcome. Ctrl-C ends the watching, not the job. When the "
+     "coordinator\n"
+     "goes away, watch waits for it to come back (--retry).",
+     "  wslctl watch clipart-tags && echo trained", wsl_ctl_watch},
+    {"wait", NULL, "JOB...", 1, -1, 0,
+     "Wait silently until jobs have ended; the exit code tells the outcome.",
+     "With several jobs, the exit code is that of the first that did not succeed.",
+     "  wslctl wait --timeout 3600 clipart-tags", wsl_ctl_wait},
+    {"cancel", NULL, "JOB...", 1, -1, WSL_CTL_TABLE | WSL_CTL_JSON | WSL_CTL_NAME,
+     "Stop jobs at their next step. Cancelling a job that has ended changes nothing.", NULL,
+     "  wslctl cancel clipart-tags --reason 'wrong data set'", wsl_ctl_cancel},
+    {"nodes", NULL, "[NODE]", 0, 1, JOBS, "List the worker machines, or show one.", NULL,
+     "  wslctl nodes -o wide", wsl_ctl_nodes},
+    {"data", NULL, "import|show|verify", 0, -1, 0,
+     "Make and look at data sets on this machine; needs no coordinator.", NULL,
+     "  wslctl data import --folder pictures/ --output /data/mine\n  wslctl data show /data/mine",
+     wsl_ctl_data},
+    {"explain", NULL, "[FIELD...]", 0, -1, WSL_CTL_TABLE | WSL_CTL_JSON | WSL_CTL_NAME,
+     "Say what the fields of a job file mean.", NULL,
+     "  wslctl explain\n  wslctl explain optimizer sampling.threshold", wsl_ctl_explain},
+    {"version", NULL, "", 0, 0, WSL_CTL_TABLE | WSL_CTL_JSON, "Print the version.", NULL,
+     "  wslctl version", wsl_ctl_version},
+};
+enum { VERBS = sizeof verbs / sizeof verbs[0] };
+
+static atomic_bool interrupted; /* set by the signal handler, which can reach nothing else */
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    atomic_store(&interrupted, true);
+}
+
+void wsl_ctl_catch_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool wsl_ctl_interrupted(void)
+{
+    return atomic_load(&interrupted);
+}
+
+const atomic_bool *wsl_ctl_interrupt_flag(void)
+{
+    return &interrupted;
+}
+
+static void print_help(void)
+{
+    printf("Usage: wslctl [--server ADDR] COMMAND [options]\n\n"
+           "Trains networks on weakly labelled images: jobs, machines, data sets.\n\n"
+           "Commands:\n");
+    for (size_t i = 0; i < VERBS; i++)
+        printf("  %-10s %s\n", verbs[i].name, verbs[i].about);
+    printf(
+        "\n'wslctl COMMAND --help' says more. A JOB is an id or a name.\n\n"
+        "Options:\n"
+        "  --server ADDR   the coordinator, HOST:PORT (default: WSL_SERVER, else 127.0.0.1:7070)\n"
+        "  --no-color      no colours; so does NO_COLOR\n"
+        "  -h, --help      print this and exit\n"
+        "  --version       print the version and exit\n\n"
+        "Exit codes:\n"
+        "  0  done; the job succeeded      3  the job was cancelled\n"
+        "  1  failure; the job failed      5  the coordinator cannot be reached\n"
+        "  2  wrong command line or        6  timeout\n"
+        "     job file                   130  interrupted (Ctrl-C)\n");
+}
+
+/* The options before the command: only those of the whole program. Returns the index of the
+ * command, argc when there is none, or -1 after saying what is wrong. */
+static int parse_globals(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    int i = 1;
+
+    for (; i < argc && argv[i][0] == '-'; i++) {
+        if (strcmp(argv[i], "--server") == 0 && i + 1 < argc) {
+            ctl->server = argv[++i];
+        } else if (strncmp(argv[i], "--server=", 9) == 0) {
+            ctl->server = argv[i] + 9;
+        } else if (strcmp(argv[i], "--no-color") == 0) {
+            ctl->no_color = true;
+        } else if ((strcmp(argv[i], "-o") == 0 || strcmp(argv[i], "--output") == 0) &&
+                   i + 1 < argc) {
+            ctl->output = argv[++i];
+        } else if (strcmp(argv[i], "-q") == 0 || strcmp(argv[i], "--quiet") == 0) {
+            ctl->quiet = true;
+        } else {
+            wsl_ctl_usage(ctl, "unknown option %s before the command", argv[i]);
+            return -1;
+        }
+    }
+    return i;
+}
+
+static int run_help(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    char help[] = "--help";
+    char *verb_argv[] = {argv[0], argc > 1 ? argv[1] : NULL, help, NULL};
+
+    if (argc > 1)
+        return wsl_ctl_dispatch(ctl, verbs, VERBS, 3, verb_argv);
+    print_help();
+    return WSL_CTL_DONE;
+}
+
+static bool is_any(const char *word, const char *a, const char *b)
+{
+    return strcmp(word, a) == 0 || strcmp(word, b) == 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *server = getenv("WSL_SERVER");
+    struct wsl_ctl ctl = {.server = server && server[0] ? server : "127.0.0.1:7070",
+                          .prefix = "wslctl"};
+    int first, code;
+
+    signal(SIGPIPE, SIG_IGN); /* `wslctl logs | head` ends by the failed write */
+    if (argc > 1 && is_any(argv[1], "-h", "--help")) {
+        print_help();
+        return WSL_CTL_DONE;
+    }
+    if (argc > 1 && is_any(argv[1], "--version", "-V")) {
+        printf("wslctl %s\n", WSL_VERSION);
+        return WSL_CTL_DONE;
+    }
+    first = parse_globals(&ctl, argc, argv);
+    if (first < 0)
+        return WSL_CTL_USAGE;
+    if (first == argc)
+        return wsl_ctl_usage(&ctl, "no command");
+    if (strcmp(argv[first], "help") == 0)
+        code = run_help(&ctl, argc - first, argv + first);
+    else
+        code = wsl_ctl_dispatch(&ctl, verbs, VERBS, argc - first + 1, argv + first - 1);
+    wsl_ctl_disconnect(&ctl);
+    return code;
+}
