@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decode threads take tickets - picture j of batch b - in order and write into a ring of `ahead`
+ * batches; next() hands out the oldest once all its pictures are there. One lock guards tickets,
+ * ring and statistics; decoding runs outside it. What a thread writes depends on the ticket alone,
+ * so the content does not depend on which thread got it.
+ */
+#include "storage/loader/loader.h"
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "kernels/image/image.h"
+#include "storage/loader/order.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { THREADS_MAX = 64, AHEAD_DEFAULT = 3, AHEAD_MAX = 64, TAGS_MAX = 64, SUBSTITUTES_MAX = 16 };
+
+/* One batch being made or handed out. */
+struct cell {
+    uint8_t *pixels; /* slots pictures */
+    uint32_t
+        *tag_count; /* per slot; 0: left out (a bad record of a `once` pass, or beyond the end) */
+    uint32_t *slot_tags; /* slots x TAGS_MAX */
+    uint64_t *records;
+    uint32_t *tag_begin; /* slots + 1, filled when handed out */
+    uint32_t *tags;      /* likewise */
+    uint32_t done;       /* pictures finished */
+    uint32_t bad;
+    int failed; /* first failure of a picture, 0: none */
+    struct wsl_err err;
+};
+
+struct wsl_loader {
+    struct wsl_loader_setup setup;
+    struct wsl_order order;
+    uint64_t augment_key;
+    size_t picture_bytes;
+    uint64_t batches; /* to hand out in all; UINT64_MAX: no end */
+    int ahead;
+    struct cell cells[AHEAD_MAX];
+
+    pthread_mutex_t lock; /* guards all below, and cell.done, .bad, .failed, .err */
+    pthread_cond_t made;  /* a batch may be complete */
+    pthread_cond_t room;  /* a cell was given back, or closing */
+    uint64_t ticket;      /* next picture: batch ticket / slots, slot ticket % slots */
+    uint64_t handed;      /* batches handed out and given back */
+    bool out;             /* batch `handed` is with the caller */
+    bool closing;
+    struct wsl_loader_stats stats;
+
+    pthread_t threads[THREADS_MAX];
+    int thread_count;
+};
+
+/* A thread's own room for one record's JPEG. */
+struct scratch {
+    uint8_t *jpeg;
+    size_t capacity;
+};
+
+static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position, uint8_t *out,
+                       struct wsl_record *rec, struct scratch *scratch, struct wsl_err *err)
+{
+    const struct wsl_loader_setup *s = &l->setup;
+    struct wsl_rect part;
+    bool flip = false;
+    int width, height;
+    int r = wsl_dataset_read(s->dataset, s->split, record, rec, err);
+
+    if (r < 0)
+        return r;
+    if (rec->jpeg_size > scratch->capacity) {
+        uint8_t *more = realloc(scratch->jpeg, rec->jpeg_size);
+
+        if (!more)
+            return wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %zu bytes",
+                            rec->jpeg_size);
+        scratch->jpeg = more;
+        scratch->capacity = rec->jpeg_size;
+    }
+    r = wsl_record_copy(rec, scratch->jpeg, err);
+    if (r == 0)
+        r = wsl_image_size(scratch->jpeg, rec->jpeg_size, &width, &height, err);
+    if (r < 0)
+        return r;
+    if (s->augment)
+        part = wsl_augment_crop(width, height, s->min_area, l->augment_key, position, &flip);
+    else
+        part = wsl_augment_centre(width, height);
+    return wsl_image_decode_part(scratch->jpeg, rec->jpeg_size, part, s->image_size, s->image_size,
+                                 flip && !s->no_flip, out, err);
+}
+
+static void count_bad(struct wsl_loader *l, struct cell *cell, uint64_t record,
+                      const struct wsl_err *why)
+{
+    pthread_mutex_lock(&l->lock);
+    cell->bad++;
+    l->stats.bad++;
+    if (l->stats.bad_line_count < 8)
+        snprintf(l->stats.bad_lines[l->stats.bad_line_count++], sizeof l->stats.bad_lines[0],
+                 "record %llu of %s: %.150s", (unsigned long long)record,
+                 l->setup.split == WSL_SPLIT_TRAIN ? "train" : "heldout", why->text);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* Puts the picture of `position` into slot `slot`. */
+static int fill_slot(struct wsl_loader *l, struct cell *cell, uint32_t slot, uint64_t position,
+                     struct scratch *scratch, struct wsl_err *err)
+{
+    uint8_t *out = cell->pixels + slot * l->picture_bytes;
+    uint64_t record = l->setup.once ? position : wsl_order_record(&l->order, position);
+    struct wsl_record rec;
+
+    for (uint32_t attempt = 1;; attempt++) {
+        int r = load_record(l, record, position, out, &rec, scratch, err);
+
+        if (r == 0 && rec.tag_count > 0)
+            break;
+        if (r == WSL_ENOMEM)
+            return r;
+        if (r == 0)
+            wsl_fail(err, WSL_ECORRUPT, "it has no tags");
+        count_bad(l, cell, record, err);
+        if (l->setup.once)
+            return 0;
+        if (attempt > SUBSTITUTES_MAX)
+            return wsl_fail(err, WSL_ECORRUPT,
+                            "%d records in a row cannot be read, the last is %llu; check the data "
+                            "set with 'wslctl data verify'",
+                            SUBSTITUTES_MAX + 1, (unsigned long long)record);
+        record = wsl_order_substitute(&l->order, position, attempt);
+    }
+    cell->records[slot] = record;
+    cell->tag_count[slot] = (uint32_t)rec.tag_count;
+    memcpy(cell->slot_tags + (size_t)slot * TAGS_MAX, rec.tags,
+           (size_t)rec.tag_count * sizeof *rec.tags);
+    return 0;
+}
+
+/* Waits for a ticket whose cell is free; false when there is nothing more to do. Lock held. */
+static bool take_ticket(struct wsl_loader *l, uint64_t *ret_batch, uint32_t *ret_slot)
+{
+    for (;;) {
+        uint64_t batch = l->ticket / l->setup.slots;
+
+        if (l->closing || batch >= l->batches)
+            return false;
+        if (batch < l->handed + (uint64_t)l->ahead) {
+            *ret_batch = batch;
+            *ret_slot = (uint32_t)(l->ticket++ % l->setup.slots);
+            return true;
+        }
+        pthread_cond_wait(&l->room, &l->lock);
+    }
+}
+
+static void *decode_pictures(void *argument)
+{
+    struct wsl_loader *l = argument;
+    struct scratch scratch = {0};
+    uint64_t batch;
+    uint32_t slot;
+
+    pthread_setname_np(pthread_self(), "loader");
+    pthread_mutex_lock(&l->lock);
+    while (take_ticket(l, &batch, &slot)) {
+        struct cell *cell = &l->cells[batch % (uint64_t)l->ahead];
+        uint64_t position =
+            (l->setup.start_step + batch) * l->setup.batch + l->setup.first_slot + slot;
+        struct wsl_err err = {0};
+        int r = 0;
+
+        pthread_mutex_unlock(&l->lock);
+        cell->tag_count[slot] = 0;
+        if (!l->setup.once || position < l->order.records)
+            r = fill_slot(l, cell, slot, position, &scratch, &err);
+        pthread_mutex_lock(&l->lock);
+        if (r < 0 && cell->failed == 0) {
+            cell->failed = r;
+            cell->err = err;
+        }
+        if (cell->tag_count[slot] > 0)
+            l->stats.pictures++;
+        if (++cell->done == l->setup.slots)
+            pthread_cond_signal(&l->made);
+    }
+    pthread_mutex_unlock(&l->lock);
+    free(scratch.jpeg);
+    return NULL;
+}
+
+/* Closes the gaps of left-out slots and makes the tag lists. */
+static uint32_t pack_cell(struct wsl_loader *l, struct cell *cell)
+{
+    uint32_t count = 0, tags = 0;
+
+    for (uint32_t slot = 0; slot < l->setup.slots; slot++) {
+        uint32_t n = cell->tag_count[slot];
+
+        if (n == 0)
+            continue;
+        if (slot != count) {
+            memmove(cell->pixels + count * l->picture_bytes, cell->pixels + slot * l->picture_bytes,
+                    l->picture_bytes);
+            cell->records[count] = cell->records[slot];
+        }
+        cell->tag_begin[count++] = tags;
+        memcpy(cell->tags + tags, cell->slot_tags + (size_t)slot * TAGS_MAX,
+               n * sizeof *cell->tags);
+        tags += n;
+    }
+    cell->tag_begin[count] = tags;
+    return count;
+}
+
+static void give_back(struct wsl_loader *l)
+{
+    struct cell *cell = &l->cells[l->handed % (uint64_t)l->ahead];
+
+    cell->done = 0;
+    cell->bad = 0;
+    cell->failed = 0;
+    l->handed++;
+    l->out = false;
+    pthread_cond_broadcast(&l->room);
+}
+
+int wsl_loader_next(struct wsl_loader *l, struct wsl_batch *ret, struct wsl_err *err)
+{
+    struct cell *cell;
+    uint64_t begin;
+
+    pthread_mutex_lock(&l->lock);
+    if (l->out)
+        give_back(l);
+    if (l->handed >= l->batches) {
+        pthread_mutex_unlock(&l->lock);
+        return WSL_LOADER_END;
+    }
+    cell = &l->cells[l->handed % (uint64_t)l->ahead];
+    begin = wsl_clock_ns();
+    while (cell->done < l->setup.slots)
+        pthread_cond_wait(&l->made, &l->lock);
+    l->stats.waited_ns += wsl_clock_ns() - begin;
+    l->out = true;
+    pthread_mutex_unlock(&l->lock);
+    /* All its pictures are done: no thread touches the cell until it is given back. */
+    if (cell->failed < 0) {
+        if (err)
+            *err = cell->err;
+        return cell->failed;
+    }
+    *ret = (struct wsl_batch){.step = l->setup.start_step + l->handed,
+                              .pixels = cell->pixels,
+                              .tag_begin = cell->tag_begin,
+                              .tags = cell->tags,
+                              .records = cell->records,
+                              .bad = cell->bad};
+    ret->count = pack_cell(l, cell);
+    return 0;
+}
+
+uint64_t wsl_loader_epoch_length(const struct wsl_loader *l)
+{
+    return l->order.length;
+}
+
+uint64_t wsl_loader_epoch_steps(const struct wsl_loader *l)
+{
+    return (l->order.length + l->setup.batch - 1) / l->setup.batch;
+}
+
+void wsl_loader_stats(struct wsl_loader *l, struct wsl_loader_stats *ret)
+{
+    pthread_mutex_lock(&l->lock);
+    *ret = l->stats;
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* ---- opening and closing ---- */
+
+static uint64_t largest_tag(const struct wsl_dataset *ds)
+{
+    uint64_t most = 0;
+
+    for (size_t i = 0; i < wsl_dataset_tag_count(ds); i++)
+        if (wsl_dataset_tag(ds, i)->train > most)
+            most = wsl_dataset_tag(ds, i)->train;
+    return most;
+}
+
+static int make_repeats(const struct wsl_loader_setup *s, uint64_t records, float *repeats,
+                        struct wsl_err *err)
+{
+    double threshold = s->threshold > 0 ? s->threshold : (double)largest_tag(s->dataset) / 4;
+    double max_repeat = s->max_repeat > 0 ? s->max_repeat : 20;
+
+    for (uint64_t i = 0; i < records; i++) {
+        uint32_t tags[TAGS_MAX];
+        uint64_t rarest = UINT64_MAX;
+        int count, r = wsl_dataset_read_tags(s->dataset, s->split, i, tags, &count, err);
+
+        /* An unreadable record is drawn once, and then substituted and counted like any other. */
+        for (int k = 0; r == 0 && k < count; k++) {
+            uint64_t f = tags[k] < wsl_dataset_tag_count(s->dataset)
+                             ? wsl_dataset_tag(s->dataset, tags[k])->train
+                             : UINT64_MAX;
+
+            rarest = f < rarest ? f : rarest;
+        }
+        repeats[i] = wsl_order_repeat(s->sampling, threshold, max_repeat, rarest);
+    }
+    return 0;
+}
+
+static int open_order(struct wsl_loader *l, struct wsl_err *err)
+{
+    const struct wsl_loader_setup *s = &l->setup;
+    uint64_t records = wsl_dataset_count(s->dataset, s->split);
+    float *repeats = NULL;
+    int r = 0;
+
+    if (!s->once && s->sampling != WSL_SAMPLING_NATURAL && records > 0) {
+        repeats = malloc(records * sizeof *repeats);
+        if (!repeats)
+            return wsl_fail(err, WSL_ENOMEM, "no memory to resample %llu records",
+                            (unsigned long long)records);
+        r = make_repeats(s, records, repeats, err);
+    }
+    if (r == 0)
+        r = wsl_order_open(&l->order, wsl_dataset_fingerprint(s->dataset), s->seed, records,
+                           repeats, err);
+    free(repeats);
+    return r;
+}
+
+static int open_cells(struct wsl_loader *l, struct wsl_err *err)
+{
+    size_t slots = l->setup.slots;
+
+    for (int i = 0; i < l->ahead; i++) {
+        struct cell *c = &l->cells[i];
+
+        c->pixels = malloc(slots * l->picture_bytes);
+        c->tag_count = calloc(slots, sizeof *c->tag_count);
+        c->slot_tags = malloc(slots * TAGS_MAX * sizeof *c->slot_tags);
+        c->records = calloc(slots, sizeof *c->records);
+        c->tag_begin = calloc(slots + 1, sizeof *c->tag_begin);
+        c->tags = malloc(slots * TAGS_MAX * sizeof *c->tags);
+        if (!c->pixels || !c->tag_count || !c->slot_tags || !c->records || !c->tag_begin ||
+            !c->tags)
+            return wsl_fail(err, WSL_ENOMEM, "no memory for %d batches of %zu pictures of %d x %d",
+                            l->ahead, slots, l->setup.image_size, l->setup.image_size);
+    }
+    return 0;
+}
+
+static int check_setup(const struct wsl_loader_setup *s, struct wsl_err *err)
+{
+    if (s->image_size < 1 || s->image_size > 4096 || s->batch < 1 || s->slots < 1 ||
+        s->first_slot + s->slots > s->batch)
+        return wsl_fail(err, WSL_EINVAL,
+                        "a loader of %u slots from %u of a batch of %u, pictures of %d pixels",
+                        s->slots, s->first_slot, s->batch, s->image_size);
+    if (s->threads < 1 || s->threads > THREADS_MAX || s->ahead < 0 || s->ahead > AHEAD_MAX)
+        return wsl_fail(err, WSL_EINVAL,
+                        "loader threads must be 1 to %d and batches ahead at most %d", THREADS_MAX,
+                        AHEAD_MAX);
+    return 0;
+}
+
+static int start_threads(struct wsl_loader *l, struct wsl_err *err)
+{
+    for (; l->thread_count < l->setup.threads; l->thread_count++)
+        if (pthread_create(&l->threads[l->thread_count], NULL, decode_pictures, l) != 0)
+            return wsl_fail(err, WSL_ELIMIT, "cannot start a decode thread");
+    return 0;
+}
+
+static uint64_t batches_of(const struct wsl_loader *l)
+{
+    const struct wsl_loader_setup *s = &l->setup;
+
+    if (s->once)
+        return (l->order.records + s->batch - 1) / s->batch;
+    if (s->end_step == 0)
+        return UINT64_MAX;
+    return s->end_step > s->start_step ? s->end_step - s->start_step : 0;
+}
+
+int wsl_loader_open(struct wsl_loader **ret, const struct wsl_loader_setup *setup,
+                    struct wsl_err *err)
+{
+    struct wsl_loader *l;
+    int r = check_setup(setup, err);
+
+    if (r < 0)
+        return r;
+    l = calloc(1, sizeof *l);
+    if (!l)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a loader");
+    l->setup = *setup;
+    l->setup.min_area = setup->min_area > 0 ? setup->min_area : 0.08;
+    if (setup->once)
+        l->setup.start_step = 0;
+    l->picture_bytes = (size_t)setup->image_size * (size_t)setup->image_size * 3;
+    l->ahead = setup->ahead ? setup->ahead : AHEAD_DEFAULT;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->made, NULL);
+    pthread_cond_init(&l->room, NULL);
+    r = open_order(l, err);
+    if (r == 0)
+        r = open_cells(l, err);
+    if (r == 0) {
+        l->augment_key = wsl_order_augment_key(&l->order);
+        l->batches = batches_of(l);
+        r = start_threads(l, err);
+    }
+    if (r < 0) {
+        wsl_loader_close(l);
+        return r;
+    }
+    *ret = l;
+    return 0;
+}
+
+void wsl_loader_close(struct wsl_loader *l)
+{
+    if (!l)
+        return;
+    pthread_mutex_lock(&l->lock);
+    l->closing = true;
+    pthread_cond_broadcast(&l->room);
+    pthread_mutex_unlock(&l->lock);
+    for (int i = 0; i < l->thread_count; i++)
+        pthread_join(l->threads[i], NULL);
+    for (int i = 0; i < l->ahead; i++) {
+        struct cell *c = &l->cells[i];
+
+        free(c->pixels);
+        free(c->tag_count);
+        free(c->slot_tags);
+        free(c->records);
+        free(c->tag_begin);
+        free(c->tags);
+    }
+    wsl_order_close(&l->order);
+    pthread_cond_destroy(&l->room);
+    pthread_cond_destroy(&l->made);
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+}

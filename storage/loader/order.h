@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which record is at a position: record = F(fingerprint, seed, position), without a list that would
+ * have to be shuffled, kept or saved. Pure after opening; any number of threads.
+ *
+ * Positions go on for ever; epoch e is positions e * length .. (e + 1) * length - 1, each epoch in
+ * an order of its own (a keyed permutation, base/rng.h). Under natural sampling length is the
+ * number of records and every epoch has each once.
+ *
+ * Resampling (Mahajan et al. 2018, section 2.2; the same rule as Gupta et al. 2019, "LVIS"): a tag
+ * on f images is wanted max(1, phi(t / f)) times, phi the square root or the identity, and a
+ * picture as often as its most wanted, that is rarest, tag. r is fractional; in each epoch a record
+ * has floor(r) or ceil(r) copies, r on average, spread by systematic sampling: with the running
+ * sums C of r and a phase u of the epoch, copy d belongs to the first record whose C is at least d
+ * + 1 - u. The length is floor of the last sum, the same in each epoch. Costs 8 bytes a record when
+ * resampling.
+ */
+#ifndef WSL_STORAGE_ORDER_H
+#define WSL_STORAGE_ORDER_H
+
+#include "storage/loader/loader.h"
+
+struct wsl_order {
+    uint64_t records;
+    uint64_t length; /* draws per epoch */
+    uint64_t key;
+    uint64_t *sums; /* owned; fixed point, WSL_ORDER_BITS fraction bits; NULL: natural sampling */
+};
+
+enum { WSL_ORDER_BITS = 20 };
+
+/* repeats[i] >= 1 for each record, or NULL for natural sampling. WSL_EINVAL for an empty split,
+ * WSL_ENOMEM. */
+int wsl_order_open(struct wsl_order *order, const char *fingerprint, uint64_t seed,
+                   uint64_t records, const float *repeats, struct wsl_err *err);
+void wsl_order_close(struct wsl_order *order); /* zeroed is fine */
+
+uint64_t wsl_order_record(const struct wsl_order *order, uint64_t position);
+
+/* The record that stands in at a position whose own, and attempt - 1 earlier substitutes, cannot be
+ * read. attempt >= 1. */
+uint64_t wsl_order_substitute(const struct wsl_order *order, uint64_t position, uint32_t attempt);
+
+/* Key of the augmentation's draws; the position is their stream. */
+uint64_t wsl_order_augment_key(const struct wsl_order *order);
+
+/* How often a picture whose rarest tag is on `rarest` images is drawn per epoch, on average. rarest
+ * 0 counts as 1. */
+float wsl_order_repeat(enum wsl_sampling sampling, double threshold, double max_repeat,
+                       uint64_t rarest);
+
+#endif
