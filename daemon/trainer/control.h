@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The trainer's side of the conversation with the worker daemon (proto/wsl/v1/trainer.proto), on a
+ * thread of its own, "control": it serves control.sock in the current folder, tells every worker
+ * that connects the status and the part of an exchange that is still unanswered, takes results and
+ * stop requests, and turns SIGTERM and SIGINT into stop requests. A worker that goes away changes
+ * nothing; a newer connection takes the place of an older one.
+ *
+ * Functions may be called from any thread unless they say otherwise.
+ */
+#ifndef WSL_DAEMON_TRAINER_CONTROL_H
+#define WSL_DAEMON_TRAINER_CONTROL_H
+
+#include "base/err.h"
+#include "kernels/collective/collective.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct wsl_trainer_control;
+
+struct wsl_trainer_control_setup {
+    uint64_t job;
+    uint32_t generation, rank, world;
+    /* Called on the control thread for every stop request; short, does not block. May be NULL. */
+    void (*on_stop)(void *context);
+    void *context;
+};
+
+/* Binds control.sock (an older one is replaced) and starts the thread. SIGTERM and SIGINT must be
+ * blocked in the calling thread, and in all others. */
+int wsl_trainer_control_open(struct wsl_trainer_control **ret,
+                             const struct wsl_trainer_control_setup *setup, struct wsl_err *err);
+
+/* A static word: "starting", "loading", "training", "evaluating", "exited". */
+void wsl_trainer_control_phase(struct wsl_trainer_control *control, const char *phase);
+
+/* True from the first stop request on; the text (static storage of the control, may be empty) says
+ * who asked. */
+bool wsl_trainer_control_stopped(struct wsl_trainer_control *control);
+void wsl_trainer_control_stop_reason(struct wsl_trainer_control *control, char ret_text[200]);
+
+/* The all-gather that the coordinator carries; one round at a time. */
+struct wsl_exchange wsl_trainer_control_exchange(struct wsl_trainer_control *control);
+
+/* Ends the thread, closes and removes the socket. NULL is fine. */
+void wsl_trainer_control_close(struct wsl_trainer_control *control);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Framing on control.sock: a 4-byte little-endian length, then that many bytes. Pure.
+ */
+#ifndef WSL_DAEMON_TRAINER_FRAME_H
+#define WSL_DAEMON_TRAINER_FRAME_H
+
+#include "base/buf.h"
+
+#include <stdint.h>
+
+/* Longest message taken: an exchange result of a thousand ranks of 64 KiB. */
+#define WSL_FRAME_MAX ((uint32_t)64 << 20)
+
+/* Looks at the first frame of the bytes received so far. Returns 1 and its bytes (inside `in`), 0
+ * when it is not whole yet, WSL_ELIMIT when its length is over WSL_FRAME_MAX: the stream is of no
+ * more use. */
+int wsl_frame_first(const struct wsl_buf *in, const uint8_t **ret_bytes, uint32_t *ret_size);
+
+/* Drops the frame that wsl_frame_first found. */
+void wsl_frame_drop(struct wsl_buf *in, uint32_t size);
+
+/* Appends a frame of `size` bytes to be filled in; NULL when the buffer's limit does not allow it
+ * (nothing is appended). */
+uint8_t *wsl_frame_add(struct wsl_buf *out, uint32_t size);
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The steps. Every decision that changes what all ranks do next (stop, bad loss, too many bad
+ * records) is made from sums that all ranks see, so that all make it in the same step.
+ */
+#include "daemon/trainer/internal.h"
+
+#include "base/clock.h"
+#include "daemon/trainer/evaluate.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+uint64_t wsl_trainer_epochs_done(const struct wsl_trainer *t, uint64_t steps)
+{
+    return steps * t->spec->batch / t->epoch_length;
+}
+
+double wsl_trainer_epoch(const struct wsl_trainer *t, uint64_t steps)
+{
+    return (double)steps * t->spec->batch / (double)t->epoch_length;
+}
+
+/* Within wsl_net_step: the sum runs while the rest of the backward pass goes on. */
+static void on_bucket(void *context, int bucket, float *gradients, size_t count)
+{
+    struct wsl_trainer *t = context;
+
+    (void)bucket;
+    if (t->bucket_err.code == 0)
+        wsl_collective_sum(t->collective, gradients, count, &t->bucket_err);
+}
+
+/* Forward, backward, and everything summed over the ranks. */
+static int compute(struct wsl_trainer *t, const struct wsl_batch *batch, struct wsl_err *err)
+{
+    struct wsl_targets targets = {.begin = batch->tag_begin, .tags = batch->tags};
+    struct wsl_step_result result;
+    size_t statistics_count;
+    float *statistics = wsl_net_statistics(t->net, &statistics_count);
+    int r;
+
+    t->bucket_err.code = 0;
+    r = wsl_net_step(t->net, batch->pixels, &targets, (int)batch->count,
+                     1.0f / (float)t->spec->batch, on_bucket, t, &result, err);
+    if (r < 0)
+        return r;
+    if (t->bucket_err.code < 0) {
+        *err = t->bucket_err;
+        return err->code;
+    }
+    t->totals[WSL_TOTAL_LOSS] = result.loss;
+    t->totals[WSL_TOTAL_HIT1] = result.hit1;
+    t->totals[WSL_TOTAL_HIT5] = result.hit5;
+    t->totals[WSL_TOTAL_BAD] = batch->bad;
+    t->totals[WSL_TOTAL_STOP] = wsl_trainer_control_stopped(t->control);
+    r = wsl_collective_sum(t->collective, statistics, statistics_count, err);
+    if (r == 0)
+        r = wsl_collective_sum_f64(t->collective, t->totals, WSL_TOTALS, err);
+    return r < 0 ? r : wsl_collective_wait(t->collective, err);
+}
+
+static int check_loss(const struct wsl_trainer *t, double rate, struct wsl_err *err)
+{
+    double loss = t->totals[WSL_TOTAL_LOSS] / t->spec->batch;
+
+    if (isfinite(loss))
+        return 0;
+    return wsl_fail(err, WSL_EINVAL,
+                    "the loss is %s at step %" PRIu64 " with learning rate %g: lower "
+                    "optimizer.learning_rate or lengthen schedule.warmup_epochs",
+                    isnan(loss) ? "not a number" : "infinite", t->step, rate);
+}
+
+/* The share is of an epoch, or of what was read when that is more: one bad record among the first
+ * ten is no reason to give up. */
+static int check_bad(struct wsl_trainer *t, struct wsl_err *err)
+{
+    struct wsl_loader_stats stats;
+    double base;
+    char list[300] = "";
+
+    t->drawn += t->spec->batch;
+    t->bad_records += (uint64_t)t->totals[WSL_TOTAL_BAD];
+    base = (double)(t->drawn > t->epoch_length ? t->drawn : t->epoch_length);
+    if ((double)t->bad_records <= t->spec->max_bad_records * base)
+        return 0;
+    wsl_loader_stats(t->loader, &stats);
+    for (int i = 0; i < stats.bad_line_count && i < 3; i++)
+        snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%.90s", i ? "; " : ": ",
+                 stats.bad_lines[i]);
+    return wsl_fail(err, WSL_ECORRUPT,
+                    "%" PRIu64 " unreadable records in %" PRIu64
+                    " read, max_bad_records allows a share of %g%s",
+                    t->bad_records, t->drawn, t->spec->max_bad_records, list);
+}
+
+static int run_step(struct wsl_trainer *t, double rate, struct wsl_err *err)
+{
+    struct wsl_batch batch;
+    int r = wsl_loader_next(t->loader, &batch, err);
+
+    if (r == WSL_LOADER_END)
+        return wsl_fail(err, WSL_EINTERNAL, "the loader ended at step %" PRIu64, t->step);
+    if (r == 0)
+        r = compute(t, &batch, err);
+    if (r == 0)
+        r = check_loss(t, rate, err);
+    if (r == 0)
+        r = check_bad(t, err);
+    if (r < 0)
+        return r;
+    wsl_net_update(t->net, (float)rate, (float)t->spec->optimizer->momentum,
+                   (float)t->spec->optimizer->weight_decay);
+    if (t->assignment->world > 1)
+        wsl_net_scale_statistics(t->net, 1.0f / (float)t->assignment->world);
+    t->step++;
+    return 0;
+}
+
+static void save(struct wsl_trainer *t)
+{
+    if (!t->saver || t->saved_step == t->step)
+        return;
+    wsl_saver_save(t->saver, t->step);
+    t->saved_step = t->step;
+}
+
+static int evaluate(struct wsl_trainer *t, struct wsl_err *err)
+{
+    struct wsl_evaluate_setup setup = {
+        .net = t->net,
+        .collective = t->collective,
+        .dataset = t->dataset,
+        .image_size = t->config.image_size,
+        .rank = t->assignment->rank,
+        .world = t->assignment->world,
+        .slots = t->slots,
+        .threads = (int)t->spec->loader_threads,
+    };
+    uint64_t before = wsl_clock_ns();
+    int r;
+
+    if (t->evaluation.images > 0 && t->evaluation.step == t->step)
+        return 0;
+    wsl_trainer_control_phase(t->control, "evaluating");
+    r = wsl_evaluate(&setup, &t->evaluation, err);
+    t->evaluation.step = t->step;
+    t->evaluation.epoch = wsl_trainer_epoch(t, t->step);
+    wsl_report_paused(t, before);
+    if (r == 0)
+        wsl_report_evaluation(t);
+    wsl_trainer_control_phase(t->control, "training");
+    return r;
+}
+
+/* What belongs after a step: lines, checkpoints, evaluation. */
+static int after_step(struct wsl_trainer *t, double rate, struct wsl_err *err)
+{
+    uint64_t epochs = wsl_trainer_epochs_done(t, t->step);
+    bool epoch_ended = epochs > wsl_trainer_epochs_done(t, t->step - 1);
+    uint64_t every = t->spec->checkpoint->every_steps;
+    bool last = t->step == t->total_steps;
+    int r = 0;
+
+    wsl_report_step(t, rate);
+    if (epoch_ended || last)
+        wsl_report_epoch(t, rate);
+    if (epoch_ended || last || (every > 0 && t->step % every == 0))
+        save(t);
+    if (last || (epoch_ended && epochs % t->spec->evaluate_every_epochs == 0)) {
+        r = evaluate(t, err);
+        if (r == 0)
+            wsl_report_progress(t, rate);
+    }
+    return r;
+}
+
+int wsl_trainer_loop(struct wsl_trainer *t, struct wsl_err *err)
+{
+    int r = 0;
+
+    t->begun_ns = t->progress.begun_ns = t->line.begun_ns = wsl_clock_ns();
+    wsl_trainer_control_phase(t->control, "training");
+    if (t->step >= t->total_steps) /* resumed from the last checkpoint */
+        return evaluate(t, err);
+    while (r == 0 && t->step < t->total_steps) {
+        double rate = wsl_schedule_rate(&t->schedule, t->step);
+
+        r = run_step(t, rate, err);
+        if (r == 0)
+            r = after_step(t, rate, err);
+        if (r == 0 && t->totals[WSL_TOTAL_STOP] > 0 && t->step < t->total_steps) {
+            save(t);
+            r = WSL_TRAINER_STOPPED;
+        }
+    }
+    return r;
+}

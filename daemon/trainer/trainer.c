@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/trainer/trainer.h"
+
+#include "base/log.h"
+#include "daemon/trainer/internal.h"
+#include "daemon/trainer/weights.h"
+#include "proto/jobspec.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- stop requests while the ranks still look for each other ---- */
+
+/* Control thread. Later the ranks agree on the step to stop at instead. */
+static void on_stop(void *context)
+{
+    struct wsl_trainer *t = context;
+
+    pthread_mutex_lock(&t->abort_lock);
+    if (t->joining && t->collective)
+        wsl_collective_abort(t->collective);
+    pthread_mutex_unlock(&t->abort_lock);
+}
+
+static void set_joining(struct wsl_trainer *t, bool joining)
+{
+    pthread_mutex_lock(&t->abort_lock);
+    t->joining = joining;
+    pthread_mutex_unlock(&t->abort_lock);
+    if (joining && wsl_trainer_control_stopped(t->control))
+        on_stop(t);
+}
+
+/* ---- opening, in order ---- */
+
+static int check_assignment(struct wsl_trainer *t, Wsl__V1__Assignment *a, struct wsl_err *err)
+{
+    int r;
+
+    if (!a->spec || a->world == 0 || a->rank >= a->world)
+        return wsl_fail(err, WSL_EINVAL, "assignment: rank %u of %u, %s", a->rank, a->world,
+                        a->spec ? "impossible" : "no job specification");
+    r = wsl_jobspec_fill(a->spec, err);
+    if (r == 0)
+        r = wsl_jobspec_check(a->spec, err);
+    if (r < 0)
+        return r;
+    if (a->spec->batch % a->world != 0)
+        return wsl_fail(err, WSL_EINVAL, "batch: %u images do not divide among %u ranks",
+                        a->spec->batch, a->world);
+    t->assignment = a;
+    t->spec = a->spec;
+    t->slots = a->spec->batch / a->world;
+    return 0;
+}
+
+static int open_net(struct wsl_trainer *t, struct wsl_err *err)
+{
+    const Wsl__V1__Model *model = t->spec->model;
+    struct wsl_net_setup setup = {
+        .backend = *t->spec->backend ? t->spec->backend : NULL,
+        .batch = (int)t->slots,
+        .threads = (int)t->spec->threads,
+    };
+
+    if (model->n_depths > 4)
+        return wsl_fail(err, WSL_EINVAL, "model.depths: %zu stages, at most 4", model->n_depths);
+    t->config = (struct wsl_net_config){
+        .stages = (int)model->n_depths,
+        .groups = (int)model->groups,
+        .width = (int)model->width,
+        .image_size = (int)model->image_size,
+        .classes = (int)wsl_dataset_tag_count(t->dataset),
+    };
+    for (size_t i = 0; i < model->n_depths; i++)
+        t->config.depths[i] = (int)model->depths[i];
+    setup.config = t->config;
+    return wsl_net_open(&t->net, &setup, err);
+}
+
+static int open_collective(struct wsl_trainer *t, struct wsl_err *err)
+{
+    const Wsl__V1__Assignment *a = t->assignment;
+    struct wsl_collective_setup setup = {
+        .implementation = a->world == 1 ? "local" : "gloo",
+        .rank = (int)a->rank,
+        .world = (int)a->world,
+        .address = a->rank < a->n_addresses ? a->addresses[a->rank] : NULL,
+        .timeout_ms = t->timeout_ms,
+        .exchange = wsl_trainer_control_exchange(t->control),
+    };
+    struct wsl_collective *c;
+    int r = wsl_collective_open(&c, &setup, err);
+
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&t->abort_lock);
+    t->collective = c;
+    pthread_mutex_unlock(&t->abort_lock);
+    set_joining(t, true);
+    return 0;
+}
+
+static int open_loader(struct wsl_trainer *t, struct wsl_err *err)
+{
+    static const enum wsl_sampling kinds[] = {
+        [WSL__V1__SAMPLING_KIND__SAMPLING_KIND_UNSPECIFIED] = WSL_SAMPLING_NATURAL,
+        [WSL__V1__SAMPLING_KIND__NATURAL] = WSL_SAMPLING_NATURAL,
+        [WSL__V1__SAMPLING_KIND__SQUARE_ROOT] = WSL_SAMPLING_SQUARE_ROOT,
+        [WSL__V1__SAMPLING_KIND__UNIFORM] = WSL_SAMPLING_UNIFORM,
+    };
+    const Wsl__V1__JobSpec *spec = t->spec;
+    struct wsl_loader_setup setup = {
+        .dataset = t->dataset,
+        .split = WSL_SPLIT_TRAIN,
+        .seed = spec->seed,
+        .sampling = kinds[spec->sampling->kind],
+        .threshold = spec->sampling->threshold,
+        .max_repeat = spec->sampling->max_repeat,
+        .image_size = t->config.image_size,
+        .augment = !spec->augmentation->none,
+        .min_area = spec->augmentation->min_area,
+        .no_flip = spec->augmentation->no_flip,
+        .batch = spec->batch,
+        .first_slot = t->assignment->rank * t->slots,
+        .slots = t->slots,
+        .start_step = t->step,
+        .threads = (int)spec->loader_threads,
+    };
+
+    return wsl_loader_open(&t->loader, &setup, err);
+}
+
+static uint64_t steps_of_epochs(const struct wsl_trainer *t, double epochs)
+{
+    return (uint64_t)ceil(epochs * (double)t->epoch_length / t->spec->batch);
+}
+
+static void plan(struct wsl_trainer *t)
+{
+    static const enum wsl_schedule_kind kinds[] = {
+        [WSL__V1__SCHEDULE_KIND__SCHEDULE_KIND_UNSPECIFIED] = WSL_SCHEDULE_STEP_HALVING,
+        [WSL__V1__SCHEDULE_KIND__STEP_HALVING] = WSL_SCHEDULE_STEP_HALVING,
+        [WSL__V1__SCHEDULE_KIND__STEP_TENTH] = WSL_SCHEDULE_STEP_TENTH,
+        [WSL__V1__SCHEDULE_KIND__COSINE] = WSL_SCHEDULE_COSINE,
+        [WSL__V1__SCHEDULE_KIND__CONSTANT] = WSL_SCHEDULE_CONSTANT,
+    };
+    const Wsl__V1__Schedule *s = t->spec->schedule;
+    uint64_t steps = t->spec->max_steps;
+
+    t->epoch_length = wsl_loader_epoch_length(t->loader);
+    if (t->spec->epochs > 0) {
+        uint64_t by_epochs = steps_of_epochs(t, t->spec->epochs);
+
+        if (steps == 0 || by_epochs < steps)
+            steps = by_epochs;
+    }
+    t->total_steps = steps;
+    t->schedule = (struct wsl_schedule){
+        .kind = kinds[s->kind],
+        .reductions = s->steps,
+        .total_steps = steps,
+        .warmup_steps = steps_of_epochs(t, s->warmup_epochs),
+        .warmup_from = s->warmup_from,
+        .peak = t->spec->optimizer->learning_rate,
+    };
+}
+
+static int open_saver(struct wsl_trainer *t, struct wsl_err *err)
+{
+    struct wsl_saver_setup setup = {.net = t->net,
+                                    .config = &t->config,
+                                    .assignment = t->assignment,
+                                    .dataset = t->dataset,
+                                    .metrics = t->metrics};
+
+    t->saved_step = *t->assignment->resume ? t->step : UINT64_MAX;
+    return t->assignment->rank == 0 ? wsl_saver_open(&t->saver, &setup, err) : 0;
+}
+
+/* Data set, net, weights on rank 0, and all ranks together with the same weights. */
+static int load(struct wsl_trainer *t, struct wsl_err *err)
+{
+    int r;
+
+    wsl_trainer_control_phase(t->control, "loading");
+    r = wsl_dataset_open(&t->dataset, t->spec->data, err);
+    if (r == 0 && wsl_dataset_count(t->dataset, WSL_SPLIT_TRAIN) == 0)
+        r = wsl_fail(err, WSL_EINVAL, "data: %s has no training images", t->spec->data);
+    if (r == 0)
+        r = open_net(t, err);
+    if (r == 0 && t->assignment->rank == 0)
+        r = wsl_weights_load(t->net, t->assignment, t->dataset, t->metrics, &t->step, err);
+    return r;
+}
+
+static int join(struct wsl_trainer *t, struct wsl_err *err)
+{
+    int r = open_collective(t, err);
+
+    if (r == 0)
+        r = wsl_collective_wait(t->collective, err);
+    if (r == 0)
+        r = wsl_weights_share(t->net, t->collective, &t->step, err);
+    t->first_step = t->step;
+    set_joining(t, false);
+    return r;
+}
+
+static int prepare(struct wsl_trainer *t, struct wsl_err *err)
+{
+    int r = open_loader(t, err);
+
+    if (r < 0)
+        return r;
+    plan(t);
+    r = open_saver(t, err);
+    if (r == 0)
+        wsl_report_start(t);
+    return r;
+}
+
+/* ---- ending ---- */
+
+/* All ranks come here before any closes its connections: who is late still gets its last sum. That
+ * somebody is gone already is no failure any more. */
+static void say_goodbye(struct wsl_trainer *t)
+{
+    double nothing = 0;
+    struct wsl_err err;
+
+    if (wsl_collective_sum_f64(t->collective, &nothing, 1, &err) == 0)
+        wsl_collective_wait(t->collective, &err);
+}
+
+/* Whose fault a failure is. `joined`: the ranks had met, so a missing one is another's end. */
+static Wsl__V1__TrainerOutcome blame(const struct wsl_err *err)
+{
+    switch (err->code) {
+    case WSL_EPEER:
+    case WSL_ETIMEOUT:
+        return WSL__V1__TRAINER_OUTCOME__PEER_LOST;
+    case WSL_EINVAL:
+    case WSL_ENOENT:
+    case WSL_EEXIST:
+    case WSL_ECORRUPT:
+    case WSL_ELIMIT:
+    case WSL_EDENIED:
+    case WSL_EUNSUPPORTED:
+    case WSL_ENOMEM:
+        return WSL__V1__TRAINER_OUTCOME__USER_ERROR;
+    default:
+        return WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR;
+    }
+}
+
+static void end(struct wsl_trainer_end *ret, Wsl__V1__TrainerOutcome outcome, const char *reason)
+{
+    ret->outcome = outcome;
+    snprintf(ret->reason, sizeof(ret->reason), "%s", reason);
+}
+
+static void end_stopped(struct wsl_trainer *t, struct wsl_trainer_end *ret)
+{
+    char who[200], reason[400];
+
+    wsl_trainer_control_stop_reason(t->control, who);
+    snprintf(reason, sizeof(reason), "stopped after step %" PRIu64 "%s%s", t->step,
+             *who ? ": " : "", who);
+    end(ret, WSL__V1__TRAINER_OUTCOME__STOPPED, reason);
+}
+
+/* The last checkpoint must be on disk before the job counts as done. */
+static void end_finished(struct wsl_trainer *t, struct wsl_trainer_end *ret)
+{
+    struct wsl_err err = {0};
+    char reason[600];
+
+    if (t->saver && wsl_saver_wait(t->saver, &err) < 0) {
+        snprintf(reason, sizeof(reason), "the final checkpoint could not be written: %s", err.text);
+        end(ret, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, reason);
+        return;
+    }
+    snprintf(reason, sizeof(reason), "%" PRIu64 " steps", t->step);
+    end(ret, WSL__V1__TRAINER_OUTCOME__FINISHED, reason);
+}
+
+static void train(struct wsl_trainer *t, Wsl__V1__Assignment *assignment,
+                  struct wsl_trainer_end *ret)
+{
+    struct wsl_err err = {0};
+    int r = check_assignment(t, assignment, &err);
+
+    if (r == 0)
+        r = load(t, &err);
+    if (r == 0) {
+        r = join(t, &err);
+        if (r == WSL_EINVAL) /* the address is the worker's setting, not the job's */
+            err.code = r = WSL_EIO;
+    }
+    if (r == 0)
+        r = prepare(t, &err);
+    if (r == 0)
+        r = wsl_trainer_loop(t, &err);
+    if (r == WSL_TRAINER_STOPPED ||
+        (r == WSL_ECANCELLED && wsl_trainer_control_stopped(t->control)))
+        end_stopped(t, ret);
+    else if (r < 0)
+        end(ret, blame(&err), err.text);
+    else
+        end_finished(t, ret);
+    if (r >= 0) {
+        say_goodbye(t);
+        wsl_report_end(t, r == 0 ? "finished" : "stopped");
+    }
+}
+
+static void close_all(struct wsl_trainer *t)
+{
+    struct wsl_collective *c = t->collective;
+
+    wsl_saver_close(t->saver);
+    pthread_mutex_lock(&t->abort_lock);
+    t->collective = NULL;
+    pthread_mutex_unlock(&t->abort_lock);
+    wsl_collective_close(c);
+    wsl_loader_close(t->loader);
+    wsl_net_close(t->net);
+    wsl_dataset_close(t->dataset);
+    if (t->control)
+        wsl_trainer_control_phase(t->control, "exited");
+    wsl_trainer_control_close(t->control);
+    wsl_metrics_close(t->metrics);
+    pthread_mutex_destroy(&t->abort_lock);
+}
+
+void wsl_trainer_run(Wsl__V1__Assignment *assignment, uint32_t timeout_ms,
+                     struct wsl_trainer_end *ret)
+{
+    struct wsl_trainer t = {.timeout_ms = timeout_ms,
+                            .saved_step = UINT64_MAX,
+                            .evaluation = WSL__V1__EVALUATION__INIT};
+    struct wsl_trainer_control_setup setup = {
+        .job = assignment->job,
+        .generation = assignment->generation,
+        .rank = assignment->rank,
+        .world = assignment->world,
+        .on_stop = on_stop,
+        .context = &t,
+    };
+    struct wsl_err err = {0};
+
+    pthread_mutex_init(&t.abort_lock, NULL);
+    wsl_say("wsl-trainer %s: job %" PRIu64 " \"%s\", generation %u, rank %u of %u, process %d",
+            WSL_VERSION, assignment->job, assignment->spec ? assignment->spec->name : "",
+            assignment->generation, assignment->rank, assignment->world, (int)getpid());
+    if (wsl_metrics_open(&t.metrics, "metrics", &err) < 0 ||
+        wsl_trainer_control_open(&t.control, &setup, &err) < 0)
+        end(ret, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, err.text);
+    else
+        train(&t, assignment, ret);
+    close_all(&t);
+}

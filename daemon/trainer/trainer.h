@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One trainer, from its assignment to its last word. The main thread is the step thread.
+ */
+#ifndef WSL_DAEMON_TRAINER_TRAINER_H
+#define WSL_DAEMON_TRAINER_TRAINER_H
+
+#include "base/err.h"
+#include "wsl/v1/agent.pb-c.h"
+
+struct wsl_trainer_end {
+    Wsl__V1__TrainerOutcome outcome;
+    char reason[600]; /* one line */
+};
+
+/* Trains until the job ends, is stopped, or fails. The current folder is the run folder; SIGTERM
+ * and SIGINT are blocked. `timeout_ms` limits joining and each operation of the collective. The
+ * assignment's spec gets its defaults filled in. */
+void wsl_trainer_run(Wsl__V1__Assignment *assignment, uint32_t timeout_ms,
+                     struct wsl_trainer_end *ret);
+
+#endif

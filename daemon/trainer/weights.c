@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/trainer/weights.h"
+
+#include "base/file.h"
+#include "daemon/trainer/metrics.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- from files ---- */
+
+/* Reads tensor i of the net from an open file. */
+static int load_tensor(struct wsl_net *net, size_t i, enum wsl_tensor_what what,
+                       const struct wsl_safetensors *file, struct wsl_err *err)
+{
+    const struct wsl_tensor_info *info = wsl_net_tensor(net, i);
+    struct wsl_named_tensor want = {.name = info->name, .dims = info->dims};
+    int r;
+
+    memcpy(want.shape, info->shape, sizeof(want.shape));
+    want.values = malloc(info->count * sizeof(float));
+    if (!want.values)
+        return wsl_fail(err, WSL_ENOMEM, "out of memory for tensor %s", info->name);
+    r = wsl_safetensors_read(file, &want, err);
+    if (r == 0)
+        wsl_net_set(net, i, what, want.values);
+    free(want.values);
+    return r;
+}
+
+/* All tensors of one file: values (with or without the head) or momentum. */
+static int load_file(struct wsl_net *net, const char *path, enum wsl_tensor_what what,
+                     bool with_head, struct wsl_err *err)
+{
+    struct wsl_safetensors *file;
+    int r = wsl_safetensors_open(&file, path, err);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < wsl_net_tensor_count(net) && r == 0; i++) {
+        const struct wsl_tensor_info *info = wsl_net_tensor(net, i);
+
+        if (info->head && !with_head)
+            continue;
+        if (what == WSL_TENSOR_MOMENTUM && info->kind != WSL_TENSOR_WEIGHT)
+            continue;
+        r = load_tensor(net, i, what, file, err);
+    }
+    wsl_safetensors_close(file);
+    return r;
+}
+
+static int load_part(struct wsl_net *net, const char *folder, const char *name,
+                     enum wsl_tensor_what what, bool with_head, struct wsl_err *err)
+{
+    char path[4096];
+
+    if (wsl_file_join(path, sizeof(path), folder, name) < 0)
+        return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", folder);
+    return load_file(net, path, what, with_head, err);
+}
+
+/* ---- resume ---- */
+
+/* The checkpoint asked for, or the newest whole one beside it. */
+static int choose_checkpoint(const char *wanted, struct wsl_metrics *metrics, char ret[4096],
+                             struct wsl_err *err)
+{
+    char root[4096], *slash;
+    struct wsl_err first = {0};
+
+    if (snprintf(ret, 4096, "%s", wanted) >= 4096)
+        return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", wanted);
+    if (wsl_checkpoint_verify(wanted, &first) == 0)
+        return 0;
+    snprintf(root, sizeof(root), "%s", wanted);
+    slash = strrchr(root, '/');
+    if (slash && slash != root) {
+        *slash = 0;
+        if (wsl_checkpoint_newest(root, ret, NULL, err) == 0) {
+            wsl_say("checkpoint: %s; going on from %s", first.text, ret);
+            wsl_metrics_note(metrics, "checkpoint_damaged", "%s; going on from %s", first.text,
+                             ret);
+            return 0;
+        }
+    }
+    return wsl_fail(err, WSL_ECORRUPT, "cannot resume: %s", first.text);
+}
+
+static int check_resume(const struct wsl_checkpoint_info *info,
+                        const Wsl__V1__Assignment *assignment, const struct wsl_dataset *dataset,
+                        const char *folder, struct wsl_err *err)
+{
+    const char *fingerprint = wsl_dataset_fingerprint(dataset);
+
+    if (strcmp(info->fingerprint, fingerprint) != 0)
+        return wsl_fail(err, WSL_EINVAL,
+                        "cannot resume: %s was trained on data set %s, %s is %s: put the data set "
+                        "back as it was, or start a transfer job from the checkpoint",
+                        folder, info->fingerprint, assignment->spec->data, fingerprint);
+    if (info->batch != assignment->spec->batch || info->seed != assignment->spec->seed)
+        return wsl_fail(err, WSL_EINVAL,
+                        "cannot resume: %s was trained with batch %u and seed %" PRIu64
+                        ", the job says %u and %" PRIu64,
+                        folder, info->batch, info->seed, assignment->spec->batch,
+                        assignment->spec->seed);
+    return 0;
+}
+
+static int resume(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
+                  const struct wsl_dataset *dataset, struct wsl_metrics *metrics,
+                  uint64_t *ret_step, struct wsl_err *err)
+{
+    struct wsl_checkpoint_info info = {0};
+    char folder[4096];
+    int r = choose_checkpoint(assignment->resume, metrics, folder, err);
+
+    if (r == 0)
+        r = wsl_checkpoint_read_info(folder, &info, err);
+    if (r < 0)
+        return r;
+    r = check_resume(&info, assignment, dataset, folder, err);
+    if (r == 0)
+        r = load_part(net, folder, "model.safetensors", WSL_TENSOR_VALUE, true, err);
+    if (r == 0)
+        r = load_part(net, folder, "optimizer.safetensors", WSL_TENSOR_MOMENTUM, true, err);
+    if (r == 0) {
+        *ret_step = info.step;
+        wsl_say("weights: going on from %s, step %" PRIu64, folder, info.step);
+    }
+    wsl_checkpoint_info_free(&info);
+    return r;
+}
+
+/* ---- init ---- */
+
+static bool same_classes(const struct wsl_checkpoint_info *info, const struct wsl_dataset *dataset)
+{
+    size_t n = wsl_dataset_tag_count(dataset);
+
+    if (!info->class_names || info->classes < 0 || (size_t)info->classes != n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!info->class_names[i] ||
+            strcmp(info->class_names[i], wsl_dataset_tag(dataset, i)->name) != 0)
+            return false;
+    return true;
+}
+
+/* `path` as the folder of one checkpoint; WSL_ENOENT when it is a file. */
+static int find_folder(const char *path, char ret[4096], struct wsl_err *err)
+{
+    char inside[4096];
+
+    if (wsl_file_join(inside, sizeof(inside), path, "model.safetensors") < 0)
+        return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", path);
+    if (wsl_file_exists(inside)) {
+        snprintf(ret, 4096, "%s", path);
+        return 0;
+    }
+    return wsl_checkpoint_newest(path, ret, NULL, err);
+}
+
+static int init_from_folder(struct wsl_net *net, const char *folder,
+                            const struct wsl_dataset *dataset, bool *ret_head, struct wsl_err *err)
+{
+    struct wsl_checkpoint_info info = {0};
+    int r = wsl_checkpoint_verify(folder, err);
+
+    if (r == 0)
+        r = wsl_checkpoint_read_info(folder, &info, err);
+    if (r < 0)
+        return r;
+    *ret_head = same_classes(&info, dataset);
+    wsl_checkpoint_info_free(&info);
+    return load_part(net, folder, "model.safetensors", WSL_TENSOR_VALUE, *ret_head, err);
+}
+
+static int init_from(struct wsl_net *net, const char *path, const struct wsl_dataset *dataset,
+                     struct wsl_err *err)
+{
+    size_t length = strlen(path);
+    const char *ending = ".safetensors";
+    bool head = false;
+    char folder[4096];
+    int r;
+
+    if (length > strlen(ending) && strcmp(path + length - strlen(ending), ending) == 0) {
+        r = load_file(net, path, WSL_TENSOR_VALUE, false, err);
+    } else {
+        r = find_folder(path, folder, err);
+        if (r == 0)
+            r = init_from_folder(net, folder, dataset, &head, err);
+    }
+    if (r < 0)
+        return wsl_err_prefix(err, "init");
+    wsl_say("weights: backbone from %s, head %s", path,
+            head ? "too (the same classes)" : "new (other classes)");
+    return 0;
+}
+
+int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
+                     const struct wsl_dataset *dataset, struct wsl_metrics *metrics,
+                     uint64_t *ret_step, struct wsl_err *err)
+{
+    uint64_t seed = assignment->spec->seed;
+
+    *ret_step = 0;
+    wsl_net_init(net, seed); /* and momentum 0: wsl_net_open zeroes it */
+    if (*assignment->resume)
+        return resume(net, assignment, dataset, metrics, ret_step, err);
+    if (*assignment->init)
+        return init_from(net, assignment->init, dataset, err);
+    wsl_say("weights: fresh, seed %" PRIu64, seed);
+    return 0;
+}
+
+/* ---- to the other ranks ---- */
+
+int wsl_weights_share(struct wsl_net *net, struct wsl_collective *c, uint64_t *step,
+                      struct wsl_err *err)
+{
+    size_t parameters, momentum, statistics;
+    float *p = wsl_net_parameters(net, &parameters);
+    float *m = wsl_net_momentum(net, &momentum);
+    float *s = wsl_net_statistics(net, &statistics);
+    int r = wsl_collective_broadcast(c, p, parameters * sizeof(float), 0, err);
+
+    if (r == 0)
+        r = wsl_collective_broadcast(c, m, momentum * sizeof(float), 0, err);
+    if (r == 0)
+        r = wsl_collective_broadcast(c, s, statistics * sizeof(float), 0, err);
+    if (r == 0)
+        r = wsl_collective_broadcast(c, step, sizeof(*step), 0, err);
+    return r < 0 ? r : wsl_collective_wait(c, err);
+}
+
+/* ---- snapshots ---- */
+
+static int make_tensor(struct wsl_named_tensor *t, const struct wsl_tensor_info *info,
+                       struct wsl_err *err)
+{
+    t->name = info->name;
+    t->dims = info->dims;
+    memcpy(t->shape, info->shape, sizeof(t->shape));
+    t->values = malloc(info->count * sizeof(float));
+    if (!t->values)
+        return wsl_fail(err, WSL_ENOMEM,
+                        "out of memory for the checkpoint's copy of %s (%zu bytes)", info->name,
+                        info->count * sizeof(float));
+    return 0;
+}
+
+int wsl_snapshot_open(struct wsl_snapshot *s, struct wsl_net *net, struct wsl_err *err)
+{
+    size_t n = wsl_net_tensor_count(net);
+    int r = 0;
+
+    *s = (struct wsl_snapshot){.model = calloc(n, sizeof(*s->model)),
+                               .momentum = calloc(n, sizeof(*s->momentum))};
+    if (!s->model || !s->momentum)
+        r = wsl_fail(err, WSL_ENOMEM, "out of memory for the checkpoint's copy");
+    for (size_t i = 0; i < n && r == 0; i++) {
+        const struct wsl_tensor_info *info = wsl_net_tensor(net, i);
+
+        r = make_tensor(&s->model[s->model_count++], info, err);
+        if (r == 0 && info->kind == WSL_TENSOR_WEIGHT)
+            r = make_tensor(&s->momentum[s->momentum_count++], info, err);
+    }
+    if (r < 0)
+        wsl_snapshot_close(s);
+    return r;
+}
+
+void wsl_snapshot_take(struct wsl_snapshot *s, struct wsl_net *net)
+{
+    size_t momentum = 0;
+
+    for (size_t i = 0; i < s->model_count; i++) {
+        wsl_net_get(net, i, WSL_TENSOR_VALUE, s->model[i].values);
+        if (wsl_net_tensor(net, i)->kind == WSL_TENSOR_WEIGHT)
+            wsl_net_get(net, i, WSL_TENSOR_MOMENTUM, s->momentum[momentum++].values);
+    }
+}
+
+void wsl_snapshot_close(struct wsl_snapshot *s)
+{
+    for (size_t i = 0; i < s->model_count; i++)
+        free(s->model[i].values);
+    for (size_t i = 0; i < s->momentum_count; i++)
+        free(s->momentum[i].values);
+    free(s->model);
+    free(s->momentum);
+    *s = (struct wsl_snapshot){0};
+}
