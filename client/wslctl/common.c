@@ -51,10 +51,9 @@ int wsl_ctl_fail(const struct wsl_ctl *ctl, const struct wsl_err *err)
 {
     switch (err->code) {
     case WSL_EUNAVAILABLE:
-        wsl_ctl_say(
-            "no coordinator at %s (%s); start one with 'wsl-coordinator --listen %s --state "
-            "DIR', or name another with --server or WSL_SERVER",
-            ctl->server, err->text, ctl->server);
+        wsl_ctl_say("%s; start a coordinator with 'wsl-coordinator --listen %s --state DIR', or "
+                    "name another with --server or WSL_SERVER",
+                    err->text, ctl->server);
         return WSL_CTL_UNREACHABLE;
     case WSL_ETIMEOUT:
         wsl_ctl_say("%s", err->text);
@@ -218,7 +217,7 @@ int wsl_ctl_dispatch(struct wsl_ctl *ctl, const struct wsl_ctl_verb *verbs, size
     }
     ctl->verb = NULL;
     if (best)
-        return wsl_ctl_usage(ctl, "unknown command '%s'; did you mean '%s'?", argv[1], best);
+        return wsl_ctl_usage(ctl, "unknown command '%s' (did you mean '%s'?)", argv[1], best);
     return wsl_ctl_usage(ctl, "unknown command '%s'", argv[1]);
 }
 

@@ -76,8 +76,9 @@ static void add_split(struct wsl_buf *out, const struct wsl_dataset *ds, enum ws
 
     wsl_ctl_count(wsl_dataset_count(ds, split), images);
     wsl_ctl_bytes(wsl_dataset_bytes(ds, split), bytes);
-    wsl_buf_add_format(out, "%-12s %s images in %zu shards, %s\n", label, images,
-                       wsl_dataset_shard_count(ds, split), bytes);
+    wsl_buf_add_format(out, "%-12s %s images in %zu shard%s, %s\n", label, images,
+                       wsl_dataset_shard_count(ds, split),
+                       wsl_dataset_shard_count(ds, split) == 1 ? "" : "s", bytes);
 }
 
 static int add_tags(struct wsl_buf *out, const struct wsl_tag *const *tags, size_t count)

@@ -119,11 +119,11 @@ static int put_text(const struct wsl_import_setup *setup, const struct wsl_impor
 
     wsl_ctl_bytes(result->bytes, bytes);
     wsl_ctl_duration((double)result->elapsed_ns / 1e9, took);
-    wsl_buf_add_format(&out, "%s: %s in %llu shards, made in %s\n", setup->output, bytes,
-                       (unsigned long long)result->shards, took);
+    wsl_buf_add_format(&out, "%s: %s in %llu shard%s, made in %s\n", setup->output, bytes,
+                       (unsigned long long)result->shards, result->shards == 1 ? "" : "s", took);
     add_count(&out, "pictures", result->seen, "seen");
-    add_count(&out, "train", result->train, "");
-    add_count(&out, "held out", result->heldout, "");
+    add_count(&out, "train", result->train, "to train on");
+    add_count(&out, "held out", result->heldout, "to score with");
     if (result->duplicates)
         add_count(&out, "duplicates", result->duplicates, "same pixels as another, tags joined");
     if (result->untagged)

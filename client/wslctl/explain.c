@@ -47,7 +47,7 @@ static int check_known(struct wsl_ctl *ctl)
         if (known)
             continue;
         if (best)
-            return wsl_ctl_usage(ctl, "no field '%s'; did you mean '%s'?", ctl->words[i], best);
+            return wsl_ctl_usage(ctl, "no field '%s' (did you mean '%s'?)", ctl->words[i], best);
         return wsl_ctl_usage(ctl, "no field '%s'", ctl->words[i]);
     }
     return 0;
