@@ -1,60 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The real wsl-worker against a coordinator in Python and a scripted trainer. Usage: test_worker.py WSL_WORKER [case]"""
+"""The real wsl-worker against a coordinator in Python and a scripted trainer."""
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from worker_world import Coordinator, Worker, agent_pb2, alive, contents, key, wait  # noqa: E402
+from worker_world import Coordinator, WorkerCase, agent_pb2, alive, contents, key, wait
+from wsltest import main, program
 
-PROGRAM = os.environ.get("WSL_WORKER") or os.path.abspath(sys.argv.pop(1))
 K = key()
 
 
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.mkdtemp(prefix="wsl-test-worker-")
-        self.state = os.path.join(self.folder, "state")
-        self.coordinator = Coordinator().start()
-        self.worker = None
-        self.grace = "0.5"
-
-    def tearDown(self):
-        outcome = self._outcome.result if hasattr(self._outcome, "result") else None
-        if self.worker:
-            self.worker.close()
-            if outcome and any(test is self for test, _ in outcome.failures + outcome.errors):
-                print(self.worker.log(), file=sys.stderr)
-        self.coordinator.stop()
-        self.assertEqual(self.coordinator.faults, [])
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def start(self, *options, prefix=()):
-        self.worker = Worker(PROGRAM, self.coordinator, self.state, "--slots", "2", "--stop-grace", self.grace, *options,
-                             prefix=prefix).start()
-        return self.worker
-
-    def start_trainer(self, k=K, **more):
-        """Starts one and waits until it takes orders; its pid."""
-        self.coordinator.start_trainer(k, **more)
-        started = wait(lambda: self.coordinator.reports(k), "a report of the start")[0]
-        self.assertEqual(started.state, agent_pb2.TRAINER_STARTED)
-        self.worker.wait_answer(k, "ready")
-        return started.pid
-
-    def check_exit(self, k, outcome, reason):
-        report = self.coordinator.exit_of(k)
-        self.assertEqual(agent_pb2.TrainerOutcome.Name(report.outcome), outcome)
-        self.assertIn(reason, report.reason)
-        return report
-
-
-class Main(Case):
+class Main(WorkerCase):
     def test_hello_tells_what_the_machine_is(self):
         self.start("--address", "10.1.2.3")
         hello = self.coordinator.session().all("hello")[0]
@@ -71,25 +29,25 @@ class Main(Case):
         self.assertGreater(beats[0].memory_available_bytes, 1 << 20)
 
     def test_a_trainer_from_start_to_forget(self):
-        w = self.start()
-        pid = self.start_trainer()
-        folder = w.folder(K)
+        self.start()
+        pid = self.start_trainer(K)
+        folder = self.run_folder(K)
         a = agent_pb2.Assignment.FromString(contents(os.path.join(folder, "assignment.pb")))
         self.assertEqual((a.job, a.world, a.run_folder), (1, 2, folder))
-        self.assertEqual(a.checkpoint_folder, os.path.join(w.state, "checkpoints", "1-tags"))
+        self.assertEqual(a.checkpoint_folder, os.path.join(self.state, "checkpoints", "1-tags"))
         self.assertEqual(os.getsid(pid), pid)
-        w.order(K, "phase training", "log hello there", "metric 3", "open")
+        self.order(K, "phase training", "log hello there", "metric 3", "open")
         wait(lambda: self.coordinator.reports(K)[-1].phase == "training", "the phase")
         wait(lambda: self.coordinator.log_of(K) == b"hello there\n", "the log")
         metrics = os.path.join(folder, "metrics")
         wait(lambda: self.coordinator.stored.get(("metrics", (1, 1, 0))) == contents(metrics) != b"", "metrics")
         # 3 is the listing itself: nothing of the daemon's came along
-        self.assertEqual(w.wait_answer(K, "open")[0], "open 0,1,2,3 " + folder)
-        names = w.wait_answer(K, "environment")[0].split(" ")[1].split(",")
+        self.assertEqual(self.wait_answer(K, "open")[0], "open 0,1,2,3 " + folder)
+        names = self.wait_answer(K, "environment")[0].split(" ")[1].split(",")
         self.assertIn("PATH", names)
         self.assertNotIn("OMP_NUM_THREADS", names)
         self.coordinator.record_exits = False
-        w.order(K, "end FINISHED all 3 steps done")
+        self.order(K, "end FINISHED all 3 steps done")
         report = self.check_exit(K, "FINISHED", "all 3 steps done")
         self.assertEqual(report.log_bytes, len(b"hello there\n"))
         self.assertEqual(report.metric_bytes, os.path.getsize(metrics))
@@ -104,40 +62,40 @@ class Main(Case):
         wait(lambda: not os.path.exists(folder), "the run folder is removed")
 
     def test_exchange_goes_round_and_again_in_a_new_session(self):
-        w = self.start()
+        self.start()
         ranks = [key(rank=0), key(rank=1)]
         for k in ranks:
             self.start_trainer(k)
-            w.wait_answer(k, "connected")
-        w.order(ranks[0], "part 0 a0")
-        w.order(ranks[1], "part 0 a1")
+            self.wait_answer(k, "connected")
+        self.order(ranks[0], "part 0 a0")
+        self.order(ranks[1], "part 0 a1")
         s = self.coordinator.session()
         parts = wait(lambda: len(p := s.all("exchange")) >= 2 and p, "both parts")
         self.assertEqual(sorted((p.key.rank, p.round, p.blob) for p in parts), [(0, 0, b"a0"), (1, 0, b"a1")])
         s.send(exchange=agent_pb2.ExchangeResult(job=1, generation=0, round=0, blobs=[b"stale"]))
         s.send(exchange=agent_pb2.ExchangeResult(job=1, generation=1, round=0, blobs=[b"a0", b"a1"]))
         for k in ranks:
-            self.assertEqual(w.wait_answer(k, "result"), ["result 0 a0,a1"])
+            self.assertEqual(self.wait_answer(k, "result"), ["result 0 a0,a1"])
         s.end()
         again = self.coordinator.session(1)
         wait(lambda: sorted(p.blob for p in again.all("exchange")) == [b"a0", b"a1"], "both parts again")
 
     def test_a_trainer_that_breaks_the_framing_is_connected_again(self):
-        w = self.start()
-        self.start_trainer()
-        w.wait_answer(K, "connected")
-        w.order(K, "babble")
-        wait(lambda: w.answers(K).count("connected") == 2, "a second connection")
-        w.order(K, "part 3 x")
+        self.start()
+        self.start_trainer(K)
+        self.wait_answer(K, "connected")
+        self.order(K, "babble")
+        wait(lambda: self.answers(K).count("connected") == 2, "a second connection")
+        self.order(K, "part 3 x")
         wait(lambda: self.coordinator.session().all("exchange"), "a part")
 
 
-class Shipping(Case):
+class Shipping(WorkerCase):
     def test_bytes_arrive_once_over_broken_sessions(self):
-        w = self.start()
-        self.start_trainer()
+        self.start()
+        self.start_trainer(K)
         self.coordinator.ack = False  # stored in memory only: what is not acknowledged comes again
-        w.order(K, "logbytes 300000", "metric 20000")
+        self.order(K, "logbytes 300000", "metric 20000")
         where = ("log", (1, 1, 0))
         wait(lambda: len(self.coordinator.log_of(K)) == 300000, "the log")
         with self.coordinator.lock:
@@ -149,20 +107,20 @@ class Shipping(Case):
         s = self.coordinator.session(1)
         wait(lambda: len(self.coordinator.log_of(K)) == 300000, "the rest of the log")
         self.assertEqual(s.all("log")[0].offset, 100000)
-        w.order(K, "logbytes 50000", "end FINISHED done")
+        self.order(K, "logbytes 50000", "end FINISHED done")
         report = self.check_exit(K, "FINISHED", "done")
         self.assertEqual(report.log_bytes, 350000)
-        wait(lambda: self.coordinator.log_of(K) == contents(os.path.join(w.folder(K), "log")), "all of the log")
-        path = os.path.join(w.folder(K), "metrics")
+        wait(lambda: self.coordinator.log_of(K) == self.log_file(K), "all of the log")
+        path = os.path.join(self.run_folder(K), "metrics")
         wait(lambda: self.coordinator.stored[("metrics", (1, 1, 0))] == contents(path), "all metrics")
         self.coordinator.session().send(forget=agent_pb2.Forget(key=K))
-        wait(lambda: not os.path.exists(w.folder(K)), "the run folder is removed")
+        wait(lambda: not os.path.exists(self.run_folder(K)), "the run folder is removed")
 
     def test_what_is_not_acknowledged_is_bounded(self):
-        w = self.start()
-        self.start_trainer()
+        self.start()
+        self.start_trainer(K)
         self.coordinator.ack = False
-        w.order(K, "logbytes 3000000", "log x", "phase training")
+        self.order(K, "logbytes 3000000", "log x", "phase training")
         wait(lambda: self.coordinator.reports(K)[-1].phase == "training", "the phase")
         wait(lambda: len(self.coordinator.log_of(K)) >= 512 << 10, "a window of log")
         beats = len(self.coordinator.session().all("heartbeat"))
@@ -173,11 +131,11 @@ class Shipping(Case):
         wait(lambda: len(self.coordinator.log_of(K)) == 3000002, "all of it")
 
     def test_chunks_hold_whole_metrics_and_a_torn_one_stays(self):
-        w = self.start()
-        self.start_trainer()
-        w.order(K, "metric 9000", "torn", "exit 3")
+        self.start()
+        self.start_trainer(K)
+        self.order(K, "metric 9000", "torn", "exit 3")
         report = self.check_exit(K, "MACHINE_ERROR", "exited with code 3")
-        size = os.path.getsize(os.path.join(w.folder(K), "metrics"))
+        size = os.path.getsize(os.path.join(self.run_folder(K), "metrics"))
         self.assertEqual(report.metric_bytes, size - len(b"\x64half"))
         where = ("metrics", (1, 1, 0))
         wait(lambda: len(self.coordinator.stored.get(where, b"")) == report.metric_bytes, "all whole metrics")
@@ -189,29 +147,28 @@ class Shipping(Case):
             self.assertEqual(at, len(chunk.data))
 
 
-class Ends(Case):
+class Ends(WorkerCase):
     def test_a_killed_trainer(self):
-        w = self.start()
-        pid = self.start_trainer()
-        w.order(K, "log one", "log step 7: loss 0.3")
+        self.start()
+        pid = self.start_trainer(K)
+        self.order(K, "log one", "log step 7: loss 0.3")
         wait(lambda: self.coordinator.log_of(K).endswith(b"0.3\n"), "the log")
         os.kill(pid, signal.SIGKILL)
         self.check_exit(K, "MACHINE_ERROR", "killed by signal 9 (KILL); last line of its log: step 7: loss 0.3")
 
     def test_what_a_trainer_leaves_behind_is_ended_first(self):
-        w = self.start()
-        pid = self.start_trainer()
-        w.order(K, "child")
-        child = int(w.wait_answer(K, "child")[0].split()[1])
+        self.start()
+        pid = self.start_trainer(K)
+        child = self.start_child(K)
         self.assertTrue(alive(child))
         os.kill(pid, signal.SIGKILL)
         self.check_exit(K, "MACHINE_ERROR", "killed by signal 9")
         self.assertFalse(alive(child))
 
     def test_stops(self):
-        w = self.start()
-        self.start_trainer()
-        w.wait_answer(K, "connected")
+        self.start()
+        self.start_trainer(K)
+        self.wait_answer(K, "connected")
         s = self.coordinator.session()
         s.send(stop=agent_pb2.StopTrainer(key=K, mode=agent_pb2.GRACEFUL, reason="cancelled by ann"))
         self.check_exit(K, "STOPPED", "stopped by socket cancelled by ann")
@@ -222,17 +179,17 @@ class Ends(Case):
         self.assertFalse(alive(pid))
         k = key(job=3)
         self.start_trainer(k)
-        w.order(k, "ignore-stop", "child")
-        w.wait_answer(k, "child")
+        self.order(k, "ignore-stop", "child")
+        self.wait_answer(k, "child")
         s.send(stop=agent_pb2.StopTrainer(key=k, mode=agent_pb2.GRACEFUL, reason="drain"))
         self.check_exit(k, "STOPPED", "killed on request: drain")
-        self.assertIn("stop socket drain", w.answers(k))
+        self.assertIn("stop socket drain", self.answers(k))
         k = key(job=9)
         s.send(stop=agent_pb2.StopTrainer(key=k, mode=agent_pb2.KILL))
         self.check_exit(k, "MACHINE_ERROR", "not known")
 
     def test_starts_that_are_not_made(self):
-        w = self.start()
+        self.start()
         first = self.start_trainer(key(job=1, generation=5))
         self.start_trainer(key(job=2))
         self.coordinator.start_trainer(key(job=3))
@@ -243,7 +200,7 @@ class Ends(Case):
         self.coordinator.start_trainer(key(job=1, generation=5))
         again = wait(lambda: self.coordinator.reports(key(job=1, generation=5))[count:], "an answer")
         self.assertEqual((again[0].pid, again[0].state), (first, agent_pb2.TRAINER_STARTED))
-        w.order(key(job=2), "end FINISHED x")
+        self.order(key(job=2), "end FINISHED x")
         self.check_exit(key(job=2), "FINISHED", "x")
         for job, name in ((10, "../../etc"), (11, ""), (12, "a/b")):
             self.coordinator.start_trainer(key(job=job), name=name)
@@ -252,7 +209,7 @@ class Ends(Case):
         self.check_exit(key(job=13, rank=7), "MACHINE_ERROR", "not of this job, generation and rank")
         self.coordinator.session().send(start=agent_pb2.StartTrainer(key=key(job=14)))
         self.check_exit(key(job=14), "MACHINE_ERROR", "assignment is missing")
-        self.assertEqual(sorted(os.listdir(os.path.join(w.state, "trainers"))), ["1-5-0", "2-1-0"])
+        self.assertEqual(sorted(os.listdir(os.path.join(self.state, "trainers"))), ["1-5-0", "2-1-0"])
 
     @unittest.skipUnless(os.geteuid() == 0, "mounting a small disk needs root")
     def test_a_full_disk(self):
@@ -262,80 +219,79 @@ class Ends(Case):
         self.coordinator.start_trainer(K)
         self.check_exit(K, "MACHINE_ERROR", "not started: cannot")
         self.assertIn("No space left", self.coordinator.exit_of(K).reason)
-        self.assertIsNone(self.worker.process.poll())
+        self.assertTrue(self.worker.alive())
 
 
-class Daemon(Case):
+class Daemon(WorkerCase):
     def test_killed_and_started_again_it_adopts(self):
         w = self.start()
-        pid = self.start_trainer()
-        w.order(K, "phase training", "log before")
+        pid = self.start_trainer(K)
+        self.order(K, "phase training", "log before")
         wait(lambda: self.coordinator.log_of(K) == b"before\n", "the log")
         w.kill()
-        w.order(K, "log between")
-        wait(lambda: b"between" in contents(os.path.join(w.folder(K), "log")), "it goes on")
-        w.start()
+        self.order(K, "log between")
+        wait(lambda: b"between" in self.log_file(K), "it goes on")
+        self.start()
         hello = self.coordinator.session().all("hello")[0]
         self.assertEqual([(t.pid, t.state) for t in hello.trainers], [(pid, agent_pb2.TRAINER_STARTED)])
         wait(lambda: self.coordinator.log_of(K) == b"before\nbetween\n", "what was written meanwhile")
         wait(lambda: self.coordinator.reports(K)[-1].phase == "training", "the phase, asked for again")
-        w.order(K, "log after", "end FINISHED well")
+        self.order(K, "log after", "end FINISHED well")
         self.check_exit(K, "FINISHED", "well")
         wait(lambda: self.coordinator.log_of(K) == b"before\nbetween\nafter\n", "all of the log")
 
     def test_ends_that_nobody_watched(self):
         w = self.start()
         k2 = key(rank=1)
-        self.start_trainer()
+        self.start_trainer(K)
         pid = self.start_trainer(k2)
         w.kill()
-        w.order(K, "end USER_ERROR loss is nan")
-        w.order(k2, "child")
-        child = int(w.wait_answer(k2, "child")[0].split()[1])
+        self.order(K, "end USER_ERROR loss is nan")
+        child = self.start_child(k2)
         os.kill(pid, signal.SIGKILL)
-        wait(lambda: os.path.exists(os.path.join(w.folder(K), "outcome.pb")) and not alive(pid), "both are gone")
-        w.start()
+        wait(lambda: os.path.exists(os.path.join(self.run_folder(K), "outcome.pb")) and not alive(pid), "both are gone")
+        w = self.start()
         self.check_exit(K, "USER_ERROR", "loss is nan")
         self.check_exit(k2, "MACHINE_ERROR", "died while nobody watched")
         wait(lambda: not alive(child), "what it left is ended")
         # told the same way by the next daemon
         w.kill()
         self.coordinator.exits.clear()
-        w.start()
+        self.start()
         self.check_exit(k2, "MACHINE_ERROR", "died while nobody watched")
 
     def test_an_adopted_trainer_is_killed(self):
         w = self.start()
-        pid = self.start_trainer()
+        pid = self.start_trainer(K)
         w.kill()
-        w.start()
+        self.start()
         self.coordinator.session(1)
         os.kill(pid, signal.SIGKILL)
         self.check_exit(K, "MACHINE_ERROR", "ended without a last word")
 
     def test_a_process_that_took_the_number_is_left_alone(self):
         w = self.start()
-        pid = self.start_trainer()
+        pid = self.start_trainer(K)
         w.kill()
         os.kill(pid, signal.SIGKILL)
         wait(lambda: not alive(pid), "it is gone")
         bystander = subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True)
         self.addCleanup(bystander.wait)
         self.addCleanup(bystander.kill)
-        with open(os.path.join(w.folder(K), "process"), "w") as f:
+        with open(os.path.join(self.run_folder(K), "process"), "w") as f:
             f.write("%d 12345\n" % bystander.pid)
-        w.start()
+        self.start()
         self.check_exit(K, "MACHINE_ERROR", "died while nobody watched")
         self.assertIsNone(bystander.poll())
 
     def test_killed_before_it_noted_the_process(self):
         w = self.start()
-        pid = self.start_trainer()
+        pid = self.start_trainer(K)
         w.kill()
-        os.unlink(os.path.join(w.folder(K), "process"))
-        os.mkdir(os.path.join(w.state, "trainers", "1-1-1"))  # and one that was never started
-        os.mkdir(os.path.join(w.state, "trainers", "lost+found"))
-        w.start()
+        os.unlink(os.path.join(self.run_folder(K), "process"))
+        os.mkdir(os.path.join(self.state, "trainers", "1-1-1"))  # and one that was never started
+        os.mkdir(os.path.join(self.state, "trainers", "lost+found"))
+        self.start()
         self.check_exit(key(rank=1), "MACHINE_ERROR", "never started")
         self.assertEqual([r.pid for r in self.coordinator.session().all("hello")[0].trainers if r.key.rank == 0], [pid])
         os.kill(pid, signal.SIGKILL)
@@ -343,26 +299,25 @@ class Daemon(Case):
 
     def test_sigterm_leaves_trainers_or_stops_them(self):
         w = self.start()
-        pid = self.start_trainer()
-        self.assertEqual(w.kill(signal.SIGTERM), 0)
+        pid = self.start_trainer(K)
+        self.assertEqual(w.stop(), 0)
         self.assertTrue(alive(pid))
-        w.command.append("--stop-trainers")
-        w.start()
+        w = self.start("--stop-trainers")
         self.coordinator.session(1)
-        self.assertEqual(w.kill(signal.SIGTERM), 0)
+        self.assertEqual(w.stop(), 0)
         self.assertFalse(alive(pid))
         self.check_exit(K, "STOPPED", "shutting down")
 
     def test_one_daemon_for_a_state_folder(self):
-        w = self.start()
+        self.start()
         self.coordinator.session()
-        second = subprocess.run(w.command, capture_output=True, text=True, timeout=30)
+        second = subprocess.run(self.command(), capture_output=True, text=True, timeout=30)
         self.assertEqual(second.returncode, 1)
         self.assertRegex(second.stderr, r"^wsl-worker: another wsl-worker runs on the state folder .*\n$")
 
     def test_bad_command_lines(self):
         def run(*words):
-            return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=30)
+            return subprocess.run([program("wsl-worker"), *words], capture_output=True, text=True, timeout=30)
         for words, text in (((), "--state"), (("--state", self.state, "--trainer", "/absent"), "/absent"),
                             (("--state", self.state, "--slots", "0"), "--slots"),
                             (("--state", self.state, "--name", "a b"), "--name"), (("--state", "/dev/null/x"), "/dev/null"),
@@ -375,39 +330,39 @@ class Daemon(Case):
         self.assertIn("--stop-trainers", run("--help").stdout)
 
 
-class Away(Case):
+class Away(WorkerCase):
     def test_it_waits_for_a_coordinator(self):
         self.coordinator.stop()
         w = self.start()
-        wait(lambda: "event=disconnected" in w.log(), "a line that says so")
-        self.assertIsNone(w.process.poll())
+        wait(lambda: "event=disconnected" in w.output(), "a line that says so")
+        self.assertTrue(w.alive())
         self.coordinator.start()
         self.coordinator.session()
-        self.assertEqual(w.log().count("event=disconnected"), 1)
+        self.assertEqual(w.output().count("event=disconnected"), 1)
 
     def test_a_coordinator_that_goes_and_comes(self):
         w = self.start()
-        pid = self.start_trainer()
+        pid = self.start_trainer(K)
         self.coordinator.stop()
-        wait(lambda: "event=disconnected" in w.log(), "it noticed")
-        w.order(K, "log alone", "metric 5")
-        wait(lambda: b"alone" in contents(os.path.join(w.folder(K), "log")), "it goes on")
+        wait(lambda: "event=disconnected" in w.output(), "it noticed")
+        self.order(K, "log alone", "metric 5")
+        wait(lambda: b"alone" in self.log_file(K), "it goes on")
         self.coordinator.start()
         self.assertEqual(self.coordinator.session(1).all("hello")[0].trainers[0].pid, pid)
         wait(lambda: self.coordinator.log_of(K) == b"alone\n", "the log")
 
     def test_one_that_takes_calls_and_says_nothing(self):
         w = self.start()
-        pid = self.start_trainer()
+        pid = self.start_trainer(K)
         self.coordinator.answer = False
         second = self.coordinator.session(1)
-        self.assertIn("event=coordinator_silent", w.log())
+        self.assertIn("event=coordinator_silent", w.output())
         self.assertEqual(second.all("hello")[0].trainers[0].pid, pid)
 
     def test_one_that_knows_nothing_of_a_trainer(self):
-        w = self.start()
-        self.start_trainer()
-        w.order(K, "log x", "end FINISHED y")
+        self.start()
+        self.start_trainer(K)
+        self.order(K, "log x", "end FINISHED y")
         self.check_exit(K, "FINISHED", "y")
         self.coordinator.stop()
         self.coordinator.faults.clear()
@@ -416,8 +371,8 @@ class Away(Case):
         self.coordinator.position = lambda k: agent_pb2.Ack(key=key(job=99))
         self.coordinator.start()
         self.coordinator.session().send(forget=agent_pb2.Forget(key=K))
-        wait(lambda: not os.path.exists(w.folder(K)), "the run folder is removed")
+        wait(lambda: not os.path.exists(self.run_folder(K)), "the run folder is removed")
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    main()

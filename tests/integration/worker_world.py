@@ -1,47 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What test_worker.py drives the real wsl-worker with: a coordinator in this process, and the daemon's life."""
+"""What test_worker.py drives the real wsl-worker with: a coordinator in this process, and a case that starts both."""
 import concurrent.futures
 import os
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
+from wsltest import Case, program, wait_for
+from wsltest.cluster import build_folder
+from wsltest.rpc import agent_pb2, agent_pb2_grpc, grpc
 
-
-def make_stubs():
-    """The folder of generated Python modules: WSL_STUBS, or made now into a temporary folder."""
-    if "WSL_STUBS" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="wsl-stubs-")
-        names = [os.path.join("wsl/v1", n) for n in os.listdir(os.path.join(ROOT, "proto/wsl/v1")) if n.endswith(".proto")]
-        subprocess.run(["protoc", "-I" + os.path.join(ROOT, "proto"), "--python_out=" + folder, "--grpc_python_out=" + folder,
-                        "--plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin", *names], check=True)
-        os.environ["WSL_STUBS"] = folder
-    return os.environ["WSL_STUBS"]
+TRAINER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "scripted_trainer.py")
+SECONDS = 30
 
 
-sys.path.insert(0, make_stubs())
-import grpc  # noqa: E402
-from wsl.v1 import agent_pb2, agent_pb2_grpc  # noqa: E402
-
-DEADLINE = 30.0
-
-
-def wait(condition, what, deadline=DEADLINE):
-    """Polls until condition() is true; its value."""
-    end = time.monotonic() + deadline
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError("waited %g s for: %s" % (deadline, what))
-        time.sleep(0.01)
+def wait(condition, what):
+    return wait_for(what, condition, SECONDS)
 
 
 def contents(path):
@@ -218,60 +191,78 @@ class Coordinator(agent_pb2_grpc.AgentServiceServicer):
         self.session().send(start=agent_pb2.StartTrainer(key=k, assignment=a))
 
 
-class Worker:
-    """A wsl-worker on a state folder of its own; every trainer it leaves behind is ended at the close."""
+def alive(pid):
+    try:
+        return contents("/proc/%d/stat" % pid).rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except FileNotFoundError:
+        return False
 
-    def __init__(self, program, coordinator, state, *options, prefix=()):
-        self.state = os.path.realpath(state)
-        self.log_path = os.path.join(os.path.dirname(self.state), "worker.log")
-        self.command = [*prefix, program, "--coordinator", "127.0.0.1:%d" % coordinator.port, "--state", state,
-                        "--name", "w1", "--trainer", os.path.join(HERE, "scripted_trainer.py"), *options]
-        self.process = None
 
-    def start(self):
-        with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        return self
+class WorkerCase(Case):
+    """self.coordinator, and with start() a wsl-worker on self.state. What any of its daemons must not do is checked at
+    the end: lose or repeat bytes, or fail under a sanitizer."""
 
-    def log(self):
-        return contents(self.log_path).decode()
+    def setUp(self):
+        self.state = os.path.join(self.folder, "state")
+        self.coordinator = Coordinator().start()
+        self.addCleanup(self.stop_all)
+        self.worker = None
+        self.options = []
 
-    def kill(self, number=signal.SIGKILL):
-        self.process.send_signal(number)
-        return self.process.wait(DEADLINE)
+    def stop_all(self):
+        if self.worker and self.worker.alive():
+            self.assertEqual(self.worker.stop(SECONDS), 0)
+        self.coordinator.stop()
+        self.assertEqual(self.coordinator.faults, [])
+        if self.worker:
+            self.assertNotRegex(self.worker.output(), "Sanitizer|runtime error")
 
-    def folder(self, k):
+    def command(self):
+        return [program("wsl-worker"), "--coordinator", "127.0.0.1:%d" % self.coordinator.port, "--state", self.state,
+                "--name", "w1", "--trainer", TRAINER, "--slots", "2", "--stop-grace", "0.5", *self.options]
+
+    def start(self, *options, prefix=()):
+        self.options += options
+        self.worker = self.cluster.start("worker", [*prefix, *self.command()],
+                                         {"WSL_STUBS": os.path.join(build_folder(), "tests", "stubs")})
+        return self.worker
+
+    # ---- trainers ----
+
+    def run_folder(self, k):
         return os.path.join(self.state, "trainers", "%d-%d-%d" % key_tuple(k))
 
+    def log_file(self, k):
+        return contents(os.path.join(self.run_folder(k), "log"))
+
     def order(self, k, *lines):
-        with open(os.path.join(self.folder(k), "orders"), "a") as f:
+        with open(os.path.join(self.run_folder(k), "orders"), "a") as f:
             f.write("".join(line + "\n" for line in lines))
 
     def answers(self, k):
         try:
-            return contents(os.path.join(self.folder(k), "answers")).decode().splitlines()
+            return contents(os.path.join(self.run_folder(k), "answers")).decode().splitlines()
         except FileNotFoundError:
             return []
 
     def wait_answer(self, k, start):
         return wait(lambda: [a for a in self.answers(k) if a.startswith(start)], "%s: answer %s" % (key_tuple(k), start))
 
-    def close(self):
-        if self.process and self.process.poll() is None:
-            self.kill(signal.SIGTERM)
-        folder = os.path.join(self.state, "trainers")
-        for name in os.listdir(folder) if os.path.isdir(folder) else []:
-            try:
-                pid, started = contents(os.path.join(folder, name, "process")).split()[:2]
-                stat = contents("/proc/%s/stat" % pid.decode()).rpartition(b")")[2].split()
-                if stat[19] == started:
-                    os.killpg(int(pid), signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError, ValueError):
-                pass
+    def start_trainer(self, k, **more):
+        """Starts one and waits until it takes orders; its pid."""
+        self.coordinator.start_trainer(k, **more)
+        started = wait(lambda: self.coordinator.reports(k), "a report of the start")[0]
+        self.assertEqual(started.state, agent_pb2.TRAINER_STARTED)
+        self.wait_answer(k, "ready")
+        return started.pid
 
+    def start_child(self, k):
+        """A process of the trainer's that outlives it; its pid."""
+        self.order(k, "child")
+        return int(self.wait_answer(k, "child")[0].split()[1])
 
-def alive(pid):
-    try:
-        return contents("/proc/%d/stat" % pid).rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except FileNotFoundError:
-        return False
+    def check_exit(self, k, outcome, reason):
+        report = self.coordinator.exit_of(k)
+        self.assertEqual(agent_pb2.TrainerOutcome.Name(report.outcome), outcome)
+        self.assertIn(reason, report.reason)
+        return report
