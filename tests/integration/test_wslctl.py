@@ -1,0 +1,518 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""wslctl as a user meets it: what it prints where, and its exit codes. Alone, against a coordinator that this test plays
+(so that every outcome and every loss of the connection can be had), and against the real one."""
+import concurrent.futures
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import zlib
+
+from wsltest import Case, main, program
+from wsltest.rpc import grpc, job_pb2, job_pb2_grpc, node_pb2, node_pb2_grpc
+
+RECIPES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "deploy", "recipes")
+USAGE, CANCELLED, UNREACHABLE, TIMEOUT, INTERRUPTED = 2, 3, 5, 6, 130
+
+JOB = """name: {name}
+kind: pretrain
+data: pictures
+model: {{depths: [1, 1, 1, 1], groups: 8, width: 2, image_size: 32}}
+batch: 8
+epochs: 1
+"""
+
+
+def png(path, width, height, color):
+    """An RGB picture of one colour."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = (b"\0" + bytes(color) * width) * height
+    with open(path, "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+                + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+class Wslctl(Case):
+    def write(self, name, text):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        return path
+
+    def run_ok(self, *words, **options):
+        done = self.cluster.wslctl(*words, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def run_json(self, *words, **options):
+        document = json.loads(self.run_ok(*words, "-o", "json", **options).stdout)
+        self.assertEqual(document["version"], 1)
+        return document
+
+    def run_wrong(self, code, *words, **options):
+        """Ends with this code, prints nothing on stdout; its stderr."""
+        done = self.cluster.wslctl(*words, **options)
+        self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+        return done.stderr
+
+    def start_wslctl(self, *words, **options):
+        process = subprocess.Popen([program("wslctl"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, env={**os.environ, "WSL_SERVER": self.cluster.address}, **options)
+        self.addCleanup(process.kill)
+        return process
+
+
+class Alone(Wslctl):
+    """Nothing listens on port 1 of loopback."""
+
+    def setUp(self):
+        self.cluster.port = 1
+
+    def test_usage_errors(self):
+        for words, text in [
+                ([], "no command"), (["sumbit"], "did you mean 'submit'?"), (["frobnicate"], "unknown command"),
+                (["--frob", "list"], "unknown option --frob"), (["list", "--frob"], "--frob"),
+                (["list", "-o", "xml"], "must be one of table, wide, json, name"), (["wait", "-o", "json", "x"], "-o"),
+                (["get"], "needs JOB"), (["watch", "a", "b"], "'b' is one word too many"),
+                (["list", "--state", "walking"], "walking"), (["list", "--limit", "0"], "--limit"),
+                (["submit"], "needs -f FILE"), (["logs", "x", "--rank", "-1"], "--rank"),
+                (["data"], "import, show or verify"), (["data", "shwo"], "did you mean 'show'?"),
+                (["data", "import"], "--manifest FILE or --folder DIR"),
+                (["data", "import", "--folder", "x"], "--output"),
+                (["explain", "momentun"], "did you mean 'momentum'?"), (["wait", "--timeout", "soon", "x"], "soon")]:
+            with self.subTest(words=words):
+                self.assert_one_line(self.run_wrong(USAGE, *words), text, "wslctl")
+
+    def test_help_of_every_command(self):
+        overview = self.run_ok("--help").stdout
+        verbs = re.findall(r"^  ([a-z]+)  ", overview, re.M)
+        self.assertGreaterEqual(set(verbs), {"submit", "list", "get", "describe", "logs", "watch", "cancel", "wait",
+                                             "nodes", "data", "explain", "version"})
+        for words in [[v] for v in verbs if v != "data"] + [["data", v] for v in ("import", "show", "verify")]:
+            text = self.run_ok(*words, "--help").stdout
+            self.assertIn("Example:\n  wslctl " + " ".join(words), text)
+            self.assertEqual(self.run_ok("help", *words).stdout if len(words) == 1 else text, text)
+        self.assertIn("Exit codes:", overview)
+
+    def test_version_and_explain(self):
+        self.assertRegex(self.run_ok("--version").stdout, r"^wslctl \d+\.\d+\.\d+\n$")
+        self.assertRegex(self.run_json("version")["wslctl"], r"^\d+\.\d+\.\d+$")
+        fields = {f["field"]: f for f in self.run_json("explain")["fields"]}
+        self.assertTrue(fields["batch"]["required"])
+        self.assertTrue(fields["init"]["transfer_only"])
+        self.assertEqual(fields["optimizer.momentum"]["default"], "0.9")
+        self.assertIn("sampling.threshold", self.run_ok("explain", "sampling").stdout)
+        self.assertNotIn("batch", self.run_ok("explain", "sampling", "-o", "name").stdout)
+
+    def test_unreachable(self):
+        for words in (["list"], ["get", "x"], ["describe", "x"], ["logs", "x"], ["watch", "x"], ["wait", "x"],
+                      ["cancel", "x"], ["nodes"], ["list", "-o", "json"],
+                      ["submit", "-f", self.write("job.yaml", JOB.format(name="x"))]):
+            with self.subTest(words=words):
+                line = self.run_wrong(UNREACHABLE, *words, "-q")
+                self.assert_one_line(line, "127.0.0.1:1", "wsl-coordinator", "--server", "WSL_SERVER")
+        self.assertIn("127.0.0.1:2", self.run_wrong(UNREACHABLE, "--server", "127.0.0.1:2", "list"))
+        self.assertIn("127.0.0.1:3", self.run_wrong(UNREACHABLE, "list", "--server=127.0.0.1:3"))
+
+    def test_bad_job_files(self):
+        good = JOB.format(name="x")
+        for text, line in [
+                (good + "bach: 8\n", "job.yaml:7: bach: unknown key; did you mean batch?"),
+                (good.replace("batch: 8", "batch: -8"), "job.yaml:5: batch: must be a whole number from 1 to"),
+                (good.replace("batch: 8", "batch: many"), "job.yaml:5: batch: must be a whole number"),
+                (good + "optimizer: {learning_rate: .nan}\n", "job.yaml:7: optimizer.learning_rate: must be a number"),
+                (good + "a: [\n", "job.yaml:8: not YAML"), ("", "job.yaml:1: the job file is empty"),
+                (good + "init: job:y\n", "job.yaml:7: init: is only for transfer jobs"),
+                (good + "seed: *x\n", "job.yaml:7: anchors and aliases")]:
+            with self.subTest(line=line):
+                path = self.write("job.yaml", text)
+                stderr = self.run_wrong(USAGE, "submit", "-f", path)
+                self.assertIn(os.path.join(self.folder, line), stderr)
+        both = self.run_wrong(USAGE, "submit", "-f", self.write("job.yaml", "name: x\nkind: y\nworld: 0\n"))
+        self.assertIn("job.yaml:2: kind: ", both)
+        self.assertIn("job.yaml:3: world: ", both)
+        self.assertIn("job.yaml:1: batch: is missing", both)
+        self.assert_one_line(self.run_wrong(USAGE, "submit", "-f", "/nowhere/job.yaml"), "/nowhere/job.yaml",
+                             "No such file")
+        self.assert_one_line(self.run_wrong(USAGE, "submit", "-f", self.write("job.yaml", good), "--set", "batch=0"),
+                             "--set batch=0: batch: must be a whole number")
+
+    def test_dry_run(self):
+        path = self.write("job.yaml", JOB.format(name="dry") + "init: ../model.safetensors\n")
+        os.mkdir(os.path.join(self.folder, "here"))
+        done = self.run_ok("submit", "--dry-run", "-f", path, "--set", "kind=transfer", "--set", "seed=9",
+                           cwd=os.path.join(self.folder, "here"))
+        self.assertIn("checked here only", done.stderr)
+        self.assertIn("dataset.json is not on this machine", done.stderr)
+        lines = [line.strip() for line in done.stdout.splitlines()]
+        real = os.path.realpath(self.folder)
+        for line in ("name: dry", "kind: transfer", "seed: 9", f"data: {real}/here/pictures",
+                     f"init: {real}/model.safetensors", "momentum: 0.9", "mode: finetune"):
+            self.assertIn(line, lines)
+        # What it prints is a job file.
+        again = self.run_ok("submit", "--dry-run", "-f", "-", input=done.stdout)
+        self.assertEqual(again.stdout, done.stdout)
+        job = json.loads(self.run_ok("submit", "--dry-run", "-o", "json", "-f", "-", input=done.stdout).stdout)["job"]
+        self.assertEqual((job["name"], job["spec"]["seed"], job["spec"]["model"]["depths"]), ("dry", 9, [1, 1, 1, 1]))
+
+    def test_recipes(self):
+        for name in sorted(os.listdir(RECIPES)):
+            with self.subTest(recipe=name):
+                self.run_ok("submit", "--dry-run", "-f", os.path.join(RECIPES, name))
+        spec = {name: json.loads(self.run_ok("submit", "--dry-run", "-o", "json", "-f",
+                                             os.path.join(RECIPES, f"stamps-{name}.yaml")).stdout)["job"]["spec"]
+                for name in ("transfer", "scratch")}
+        self.assertIsNotNone(spec["transfer"].pop("init"))
+        self.assertIsNone(spec["scratch"].pop("init"))
+        for one in spec.values():
+            del one["name"]
+        self.assertEqual(spec["transfer"], spec["scratch"])  # else the scores say nothing
+
+    def make_pictures(self):
+        folder = os.path.join(self.folder, "pictures")
+        for label, base in (("red", 0), ("blue", 100)):
+            os.makedirs(os.path.join(folder, label))
+            for i in range(12):
+                png(os.path.join(folder, label, f"{i}.png"), 20 + i, 30, (base + i, 2 * i, 200 - base))
+        self.write("pictures/red/broken.png", "not a picture")
+        return folder
+
+    def test_data(self):
+        source, made = self.make_pictures(), os.path.join(self.folder, "made")
+        words = ("data", "import", "--folder", source, "--heldout", "0.25", "--name", "colours", "--threads", "2")
+        done = self.run_ok(*words, "--output", made)
+        self.assertIn("in quarantine.tsv", done.stdout)
+        self.assertIn("decoding  100 %", done.stderr)
+        self.assert_one_line(self.run_wrong(1, *words, "-q", "--output", made), "made", "exist")
+        result = self.run_json(*words, "--output", made + "2")["import"]
+        self.assertEqual((result["seen"], result["quarantined"], result["train"] + result["heldout"], result["tags"]),
+                         (25, 1, 24, 2))
+        shown = self.run_json("data", "show", made)["dataset"]
+        self.assertEqual((shown["name"], shown["kind"], shown["tag_count"]), ("colours", "labels", 2))
+        self.assertEqual(shown["fingerprint"], result["fingerprint"])
+        self.assertEqual(shown["train"]["images"], result["train"])
+        self.assertEqual({t["name"] for t in shown["tags"]}, {"red", "blue"})
+        text = self.run_ok("data", "show", made, "--tags", "1").stdout
+        self.assertIn("Name:        colours (labels)", text)
+        self.assertEqual(len(re.findall("#+", text)), 1)
+        self.assertTrue(self.run_json("data", "verify", made)["whole"])
+        shard = next(os.path.join(made, f) for f in sorted(os.listdir(made)) if f.endswith(".lmdb"))
+        os.truncate(shard, os.path.getsize(shard) // 2)
+        for verb in ("show", "verify"):
+            self.assert_one_line(self.run_wrong(1, "data", verb, made), os.path.basename(shard))
+        self.assert_one_line(self.run_wrong(1, "data", "show", "/nowhere"), "/nowhere")
+
+    def test_data_import_interrupted(self):
+        folder, made = self.make_pictures(), os.path.join(self.folder, "made")
+        for i in range(40):  # some seconds of work
+            png(os.path.join(folder, "red", f"large{i}.png"), 4000, 3000, (i, i, i))
+        process = self.start_wslctl("data", "import", "--folder", folder, "--output", made, "--threads", "1")
+        self.wait_for("the import's first files", lambda: os.path.exists(made + ".partial"))
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, stdout), (INTERRUPTED, ""), stderr)
+        self.assertIn("interrupted", stderr)
+        self.assertEqual([n for n in os.listdir(self.folder) if n.startswith("made")], [])
+
+
+class Played(job_pb2_grpc.JobServiceServicer, node_pb2_grpc.NodeServiceServicer):
+    """A coordinator with one job, whose updates the test pushes."""
+
+    def __init__(self, port=0):
+        self.changed = threading.Condition()
+        self.updates, self.watchers = [], 0
+        self.job = job_pb2.Job(id=7, state=job_pb2.RUNNING, reason="", submitted_ms=1525255872345,
+                               started_ms=1525255873345, spec=job_pb2.JobSpec(name="tags", kind=job_pb2.PRETRAIN))
+        self.listen(port)
+
+    def listen(self, port):
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
+        job_pb2_grpc.add_JobServiceServicer_to_server(self, self.server)
+        node_pb2_grpc.add_NodeServiceServicer_to_server(self, self.server)
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
+        self.server.start()
+
+    def close(self):
+        with self.changed:
+            self.changed.notify_all()
+        self.server.stop(None).wait()
+
+    def push(self, state=None, event="", **progress):
+        with self.changed:
+            if state is not None:
+                self.job.state = state
+            if state in (job_pb2.SUCCEEDED, job_pb2.FAILED, job_pb2.CANCELLED):
+                self.job.ended_ms = self.job.started_ms + 192000
+            for key, value in progress.items():
+                setattr(self.job.progress, key, value)
+            update = job_pb2.WatchJobResponse()
+            update.job.CopyFrom(self.job)
+            if event:
+                update.new_events.add(sequence=len(self.updates) + 1, time_ms=1525255872345, kind="state",
+                                      message=event)
+            self.updates.append(update)
+            self.changed.notify_all()
+
+    # ---- what wslctl calls ----
+
+    def Watch(self, request, context):
+        if request.job not in ("tags", "7"):
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no job '{request.job}'")
+        ended = threading.Event()
+        context.add_callback(lambda: (ended.set(), self.wake()))
+        with self.changed:
+            self.watchers += 1
+            at = len(self.updates)
+        yield job_pb2.WatchJobResponse(job=self.job)
+        while self.job.state not in (job_pb2.SUCCEEDED, job_pb2.FAILED, job_pb2.CANCELLED) or at < len(self.updates):
+            with self.changed:
+                self.changed.wait_for(lambda: ended.is_set() or at < len(self.updates))
+                if ended.is_set():
+                    return
+                update = self.updates[at]
+                at += 1
+            yield update
+
+    def wake(self):
+        with self.changed:
+            self.changed.notify_all()
+
+    def Get(self, request, context):
+        answer = job_pb2.GetJobResponse(job=self.job)
+        answer.events.add(sequence=1, time_ms=1525255872345, kind="submitted", message="by a\ntest")
+        return answer
+
+    def Logs(self, request, context):
+        for rank in [request.rank] if request.one_rank else (0, 1):
+            yield job_pb2.LogsResponse(generation=1, rank=rank, text=f"first of {rank}\nsecond of {rank}\n".encode())
+        yield job_pb2.LogsResponse(generation=2, rank=request.rank, text=b"after a restart \xff\n")
+        if request.follow:
+            context.add_callback(self.wake)
+            with self.changed:
+                self.changed.wait_for(lambda: not context.is_active())
+
+    def List(self, request, context):  # of both services
+        if isinstance(request, node_pb2.ListNodesRequest):
+            answer = node_pb2.ListNodesResponse()
+            for name, state in (("a", node_pb2.READY), ("b", node_pb2.LOST)):
+                answer.nodes.add(name=name, state=state, slots_used=1, jobs=["7/0"], last_seen_ms=1525255872345,
+                                 facts=node_pb2.NodeFacts(slots=2, cpus=16, memory_bytes=64 << 30))
+            return answer
+        return job_pb2.ListJobsResponse(jobs=[self.job] if not request.states or self.job.state in request.states
+                                        else [])
+
+
+class AgainstPlayed(Wslctl):
+    def setUp(self):
+        self.played = Played()
+        self.cluster.port = self.played.port
+        self.addCleanup(lambda: self.played.close())
+
+    def ready(self, watchers=1):
+        self.wait_for("wslctl to watch", lambda: self.played.watchers >= watchers)
+
+    def test_outcome_is_the_exit_code(self):
+        for state, code, word in ((job_pb2.SUCCEEDED, 0, "succeeded"), (job_pb2.FAILED, 1, "failed"),
+                                  (job_pb2.CANCELLED, CANCELLED, "cancelled")):
+            with self.subTest(state=word):
+                self.played.push(state, step=640, total_steps=640, loss=2.5, hit1=0.44)
+                done = self.cluster.wslctl("watch", "tags")
+                self.assertEqual(done.returncode, code, done.stderr)
+                self.assertIn(f"job 7 (tags) {word} after 3m12s:", done.stdout.splitlines()[-1])
+                self.assertIn("hit@1 0.440", done.stdout.splitlines()[-1])
+                self.assertEqual(self.cluster.wslctl("wait", "7").returncode, code)
+                self.assertEqual(self.cluster.wslctl("wait", "7", "tags").stdout, "")
+
+    def test_watch_prints_plain_lines(self):
+        process = self.start_wslctl("watch", "tags", "--interval", "0")
+        self.ready()
+        self.played.push(event="ranks \033[2Jstarted")
+        self.played.push(step=120, total_steps=640, epoch=1.5, loss=3.25, hit1=0.25, images_per_second=162,
+                         eta_seconds=192)
+        self.played.push(job_pb2.RECOVERING, event="rank 1 was lost")
+        self.played.push(job_pb2.SUCCEEDED)
+        stdout, stderr = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, stderr), (0, ""))
+        lines = stdout.splitlines()
+        self.assertIn("2018-05-02 10:11:12  state: ranks ?[2Jstarted", lines)
+        self.assertIn("running  step 120/640  epoch 1.50  loss 3.2500  hit@1 0.250  162 images/s  ETA 3m12s", lines)
+        self.assertTrue(any(line.startswith("recovering  step 120/640") for line in lines))
+        self.assertNotIn("\033", stdout)
+
+    def test_watch_draws_one_line_on_a_terminal(self):
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        process = subprocess.Popen([program("wslctl"), "watch", "7"], stdout=slave, stderr=slave,
+                                   env={**os.environ, "WSL_SERVER": self.cluster.address, "TERM": "xterm"})
+        self.addCleanup(process.kill)
+        os.close(slave)
+        self.ready()
+        for step in (100, 320):
+            self.played.push(step=step, total_steps=640, loss=1)
+        self.played.push(job_pb2.SUCCEEDED)
+        self.assertEqual(process.wait(60), 0)
+        out = b""
+        try:
+            while piece := os.read(master, 65536):
+                out += piece
+        except OSError:  # how a terminal ends
+            pass
+        os.close(master)
+        self.assertIn(b"\r\x1b[Krunning  [##########          ]  step 320/640", out)
+        self.assertRegex(out, rb"\r\x1b\[Kjob 7 \(tags\) succeeded[^\n]*\r\n$")
+        self.assertEqual(out.count(b"\n"), 1)
+
+    def test_watch_as_json(self):
+        process = self.start_wslctl("watch", "7", "-o", "json")
+        self.ready()
+        self.played.push(step=1, event="a step")
+        self.played.push(job_pb2.SUCCEEDED)
+        stdout, _ = process.communicate(timeout=60)
+        documents = [json.loads(line) for line in stdout.splitlines()]
+        self.assertEqual([d["job"]["state"] for d in documents], ["running", "running", "succeeded"])
+        self.assertEqual(documents[1]["new_events"][0]["message"], "a step")
+
+    def test_watch_survives_a_restart_of_the_coordinator(self):
+        process = self.start_wslctl("watch", "tags")
+        self.ready()
+        self.played.push(step=10)
+        port = self.played.port
+        self.played.close()
+        self.assertIn("lost the coordinator", process.stderr.readline())
+        self.played.listen(port)
+        self.assertIn("the coordinator is back", process.stderr.readline())
+        self.played.push(job_pb2.SUCCEEDED)
+        stdout, stderr = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, stderr), (0, ""))
+        self.assertIn("succeeded", stdout)
+
+    def test_watch_gives_up(self):
+        process = self.start_wslctl("watch", "tags", "--retry", "1")
+        self.ready()
+        self.played.close()
+        _, stderr = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, UNREACHABLE, stderr)
+        self.assertEqual(len(stderr.splitlines()), 2, stderr)
+
+    def test_interrupt_leaves_the_job(self):
+        for words in (["watch", "tags"], ["wait", "tags"], ["logs", "-f", "tags"]):
+            with self.subTest(words=words):
+                before = self.played.watchers
+                process = self.start_wslctl(*words)
+                if words[0] == "logs":
+                    process.stdout.readline()
+                else:
+                    self.ready(before + 1)
+                process.send_signal(signal.SIGINT)
+                _, stderr = process.communicate(timeout=60)
+                self.assertEqual(process.returncode, INTERRUPTED, stderr)
+                self.assert_one_line(stderr, "interrupted", "goes on")
+
+    def test_wait_times_out(self):
+        self.assert_one_line(self.run_wrong(TIMEOUT, "wait", "--timeout", "0.3", "tags"), "tags", "time")
+
+    def test_unknown_job(self):
+        self.assert_one_line(self.run_wrong(1, "watch", "other"), "no job 'other'")
+
+    def test_logs(self):
+        self.assertEqual(self.run_ok("logs", "tags", errors="replace").stdout.splitlines(),
+                         ["0| first of 0", "0| second of 0", "1| first of 1", "1| second of 1",
+                          "0.2| after a restart \ufffd"])
+        lines = [json.loads(line) for line in self.run_ok("logs", "tags", "--rank", "1", "-o", "json").stdout.splitlines()]
+        self.assertEqual(lines[0], {"version": 1, "generation": 1, "rank": 1, "text": "first of 1\nsecond of 1"})
+        self.assertEqual(lines[1]["text"], "after a restart ?")
+
+    def test_describe_and_nodes(self):
+        text = self.run_ok("describe", "tags").stdout
+        for words in ("Name:         tags", "State:        running", "Submitted:    2018-05-02 10:11:12 UTC",
+                      "submitted  by a?test"):
+            self.assertIn(words, text)
+        self.assertEqual(self.run_json("describe", "tags")["events"][0]["kind"], "submitted")
+        text = self.run_ok("nodes").stdout
+        self.assertRegex(text, r"(?m)^a +ready +1/2 +16 +64.0 GiB ")
+        nodes = self.run_ok("nodes", "-o", "json").stdout
+        self.assertEqual(sum('"ready"' in line for line in nodes.splitlines()), 1)
+        self.assertEqual([n["state"] for n in json.loads(nodes)["nodes"]], ["ready", "lost"])
+        self.assertEqual(self.run_ok("nodes", "-o", "name").stdout, "a\nb\n")
+
+    def test_list(self):
+        self.assertEqual(self.run_ok("list", "-q").stdout, "7\n")
+        self.assertEqual(self.run_ok("list", "-o", "name").stdout, "tags\n")
+        self.assertRegex(self.run_ok("ls", "-o", "wide").stdout, r"(?m)^ *7 +tags +pretrain +running ")
+        self.assertEqual(self.run_json("list", "--state", "queued,failed")["jobs"], [])
+        done = self.run_ok("list", "--state", "failed")
+        self.assertEqual((done.stdout, done.stderr), ("", "wslctl: no jobs like that\n"))
+
+
+class AgainstCoordinator(Wslctl):
+    def setUp(self):
+        self.cluster.start_coordinator()
+
+    def submit(self, name, *words):
+        path = self.write(f"{name}.yaml", JOB.format(name=name))
+        done = self.run_ok("submit", "-q", "-f", path, *words, cwd=self.folder)
+        self.assertRegex(done.stdout, r"^\d+\n$")
+        return done.stdout.strip()
+
+    def test_submit_list_get_cancel(self):
+        self.assertEqual(self.run_json("list")["jobs"], [])
+        first, second = self.submit("first"), self.submit("second", "--set", "world=2")
+        jobs = self.run_json("list")["jobs"]
+        self.assertEqual([(j["name"], j["state"]) for j in jobs], [("second", "queued"), ("first", "queued")])
+        job = self.run_json("get", "second")["job"]
+        self.assertEqual((str(job["id"]), job["spec"]["world"]), (second, 2))
+        self.assertEqual(job["spec"]["data"], os.path.join(os.path.realpath(self.folder), "pictures"))
+        self.assertIn("slot", job["reason"])
+        self.assertIn("slot", self.run_ok("describe", second).stdout)
+        self.assertGreaterEqual(len(self.run_json("describe", second)["events"]), 1)
+        # The job file comes back as it was understood.
+        again = self.run_ok("submit", "--dry-run", "-f", "-", "--set", "name=third",
+                            input=self.run_ok("get", first, "-o", "yaml").stdout)
+        self.assertIn("depths: [1, 1, 1, 1]", again.stdout)
+        self.assertEqual(len(self.run_json("list")["jobs"]), 2)
+
+        process = self.start_wslctl("watch", "first")
+        self.assertIn("first", self.run_ok("cancel", "first", "--reason", "a test").stderr)
+        stdout, stderr = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, CANCELLED, stderr)
+        self.assertIn("cancelled", stdout.splitlines()[-1])
+        self.assertEqual(self.cluster.wslctl("wait", first).returncode, CANCELLED)
+        self.assertIn("a test", self.run_ok("describe", first).stdout)
+        self.run_ok("cancel", first)  # again is no error
+        self.assertEqual(self.cluster.wslctl("wait", "--timeout", "0.3", second).returncode, TIMEOUT)
+
+    def test_refusals(self):
+        self.submit("taken")
+        path = self.write("taken.yaml", JOB.format(name="taken"))
+        self.assert_one_line(self.run_wrong(1, "submit", "-q", "-f", path), "taken")
+        self.assert_one_line(self.run_wrong(1, "submit", "-q", "--dry-run", "-f", path), "taken")
+        for verb in ("get", "describe", "logs", "watch", "wait", "cancel"):
+            with self.subTest(verb=verb):
+                self.assert_one_line(self.run_wrong(1, verb, "nobody"), "nobody")
+
+    def test_nodes_when_there_are_none(self):
+        self.assertEqual(self.run_json("nodes")["nodes"], [])
+        self.assertIn("wsl-worker", self.run_ok("nodes").stderr)
+
+    def test_watch_through_kill_and_restart(self):
+        job = self.submit("stays")
+        process = self.start_wslctl("watch", job)
+        process.stdout.readline()
+        self.cluster.coordinator.kill()
+        self.assertIn("lost the coordinator", process.stderr.readline())
+        self.cluster.start_coordinator()
+        self.assertIn("is back", process.stderr.readline())
+        self.run_ok("cancel", job)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, CANCELLED)
+
+
+main()
