@@ -141,6 +141,9 @@ static int spool(struct pool *pool, struct item *item, const struct wsl_buf *jpe
 
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EFBIG)
+            return wsl_fail(err, WSL_ENOSPC, "cannot write pictures to %s: the file size limit",
+                            pool->im->folder);
         if (n < 0)
             return wsl_fail_errno(err, "cannot write pictures to %s", pool->im->folder);
         done += (size_t)n;
