@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "daemon/trainer/metrics.h"
 #include "daemon/trainer/trainer.h"
 #include "wsl/v1/trainer.pb-c.h"
 
@@ -91,9 +90,7 @@ static int run(const char *folder, uint64_t timeout_s)
         wsl__v1__assignment__free_unpacked(assignment, NULL);
     good = end.outcome == WSL__V1__TRAINER_OUTCOME__FINISHED ||
            end.outcome == WSL__V1__TRAINER_OUTCOME__STOPPED;
-    if (good)
-        wsl_say("%s: %s", outcome_word(end.outcome), end.reason);
-    else
+    if (!good)
         fprintf(stderr, "wsl-trainer: %s: %s\n", outcome_word(end.outcome), end.reason);
     if (write_outcome(&end, &err) < 0) {
         fprintf(stderr, "wsl-trainer: %s\n", err.text);

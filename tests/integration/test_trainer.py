@@ -1,0 +1,400 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""wsl-trainer by itself: whole runs, kills, resumes, and what bad input gets. This process is the worker."""
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+
+from wsltest import Case, job_spec, main, program, wait_for
+from wsltest.pictures import make_folder
+from wsltest.ranks import Generation
+from wsltest.rpc import job_pb2
+
+LABELS = ["red", "green", "blue", "yellow", "pink", "cyan"]
+
+
+def read_safetensors(path):
+    """{name: (shape, bytes)}"""
+    with open(path, "rb") as f:
+        data = f.read()
+    size, = struct.unpack("<Q", data[:8])
+    head, body = json.loads(data[8:8 + size]), data[8 + size:]
+    return {name: (row["shape"], body[row["data_offsets"][0]:row["data_offsets"][1]])
+            for name, row in head.items() if name != "__metadata__"}
+
+
+def write_safetensors(path, tensors):
+    head, at = {}, 0
+    for name, (shape, data) in tensors.items():
+        head[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(data for _, data in tensors.values()))
+
+
+def floats(data):
+    return struct.unpack(f"<{len(data) // 4}f", data)
+
+
+class Trainer(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = tempfile.mkdtemp(prefix="wsl-test-")
+        cls.data = cls.make_data("colours", LABELS, 24)
+        cls.few = cls.make_data("few", LABELS[:3], 12)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.shared)
+
+    @classmethod
+    def make_data(cls, name, labels, each):
+        source, target = os.path.join(cls.shared, name + "-source"), os.path.join(cls.shared, name)
+        make_folder(source, labels, each)
+        subprocess.run([program("wslctl"), "data", "import", "--folder", source, "--output", target, "--heldout", "0.2",
+                        "--threads", "1"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return target
+
+    def setUp(self):
+        self.generations = []
+
+    def tearDown(self):
+        for generation in self.generations:
+            generation.close()
+
+    def spec(self, **changes):
+        return job_spec("tiny", self.data, **{
+            "model": job_pb2.Model(depths=[1, 1], groups=4, width=2, image_size=32), "batch": 16, "epochs": 3, "seed": 5,
+            "optimizer": job_pb2.Optimizer(learning_rate=0.02, momentum=0.9, weight_decay=1e-4),
+            "schedule": job_pb2.Schedule(kind=job_pb2.STEP_HALVING, steps=2, warmup_epochs=0.5, warmup_from=0.002),
+            **changes})
+
+    def start(self, *options, folder="a", **more):
+        spec = more.pop("spec", None)
+        root = os.path.join(self.folder, folder)
+        generation = Generation(root, spec or self.spec(), *options, **more)
+        self.generations.append(generation)
+        return generation
+
+    def checkpoints(self, folder="a"):
+        root = os.path.join(self.folder, folder, "checkpoints")
+        if not os.path.isdir(root):
+            return []
+        return sorted(os.path.join(root, name) for name in os.listdir(root) if name.startswith("step-"))
+
+    def finish(self, generation, seconds=120):
+        self.assertEqual(generation.wait(seconds), [0] * len(generation.ranks), generation.logs())
+        for rank in generation.ranks:
+            self.assertEqual(rank.outcome()[0], "FINISHED", generation.logs())
+        return generation
+
+    def fails(self, generation, outcome, *words, seconds=120):
+        """Every rank ends with status 1; rank 0 with this outcome and one line that has these words."""
+        self.assertEqual(generation.wait(seconds), [1] * len(generation.ranks), generation.logs())
+        word, reason = generation.ranks[0].outcome()
+        self.assertEqual(word, outcome, generation.logs())
+        self.assert_one_line(reason, *words)
+        self.assertIn(reason, generation.ranks[0].log())
+
+    def assert_same_weights(self, one, other):
+        for name in ("model.safetensors", "optimizer.safetensors"):
+            a, b = read_safetensors(os.path.join(one, name)), read_safetensors(os.path.join(other, name))
+            self.assertEqual(sorted(a), sorted(b))
+            different = [tensor for tensor in a if a[tensor] != b[tensor]]
+            self.assertEqual(different, [], f"{one} and {other} differ in {name}")
+
+    # ---- whole runs ----
+
+    def test_one_rank_trains_to_the_end(self):
+        generation = self.finish(self.start())
+        rank = generation.ranks[0]
+        print(rank.log())
+        progress, written = rank.metrics("progress"), rank.metrics("checkpoint")
+        last = progress[-1]
+        self.assertEqual(last.step, last.total_steps)
+        self.assertAlmostEqual(last.epoch, 3, delta=0.2)
+        self.assertGreater(last.images_per_second, 0)
+        self.assertEqual(last.eta_seconds, 0)
+        self.assertEqual(last.evaluation.step, last.step)
+        self.assertGreater(last.evaluation.images, 10)
+        self.assertGreater(last.evaluation.baseline_hit1, 0)
+        self.assertGreater(last.evaluation.baseline_hit5, last.evaluation.baseline_hit1)
+        self.assertLess(last.loss, progress[0].loss)
+        self.assertEqual([w.folder for w in written][-2:], self.checkpoints())  # keep: 2
+        self.assertEqual(written[-1].step, last.step)
+        self.assertEqual(rank.phases[-1], "exited")
+        self.assertIn("training", rank.phases)
+        self.assertIn("evaluating", rank.phases)
+        self.assertFalse(os.path.exists(os.path.join(rank.folder, "control.sock")))
+        self.assertIn("held-out", rank.log())
+
+    def test_same_seed_same_bits(self):
+        self.finish(self.start(folder="a"))
+        self.finish(self.start(folder="b"))
+        self.assert_same_weights(self.checkpoints("a")[-1], self.checkpoints("b")[-1])
+
+    def test_two_ranks_train_together(self):
+        generation = self.finish(self.start(spec=self.spec(world=2)))
+        self.assertEqual(generation.ranks[1].metrics("progress"), [])
+        last = generation.ranks[0].metrics("progress")[-1]
+        self.assertEqual(last.step, last.total_steps)
+        again = self.start(folder="b", spec=self.spec(world=2))
+        self.finish(again)
+        self.assert_same_weights(self.checkpoints("a")[-1], self.checkpoints("b")[-1])
+
+    def test_weights_learn_something(self):
+        spec = self.spec(epochs=25, optimizer=job_pb2.Optimizer(learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
+                         evaluate_every_epochs=25)
+        spec.schedule.kind = job_pb2.COSINE
+        generation = self.finish(self.start(spec=spec), seconds=280)
+        evaluation = generation.ranks[0].metrics("progress")[-1].evaluation
+        print(f"# held-out hit@1 {evaluation.hit1:.3f}, always the most frequent: {evaluation.baseline_hit1:.3f}")
+        self.assertGreater(evaluation.hit1, 2 * evaluation.baseline_hit1)
+
+    # ---- kills and resumes ----
+
+    def test_a_killed_rank_and_a_resume_change_nothing(self):
+        spec = self.spec(world=2, epochs=4, checkpoint=job_pb2.Checkpointing(every_steps=5, keep=3))
+        self.finish(self.start(folder="whole", spec=spec))
+        broken = self.start(folder="broken", spec=spec)
+        broken.wait_for("a checkpoint", lambda: self.checkpoints("broken"))
+        broken.ranks[1].kill()
+        killed = time.monotonic()
+        broken.wait(20)
+        self.assertLess(time.monotonic() - killed, 10)
+        self.assertIsNone(broken.ranks[1].outcome())
+        word, reason = broken.ranks[0].outcome()
+        print(f"# rank 0 after rank 1 was killed: {word}: {reason}")
+        self.assertEqual(word, "PEER_LOST")
+        self.assertIn("rank 1", reason)
+        newest = self.checkpoints("broken")[-1]
+        self.finish(self.start(folder="broken", spec=spec, generation=2, resume=newest))
+        self.assert_same_weights(self.checkpoints("whole")[-1], self.checkpoints("broken")[-1])
+
+    def test_sigterm_stops_with_a_checkpoint(self):
+        spec = self.spec(epochs=6)
+        self.finish(self.start(folder="whole", spec=spec))
+        stopped = self.start(folder="a", spec=spec)
+        stopped.wait_for("the first step", lambda: stopped.ranks[0].step() >= 1)
+        stopped.ranks[0].kill(signal.SIGTERM)
+        self.assertEqual(stopped.wait(30), [0], stopped.logs())
+        word, reason = stopped.ranks[0].outcome()
+        self.assertEqual(word, "STOPPED")
+        self.assertIn("SIGTERM", reason)
+        newest = self.checkpoints()[-1]
+        step = int(newest[-12:])
+        self.assertIn(f"after step {step}", reason)
+        self.finish(self.start(folder="a", spec=spec, generation=2, resume=newest))
+        self.assert_same_weights(self.checkpoints("whole")[-1], self.checkpoints("a")[-1])
+
+    def test_a_stop_request_to_one_rank_stops_all_at_the_same_step(self):
+        generation = self.start(spec=self.spec(world=2, epochs=50))
+        generation.wait_for("steps", lambda: generation.ranks[0].step() >= 2)
+        generation.ranks[1].stop("cancelled by a test")
+        self.assertEqual(generation.wait(30), [0, 0], generation.logs())
+        outcomes = [rank.outcome() for rank in generation.ranks]
+        self.assertEqual([word for word, _ in outcomes], ["STOPPED", "STOPPED"])
+        self.assertIn("cancelled by a test", outcomes[1][1])
+        steps = [reason.split("after step ")[1].split(":")[0] for _, reason in outcomes]
+        self.assertEqual(steps[0], steps[1])
+
+    def test_a_stop_request_ends_a_join(self):
+        spec = self.spec(world=2)
+        generation = self.start(spec=spec)
+        alone, other = generation.ranks
+        other.kill(signal.SIGSTOP)  # it never gives its part
+        wait_for("the first rank's part", lambda: alone.pump() or alone.parts)
+        alone.stop("cancelled")
+        wait_for("its end", alone.ended, 10)
+        self.assertEqual(alone.process.returncode, 0, alone.log())
+        self.assertEqual(alone.outcome()[0], "STOPPED")
+        self.assertIn("cancelled", alone.outcome()[1])
+
+    def test_a_resume_of_a_finished_job_trains_no_step(self):
+        self.finish(self.start())
+        before = self.checkpoints()
+        again = self.finish(self.start(generation=2, resume=before[-1]))
+        self.assertEqual(self.checkpoints(), before)
+        last = again.ranks[0].metrics("progress")[-1]
+        self.assertEqual(last.step, last.total_steps)
+        self.assertGreater(last.evaluation.images, 0)
+
+    def test_the_exchange_survives_a_restart_of_the_worker(self):
+        generation = self.start(spec=self.spec(world=2, epochs=1))
+        first, second = generation.ranks
+        wait_for("the first rank's part", lambda: first.pump() or first.parts)
+        first.disconnect()
+        self.assertEqual(len(first.parts[0]), 1)
+        wait_for("the part again", lambda: first.pump() or len(first.parts[0]) == 2)
+        self.assertEqual(first.parts[0][0], first.parts[0][1])
+        self.finish(generation)
+
+    def test_training_goes_on_without_a_worker(self):
+        generation = self.start(spec=self.spec(world=2))
+        generation.wait_for("training", lambda: all("training" in rank.phases for rank in generation.ranks))
+        for rank in generation.ranks:
+            rank.disconnect()
+        wait_for("the end", lambda: all(rank.ended() for rank in generation.ranks), 120)
+        self.assertEqual([rank.process.returncode for rank in generation.ranks], [0, 0], generation.logs())
+
+    # ---- transfer ----
+
+    def transfer(self, init, folder="b", **changes):
+        spec = self.spec(kind=job_pb2.TRANSFER, data=self.few, epochs=0, max_steps=1, batch=12, **changes)
+        spec.optimizer.learning_rate = 1e-12  # what came in goes out
+        spec.optimizer.weight_decay = 0
+        spec.schedule.warmup_epochs = 0
+        return self.start(folder=folder, spec=spec, init=init)
+
+    def test_transfer_takes_the_backbone_and_makes_a_head(self):
+        self.finish(self.start())
+        trained = self.checkpoints()[-1]
+        model = os.path.join(trained, "model.safetensors")
+        for number, init in enumerate([trained, os.path.dirname(trained), model]):
+            folder = f"transfer-{number}"
+            self.finish(self.transfer(init, folder))
+            before, after = read_safetensors(model), read_safetensors(os.path.join(self.checkpoints(folder)[-1],
+                                                                                   "model.safetensors"))
+            self.assertEqual(sorted(before), sorted(after))
+            for name in before:
+                if name.startswith("fc."):
+                    self.assertEqual(after[name][0][0], 3)
+                elif name.endswith(".weight"):
+                    for a, b in zip(floats(before[name][1]), floats(after[name][1])):
+                        self.assertAlmostEqual(a, b, delta=1e-6)
+
+    def test_weights_that_do_not_fit_are_named(self):
+        self.finish(self.start())
+        model = read_safetensors(os.path.join(self.checkpoints()[-1], "model.safetensors"))
+        path = os.path.join(self.folder, "foreign.safetensors")
+        write_safetensors(path, {n: t for n, t in model.items() if n != "layer2.0.conv2.weight"})
+        self.fails(self.transfer(path, "b"), "USER_ERROR", "layer2.0.conv2.weight", "foreign.safetensors")
+        shape, data = model["conv1.weight"]
+        write_safetensors(path, {**model, "conv1.weight": ([shape[0], shape[1], 1, 49], data)})
+        self.fails(self.transfer(path, "c"), "USER_ERROR", "conv1.weight")
+        with open(path, "wb") as f:
+            f.write(b"not a model")
+        self.fails(self.transfer(path, "d"), "USER_ERROR", "foreign.safetensors")
+        self.fails(self.transfer(os.path.join(self.folder, "nowhere"), "e"), "USER_ERROR", "nowhere")
+
+    # ---- bad input ----
+
+    def test_a_rate_that_blows_up_is_the_jobs_fault(self):
+        spec = self.spec(world=2, epochs=50)
+        spec.optimizer.learning_rate = 1000
+        spec.schedule.warmup_epochs = 0
+        generation = self.start(spec=spec)
+        self.fails(generation, "USER_ERROR", "loss", "at step", "learning rate 1000")
+        self.assertEqual(generation.ranks[1].outcome(), generation.ranks[0].outcome())
+
+    def test_a_missing_data_set(self):
+        self.fails(self.start(spec=self.spec(data="/nowhere/data")), "USER_ERROR", "/nowhere/data")
+
+    def damaged_data(self, name, damage):
+        """A copy of the data set with the JPEGs of which damage(number) is true made unreadable."""
+        target = os.path.join(self.folder, name)
+        shutil.copytree(self.data, target)
+        path = os.path.join(target, "shard-00000.lmdb")
+        with open(path, "rb") as f:
+            data = bytearray(f.read())
+        at, number = data.find(b"\xff\xd8\xff"), 0
+        while at >= 0:
+            if damage(number):
+                data[at + 200:at + 204] = bytes(255 - byte for byte in data[at + 200:at + 204])
+            number += 1
+            at = data.find(b"\xff\xd8\xff", at + 3)
+        with open(path, "wb") as f:
+            f.write(data)
+        return target
+
+    def test_too_many_bad_records(self):
+        data = self.damaged_data("damaged", lambda number: number % 3 == 0)
+        self.fails(self.start(spec=self.spec(data=data)), "USER_ERROR", "unreadable records", "max_bad_records")
+
+    def test_a_few_bad_records_are_counted(self):
+        data = self.damaged_data("damaged", lambda number: number == 7)
+        generation = self.finish(self.start(spec=self.spec(data=data, max_bad_records=0.1)))
+        self.assertGreater(generation.ranks[0].metrics("progress")[-1].bad_records, 0)
+
+    def test_a_damaged_checkpoint(self):
+        spec = self.spec(epochs=6)
+        stopped = self.start(spec=spec)
+        stopped.wait_for("two checkpoints", lambda: len(self.checkpoints()) == 2)
+        stopped.ranks[0].kill()
+        stopped.wait()
+        older, newer = self.checkpoints()
+        with open(os.path.join(newer, "model.safetensors"), "r+b") as f:
+            f.truncate(os.path.getsize(f.name) // 2)
+        again = self.start(generation=2, spec=spec, resume=newer)
+        self.finish(again)
+        notes = again.ranks[0].metrics("note")
+        self.assertEqual([note.kind for note in notes], ["checkpoint_damaged"])
+        self.assertIn("model.safetensors", notes[0].message)
+        self.assertIn(older, notes[0].message)
+        for folder in self.checkpoints():
+            with open(os.path.join(folder, "model.safetensors"), "r+b") as f:
+                f.truncate(100)
+        self.fails(self.start(generation=3, spec=spec, resume=self.checkpoints()[-1]), "USER_ERROR", "cannot resume",
+                   "model.safetensors")
+
+    def test_a_checkpoint_of_another_data_set(self):
+        self.finish(self.start())
+        self.fails(self.start(generation=2, spec=self.spec(data=self.few), resume=self.checkpoints()[-1]), "USER_ERROR",
+                   "cannot resume", "data set")
+
+    def test_a_checkpoint_that_cannot_be_written(self):
+        """The job goes on; only the last one must be there."""
+        in_the_way = os.path.join(self.folder, "in-the-way")
+        with open(in_the_way, "w", encoding="ascii"):
+            pass
+        folder = os.path.join(in_the_way, "checkpoints")
+        spec = self.spec(epochs=20)
+        generation = self.start(spec=spec, checkpoints=folder)
+        generation.wait_for("a note", lambda: generation.ranks[0].metrics("note"))
+        note = generation.ranks[0].metrics("note")[0]
+        self.assertEqual(note.kind, "checkpoint_failed")
+        self.assertIn("in-the-way", note.message)
+        self.assertFalse(generation.ranks[0].ended(), generation.logs())
+        os.unlink(in_the_way)  # the disk is fine again
+        self.finish(generation)
+        self.assertTrue(os.listdir(folder))
+
+        with open(os.path.join(self.folder, "again"), "w", encoding="ascii"):
+            pass
+        self.fails(self.start(folder="b", spec=self.spec(epochs=1), checkpoints=os.path.join(self.folder, "again", "x")),
+                   "MACHINE_ERROR", "final checkpoint", "again")
+
+    def test_an_assignment_that_is_none(self):
+        folder = os.path.join(self.folder, "run")
+        os.makedirs(folder)
+        for text, word in ((None, "assignment.pb"), (b"\xff\xff\xff", "not an assignment"), (b"", "job specification")):
+            if text is not None:
+                with open(os.path.join(folder, "assignment.pb"), "wb") as f:
+                    f.write(text)
+            ended = subprocess.run([program("wsl-trainer"), "--run-folder", folder], capture_output=True, text=True,
+                                   timeout=60, check=False)
+            self.assertEqual(ended.returncode, 1, ended)
+            self.assert_one_line(ended.stderr, word)
+
+    def test_the_command_line(self):
+        def run(*words):
+            return subprocess.run([program("wsl-trainer"), *words], capture_output=True, text=True, timeout=60,
+                                  check=False)
+        self.assertEqual(run("--help").returncode, 0)
+        self.assertIn("--run-folder", run("--help").stdout)
+        self.assertIn("wsl-trainer", run("--version").stdout)
+        for words, word in (((), "--run-folder"), (("--run-folder", "/nowhere"), "/nowhere"), (("--what",), "--what")):
+            ended = run(*words)
+            self.assertNotEqual(ended.returncode, 0)
+            self.assert_one_line(ended.stderr, word)
+
+
+if __name__ == "__main__":
+    main()
