@@ -248,8 +248,9 @@ static bool is_picture_name(const char *name)
 static int add_file(struct import *im, const char *path, struct wsl_err *err)
 {
     const char *slash = strchr(path, '/');
-    char label[NAME_MAX + 1];
+    char label[NAME_MAX + 1]; /* a name in a folder fits */
     struct item *item;
+    size_t length;
     uint32_t number;
     int r;
 
@@ -260,7 +261,9 @@ static int add_file(struct import *im, const char *path, struct wsl_err *err)
     r = add_item(im, path, strlen(path), &item, err);
     if (r < 0)
         return r;
-    snprintf(label, sizeof label, "%.*s", (int)(slash - path), path);
+    length = (size_t)(slash - path) < sizeof label ? (size_t)(slash - path) : sizeof label - 1;
+    memcpy(label, path, length);
+    label[length] = '\0';
     if (!wsl_text_is_clean(path, strlen(path))) {
         import_set_bad(item, WSL_IMPORT_FAULT_LINE,
                        "its name is not UTF-8, or has control characters");
