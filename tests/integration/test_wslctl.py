@@ -65,8 +65,13 @@ class Wslctl(Case):
 
     def start_wslctl(self, *words, **options):
         process = subprocess.Popen([program("wslctl"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   text=True, env={**os.environ, "WSL_SERVER": self.cluster.address}, **options)
-        self.addCleanup(process.kill)
+                                   text=True, errors="replace",
+                                   env={**os.environ, "WSL_SERVER": self.cluster.address}, **options)
+
+        def end():
+            process.kill()
+            process.communicate()
+        self.addCleanup(end)
         return process
 
 
@@ -352,7 +357,7 @@ class AgainstPlayed(Wslctl):
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
         process = subprocess.Popen([program("wslctl"), "watch", "7"], stdout=slave, stderr=slave,
                                    env={**os.environ, "WSL_SERVER": self.cluster.address, "TERM": "xterm"})
-        self.addCleanup(process.kill)
+        self.addCleanup(lambda: (process.kill(), process.wait()))
         os.close(slave)
         self.ready()
         for step in (100, 320):

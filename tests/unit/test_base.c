@@ -180,12 +180,18 @@ static void files_are_replaced_whole(void **state)
     wsl_buf_free(&b);
 }
 
-static int parse(const char *line, bool *flag, const char **text, uint64_t *number, int *words, struct wsl_err *err)
+static int parse(const char *line, bool *flag, const char **text, uint64_t *number, int *words,
+                 struct wsl_err *err)
 {
     const struct wsl_arg rows[] = {
         {.name = "loud", .letter = 'l', .type = WSL_ARG_FLAG, .target = flag},
         {.name = "listen", .type = WSL_ARG_TEXT, .target = text, .value = "ADDRESS"},
-        {.name = "count", .letter = 'c', .type = WSL_ARG_UINT, .target = number, .min = 1, .max = 9},
+        {.name = "count",
+         .letter = 'c',
+         .type = WSL_ARG_UINT,
+         .target = number,
+         .min = 1,
+         .max = 9},
     };
     const struct wsl_args args = {.rows = rows, .row_count = 3};
     static char copy[200];
@@ -207,7 +213,8 @@ static void options_are_parsed_and_refused(void **state)
     struct wsl_err err = {0};
 
     (void)state;
-    assert_int_equal(parse("one --listen here -l two -c 7", &flag, &text, &number, &words, &err), 0);
+    assert_int_equal(parse("one --listen here -l two -c 7", &flag, &text, &number, &words, &err),
+                     0);
     assert_true(flag);
     assert_string_equal(text, "here");
     assert_int_equal(number, 7);
@@ -221,6 +228,32 @@ static void options_are_parsed_and_refused(void **state)
     assert_string_equal(err.text, "unknown option --nonsense; see --help");
     assert_int_equal(parse("-z", &flag, &text, &number, &words, &err), WSL_EINVAL);
     assert_string_equal(err.text, "unknown option -z; see --help");
+}
+
+static void options_may_be_given_many_times(void **state)
+{
+    struct wsl_arg_list list = {0};
+    const struct wsl_arg rows[] = {
+        {.name = "set", .letter = 's', .type = WSL_ARG_LIST, .target = &list, .value = "X"}};
+    const struct wsl_args args = {.rows = rows, .row_count = 1};
+    char *argv[140] = {(char *)"program", (char *)"--set", (char *)"a",
+                       (char *)"word",    (char *)"-s",    (char *)"b=1"};
+    struct wsl_err err = {0};
+    int words;
+
+    (void)state;
+    assert_int_equal(wsl_args_parse(&args, 6, argv, &words, &err), 0);
+    assert_int_equal(words, 1);
+    assert_int_equal(list.count, 2);
+    assert_string_equal(list.items[0], "a");
+    assert_string_equal(list.items[1], "b=1");
+    for (int i = 1; i < 139; i += 2) {
+        argv[i] = (char *)"-s";
+        argv[i + 1] = (char *)"x";
+    }
+    list.count = 0;
+    assert_int_equal(wsl_args_parse(&args, 139, argv, &words, &err), WSL_ELIMIT);
+    assert_int_equal(list.count, 64);
 }
 
 struct numbered_mail {
@@ -290,6 +323,7 @@ int main(void)
         cmocka_unit_test(times_print_as_utc),
         cmocka_unit_test(files_are_replaced_whole),
         cmocka_unit_test(options_are_parsed_and_refused),
+        cmocka_unit_test(options_may_be_given_many_times),
         cmocka_unit_test(mail_arrives_in_order),
         cmocka_unit_test(log_levels_have_words),
     };
