@@ -184,8 +184,12 @@ int wsl_trainer_loop(struct wsl_trainer *t, struct wsl_err *err)
 
     t->begun_ns = t->progress.begun_ns = t->line.begun_ns = wsl_clock_ns();
     wsl_trainer_control_phase(t->control, "training");
-    if (t->step >= t->total_steps) /* resumed from the last checkpoint */
-        return evaluate(t, err);
+    if (t->step >= t->total_steps) { /* resumed from the last checkpoint */
+        r = evaluate(t, err);
+        if (r == 0)
+            wsl_report_progress(t, wsl_schedule_rate(&t->schedule, t->step));
+        return r;
+    }
     while (r == 0 && t->step < t->total_steps) {
         double rate = wsl_schedule_rate(&t->schedule, t->step);
 

@@ -120,11 +120,16 @@ void wsl_report_progress(struct wsl_trainer *t, double rate)
     progress.step = t->step;
     progress.total_steps = t->total_steps;
     progress.epoch = wsl_trainer_epoch(t, t->step);
-    /* Right after a metric there is only the last step to speak of. */
-    progress.loss =
-        images > 0 ? t->progress.loss / images : t->totals[WSL_TOTAL_LOSS] / t->spec->batch;
-    progress.hit1 =
-        images > 0 ? t->progress.hit1 / images : t->totals[WSL_TOTAL_HIT1] / t->spec->batch;
+    if (images > 0) {
+        progress.loss = t->progress.loss / images;
+        progress.hit1 = t->progress.hit1 / images;
+    } else if (t->step > t->first_step) { /* right after a metric: the last step */
+        progress.loss = t->totals[WSL_TOTAL_LOSS] / t->spec->batch;
+        progress.hit1 = t->totals[WSL_TOTAL_HIT1] / t->spec->batch;
+    } else { /* nothing was left to train */
+        progress.loss = t->evaluation.loss;
+        progress.hit1 = t->evaluation.hit1;
+    }
     progress.images_per_second = t->images_per_second;
     progress.learning_rate = rate;
     if (t->images_per_second > 0)
