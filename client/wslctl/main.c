@@ -155,7 +155,7 @@ int main(int argc, char **argv)
                           .prefix = "wslctl"};
     int first, code;
 
-    signal(SIGPIPE, SIG_IGN); /* `wslctl logs | head` ends by the failed write */
+    signal(SIGPIPE, SIG_DFL); /* `wslctl logs | head` ends in silence */
     if (argc > 1 && is_any(argv[1], "-h", "--help")) {
         print_help();
         return WSL_CTL_DONE;

@@ -117,6 +117,15 @@ class Alone(Wslctl):
         self.assertIn("sampling.threshold", self.run_ok("explain", "sampling").stdout)
         self.assertNotIn("batch", self.run_ok("explain", "sampling", "-o", "name").stdout)
 
+    def test_a_closed_pipe_is_no_drama(self):
+        """`wslctl explain | true`"""
+        reader, writer = os.pipe()
+        os.close(reader)
+        quiet = subprocess.run([program("wslctl"), "explain"], stdout=writer, stderr=subprocess.PIPE,
+                               restore_signals=True, check=False)
+        os.close(writer)
+        self.assertEqual((quiet.returncode, quiet.stderr), (-signal.SIGPIPE, b""))
+
     def test_unreachable(self):
         for words in (["list"], ["get", "x"], ["describe", "x"], ["logs", "x"], ["watch", "x"], ["wait", "x"],
                       ["cancel", "x"], ["nodes"], ["list", "-o", "json"],
