@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Fastest first. */
-static const struct wsl_ops *const backends[] = {&wsl_ops_cuda, &wsl_ops_ref};
+static const struct wsl_ops *const backends[] = {&wsl_ops_cuda, &wsl_ops_cpu, &wsl_ops_ref};
 #define BACKENDS (sizeof backends / sizeof backends[0])
 
 int wsl_ops_find(const char *name, const struct wsl_ops **ret, struct wsl_err *err)

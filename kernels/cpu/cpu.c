@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/cpu/cpu.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define THREADS_MAX 1024
+
+const struct wsl_cpu_loops *wsl_cpu_loops_choose(const char *cap)
+{
+    int most = cap && strcmp(cap, "v2") == 0 ? 2 : cap && strcmp(cap, "v3") == 0 ? 3 : 4;
+
+    __builtin_cpu_init();
+    if (most >= 4 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return &wsl_cpu_loops_v4;
+    if (most >= 3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi2"))
+        return &wsl_cpu_loops_v3;
+    return &wsl_cpu_loops_v2;
+}
+
+void wsl_cpu_parallel(const struct wsl_device *dev, size_t parts, wsl_cpu_part_fn fn,
+                      const void *args)
+{
+    int threads = dev->setup.threads;
+
+    if (threads == 1 || parts == 1) {
+        for (size_t part = 0; part < parts; part++)
+            fn(args, part);
+        return;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (size_t part = 0; part < parts; part++)
+        fn(args, part);
+}
+
+void wsl_cpu_part(size_t rows, size_t parts, size_t part, size_t *ret_begin, size_t *ret_end)
+{
+    *ret_begin = rows * part / parts;
+    *ret_end = rows * (part + 1) / parts;
+}
+
+void wsl_cpu_fail(struct wsl_device *dev, int rc, const char *what)
+{
+    if (rc && !dev->failed)
+        dev->failed = what;
+}
+
+static int probe(struct wsl_err *err)
+{
+    if (!__builtin_cpu_supports("sse4.2"))
+        return wsl_fail(err, WSL_EUNAVAILABLE,
+                        "the backend cpu needs a processor with SSE4.2; use the backend ref");
+    return 0;
+}
+
+static void cpu_close(struct wsl_device *dev)
+{
+    if (!dev)
+        return;
+    while (dev->convs) {
+        struct wsl_conv *next = dev->convs->next;
+
+        wsl_onednn_conv_close(dev->convs->plan);
+        free(dev->convs);
+        dev->convs = next;
+    }
+    wsl_onednn_close(dev->onednn);
+    wsl_host_fini(&dev->memory);
+    free(dev);
+}
+
+int wsl_cpu_open_capped(struct wsl_device **ret, const struct wsl_device_setup *setup,
+                        const char *cap, struct wsl_err *err)
+{
+    struct wsl_device *dev;
+    int rc;
+
+    if (setup->threads < 1 || setup->threads > THREADS_MAX)
+        return wsl_fail(err, WSL_EINVAL, "threads is %d; the backend cpu takes 1 to %d",
+                        setup->threads, THREADS_MAX);
+    dev = calloc(1, sizeof *dev);
+    if (!dev)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the cpu backend's device");
+    dev->setup = *setup;
+    dev->count = setup->batch;
+    dev->loops = wsl_cpu_loops_choose(cap);
+    /* Plans depend on the number of threads. */
+    wsl_onednn_set_threads(setup->threads);
+    rc = wsl_onednn_open(&dev->onednn, err);
+    if (rc) {
+        cpu_close(dev);
+        return rc;
+    }
+    *ret = dev;
+    return 0;
+}
+
+static int cpu_open(struct wsl_device **ret, const struct wsl_device_setup *setup,
+                    struct wsl_err *err)
+{
+    return wsl_cpu_open_capped(ret, setup, NULL, err);
+}
+
+static int cpu_alloc(struct wsl_device *dev, size_t bytes, const char *what, void **ret,
+                     struct wsl_err *err)
+{
+    return wsl_host_alloc(&dev->memory, bytes, what, ret, err);
+}
+
+static int prepare(struct wsl_device *dev, struct wsl_err *err)
+{
+    void *scratch, *sums, *coefficients;
+    int rc = cpu_alloc(dev, dev->scratch_bytes, "the convolutions' scratch", &scratch, err);
+
+    if (rc == 0)
+        rc = cpu_alloc(dev, dev->sums_floats * sizeof(float), "the partial sums", &sums, err);
+    if (rc == 0)
+        rc = cpu_alloc(dev, 4 * dev->channels * sizeof(float), "the coefficients", &coefficients,
+                       err);
+    if (rc)
+        return rc;
+    dev->scratch = scratch;
+    dev->sums = sums;
+    dev->coefficients = coefficients;
+    return 0;
+}
+
+static void begin(struct wsl_device *dev, int count)
+{
+    assert(count >= 1 && count <= dev->setup.batch);
+    dev->count = count;
+    /* OpenMP keeps the number for each calling thread: a net may step on another one than opened
+     * it. */
+    wsl_onednn_set_threads(dev->setup.threads);
+}
+
+static void publish(struct wsl_device *dev)
+{
+    (void)dev; /* everything here is done when it returns */
+}
+
+static int cpu_wait(struct wsl_device *dev, struct wsl_err *err)
+{
+    const char *failed = dev->failed;
+
+    dev->failed = NULL;
+    if (failed)
+        return wsl_fail(err, WSL_EINTERNAL, "the backend cpu failed in %s", failed);
+    return 0;
+}
+
+static size_t activation_bytes(struct wsl_device *dev, const struct wsl_shape *shape)
+{
+    return sizeof(float) * wsl_shape_count(shape) * (size_t)dev->setup.batch;
+}
+
+static size_t pool_index_bytes(struct wsl_device *dev, const struct wsl_shape *pooled)
+{
+    return wsl_shape_count(pooled) * (size_t)dev->setup.batch;
+}
+
+static void activation_read(struct wsl_device *dev, const struct wsl_shape *shape, int count,
+                            const void *x, float *ret_canonical)
+{
+    size_t size = (size_t)shape->height * (size_t)shape->width, channels = (size_t)shape->channels;
+
+    (void)dev;
+    for (size_t n = 0; n < (size_t)count; n++)
+        for (size_t c = 0; c < channels; c++)
+            for (size_t i = 0; i < size; i++)
+                ret_canonical[(n * channels + c) * size + i] =
+                    ((const float *)x)[(n * size + i) * channels + c];
+}
+
+static void activation_write(struct wsl_device *dev, const struct wsl_shape *shape, int count,
+                             const float *canonical, void *x)
+{
+    size_t size = (size_t)shape->height * (size_t)shape->width, channels = (size_t)shape->channels;
+
+    (void)dev;
+    for (size_t n = 0; n < (size_t)count; n++)
+        for (size_t c = 0; c < channels; c++)
+            for (size_t i = 0; i < size; i++)
+                ((float *)x)[(n * size + i) * channels + c] =
+                    canonical[(n * channels + c) * size + i];
+}
+
+static void floats_read(struct wsl_device *dev, const float *block, size_t count, float *ret_host)
+{
+    (void)dev;
+    memcpy(ret_host, block, count * sizeof(float));
+}
+
+static void floats_write(struct wsl_device *dev, const float *host, size_t count, float *block)
+{
+    (void)dev;
+    memcpy(block, host, count * sizeof(float));
+}
+
+static size_t conv_weight_count(const struct wsl_conv *conv)
+{
+    return wsl_conv_shape_weights(&conv->shape);
+}
+
+static void conv_weights_read(const struct wsl_conv *conv, const float *weights,
+                              float *ret_canonical)
+{
+    memcpy(ret_canonical, weights, conv_weight_count(conv) * sizeof(float));
+}
+
+static void conv_weights_write(const struct wsl_conv *conv, const float *canonical, float *weights)
+{
+    memcpy(weights, canonical, conv_weight_count(conv) * sizeof(float));
+}
+
+const struct wsl_ops wsl_ops_cpu = {
+    .name = "cpu",
+    .probe = probe,
+    .open = cpu_open,
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .prepare = prepare,
+    .begin = begin,
+    .publish = publish,
+    .wait = cpu_wait,
+    .activation_bytes = activation_bytes,
+    .pool_index_bytes = pool_index_bytes,
+    .bn_saved_bytes = wsl_cpu_bn_saved_bytes,
+    .activation_read = activation_read,
+    .activation_write = activation_write,
+    .floats_read = floats_read,
+    .floats_write = floats_write,
+    .conv_open = wsl_cpu_conv_open,
+    .conv_weight_count = conv_weight_count,
+    .conv_weights_read = conv_weights_read,
+    .conv_weights_write = conv_weights_write,
+    .conv_forward = wsl_cpu_conv_forward,
+    .conv_backward_data = wsl_cpu_conv_backward_data,
+    .conv_backward_weights = wsl_cpu_conv_backward_weights,
+    .bn_running = wsl_cpu_bn_running,
+    .bn_relu = wsl_cpu_bn_relu,
+    .bn_relu_backward = wsl_cpu_bn_relu_backward,
+    .bn_relu_pool = wsl_cpu_bn_relu_pool,
+    .bn_relu_pool_backward = wsl_cpu_bn_relu_pool_backward,
+    .join = wsl_cpu_join,
+    .join_backward = wsl_cpu_join_backward,
+    .input = wsl_cpu_input,
+    .average_pool = wsl_cpu_average_pool,
+    .average_pool_backward = wsl_cpu_average_pool_backward,
+    .head = wsl_cpu_head,
+    .head_backward = wsl_cpu_head_backward,
+    .loss = wsl_cpu_loss,
+    .sgd = wsl_cpu_sgd,
+    .scale = wsl_cpu_scale,
+};

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inside the cpu backend. Activations are NHWC floats without gaps; weights in blocks are
+ * canonical. A 1x1 convolution is then one matrix product in each direction, with no reordering at
+ * all; wider ones go to oneDNN's plans. Everything else is a loop of our own, cut into parts that
+ * do not depend on the number of threads and summed in the order of the parts.
+ */
+#ifndef WSL_KERNELS_CPU_CPU_H
+#define WSL_KERNELS_CPU_CPU_H
+
+#include "kernels/cpu/loops.h"
+#include "kernels/cpu/onednn.h"
+#include "kernels/host.h"
+#include "kernels/ops.h"
+
+struct wsl_conv {
+    struct wsl_device *dev;
+    struct wsl_conv_shape shape;
+    struct wsl_onednn_conv *plan; /* NULL: 1x1 */
+    struct wsl_conv *next;
+};
+
+struct wsl_device {
+    struct wsl_device_setup setup;
+    struct wsl_host_memory memory;
+    struct wsl_onednn *onednn;
+    const struct wsl_cpu_loops *loops;
+    struct wsl_conv *convs;
+    int count;            /* images of this pass */
+    const char *failed;   /* first call that failed since the last wait */
+    size_t scratch_bytes; /* the most that any conv wants */
+    size_t sums_floats;   /* the most that any BN's partial sums want */
+    size_t channels;      /* the most of any conv */
+    char *scratch;
+    float *sums;
+    float *coefficients; /* 4 * channels */
+};
+
+/* bn->saved: four arrays of `channels` floats. */
+struct wsl_cpu_saved {
+    float *mean, *rstd, *scale, *offset;
+};
+
+/* cpu.c: calls fn(args, part) for part 0 .. parts - 1, on the device's threads. */
+typedef void (*wsl_cpu_part_fn)(const void *args, size_t part);
+void wsl_cpu_parallel(const struct wsl_device *dev, size_t parts, wsl_cpu_part_fn fn,
+                      const void *args);
+/* Rows [*ret_begin, *ret_end) of a part, when `rows` are cut into `parts`. */
+void wsl_cpu_part(size_t rows, size_t parts, size_t part, size_t *ret_begin, size_t *ret_end);
+void wsl_cpu_fail(struct wsl_device *dev, int rc, const char *what);
+
+/* Opens a device whose own loops use at most this instruction set ("v2", "v3", "v4"); for tests. */
+int wsl_cpu_open_capped(struct wsl_device **ret, const struct wsl_device_setup *setup,
+                        const char *cap, struct wsl_err *err);
+
+/* conv.c */
+int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape,
+                      struct wsl_conv **ret, struct wsl_err *err);
+void wsl_cpu_conv_forward(struct wsl_conv *conv, const void *x, const float *weights, void *y,
+                          const struct wsl_bn *bn);
+void wsl_cpu_conv_backward_data(struct wsl_conv *conv, const void *dy, const float *weights,
+                                void *dx, bool add);
+void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const void *dy,
+                                   float *dweights);
+
+/* norm.c */
+size_t wsl_cpu_bn_sums_floats(const struct wsl_shape *shape, int batch);
+size_t wsl_cpu_bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *shape);
+void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const float *x);
+void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn);
+void wsl_cpu_bn_relu(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y);
+void wsl_cpu_bn_relu_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
+                              const void *x, void *dx);
+void wsl_cpu_bn_relu_pool(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y,
+                          void *index);
+void wsl_cpu_bn_relu_pool_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
+                                   const void *index, const void *x, void *dx);
+void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y);
+void wsl_cpu_join_backward(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
+                           const void *y, void *dx, void *dshortcut);
+
+/* ends.c */
+void wsl_cpu_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
+                   void *x);
+void wsl_cpu_average_pool(struct wsl_device *dev, const struct wsl_shape *shape, const void *x,
+                          void *y);
+void wsl_cpu_average_pool_backward(struct wsl_device *dev, const struct wsl_shape *shape,
+                                   const void *dy, void *dx);
+void wsl_cpu_head(struct wsl_device *dev, const struct wsl_head *head, const void *x, void *logits);
+void wsl_cpu_head_backward(struct wsl_device *dev, const struct wsl_head *head, const void *x,
+                           const void *dlogits, void *dx);
+void wsl_cpu_loss(struct wsl_device *dev, const struct wsl_loss *loss, const void *logits,
+                  void *dlogits, struct wsl_loss_result *ret);
+void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd);
+void wsl_cpu_scale(struct wsl_device *dev, float *block, size_t count, float factor);
+
+#endif

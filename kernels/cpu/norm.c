@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Batch normalisation and what is fused with it. Each pass over an activation is cut into parts of
+ * rows; a part's sums are floats over at most a few hundred rows, and doubles add the parts up in
+ * order, so neither the number of threads nor the size of the batch costs bits. Sums of squares are
+ * taken around the first pixel's values, which keeps the variance of a channel with a large mean.
+ */
+#include "kernels/cpu/cpu.h"
+
+#include <math.h>
+
+#define EPSILON   1e-5
+#define RUNNING   0.1
+#define PART_ROWS 64 /* at least, in a part */
+#define PARTS_MAX 256
+
+static size_t rows_of(const struct wsl_shape *shape, int count)
+{
+    return (size_t)shape->height * (size_t)shape->width * (size_t)count;
+}
+
+static size_t parts_of(size_t rows)
+{
+    size_t parts = (rows + PART_ROWS - 1) / PART_ROWS;
+
+    return parts < PARTS_MAX ? parts : PARTS_MAX;
+}
+
+/* Three sums for each channel of each part; the stem's pool has one part for each image. */
+size_t wsl_cpu_bn_sums_floats(const struct wsl_shape *shape, int batch)
+{
+    size_t parts = parts_of(rows_of(shape, batch));
+
+    if (parts < (size_t)batch)
+        parts = (size_t)batch;
+    return 3 * parts * (size_t)shape->channels;
+}
+
+size_t wsl_cpu_bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *shape)
+{
+    (void)dev;
+    return 4 * (size_t)shape->channels * sizeof(float);
+}
+
+static struct wsl_cpu_saved saved_of(const struct wsl_bn *bn)
+{
+    float *saved = bn->saved;
+    size_t channels = (size_t)bn->shape.channels;
+
+    return (struct wsl_cpu_saved){saved, saved + channels, saved + 2 * channels,
+                                  saved + 3 * channels};
+}
+
+static struct wsl_cpu_affine affine_of(const struct wsl_bn *bn)
+{
+    struct wsl_cpu_saved saved = saved_of(bn);
+
+    return (struct wsl_cpu_affine){saved.mean, saved.scale, saved.offset};
+}
+
+/* Everything a pass over the rows of an activation may need. */
+struct pass {
+    struct wsl_device *dev;
+    const struct wsl_bn *bn;
+    struct wsl_cpu_affine affine, shortcut_affine;
+    struct wsl_cpu_bn_gradient gradient;
+    bool projection;
+    size_t rows, channels, parts;
+    const float *x, *y, *z, *dy;
+    float *out, *g;
+    uint8_t *index;
+};
+
+static struct pass pass_of(struct wsl_device *dev, const struct wsl_bn *bn, const void *x)
+{
+    struct pass p = {.dev = dev, .bn = bn, .affine = affine_of(bn), .x = x};
+
+    p.rows = rows_of(&bn->shape, dev->count);
+    p.channels = (size_t)bn->shape.channels;
+    p.parts = parts_of(p.rows);
+    return p;
+}
+
+static void run(const struct pass *p, wsl_cpu_part_fn fn)
+{
+    wsl_cpu_parallel(p->dev, p->parts, fn, p);
+}
+
+/* First float and number of rows of a part. */
+static size_t part_of(const struct pass *p, size_t part, size_t *ret_rows)
+{
+    size_t begin, end;
+
+    wsl_cpu_part(p->rows, p->parts, part, &begin, &end);
+    *ret_rows = end - begin;
+    return begin * p->channels;
+}
+
+/* Where a part leaves its sum number `which`. */
+static float *sum_of(const struct pass *p, size_t part, size_t which)
+{
+    return p->dev->sums + (part * 3 + which) * p->channels;
+}
+
+static double total(const struct pass *p, size_t which, size_t channel)
+{
+    double sum = 0;
+
+    for (size_t part = 0; part < p->parts; part++)
+        sum += (double)sum_of(p, part, which)[channel];
+    return sum;
+}
+
+/* ---- forward ---- */
+
+static void fold(const struct wsl_bn *bn, struct wsl_cpu_saved saved, size_t c, double mean,
+                 double var)
+{
+    double rstd = 1 / sqrt(var + EPSILON), scale = (double)bn->gamma[c] * rstd;
+
+    saved.mean[c] = (float)mean;
+    saved.rstd[c] = (float)rstd;
+    saved.scale[c] = (float)scale;
+    saved.offset[c] = (float)((double)bn->beta[c] - mean * scale);
+}
+
+static void batch_part(const void *args, size_t part)
+{
+    const struct pass *p = args;
+    size_t rows, at = part_of(p, part, &rows);
+
+    /* The base is the first row. */
+    p->dev->loops->bn_sums(p->x + at, rows, p->channels, p->x, sum_of(p, part, 0),
+                           sum_of(p, part, 1));
+}
+
+void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const float *x)
+{
+    struct pass p = pass_of(dev, bn, x);
+    struct wsl_cpu_saved saved = saved_of(bn);
+    double m = (double)p.rows;
+
+    run(&p, batch_part);
+    for (size_t c = 0; c < p.channels; c++) {
+        double shift = total(&p, 0, c) / m, mean = (double)x[c] + shift;
+        double var = total(&p, 1, c) / m - shift * shift, unbiased;
+
+        var = var < 0 ? 0 : var;
+        unbiased = m > 1 ? var * m / (m - 1) : var;
+        fold(bn, saved, c, mean, var);
+        bn->running_mean[c] += (float)(RUNNING * (mean - (double)bn->running_mean[c]));
+        bn->running_var[c] += (float)(RUNNING * (unbiased - (double)bn->running_var[c]));
+    }
+}
+
+void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn)
+{
+    struct wsl_cpu_saved saved = saved_of(bn);
+
+    (void)dev;
+    for (size_t c = 0; c < (size_t)bn->shape.channels; c++)
+        fold(bn, saved, c, (double)bn->running_mean[c], (double)bn->running_var[c]);
+}
+
+static void relu_part(const void *args, size_t part)
+{
+    const struct pass *p = args;
+    size_t rows, at = part_of(p, part, &rows);
+
+    p->dev->loops->bn_relu(p->x + at, rows, p->channels, &p->affine, p->out + at);
+}
+
+void wsl_cpu_bn_relu(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y)
+{
+    struct pass p = pass_of(dev, bn, x);
+
+    p.out = y;
+    run(&p, relu_part);
+}
+
+static void join_part(const void *args, size_t part)
+{
+    const struct pass *p = args;
+    size_t rows, at = part_of(p, part, &rows);
+    const float *x_and_z[2] = {p->x + at, p->z + at};
+
+    p->dev->loops->join(x_and_z, rows, p->channels, &p->affine,
+                        p->projection ? &p->shortcut_affine : NULL, p->out + at);
+}
+
+void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
+{
+    struct pass p = pass_of(dev, join->bn, join->x);
+
+    p.z = join->shortcut;
+    p.projection = join->shortcut_bn != NULL;
+    if (p.projection)
+        p.shortcut_affine = affine_of(join->shortcut_bn);
+    p.out = y;
+    run(&p, join_part);
+}
+
+/* ---- backward ---- */
+
+/* dgamma and dbeta from the sums of g and of g (x - mean), and the coefficients of
+ * dx = scale (g - dbeta / m - x^ dgamma / m) = scale g + (x - mean) slope + level. */
+static void solve(struct pass *p, const struct wsl_bn *bn, size_t which)
+{
+    struct wsl_cpu_saved saved = saved_of(bn);
+    float *slope = p->dev->coefficients, *level = slope + p->channels;
+    double m = (double)p->rows;
+
+    for (size_t c = 0; c < p->channels; c++) {
+        double rstd = (double)saved.rstd[c], scale = (double)saved.scale[c];
+        double dbeta = total(p, 0, c), dgamma = total(p, which, c) * rstd;
+
+        bn->dbeta[c] = (float)dbeta;
+        bn->dgamma[c] = (float)dgamma;
+        slope[c] = (float)(-scale * rstd * dgamma / m);
+        level[c] = (float)(-scale * dbeta / m);
+    }
+    p->gradient = (struct wsl_cpu_bn_gradient){saved.mean, saved.scale, slope, level};
+}
+
+static void relu_sums_part(const void *args, size_t part)
+{
+    const struct pass *p = args;
+    size_t rows, at = part_of(p, part, &rows);
+    float *sums[2] = {sum_of(p, part, 0), sum_of(p, part, 1)};
+
+    p->dev->loops->bn_relu_sums(p->dy + at, p->x + at, rows, p->channels, &p->affine, sums);
+}
+
+static void relu_gradient_part(const void *args, size_t part)
+{
+    const struct pass *p = args;
+    size_t rows, at = part_of(p, part, &rows);
+    const float *offset_and_dx[2] = {p->affine.offset, p->out + at};
+
+    p->dev->loops->bn_relu_gradient(p->dy + at, p->x + at, rows, p->channels, &p->gradient,
+                                    offset_and_dx);
+}
+
+void wsl_cpu_bn_relu_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
+                              const void *x, void *dx)
+{
+    struct pass p = pass_of(dev, bn, x);
+
+    p.dy = dy;
+    p.out = dx;
+    run(&p, relu_sums_part);
+    solve(&p, bn, 1);
+    run(&p, relu_gradient_part);
+}
+
+static void gradient_part(const void *args, size_t part)
+{
+    const struct pass *p = args;
+    size_t rows, at = part_of(p, part, &rows);
+
+    p->dev->loops->bn_gradient(p->g + at, p->x + at, rows, p->channels, &p->gradient, p->out + at);
+}
+
+static void join_sums_part(const void *args, size_t part)
+{
+    const struct pass *p = args;
+    size_t rows, at = part_of(p, part, &rows);
+    const float *inputs[4] = {p->dy + at, p->y + at, p->x + at, p->projection ? p->z + at : NULL};
+    const float *means[2] = {p->affine.mean, p->shortcut_affine.mean};
+    float *sums[3] = {sum_of(p, part, 0), sum_of(p, part, 1), sum_of(p, part, 2)};
+
+    p->dev->loops->join_sums(inputs, rows, p->channels, means, p->g + at, sums);
+}
+
+void wsl_cpu_join_backward(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
+                           const void *y, void *dx, void *dshortcut)
+{
+    struct pass p = pass_of(dev, join->bn, join->x);
+
+    p.dy = dy;
+    p.y = y;
+    p.z = join->shortcut;
+    p.g = dshortcut;
+    p.projection = join->shortcut_bn != NULL;
+    if (p.projection)
+        p.shortcut_affine = affine_of(join->shortcut_bn);
+    run(&p, join_sums_part);
+    p.out = dx;
+    solve(&p, join->bn, 1);
+    run(&p, gradient_part);
+    if (!p.projection)
+        return;
+    p.x = p.z;
+    p.out = p.g;
+    solve(&p, join->shortcut_bn, 2);
+    run(&p, gradient_part);
+}
+
+/* ---- the stem's pool: a part is an image ---- */
+
+static struct wsl_cpu_pool pool_of(const struct pass *p)
+{
+    const struct wsl_shape *in = &p->bn->shape;
+
+    return (struct wsl_cpu_pool){
+        *in, {in->channels, (in->height + 1) / 2, (in->width + 1) / 2}, p->affine, p->channels};
+}
+
+static void pool_part(const void *args, size_t n)
+{
+    const struct pass *p = args;
+    struct wsl_cpu_pool pool = pool_of(p);
+    size_t in = wsl_shape_count(&pool.in), out = wsl_shape_count(&pool.out);
+
+    p->dev->loops->pool(&pool, p->x + n * in, p->out + n * out, p->index + n * out);
+}
+
+static void pool_sums_part(const void *args, size_t n)
+{
+    const struct pass *p = args;
+    struct wsl_cpu_pool pool = pool_of(p);
+    size_t in = wsl_shape_count(&pool.in), out = wsl_shape_count(&pool.out);
+    float *sums[2] = {sum_of(p, n, 0), sum_of(p, n, 1)};
+
+    p->dev->loops->pool_sums(&pool, p->dy + n * out, p->index + n * out, p->x + n * in,
+                             p->g + n * in, sums);
+}
+
+void wsl_cpu_bn_relu_pool(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y,
+                          void *index)
+{
+    struct pass p = pass_of(dev, bn, x);
+
+    p.parts = (size_t)dev->count;
+    p.out = y;
+    p.index = index;
+    run(&p, pool_part);
+}
+
+void wsl_cpu_bn_relu_pool_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
+                                   const void *index, const void *x, void *dx)
+{
+    struct pass p = pass_of(dev, bn, x);
+
+    p.parts = (size_t)dev->count;
+    p.dy = dy;
+    p.index = (uint8_t *)index;
+    p.g = p.out = dx;
+    run(&p, pool_sums_part);
+    solve(&p, bn, 1);
+    run(&p, gradient_part);
+}
