@@ -8,9 +8,9 @@
 #include "base/log.h"
 #include "daemon/worker/worker.h"
 
-#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,9 +134,8 @@ static void prepare_process(void)
     struct rlimit files;
 
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL); /* ignored, our children's ends would be lost */
-    for (int fd = 3; fd < 256; fd++)
-        fcntl(fd, F_SETFD, FD_CLOEXEC); /* what we were started with is not the trainers' */
+    signal(SIGCHLD, SIG_DFL);                 /* ignored, our children's ends would be lost */
+    close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* what we were started with is not the trainers' */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max < 65536 ? files.rlim_max : 65536;
         setrlimit(RLIMIT_NOFILE, &files);

@@ -40,7 +40,6 @@ struct wsl_runner {
     bool control_warned;
 
     Wsl__V1__StopMode stop;
-    bool stop_sent;        /* over the socket or as SIGTERM */
     bool killed;           /* SIGKILL was sent */
     uint64_t stop_kill_ns; /* when a graceful stop turns into KILL */
     char stop_reason[200];
@@ -159,6 +158,8 @@ static void report_end(struct wsl_runner *r)
         .last_line = line,
     };
 
+    if (r->trainer->pid == 0) /* gone before we came */
+        r->trainer->pid = r->process.pid;
     read_last_line(r, line);
     finish(r, &ending, wsl_clock_wall_ms());
     wsl_buf_free(&last_word);
@@ -232,6 +233,21 @@ static void on_control_closed(void *context, const char *why)
     }
 }
 
+static bool send_stop(struct wsl_runner *r)
+{
+    Wsl__V1__ToTrainer message = WSL__V1__TO_TRAINER__INIT;
+    Wsl__V1__StopTrainer stop = WSL__V1__STOP_TRAINER__INIT;
+    Wsl__V1__TrainerKey key;
+
+    wsl_table_key_message(&r->trainer->key, &key);
+    stop.key = &key;
+    stop.mode = WSL__V1__STOP_MODE__GRACEFUL;
+    stop.reason = r->stop_reason;
+    message.body_case = WSL__V1__TO_TRAINER__BODY_STOP;
+    message.stop = &stop;
+    return r->control && wsl_control_send(r->control, &message) == 0;
+}
+
 static void connect_control(struct wsl_runner *r)
 {
     const struct wsl_control_setup setup = {
@@ -242,8 +258,10 @@ static void connect_control(struct wsl_runner *r)
         .on_closed = on_control_closed,
     };
 
-    if (!r->control && !r->gone)
-        wsl_control_open(&r->control, &setup, NULL); /* again at the next tick */
+    if (r->control || r->gone || wsl_control_open(&r->control, &setup, NULL) < 0)
+        return; /* again at the next tick */
+    if (r->stop == WSL__V1__STOP_MODE__GRACEFUL)
+        send_stop(r); /* the one before may have been lost with its connection */
 }
 
 void wsl_runner_exchange(struct wsl_runner *r, const Wsl__V1__ExchangeResult *result)
@@ -261,21 +279,6 @@ void wsl_runner_exchange(struct wsl_runner *r, const Wsl__V1__ExchangeResult *re
 }
 
 /* ---- stopping ---- */
-
-static bool send_stop(struct wsl_runner *r)
-{
-    Wsl__V1__ToTrainer message = WSL__V1__TO_TRAINER__INIT;
-    Wsl__V1__StopTrainer stop = WSL__V1__STOP_TRAINER__INIT;
-    Wsl__V1__TrainerKey key;
-
-    wsl_table_key_message(&r->trainer->key, &key);
-    stop.key = &key;
-    stop.mode = WSL__V1__STOP_MODE__GRACEFUL;
-    stop.reason = r->stop_reason;
-    message.body_case = WSL__V1__TO_TRAINER__BODY_STOP;
-    message.stop = &stop;
-    return r->control && wsl_control_send(r->control, &message) == 0;
-}
 
 static void kill_now(struct wsl_runner *r)
 {
@@ -300,9 +303,9 @@ void wsl_runner_stop(struct wsl_runner *r, Wsl__V1__StopMode mode, const char *r
     }
     if (r->stop != 0)
         return; /* asked already: the grace time is not begun again */
+    connect_control(r);
     r->stop = WSL__V1__STOP_MODE__GRACEFUL;
     r->stop_kill_ns = now_ns + (uint64_t)r->setup.stop_grace_ms * 1000000;
-    connect_control(r);
     if (!send_stop(r)) /* it does not listen yet, or no more */
         pidfd_send_signal(r->pidfd, SIGTERM, NULL, 0);
 }

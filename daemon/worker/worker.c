@@ -214,17 +214,18 @@ static void on_tick_closed(uv_handle_t *tick)
 
 static void close_all(struct wsl_worker *w)
 {
-    uint32_t running = wsl_table_running(&w->table);
-
-    if (w->closing)
-        return;
     w->closing = true;
-    wsl_info("event=stopped trainers_left_running=%u", running);
     wsl_session_close(w->session);
     w->session = NULL;
     while (w->table.count > 0)
         drop_trainer(w, w->table.trainers[w->table.count - 1], false);
     uv_close((uv_handle_t *)&w->tick, on_tick_closed);
+}
+
+static void leave(struct wsl_worker *w)
+{
+    wsl_info("event=stopped trainers_left_running=%u", wsl_table_running(&w->table));
+    close_all(w);
 }
 
 static bool all_delivered(const struct wsl_table *table)
@@ -242,7 +243,7 @@ static void check_stopped(struct wsl_worker *w, uint64_t now)
     if (w->deliver_until_ns == 0)
         w->deliver_until_ns = now + DELIVER_MS * 1000000ull;
     if (all_delivered(&w->table) || now >= w->deliver_until_ns)
-        close_all(w);
+        leave(w);
 }
 
 static void stop_trainers(struct wsl_worker *w, Wsl__V1__StopMode mode)
@@ -258,7 +259,7 @@ void wsl_worker_stop(struct wsl_worker *w)
     if (w->closing)
         return;
     if (!w->setup.stop_trainers) {
-        close_all(w);
+        leave(w);
         return;
     }
     if (w->stopping) {

@@ -54,9 +54,13 @@ class Trainer:
             self.stopped = why
 
     def send(self, **body):
-        if self.peer:
-            data = trainer_pb2.FromTrainer(**body).SerializeToString()
+        if not self.peer:
+            return
+        data = trainer_pb2.FromTrainer(**body).SerializeToString()
+        try:
             self.peer.sendall(struct.pack("<I", len(data)) + data)
+        except OSError:  # the worker is gone; another will come
+            self.peer = None
 
     def send_status(self):
         self.send(status=trainer_pb2.TrainerStatus(key=self.key, pid=os.getpid(), phase=self.phase))
@@ -73,7 +77,10 @@ class Trainer:
             self.send_part(number)
 
     def read(self):
-        data = self.peer.recv(65536)
+        try:
+            data = self.peer.recv(65536)
+        except OSError:
+            data = b""
         if not data:
             self.peer = None
             return

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real wsl-worker against a coordinator in Python and a scripted trainer."""
 import os
+import random
 import signal
 import subprocess
 import unittest
@@ -115,6 +116,33 @@ class Shipping(WorkerCase):
         wait(lambda: self.coordinator.stored[("metrics", (1, 1, 0))] == contents(path), "all metrics")
         self.coordinator.session().send(forget=agent_pb2.Forget(key=K))
         wait(lambda: not os.path.exists(self.run_folder(K)), "the run folder is removed")
+
+    def test_whatever_breaks_nothing_is_lost_or_doubled(self):
+        seed = 20180502
+        print("seed", seed)
+        chance = random.Random(seed)
+        self.start()
+        pid = self.start_trainer(K)
+        where = ("metrics", (1, 1, 0))
+        for number, breaks in enumerate(["daemon", "session", "session", "coordinator", "daemon", "session"]):
+            self.order(K, "logbytes %d" % chance.randrange(1, 400000), "metric %d" % chance.randrange(1, 9000))
+            grown = len(self.coordinator.log_of(K)) + chance.randrange(1, 200000)
+            wait(lambda: len(self.coordinator.log_of(K)) >= min(grown, len(self.log_file(K))) > 0, "some of the log")
+            if breaks == "daemon":
+                self.worker.kill()
+                self.start()
+            elif breaks == "session":
+                self.coordinator.session(number).end()
+            else:
+                self.coordinator.stop()
+                self.coordinator.start()
+            self.assertEqual(self.coordinator.session(number + 1).all("hello")[0].trainers[0].pid, pid)
+        self.order(K, "end FINISHED whole")
+        report = self.check_exit(K, "FINISHED", "whole")
+        wait(lambda: len(self.coordinator.log_of(K)) == report.log_bytes, "all of the log")
+        wait(lambda: len(self.coordinator.stored[where]) == report.metric_bytes, "all metrics")
+        self.assertEqual(self.coordinator.log_of(K), self.log_file(K))
+        self.assertEqual(self.coordinator.stored[where], contents(os.path.join(self.run_folder(K), "metrics")))
 
     def test_what_is_not_acknowledged_is_bounded(self):
         self.start()
@@ -232,7 +260,7 @@ class Daemon(WorkerCase):
         self.order(K, "log between")
         wait(lambda: b"between" in self.log_file(K), "it goes on")
         self.start()
-        hello = self.coordinator.session().all("hello")[0]
+        hello = self.coordinator.session(1).all("hello")[0]
         self.assertEqual([(t.pid, t.state) for t in hello.trainers], [(pid, agent_pb2.TRAINER_STARTED)])
         wait(lambda: self.coordinator.log_of(K) == b"before\nbetween\n", "what was written meanwhile")
         wait(lambda: self.coordinator.reports(K)[-1].phase == "training", "the phase, asked for again")
@@ -308,6 +336,18 @@ class Daemon(WorkerCase):
         self.assertFalse(alive(pid))
         self.check_exit(K, "STOPPED", "shutting down")
 
+    def test_a_second_sigterm_does_not_wait(self):
+        w = self.start("--stop-trainers", "--stop-grace", "1000")
+        pid = self.start_trainer(K)
+        self.order(K, "ignore-stop")
+        self.wait_answer(K, "ignoring")
+        self.coordinator.stop()
+        os.kill(w.pid, signal.SIGTERM)
+        self.wait_answer(K, "stop")
+        self.assertTrue(w.alive())
+        self.assertEqual(w.stop(), 0)
+        self.assertFalse(alive(pid))
+
     def test_one_daemon_for_a_state_folder(self):
         self.start()
         self.coordinator.session()
@@ -320,6 +360,7 @@ class Daemon(WorkerCase):
             return subprocess.run([program("wsl-worker"), *words], capture_output=True, text=True, timeout=30)
         for words, text in (((), "--state"), (("--state", self.state, "--trainer", "/absent"), "/absent"),
                             (("--state", self.state, "--slots", "0"), "--slots"),
+                            (("--state", self.state, "--trainer", "/bin/true", "--coordinator", "here"), "HOST:PORT"),
                             (("--state", self.state, "--name", "a b"), "--name"), (("--state", "/dev/null/x"), "/dev/null"),
                             (("--state", self.state, "extra"), "extra"), (("--what",), "what")):
             done = run(*words)
