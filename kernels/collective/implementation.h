@@ -30,7 +30,7 @@ struct wsl_collective_implementation {
 };
 
 /* The first numeric address of a host name, as text; looks it up, may block. WSL_EINVAL when it is
- * unknown. */
+ * unknown, WSL_EIO when it is not this machine's. */
 int wsl_collective_resolve(const char *host, char ret[64], struct wsl_err *err);
 
 /* The text of a Gloo exception without the "[file:line] " in front. */
