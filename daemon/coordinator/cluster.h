@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the coordinator knows and decides, as a pure state machine: no clock, no network, no disk,
+ * no randomness. Each entry point is one event at time `now_ms`; what follows from it is put in the
+ * list of outputs, in order, and whoever drives the machine writes the saves to the store before it
+ * sends the messages that come after them.
+ *
+ *                    submit
+ *                      |
+ *   cancel <------- QUEUED --place--> STARTING --all ranks up--> RUNNING --all finished-->
+ * SUCCEEDED |                                |  |                       | | |  +------a rank
+ * ended-----+--> RECOVERING --place--> STARTING v                                v | CANCELLED
+ * <-------- all ranks gone after a cancel                       +--> FAILED (budget spent)
+ *
+ * A membership of a job is a numbered generation, made here alone; what comes from older ones is
+ * stored, never acted on. When a rank ends badly all others of its generation are stopped (fate
+ * sharing), and the next generation starts from the newest checkpoint once all are gone.
+ *
+ * Scheduling is first come, first served over whole worlds ("gang"): a job starts when all its
+ * ranks fit at once. A job that waits for slots in use holds back those behind it, so it cannot
+ * starve; one that the cluster is too small for, or that waits for another job or for its back-off,
+ * does not.
+ *
+ * Single-threaded; no function blocks. Times are milliseconds of any one clock that does not jump
+ * back.
+ */
+#ifndef WSL_DAEMON_COORDINATOR_CLUSTER_H
+#define WSL_DAEMON_COORDINATOR_CLUSTER_H
+
+#include "base/err.h"
+#include "wsl/v1/agent.pb-c.h"
+#include "wsl/v1/job.pb-c.h"
+#include "wsl/v1/node.pb-c.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- outputs ---- */
+
+enum wsl_output_kind {
+    WSL_OUTPUT_SAVE_JOB,   /* the job's present form */
+    WSL_OUTPUT_SAVE_EVENT, /* one event of a job */
+    WSL_OUTPUT_REMOVE_JOB, /* history beyond its limit */
+    WSL_OUTPUT_SEND, /* a message for a node's session; dropped when it has none (a new Hello mends
+                        it) */
+};
+
+struct wsl_output {
+    struct wsl_output *next;
+    enum wsl_output_kind kind;
+    uint64_t job;
+    Wsl__V1__Event *event;                /* SAVE_EVENT; owned */
+    char node[65];                        /* SEND */
+    Wsl__V1__CoordinatorMessage *message; /* SEND; owned */
+};
+
+void wsl_output_free(struct wsl_output *output);
+
+/* ---- settings ---- */
+
+struct wsl_cluster_setup {
+    uint32_t worker_grace_ms; /* how long a worker may be away before its trainers count as lost */
+    uint32_t stop_grace_ms;   /* from a graceful stop to a kill */
+    uint32_t backoff_ms;      /* before the first restart; doubles with each error in a row */
+    uint32_t backoff_max_ms;
+    uint32_t heartbeat_ms; /* a worker is away after five missed ones */
+    uint32_t queue_max;    /* jobs that have not ended */
+    uint32_t history_max;  /* jobs that have */
+};
+
+struct wsl_cluster;
+
+int wsl_cluster_open(struct wsl_cluster **ret, const struct wsl_cluster_setup *setup,
+                     struct wsl_err *err);
+void wsl_cluster_close(struct wsl_cluster *cluster); /* NULL is fine */
+
+/* The outputs since the last call, oldest first; each freed by the caller. */
+struct wsl_output *wsl_cluster_take_outputs(struct wsl_cluster *cluster);
+
+/* ---- events: users ---- */
+
+/* Queues a job; `spec` is checked and filled already and is copied. The job is not scheduled until
+ * wsl_cluster_accept() says that its save is durable. WSL_EEXIST: a job of that name has not ended.
+ * WSL_ELIMIT: the queue is full. WSL_EINVAL: spec.init names no known job. */
+int wsl_cluster_submit(struct wsl_cluster *cluster, const Wsl__V1__JobSpec *spec, int64_t now_ms,
+                       uint64_t *ret_id, struct wsl_err *err);
+void wsl_cluster_accept(struct wsl_cluster *cluster, uint64_t id, int64_t now_ms);
+void wsl_cluster_withdraw(struct wsl_cluster *cluster,
+                          uint64_t id); /* its save failed: it never was */
+
+/* WSL_ENOENT. Cancelling what has ended is fine and changes nothing. */
+int wsl_cluster_cancel(struct wsl_cluster *cluster, uint64_t id, const char *reason, int64_t now_ms,
+                       struct wsl_err *err);
+
+/* ---- events: workers ---- */
+
+/* A session begins. WSL_EEXIST: another machine is connected under that name. WSL_EINVAL: a field
+ * is missing or too long. */
+int wsl_cluster_hello(struct wsl_cluster *cluster, const Wsl__V1__Hello *hello, int64_t now_ms,
+                      struct wsl_err *err);
+/* The session ended, or its heartbeats did. */
+void wsl_cluster_gone(struct wsl_cluster *cluster, const char *node, const char *reason,
+                      int64_t now_ms);
+void wsl_cluster_heartbeat(struct wsl_cluster *cluster, const char *node, uint64_t memory_available,
+                           int64_t now_ms);
+void wsl_cluster_trainer(struct wsl_cluster *cluster, const char *node,
+                         const Wsl__V1__TrainerReport *report, int64_t now_ms);
+void wsl_cluster_exchange(struct wsl_cluster *cluster, const char *node,
+                          const Wsl__V1__ExchangePart *part, int64_t now_ms);
+void wsl_cluster_metric(struct wsl_cluster *cluster, const char *node,
+                        const Wsl__V1__TrainerKey *key, const Wsl__V1__TrainerMetric *metric,
+                        int64_t now_ms);
+
+/* ---- events: time and restart ---- */
+
+/* To be called at least every second: deadlines, back-offs. */
+void wsl_cluster_tick(struct wsl_cluster *cluster, int64_t now_ms);
+
+/* What the store holds, before anything else: each job (taken), its events in order (taken), then
+ * the end. Jobs that ran are taken to run still; their workers have the grace time to come back and
+ * say so. */
+int wsl_cluster_restore_job(struct wsl_cluster *cluster, Wsl__V1__Job *job);
+int wsl_cluster_restore_event(struct wsl_cluster *cluster, uint64_t job, Wsl__V1__Event *event);
+void wsl_cluster_restored(struct wsl_cluster *cluster, int64_t now_ms);
+
+/* ---- looking ---- */
+
+/* The job of an id in decimal or a name (the newest of that name); NULL: none. Valid until the next
+ * event. */
+const Wsl__V1__Job *wsl_cluster_find(const struct wsl_cluster *cluster, const char *id_or_name);
+const Wsl__V1__Job *wsl_cluster_job(const struct wsl_cluster *cluster, uint64_t id);
+
+/* Jobs in the order of ids: index 0 .. count-1. */
+size_t wsl_cluster_job_count(const struct wsl_cluster *cluster);
+const Wsl__V1__Job *wsl_cluster_job_at(const struct wsl_cluster *cluster, size_t index);
+const Wsl__V1__Event *const *wsl_cluster_events(const struct wsl_cluster *cluster, uint64_t id,
+                                                size_t *ret_count);
+/* Grows with every change of the job that a watcher should see. */
+uint64_t wsl_cluster_version(const struct wsl_cluster *cluster, uint64_t id);
+
+/* Nodes in the order of their names; *ret is filled with pointers into the cluster, its `jobs` and
+ * `slots_used` too. */
+size_t wsl_cluster_node_count(const struct wsl_cluster *cluster);
+const Wsl__V1__Node *wsl_cluster_node_at(struct wsl_cluster *cluster, size_t index);
+const Wsl__V1__Node *wsl_cluster_node(struct wsl_cluster *cluster, const char *name);
+
+bool wsl_cluster_ended(Wsl__V1__JobState state);
+const char *wsl_cluster_state_word(Wsl__V1__JobState state); /* "queued"; static */
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/coordinator/internal.h"
+#include "proto/jobspec.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct wsl_output *add_output(struct wsl_cluster *c, enum wsl_output_kind kind, uint64_t job)
+{
+    struct wsl_output *o = must_alloc(sizeof *o);
+
+    o->kind = kind;
+    o->job = job;
+    *c->last = o;
+    c->last = &o->next;
+    return o;
+}
+
+struct wsl_output *wsl_cluster_take_outputs(struct wsl_cluster *c)
+{
+    struct wsl_output *first = c->first;
+
+    c->first = NULL;
+    c->last = &c->first;
+    return first;
+}
+
+void wsl_output_free(struct wsl_output *o)
+{
+    if (o->event)
+        wsl__v1__event__free_unpacked(o->event, NULL);
+    if (o->message)
+        wsl__v1__coordinator_message__free_unpacked(o->message, NULL);
+    free(o);
+}
+
+void save_job(struct wsl_cluster *c, struct job *job)
+{
+    job->version++;
+    add_output(c, WSL_OUTPUT_SAVE_JOB, job->pb->id);
+}
+
+void remove_saved(struct wsl_cluster *c, uint64_t id)
+{
+    add_output(c, WSL_OUTPUT_REMOVE_JOB, id);
+}
+
+/* ---- events ---- */
+
+void keep_event(struct job *job, Wsl__V1__Event *event)
+{
+    if (job->event_count == EVENTS_MAX) {
+        wsl__v1__event__free_unpacked(job->events[0], NULL);
+        memmove(job->events, job->events + 1, (EVENTS_MAX - 1) * sizeof(*job->events));
+        job->event_count--;
+    }
+    if ((job->event_count & (job->event_count - 1)) == 0) { /* grow at powers of two */
+        job->events = realloc(job->events,
+                              (job->event_count ? 2 * job->event_count : 1) * sizeof(*job->events));
+        if (!job->events)
+            abort();
+    }
+    job->events[job->event_count++] = event;
+    job->next_event = event->sequence + 1;
+}
+
+static Wsl__V1__Event *make_event(uint64_t sequence, int64_t now, const char *kind,
+                                  const char *message)
+{
+    Wsl__V1__Event *event = must_alloc(sizeof *event);
+
+    wsl__v1__event__init(event);
+    event->sequence = sequence;
+    event->time_ms = now;
+    set_text(&event->kind, kind);
+    set_text(&event->message, message);
+    return event;
+}
+
+void add_event(struct wsl_cluster *c, struct job *job, int64_t now, const char *kind,
+               const char *format, ...)
+{
+    char text[1000];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    add_output(c, WSL_OUTPUT_SAVE_EVENT, job->pb->id)->event =
+        make_event(job->next_event, now, kind, text);
+    keep_event(job, make_event(job->next_event, now, kind, text));
+    job->version++;
+}
+
+/* ---- messages ---- */
+
+static Wsl__V1__CoordinatorMessage *add_message(struct wsl_cluster *c, uint64_t job,
+                                                const char *node,
+                                                Wsl__V1__CoordinatorMessage__BodyCase which)
+{
+    struct wsl_output *o = add_output(c, WSL_OUTPUT_SEND, job);
+
+    snprintf(o->node, sizeof o->node, "%s", node);
+    o->message = must_alloc(sizeof *o->message);
+    wsl__v1__coordinator_message__init(o->message);
+    o->message->body_case = which;
+    return o->message;
+}
+
+static Wsl__V1__TrainerKey *make_key(uint64_t job, uint32_t generation, uint32_t rank)
+{
+    Wsl__V1__TrainerKey *key = must_alloc(sizeof *key);
+
+    wsl__v1__trainer_key__init(key);
+    key->job = job;
+    key->generation = generation;
+    key->rank = rank;
+    return key;
+}
+
+static void set_addresses(struct wsl_cluster *c, const struct job *job, Wsl__V1__Assignment *a)
+{
+    a->n_addresses = job->pb->n_ranks;
+    a->addresses = must_alloc(a->n_addresses * sizeof *a->addresses);
+    for (size_t i = 0; i < a->n_addresses; i++) {
+        const struct node *node = find_node(c, job->pb->ranks[i]->node);
+
+        set_text(&a->addresses[i], node && node->pb->facts ? node->pb->facts->address : "");
+    }
+}
+
+/* The newest checkpoint of the job that `init` names, as a folder, or the path it gives. */
+static void set_init(struct wsl_cluster *c, const Wsl__V1__Init *init, Wsl__V1__Assignment *a)
+{
+    if (!init)
+        return;
+    if (init->from_case == WSL__V1__INIT__FROM_CHECKPOINT)
+        set_text(&a->init, init->checkpoint);
+    if (init->from_case == WSL__V1__INIT__FROM_JOB) {
+        const Wsl__V1__Job *from = wsl_cluster_find(c, init->job);
+
+        set_text(&a->init, from ? from->checkpoint : "");
+    }
+}
+
+void send_start(struct wsl_cluster *c, struct job *job, uint32_t rank)
+{
+    const Wsl__V1__Job *pb = job->pb;
+    Wsl__V1__CoordinatorMessage *m =
+        add_message(c, pb->id, pb->ranks[rank]->node, WSL__V1__COORDINATOR_MESSAGE__BODY_START);
+    Wsl__V1__Assignment *a = must_alloc(sizeof *a);
+
+    m->start = must_alloc(sizeof *m->start);
+    wsl__v1__start_trainer__init(m->start);
+    m->start->key = make_key(pb->id, pb->generation, rank);
+    m->start->assignment = a;
+    wsl__v1__assignment__init(a);
+    a->job = pb->id;
+    a->generation = pb->generation;
+    a->rank = rank;
+    a->world = (uint32_t)pb->n_ranks;
+    a->spec = wsl_jobspec_copy(pb->spec);
+    if (!a->spec)
+        abort();
+    set_text(&a->resume, pb->checkpoint);
+    if (!pb->checkpoint[0])
+        set_init(c, pb->spec->init, a);
+    set_addresses(c, job, a);
+}
+
+void send_stop(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKey *key,
+               Wsl__V1__StopMode mode, const char *reason)
+{
+    Wsl__V1__CoordinatorMessage *m =
+        add_message(c, key->job, node, WSL__V1__COORDINATOR_MESSAGE__BODY_STOP);
+
+    m->stop = must_alloc(sizeof *m->stop);
+    wsl__v1__stop_trainer__init(m->stop);
+    m->stop->key = make_key(key->job, key->generation, key->rank);
+    m->stop->mode = mode;
+    set_text(&m->stop->reason, reason);
+}
+
+void send_exchange(struct wsl_cluster *c, struct job *job, uint32_t round, const char *node)
+{
+    Wsl__V1__CoordinatorMessage *m =
+        add_message(c, job->pb->id, node, WSL__V1__COORDINATOR_MESSAGE__BODY_EXCHANGE);
+    Wsl__V1__ExchangeResult *r = must_alloc(sizeof *r);
+    const struct round *from = &job->rounds[round];
+
+    m->exchange = r;
+    wsl__v1__exchange_result__init(r);
+    r->job = job->pb->id;
+    r->generation = job->pb->generation;
+    r->round = round;
+    r->n_blobs = job->pb->n_ranks;
+    r->blobs = must_alloc(r->n_blobs * sizeof *r->blobs);
+    for (size_t i = 0; i < r->n_blobs; i++) {
+        r->blobs[i].len = from->blobs[i].len;
+        r->blobs[i].data = must_alloc(from->blobs[i].len + 1);
+        memcpy(r->blobs[i].data, from->blobs[i].data, from->blobs[i].len);
+    }
+}
