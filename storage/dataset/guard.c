@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>
+#include <ucontext.h>
 
 /* A signal handler belongs to the whole process, so this state does too. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of install */
@@ -14,18 +15,22 @@ static _Thread_local sigjmp_buf *landing;
 
 static void caught(int number, siginfo_t *info, void *context)
 {
+    const ucontext_t *where = context;
+
     (void)info;
-    (void)context;
-    if (landing)
+    if (landing) {
+        /* The mask of before the signal, so that the next one is delivered too. Here and not by
+         * sigsetjmp, which would pay a system call in every run. */
+        pthread_sigmask(SIG_SETMASK, &where->uc_sigmask, NULL);
         siglongjmp(*landing, 1);
+    }
     /* Not ours: put the action from before back and let the instruction fault again. */
     sigaction(number, &before, NULL);
 }
 
 void wsl_guard_install(void)
 {
-    /* NODEFER: the mask needs no repair after the jump, which saves a system call per run. */
-    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK}, now;
+    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_ONSTACK}, now;
 
     action.sa_sigaction = caught;
     sigemptyset(&action.sa_mask);

