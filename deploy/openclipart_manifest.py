@@ -72,32 +72,42 @@ def lines(root, counts):
             yield f"{os.path.abspath(png)}\t{','.join(words)}\n"
 
 
+def write_file(path, text_lines):
+    """All lines, or no file."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="replace", dir=os.path.dirname(os.path.abspath(path)),
+                                     delete=False) as out:
+        try:
+            out.writelines(text_lines)
+            os.fchmod(out.fileno(), 0o644)
+            out.close()
+            os.replace(out.name, path)
+        except BaseException:
+            os.unlink(out.name)
+            raise
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("manifest", help="file to write")
+    parser.add_argument("manifest", nargs="?", default="-", help="file to write; - is standard output, the default")
     parser.add_argument("--root", default="/usr/share/openclipart", help="folder with svg/ and png/ (%(default)s)")
     arguments = parser.parse_args()
     if not os.path.isdir(os.path.join(arguments.root, "svg")) or not os.path.isdir(os.path.join(arguments.root, "png")):
         sys.exit(f"openclipart_manifest: {arguments.root} has no svg/ and png/: "
                  "install openclipart-svg and openclipart-png")
     counts = collections.Counter()
-    folder = os.path.dirname(os.path.abspath(arguments.manifest))
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="replace", dir=folder, delete=False) as out:
-            try:
-                out.writelines(lines(arguments.root, counts))
-                os.fchmod(out.fileno(), 0o644)
-                out.close()
-                os.replace(out.name, arguments.manifest)
-            except BaseException:
-                os.unlink(out.name)
-                raise
+        if arguments.manifest == "-":
+            sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+            sys.stdout.writelines(lines(arguments.root, counts))
+            sys.stdout.flush()
+        else:
+            write_file(arguments.manifest, lines(arguments.root, counts))
     except OSError as e:
         sys.exit(f"openclipart_manifest: {e}")
     if not counts["written"]:
         sys.exit(f"openclipart_manifest: no drawing with keywords and a PNG below {arguments.root}")
     print(f"{counts['written']} pictures with {counts['tags']} tags of {counts['drawings']} drawings "
-          f"({counts['without keywords']} without keywords, {counts['without a PNG']} without a PNG)")
+          f"({counts['without keywords']} without keywords, {counts['without a PNG']} without a PNG)", file=sys.stderr)
 
 
 if __name__ == "__main__":
