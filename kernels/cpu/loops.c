@@ -64,16 +64,17 @@ static void bn_relu_sums(const float *restrict dy, const float *restrict x, size
     memset(product, 0, channels * sizeof(float));
     for (; r + 2 <= rows; r += 2, x += 2 * channels, dy += 2 * channels)
         for (size_t i = 0; i < channels; i++) {
-            float u = x[i], v = x[i + channels];
-            float g = u * scale[i] + offset[i] > 0 ? dy[i] : 0;
-            float h = v * scale[i] + offset[i] > 0 ? dy[i + channels] : 0;
+            /* Loaded whatever the comparison says: else this does not become vectors. */
+            float u = x[i], v = x[i + channels], d = dy[i], e = dy[i + channels];
+            float g = u * scale[i] + offset[i] > 0 ? d : 0;
+            float h = v * scale[i] + offset[i] > 0 ? e : 0;
 
             sum[i] += g + h;
             product[i] += g * (u - mean[i]) + h * (v - mean[i]);
         }
     for (; r < rows; r++)
         for (size_t i = 0; i < channels; i++) {
-            float g = x[i] * scale[i] + offset[i] > 0 ? dy[i] : 0;
+            float d = dy[i], g = x[i] * scale[i] + offset[i] > 0 ? d : 0;
 
             sum[i] += g;
             product[i] += g * (x[i] - mean[i]);
@@ -91,7 +92,7 @@ static void bn_relu_gradient(const float *dy, const float *restrict x, size_t ro
         /* dx and dy are the same row or distinct rows, never shifted. */
 #pragma GCC ivdep
         for (size_t i = 0; i < channels; i++) {
-            float g = x[i] * scale[i] + offset[i] > 0 ? dy[i] : 0;
+            float d = dy[i], g = x[i] * scale[i] + offset[i] > 0 ? d : 0;
 
             dx[i] = scale[i] * g + (x[i] - mean[i]) * slope[i] + level[i];
         }
@@ -142,7 +143,7 @@ static void join_sums(const float *const dy_y_x_z[4], size_t rows, size_t channe
     for (size_t r = 0; r < rows; r++, dy += channels, g += channels, y += channels, x += channels) {
 #pragma GCC ivdep
         for (size_t i = 0; i < channels; i++) {
-            float v = y[i] > 0 ? dy[i] : 0;
+            float d = dy[i], v = y[i] > 0 ? d : 0;
 
             g[i] = v;
             sum[i] += v;
@@ -219,8 +220,11 @@ static void pool_pixel(const struct wsl_cpu_pool *p, const float *dy, const uint
             const uint8_t *restrict won = index + at;
             int tap = (row - (2 * i - 1)) * 3 + column - (2 * j - 1);
 
-            for (size_t k = 0; k < p->channels; k++)
-                g[k] += won[k] == tap ? d[k] : 0;
+            for (size_t k = 0; k < p->channels; k++) {
+                float v = d[k];
+
+                g[k] += won[k] == tap ? v : 0;
+            }
         }
 }
 
