@@ -64,6 +64,7 @@ struct wsl_trainer {
     uint64_t saved_step; /* newest checkpoint, also one resumed from; UINT64_MAX: none */
 
     uint64_t begun_ns;
+    uint64_t sums_ns;             /* waited for sums after the backward pass */
     struct wsl_interval progress; /* to the next metric */
     struct wsl_interval line;     /* to the next line */
     double images_per_second;

@@ -40,6 +40,7 @@ static int compute(struct wsl_trainer *t, const struct wsl_batch *batch, struct 
     struct wsl_step_result result;
     size_t statistics_count;
     float *statistics = wsl_net_statistics(t->net, &statistics_count);
+    uint64_t before;
     int r;
 
     t->bucket_err.code = 0;
@@ -59,7 +60,12 @@ static int compute(struct wsl_trainer *t, const struct wsl_batch *batch, struct 
     r = wsl_collective_sum(t->collective, statistics, statistics_count, err);
     if (r == 0)
         r = wsl_collective_sum_f64(t->collective, t->totals, WSL_TOTALS, err);
-    return r < 0 ? r : wsl_collective_wait(t->collective, err);
+    if (r < 0)
+        return r;
+    before = wsl_clock_ns();
+    r = wsl_collective_wait(t->collective, err);
+    t->sums_ns += wsl_clock_ns() - before;
+    return r;
 }
 
 static int check_loss(const struct wsl_trainer *t, double rate, struct wsl_err *err)

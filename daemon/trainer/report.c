@@ -196,9 +196,12 @@ void wsl_report_evaluation(struct wsl_trainer *t)
 void wsl_report_end(const struct wsl_trainer *t, const char *word)
 {
     double seconds = (double)(wsl_clock_ns() - t->begun_ns) / 1e9;
+    struct wsl_loader_stats stats;
 
-    wsl_say("%s: rank %u, %" PRIu64 " of %" PRIu64 " steps done, %" PRIu64
-            " of them here in %.1f s, %" PRIu64 " unreadable records",
+    wsl_loader_stats(t->loader, &stats);
+    wsl_say("%s: rank %u, step %" PRIu64 "/%" PRIu64 ", %" PRIu64 " steps in %.1f s, of which "
+            "%.1f s waiting for pictures and %.1f s for the sums over ranks; %" PRIu64
+            " unreadable records",
             word, t->assignment->rank, t->step, t->total_steps, t->step - t->first_step, seconds,
-            t->bad_records);
+            (double)stats.waited_ns / 1e9, (double)t->sums_ns / 1e9, t->bad_records);
 }

@@ -13,7 +13,8 @@
  *  - abort may come from any thread, at any moment, any number of times; every pending call ends
  * with WSL_ECANCELLED within 100 ms, join and wait included.
  *  - The order of additions depends only on (rank, world, count): same inputs, same bits.
- *  - One owner thread calls everything but abort.
+ *  - Once wait or poll has said done or failed, nobody touches the operations' memory any more.
+ *  - One owner thread calls everything but abort; abort must not overlap close.
  */
 #ifndef WSL_KERNELS_COLLECTIVE_H
 #define WSL_KERNELS_COLLECTIVE_H
@@ -45,15 +46,15 @@ struct wsl_collective_setup {
     const char *implementation; /* "gloo" or "local" */
     int rank, world;
     const char
-        *address; /* where peers reach this rank: an IP address or host name; NULL: 127.0.0.1 */
+        *address; /* of this machine, where peers reach this rank: IP or name; NULL: 127.0.0.1 */
     uint32_t timeout_ms;          /* of one operation, and of joining */
     struct wsl_exchange exchange; /* not used with a world of one */
 };
 
 struct wsl_collective;
 
-/* Starts to join and returns; wsl_collective_wait() tells when the group stands. A world of 1 needs
- * no peers. */
+/* Starts to join and returns; wsl_collective_wait() tells when the group stands (WSL_EINVAL:
+ * unknown address, WSL_EIO: not this machine's). A world of 1 needs no peers. */
 int wsl_collective_open(struct wsl_collective **ret, const struct wsl_collective_setup *setup,
                         struct wsl_err *err);
 
@@ -78,7 +79,9 @@ void wsl_collective_counts(struct wsl_collective *c, uint64_t *ret_started, uint
 
 void wsl_collective_abort(struct wsl_collective *c);
 
-/* Aborts what is pending, ends the thread, closes the sockets, frees. NULL is fine. */
+/* Aborts what is pending, ends the thread, closes the sockets, frees. NULL is fine. A rank whose
+ * last operation is done may close while others still finish theirs only when they can do without
+ * it: end with an operation whose failure nobody minds. */
 void wsl_collective_close(struct wsl_collective *c);
 
 #endif
