@@ -85,6 +85,9 @@ struct wsl_output *wsl_cluster_take_outputs(struct wsl_cluster *cluster);
  * WSL_ELIMIT: the queue is full. WSL_EINVAL: spec.init names no known job. */
 int wsl_cluster_submit(struct wsl_cluster *cluster, const Wsl__V1__JobSpec *spec, int64_t now_ms,
                        uint64_t *ret_id, struct wsl_err *err);
+/* The same checks, and nothing else. */
+int wsl_cluster_check_submit(const struct wsl_cluster *cluster, const Wsl__V1__JobSpec *spec,
+                             struct wsl_err *err);
 void wsl_cluster_accept(struct wsl_cluster *cluster, uint64_t id, int64_t now_ms);
 void wsl_cluster_withdraw(struct wsl_cluster *cluster,
                           uint64_t id); /* its save failed: it never was */
@@ -129,6 +132,7 @@ void wsl_cluster_restored(struct wsl_cluster *cluster, int64_t now_ms);
 /* The job of an id in decimal or a name (the newest of that name); NULL: none. Valid until the next
  * event. */
 const Wsl__V1__Job *wsl_cluster_find(const struct wsl_cluster *cluster, const char *id_or_name);
+/* By id, also one that is not accepted yet. */
 const Wsl__V1__Job *wsl_cluster_job(const struct wsl_cluster *cluster, uint64_t id);
 
 /* Jobs in the order of ids: index 0 .. count-1. */

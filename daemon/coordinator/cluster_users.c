@@ -19,7 +19,7 @@ const Wsl__V1__Job *wsl_cluster_job(const struct wsl_cluster *c, uint64_t id)
 {
     const struct job *job = find_job(c, id);
 
-    return job && !job->uncommitted ? job->pb : NULL;
+    return job ? job->pb : NULL;
 }
 
 /* Names come first: a job may be called "7". */
@@ -30,7 +30,12 @@ const Wsl__V1__Job *wsl_cluster_find(const struct wsl_cluster *c, const char *id
     for (size_t i = c->job_count; i-- > 0;)
         if (!c->jobs[i]->uncommitted && strcmp(c->jobs[i]->pb->spec->name, id_or_name) == 0)
             return c->jobs[i]->pb;
-    return wsl_parse_u64(id_or_name, &id) == 0 ? wsl_cluster_job(c, id) : NULL;
+    if (wsl_parse_u64(id_or_name, &id) == 0) {
+        const struct job *job = find_job(c, id);
+
+        return job && !job->uncommitted ? job->pb : NULL;
+    }
+    return NULL;
 }
 
 size_t wsl_cluster_job_count(const struct wsl_cluster *c)
@@ -70,8 +75,8 @@ static size_t count_unended(const struct wsl_cluster *c)
     return n;
 }
 
-static int check_submit(const struct wsl_cluster *c, const Wsl__V1__JobSpec *spec,
-                        struct wsl_err *err)
+int wsl_cluster_check_submit(const struct wsl_cluster *c, const Wsl__V1__JobSpec *spec,
+                             struct wsl_err *err)
 {
     for (size_t i = 0; i < c->job_count; i++) {
         const Wsl__V1__Job *pb = c->jobs[i]->pb;
@@ -120,7 +125,7 @@ int wsl_cluster_submit(struct wsl_cluster *c, const Wsl__V1__JobSpec *spec, int6
 {
     Wsl__V1__Job *pb;
     struct job *job;
-    int r = check_submit(c, spec, err);
+    int r = wsl_cluster_check_submit(c, spec, err);
 
     if (r < 0)
         return r;
