@@ -7,7 +7,7 @@
 #define ALIGN 256 /* of a buffer in the arena: whole cache lines, and CUDA's vector loads */
 
 /* What a program needs at most for each layer, block and end. */
-#define OPS_PER_LAYER     4
+#define OPS_PER_LAYER     5
 #define BUFFERS_PER_LAYER 4
 #define ENDS              16
 
@@ -17,12 +17,14 @@ struct builder {
     int *conv_in, *conv_out; /* buffer of each layer's convolution */
     int *block_out;
     int features, logits, pool_index;
+    int ops_most, buffers_most;
 };
 
 static int add_buffer(struct builder *b, struct wsl_shape shape)
 {
     struct wsl_program *program = b->program;
 
+    assert(program->buffer_count < b->buffers_most);
     program->buffers[program->buffer_count] = (struct wsl_buffer){.shape = shape, .first = -1};
     return program->buffer_count++;
 }
@@ -42,6 +44,7 @@ static struct wsl_op *add(struct builder *b, enum wsl_op_kind kind, int layer, i
     struct wsl_program *program = b->program;
     struct wsl_op *op = &program->ops[program->op_count];
 
+    assert(program->op_count < b->ops_most);
     *op = (struct wsl_op){kind, layer, -1, {in, -1, -1, -1}, {out, -1}, false};
     return op;
 }
@@ -202,12 +205,14 @@ int wsl_program_init(struct wsl_program *program, const struct wsl_graph *graph,
                      struct wsl_err *err)
 {
     struct builder b = {.program = program, .graph = graph};
-    size_t layers = (size_t)graph->layer_count, ops = OPS_PER_LAYER * layers + ENDS;
+    size_t layers = (size_t)graph->layer_count;
     int *numbers = calloc(2 * layers + (size_t)graph->block_count, sizeof *numbers);
 
     *program = (struct wsl_program){0};
-    program->ops = calloc(ops, sizeof *program->ops);
-    program->buffers = calloc(BUFFERS_PER_LAYER * layers + ENDS, sizeof *program->buffers);
+    b.ops_most = OPS_PER_LAYER * graph->layer_count + ENDS;
+    b.buffers_most = BUFFERS_PER_LAYER * graph->layer_count + ENDS;
+    program->ops = calloc((size_t)b.ops_most, sizeof *program->ops);
+    program->buffers = calloc((size_t)b.buffers_most, sizeof *program->buffers);
     if (!numbers || !program->ops || !program->buffers) {
         free(numbers);
         wsl_program_fini(program);
@@ -225,8 +230,6 @@ int wsl_program_init(struct wsl_program *program, const struct wsl_graph *graph,
     else /* read after the last operation */
         program->buffers[b.logits].last = program->op_count;
     free(numbers);
-    assert((size_t)program->op_count <= ops);
-    assert((size_t)program->buffer_count <= BUFFERS_PER_LAYER * layers + ENDS);
     return 0;
 }
 
