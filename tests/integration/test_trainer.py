@@ -13,7 +13,7 @@ import time
 from wsltest import Case, job_spec, main, program, wait_for
 from wsltest.pictures import make_folder
 from wsltest.ranks import Generation
-from wsltest.rpc import job_pb2
+from wsltest.rpc import agent_pb2, job_pb2
 
 LABELS = ["red", "green", "blue", "yellow", "pink", "cyan"]
 
@@ -148,6 +148,11 @@ class Trainer(Case):
         again = self.start(folder="b", spec=self.spec(world=2))
         self.finish(again)
         self.assert_same_weights(self.checkpoints("a")[-1], self.checkpoints("b")[-1])
+        alone = self.finish(self.start(folder="c", spec=self.spec(epochs=0, max_steps=1)))
+        one, two = alone.ranks[0].metrics("progress")[-1].evaluation, last.evaluation
+        self.assertEqual(one.images, two.images)  # shared among ranks, none left out
+        self.assertAlmostEqual(one.baseline_hit1, two.baseline_hit1)
+        self.assertAlmostEqual(one.baseline_hit5, two.baseline_hit5)
 
     def test_weights_learn_something(self):
         spec = self.spec(epochs=25, optimizer=job_pb2.Optimizer(learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
@@ -177,6 +182,22 @@ class Trainer(Case):
         newest = self.checkpoints("broken")[-1]
         self.finish(self.start(folder="broken", spec=spec, generation=2, resume=newest))
         self.assert_same_weights(self.checkpoints("whole")[-1], self.checkpoints("broken")[-1])
+
+    def test_a_frozen_rank_costs_the_time_limit(self):
+        generation = self.start("--timeout", "5", spec=self.spec(world=2, epochs=1000))
+        generation.wait_for("steps", lambda: generation.ranks[0].step() >= 2)
+        generation.ranks[1].kill(signal.SIGSTOP)
+        generation.wait_for("the end of rank 0", generation.ranks[0].ended, 30)
+        word, reason = generation.ranks[0].outcome()
+        self.assertEqual(word, "PEER_LOST")
+        self.assertIn("rank 1 did not do its part in time", reason)
+
+    def test_a_kill_order_is_obeyed_at_once(self):
+        generation = self.start(spec=self.spec(epochs=1000))
+        generation.wait_for("steps", lambda: generation.ranks[0].step() >= 1)
+        generation.ranks[0].stop("now", agent_pb2.KILL)
+        self.assertEqual(generation.wait(10), [-signal.SIGKILL])
+        self.assertIsNone(generation.ranks[0].outcome())
 
     def test_sigterm_stops_with_a_checkpoint(self):
         spec = self.spec(epochs=6)

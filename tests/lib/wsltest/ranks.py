@@ -99,10 +99,9 @@ class Rank:
         data = message.SerializeToString()
         self.socket.sendall(struct.pack("<I", len(data)) + data)
 
-    def stop(self, reason):
+    def stop(self, reason, mode=agent_pb2.GRACEFUL):
         wait_for("the trainer's socket", self.connect)
-        self.send(trainer_pb2.ToTrainer(stop=agent_pb2.StopTrainer(key=self.key, mode=agent_pb2.GRACEFUL,
-                                                                   reason=reason)))
+        self.send(trainer_pb2.ToTrainer(stop=agent_pb2.StopTrainer(key=self.key, mode=mode, reason=reason)))
 
     def kill(self, number=signal.SIGKILL):
         os.kill(self.process.pid, number)
