@@ -5,10 +5,6 @@
 #include "kernels/image/png_file.h"
 #include "kernels/image/raster.h"
 
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include <xxhash.h>
 
 static int unknown_format(const uint8_t *bytes, size_t size, struct wsl_err *err)
@@ -47,43 +43,16 @@ uint64_t wsl_image_pixel_hash(const struct wsl_image *image)
                                 seed);
 }
 
-/* The whole pixels that an antialiased resize of [start, start + length) to `size` reads: one
- * filter's width more on each side. */
-static void needed(double start, double length, int size, int limit, int *ret_first, int *ret_count)
+int wsl_image_check_part(int width, int height, struct wsl_rect part, struct wsl_err *err)
 {
-    double support = fmax(1, length / size) + 1;
-    int first = (int)fmax(0, floor(start - support));
-    int end = (int)fmin(limit, ceil(start + length + support));
+    const double slack = 1e-6;
 
-    *ret_first = first;
-    *ret_count = end - first;
-}
-
-static int decode_part_of_jpeg(const void *bytes, size_t size, struct wsl_rect part, int width,
-                               int height, bool flip, uint8_t *out, struct wsl_err *err)
-{
-    struct wsl_jpeg_window window;
-    struct wsl_image image = {0};
-    int whole_width, whole_height, x, r;
-
-    r = wsl_jpeg_size(bytes, size, &whole_width, &whole_height, err);
-    if (r == 0)
-        r = wsl_raster_check(whole_width, whole_height, NULL, err);
-    if (r < 0)
-        return r;
-    needed(part.x, part.width, width, whole_width, &window.x, &window.width);
-    needed(part.y, part.height, height, whole_height, &window.y, &window.height);
-    if (window.width < 1 || window.height < 1)
-        return wsl_fail(err, WSL_EINVAL, "the part lies outside the picture of %d x %d",
-                        whole_width, whole_height);
-    r = wsl_jpeg_decode_window(bytes, size, window, &image, &x, err);
-    if (r < 0)
-        return r;
-    part.x -= x;
-    part.y -= window.y;
-    r = wsl_image_resize(&image, part, width, height, flip, out, err);
-    wsl_image_free(&image);
-    return r;
+    /* Written so that NaN fails. */
+    if (part.width > 0 && part.height > 0 && part.x >= -slack && part.y >= -slack &&
+        part.x + part.width <= width + slack && part.y + part.height <= height + slack)
+        return 0;
+    return wsl_fail(err, WSL_EINVAL, "the part %gx%g+%g+%g is not inside the picture of %d x %d",
+                    part.width, part.height, part.x, part.y, width, height);
 }
 
 int wsl_image_decode_part(const void *bytes, size_t size, struct wsl_rect part, int width,
@@ -92,9 +61,12 @@ int wsl_image_decode_part(const void *bytes, size_t size, struct wsl_rect part, 
     struct wsl_image image = {0};
     int r;
 
+    if (width < 1 || height < 1)
+        return wsl_fail(err, WSL_EINVAL, "a result of %d x %d pixels", width, height);
     if (wsl_jpeg_is(bytes, size))
-        return decode_part_of_jpeg(bytes, size, part, width, height, flip, out, err);
-    r = wsl_image_decode(bytes, size, NULL, &image, err);
+        r = wsl_jpeg_decode_part(bytes, size, &part, width, height, &image, err);
+    else
+        r = wsl_image_decode(bytes, size, NULL, &image, err);
     if (r == 0)
         r = wsl_image_resize(&image, part, width, height, flip, out, err);
     wsl_image_free(&image);

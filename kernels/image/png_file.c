@@ -77,6 +77,8 @@ static struct work *open_work(const uint8_t *bytes, size_t size)
         return NULL;
     }
     png_set_read_fn(w->png, w, on_read);
+    /* Texts and the like are skipped: they could unpack to gigabytes. */
+    png_set_chunk_cache_max(w->png, 1);
     return w;
 }
 
@@ -115,10 +117,6 @@ static int take_memory(struct work *w, int width, int height, bool interlaced, s
     size_t row_bytes = (size_t)width * 4;
     size_t rows = interlaced ? (size_t)height : 1;
 
-    if (interlaced && (uint64_t)width * (uint64_t)height > WSL_PNG_INTERLACED_MAX)
-        return wsl_fail(err, WSL_ELIMIT,
-                        "an interlaced PNG of %d x %d, more than the %llu pixels allowed for one",
-                        width, height, (unsigned long long)WSL_PNG_INTERLACED_MAX);
     w->rgba = malloc(row_bytes * rows);
     w->rgb = malloc((size_t)width * 3);
     w->rows = malloc(rows * sizeof *w->rows);
@@ -136,7 +134,11 @@ static int read_picture(struct work *w, const struct wsl_image_limits *limits, s
     width = (int)png_get_image_width(w->png, w->info);
     height = (int)png_get_image_height(w->png, w->info);
     interlaced = png_get_interlace_type(w->png, w->info) != PNG_INTERLACE_NONE;
-    r = wsl_raster_open(&w->raster, width, height, limits, err);
+    if (interlaced && (uint64_t)width * (uint64_t)height > WSL_PNG_INTERLACED_MAX)
+        return wsl_fail(err, WSL_ELIMIT,
+                        "an interlaced PNG of %d x %d, more than the %llu pixels allowed for one",
+                        width, height, (unsigned long long)WSL_PNG_INTERLACED_MAX);
+    r = wsl_raster_open(&w->raster, width, height, 8, limits, err);
     if (r == 0)
         r = take_memory(w, width, height, interlaced, err);
     if (r < 0)
@@ -176,7 +178,7 @@ int wsl_png_decode(const uint8_t *bytes, size_t size, const struct wsl_image_lim
     }
     r = read_picture(w, limits, err);
     if (r == 0)
-        wsl_raster_take(&w->raster, ret);
+        r = wsl_raster_take(&w->raster, ret, err);
     close_work(w);
     return r;
 }

@@ -35,66 +35,88 @@ static int scaled(int size, int longer, int side_max)
     return s < 1 ? 1 : s;
 }
 
-/* Source column or row i goes into box i * small / large: every box gets at least one because small
- * <= large. */
-static int box_of(int i, int small, int large)
+static int divide_up(int64_t a, int b)
 {
-    return (int)((int64_t)i * small / large);
+    return (int)((a + b - 1) / b);
 }
 
-int wsl_raster_open(struct wsl_raster *raster, int width, int height,
+/* Sets box, part and result size for a picture that has to be shrunk. Boxes are whole pixels, so
+ * that each weighs the same, and leave at least twice the result: the filter at the end makes up
+ * for their coarse edges. */
+static void plan_shrinking(struct wsl_raster *raster, int width, int height, int eighths,
+                           int side_max)
+{
+    int longer = width > height ? width : height;
+    int rows_longer = raster->width > raster->height ? raster->width : raster->height;
+
+    raster->box = rows_longer / 2 / side_max;
+    raster->box = raster->box < 1 ? 1 : raster->box;
+    raster->part.width = width * (eighths / 8.0) / raster->box;
+    raster->part.height = height * (eighths / 8.0) / raster->box;
+    raster->result_width = scaled(width, longer, side_max);
+    raster->result_height = scaled(height, longer, side_max);
+}
+
+int wsl_raster_open(struct wsl_raster *raster, int width, int height, int eighths,
                     const struct wsl_image_limits *limits, struct wsl_err *err)
 {
     int longer = width > height ? width : height;
     int side_max = limits && limits->side_max > 0 ? limits->side_max : longer;
     int r = wsl_raster_check(width, height, limits, err);
 
-    *raster = (struct wsl_raster){.width = width, .height = height};
+    *raster = (struct wsl_raster){.box = 1};
     if (r < 0)
         return r;
-    raster->image.width = longer > side_max ? scaled(width, longer, side_max) : width;
-    raster->image.height = longer > side_max ? scaled(height, longer, side_max) : height;
+    raster->width = divide_up((int64_t)width * eighths, 8);
+    raster->height = divide_up((int64_t)height * eighths, 8);
+    if (longer > side_max)
+        plan_shrinking(raster, width, height, eighths, side_max);
+    raster->image.width = divide_up(raster->width, raster->box);
+    raster->image.height = divide_up(raster->height, raster->box);
     raster->image.pixels = malloc((size_t)raster->image.width * (size_t)raster->image.height * 3);
-    if (longer > side_max) {
+    if (raster->box > 1)
         raster->sums = calloc((size_t)raster->image.width * 3, sizeof *raster->sums);
-        raster->counts = calloc((size_t)raster->image.width, sizeof *raster->counts);
-    }
-    if (!raster->image.pixels || (longer > side_max && (!raster->sums || !raster->counts))) {
+    if (!raster->image.pixels || (raster->box > 1 && !raster->sums)) {
         wsl_raster_close(raster);
         return wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %d x %d", width, height);
     }
-    for (int x = 0; raster->counts && x < width; x++)
-        raster->counts[box_of(x, raster->image.width, width)]++;
     return 0;
 }
 
-static void finish_sums(struct wsl_raster *raster)
+/* Columns of the box that begins at column `x`: the last may be narrower. */
+static int columns_at(const struct wsl_raster *raster, int x)
 {
-    uint8_t *out = raster->image.pixels + (size_t)raster->row * (size_t)raster->image.width * 3;
-
-    for (int x = 0; x < raster->image.width; x++) {
-        uint64_t n = (uint64_t)raster->counts[x] * raster->rows_in_sum;
-
-        for (int c = 0; c < 3; c++)
-            out[x * 3 + c] = (uint8_t)((raster->sums[x * 3 + c] + n / 2) / n);
-    }
-    memset(raster->sums, 0, (size_t)raster->image.width * 3 * sizeof *raster->sums);
-    raster->rows_in_sum = 0;
+    return raster->width - x < raster->box ? raster->width - x : raster->box;
 }
 
 static void add_to_sums(struct wsl_raster *raster, const uint8_t *row)
 {
     uint64_t *sum = raster->sums;
-    int x = 0;
 
-    for (int box = 0; box < raster->image.width; box++, sum += 3) {
-        for (uint32_t i = 0; i < raster->counts[box]; i++, x++) {
-            sum[0] += row[x * 3];
-            sum[1] += row[x * 3 + 1];
-            sum[2] += row[x * 3 + 2];
+    for (int x = 0; x < raster->width; x += raster->box, sum += 3) {
+        for (int n = columns_at(raster, x); n > 0; n--, row += 3) {
+            sum[0] += row[0];
+            sum[1] += row[1];
+            sum[2] += row[2];
         }
     }
     raster->rows_in_sum++;
+}
+
+static void finish_sums(struct wsl_raster *raster)
+{
+    size_t line = (size_t)(raster->next / raster->box);
+    uint8_t *out = raster->image.pixels + line * (size_t)raster->image.width * 3;
+    const uint64_t *sum = raster->sums;
+
+    for (int x = 0; x < raster->width; x += raster->box, sum += 3) {
+        uint64_t n = (uint64_t)columns_at(raster, x) * (uint64_t)raster->rows_in_sum;
+
+        for (int c = 0; c < 3; c++)
+            *out++ = (uint8_t)((sum[c] + n / 2) / n);
+    }
+    memset(raster->sums, 0, (size_t)raster->image.width * 3 * sizeof *raster->sums);
+    raster->rows_in_sum = 0;
 }
 
 void wsl_raster_row(struct wsl_raster *raster, const uint8_t *row)
@@ -103,29 +125,42 @@ void wsl_raster_row(struct wsl_raster *raster, const uint8_t *row)
 
     if (raster->next >= raster->height)
         return;
-    if (!raster->sums) {
+    if (raster->box == 1) {
         memcpy(raster->image.pixels + (size_t)raster->next * bytes, row, bytes);
     } else {
-        raster->row = box_of(raster->next, raster->image.height, raster->height);
         add_to_sums(raster, row);
-        if (raster->next + 1 == raster->height ||
-            box_of(raster->next + 1, raster->image.height, raster->height) != raster->row)
+        if (raster->rows_in_sum == raster->box || raster->next + 1 == raster->height)
             finish_sums(raster);
     }
     raster->next++;
 }
 
-void wsl_raster_take(struct wsl_raster *raster, struct wsl_image *ret)
+int wsl_raster_take(struct wsl_raster *raster, struct wsl_image *ret, struct wsl_err *err)
 {
-    *ret = raster->image;
-    raster->image = (struct wsl_image){0};
+    struct wsl_image small = {.width = raster->result_width, .height = raster->result_height};
+    int r;
+
+    if (raster->result_width == 0) {
+        *ret = raster->image;
+        raster->image = (struct wsl_image){0};
+        return 0;
+    }
+    small.pixels = malloc((size_t)small.width * (size_t)small.height * 3);
+    if (!small.pixels)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %d x %d", small.width,
+                        small.height);
+    r = wsl_image_resize(&raster->image, raster->part, small.width, small.height, false,
+                         small.pixels, err);
+    if (r < 0)
+        wsl_image_free(&small);
+    else
+        *ret = small;
+    return r;
 }
 
 void wsl_raster_close(struct wsl_raster *raster)
 {
     wsl_image_free(&raster->image);
     free(raster->sums);
-    free(raster->counts);
     raster->sums = NULL;
-    raster->counts = NULL;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Rows going into a picture: the decoders hand over one row of RGB after another, and the sink
- * stores it or averages boxes of rows and columns into a smaller picture. Memory: the result and
- * one row of sums, whatever the size of the file. Internal to kernels/image.
+ * stores it as it is or, where the result has to be much smaller, averages square boxes of whole
+ * pixels. What is left to shrink, a factor of 2 to 4, an antialiased resize does at the end.
+ * Memory: at most 16 times the result and one row of sums, whatever the size of the file. Internal
+ * to kernels/image.
  */
 #ifndef WSL_KERNELS_IMAGE_RASTER_H
 #define WSL_KERNELS_IMAGE_RASTER_H
@@ -10,30 +12,35 @@
 #include "kernels/image/image.h"
 
 struct wsl_raster {
-    struct wsl_image image; /* the result; owned until taken */
+    struct wsl_image image; /* boxes, or pixels as they came; owned until taken */
     int width, height;      /* of the rows that come */
     int next;               /* index of the next row */
-    int row;                /* result row being summed */
-    uint64_t *sums;         /* result width * 3; NULL: rows are stored as they are */
-    uint32_t *counts;       /* source columns in each result column */
-    uint32_t rows_in_sum;
+    int box;                /* side of the boxes; 1: rows are stored as they are */
+    uint64_t *sums;         /* image.width * 3; NULL when box is 1 */
+    int rows_in_sum;
+    struct wsl_rect part;            /* of `image` that the picture covers */
+    int result_width, result_height; /* 0: `image` is the result */
 };
 
-/* For a source of width x height and a result of at most side_max (0: any) on its longer side.
- * WSL_ELIMIT when the source has more than pixels_max pixels, WSL_ENOMEM. */
-int wsl_raster_open(struct wsl_raster *raster, int width, int height,
+/* For a picture of width x height that comes scaled to eighths / 8, sides rounded up (libjpeg does
+ * that), and a result of at most limits->side_max on its longer side. WSL_ELIMIT when the picture
+ * has more than pixels_max pixels, WSL_ENOMEM. limits NULL: the defaults. */
+int wsl_raster_open(struct wsl_raster *raster, int width, int height, int eighths,
                     const struct wsl_image_limits *limits, struct wsl_err *err);
 
-/* Takes the next row: width * 3 bytes. Rows beyond the height are ignored. */
+/* Takes the next row: RGB, `width` pixels. Rows beyond the height are ignored. */
 void wsl_raster_row(struct wsl_raster *raster, const uint8_t *row);
 
-/* Moves the finished picture out. */
-void wsl_raster_take(struct wsl_raster *raster, struct wsl_image *ret);
+/* Moves the finished picture out. WSL_ENOMEM. */
+int wsl_raster_take(struct wsl_raster *raster, struct wsl_image *ret, struct wsl_err *err);
 
 void wsl_raster_close(struct wsl_raster *raster); /* zeroed is fine */
 
-/* The checks of wsl_raster_open alone. */
+/* The checks of wsl_raster_open alone: before a decoder takes memory of its own. */
 int wsl_raster_check(int64_t width, int64_t height, const struct wsl_image_limits *limits,
                      struct wsl_err *err);
+
+/* WSL_EINVAL unless `part` is not empty and inside a picture of width x height. */
+int wsl_image_check_part(int width, int height, struct wsl_rect part, struct wsl_err *err);
 
 #endif

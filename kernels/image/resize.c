@@ -5,12 +5,14 @@
  * PIL's resampling, so that both agree within rounding.
  */
 #include "kernels/image/image.h"
+#include "kernels/image/raster.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WEIGHT_BITS = 14 };
+/* 255 times a sum of weights fits an int32_t. */
+enum { WEIGHT_BITS = 22 };
 
 /* Result element i is the sum over k < count of weights[i * most + k] * source[first[i] + k]. */
 struct taps {
@@ -26,24 +28,28 @@ static void taps_free(struct taps *t)
     free(t->weights);
 }
 
-/* Rounded weights that sum to exactly one: the remainder goes to the largest. */
+static double triangle(int k, double centre, double scale)
+{
+    return fmax(0, 1 - fabs((k + 0.5 - centre) / scale));
+}
+
+/* Weights are differences of rounded running sums: they add up to exactly one however many and
+ * small they are. */
 static void set_weights(int32_t *weights, int count, double centre, double scale)
 {
-    double sum = 0;
-    int32_t total = 0;
-    int largest = 0;
+    double sum = 0, so_far = 0;
+    int32_t before = 0;
 
     for (int k = 0; k < count; k++)
-        sum += fmax(0, 1 - fabs((k + 0.5 - centre) / scale));
+        sum += triangle(k, centre, scale);
     for (int k = 0; k < count; k++) {
-        double w = sum > 0 ? fmax(0, 1 - fabs((k + 0.5 - centre) / scale)) / sum : 1.0 / count;
+        int32_t now;
 
-        weights[k] = (int32_t)lrint(w * (1 << WEIGHT_BITS));
-        total += weights[k];
-        if (weights[k] > weights[largest])
-            largest = k;
+        so_far += triangle(k, centre, scale);
+        now = k + 1 == count ? 1 << WEIGHT_BITS : (int32_t)lrint(so_far / sum * (1 << WEIGHT_BITS));
+        weights[k] = now - before;
+        before = now;
     }
-    weights[largest] += (1 << WEIGHT_BITS) - total;
 }
 
 /* `size` results from the source interval [start, start + length) of a line of `limit` elements. */
@@ -120,15 +126,6 @@ static void rows_pass(const uint8_t *lines, const struct taps *t, int y, size_t 
         out[i] = round_to_byte(sums[i]);
 }
 
-static bool part_fits(const struct wsl_image *from, struct wsl_rect part)
-{
-    const double slack = 1e-6;
-
-    return part.width > 0 && part.height > 0 && part.x >= -slack && part.y >= -slack &&
-           part.x + part.width <= from->width + slack &&
-           part.y + part.height <= from->height + slack;
-}
-
 int wsl_image_resize(const struct wsl_image *from, struct wsl_rect part, int width, int height,
                      bool flip, uint8_t *out, struct wsl_err *err)
 {
@@ -138,10 +135,11 @@ int wsl_image_resize(const struct wsl_image *from, struct wsl_rect part, int wid
     int32_t *sums = NULL;
     int r;
 
-    if (width < 1 || height < 1 || !part_fits(from, part))
-        return wsl_fail(
-            err, WSL_EINVAL, "cannot resize the part %gx%g+%g+%g of a %d x %d picture to %d x %d",
-            part.width, part.height, part.x, part.y, from->width, from->height, width, height);
+    if (width < 1 || height < 1)
+        return wsl_fail(err, WSL_EINVAL, "a result of %d x %d pixels", width, height);
+    r = wsl_image_check_part(from->width, from->height, part, err);
+    if (r < 0)
+        return r;
     r = taps_make(&columns, width, part.x, part.width, from->width);
     if (r == 0)
         r = taps_make(&rows, height, part.y, part.height, from->height);
