@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The unary calls of JobService and NodeService.
+ */
+#include "daemon/coordinator/coordinator.h"
+#include "proto/jobspec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An answer that waits for the disk; the call may end before. */
+struct pending {
+    struct wsl_coordinator *co;
+    struct wsl_rpc_call *call; /* NULL: it has ended */
+    uint64_t job;
+};
+
+void unary_closed(struct wsl_rpc_call *call, void *context)
+{
+    struct pending *pending = wsl_rpc_call_data(call);
+
+    (void)context;
+    if (pending)
+        pending->call = NULL;
+}
+
+static struct pending *wait_for_disk(struct wsl_coordinator *co, struct wsl_rpc_call *call,
+                                     uint64_t job)
+{
+    struct pending *p = calloc(1, sizeof *p);
+
+    if (!p)
+        abort();
+    *p = (struct pending){.co = co, .call = call, .job = job};
+    wsl_rpc_call_set_data(call, p);
+    return p;
+}
+
+/* The pending answer is over: the call forgets it. */
+static struct wsl_rpc_call *take_call(struct pending *p)
+{
+    struct wsl_rpc_call *call = p->call;
+
+    if (call)
+        wsl_rpc_call_set_data(call, NULL);
+    free(p);
+    return call;
+}
+
+static const Wsl__V1__Job *need_job(struct wsl_coordinator *co, struct wsl_rpc_call *call,
+                                    const char *name)
+{
+    const Wsl__V1__Job *job = NULL;
+    char text[300];
+
+    if (!name[0]) {
+        wsl_rpc_finish(call, WSL_RPC_INVALID_ARGUMENT, "job: must be a name or an id, is empty");
+        return NULL;
+    }
+    job = wsl_cluster_find(co->cluster, name);
+    if (!job) {
+        snprintf(text, sizeof text, "there is no job '%.100s'", name);
+        wsl_rpc_finish(call, WSL_RPC_NOT_FOUND, text);
+    }
+    return job;
+}
+
+/* ---- submit ---- */
+
+static void on_submitted(void *context, const struct wsl_err *err)
+{
+    struct pending *p = context;
+    struct wsl_coordinator *co = p->co;
+    uint64_t id = p->job;
+    struct wsl_rpc_call *call = take_call(p);
+
+    if (err) {
+        wsl_cluster_withdraw(co->cluster, id);
+        if (call)
+            wsl_rpc_finish_err(call, err);
+        return;
+    }
+    wsl_cluster_accept(co->cluster, id, co->now());
+    if (call) {
+        Wsl__V1__SubmitResponse response = WSL__V1__SUBMIT_RESPONSE__INIT;
+
+        response.job = (Wsl__V1__Job *)wsl_cluster_job(co->cluster, id);
+        wsl_rpc_reply(call, &response.base);
+    }
+    drive(co);
+}
+
+static void answer_dry_run(struct wsl_coordinator *co, struct wsl_rpc_call *call,
+                           Wsl__V1__JobSpec *spec)
+{
+    Wsl__V1__SubmitResponse response = WSL__V1__SUBMIT_RESPONSE__INIT;
+    Wsl__V1__Job job = WSL__V1__JOB__INIT;
+    uint32_t slots = 0;
+    char reason[120];
+
+    for (size_t i = 0; i < wsl_cluster_node_count(co->cluster); i++) {
+        const Wsl__V1__Node *node = wsl_cluster_node_at(co->cluster, i);
+
+        slots += node->state == WSL__V1__NODE_STATE__READY ? node->facts->slots : 0;
+    }
+    snprintf(reason, sizeof reason, "would be accepted; needs %u of the cluster's %u slots",
+             spec->world, slots);
+    job.spec = spec;
+    job.reason = reason;
+    job.state = WSL__V1__JOB_STATE__QUEUED;
+    response.job = &job;
+    wsl_rpc_reply(call, &response.base);
+}
+
+void on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+{
+    const Wsl__V1__SubmitRequest *request = (const void *)message;
+    struct wsl_coordinator *co = context;
+    Wsl__V1__JobSpec *spec;
+    struct wsl_err err = {0};
+    uint64_t id = 0;
+    int r;
+
+    if (!request->spec) {
+        wsl_rpc_finish(call, WSL_RPC_INVALID_ARGUMENT, "spec: is missing");
+        return;
+    }
+    spec = wsl_jobspec_copy(request->spec);
+    if (!spec)
+        abort();
+    r = wsl_jobspec_fill(spec, &err);
+    if (r == 0)
+        r = wsl_jobspec_check(spec, &err);
+    if (r == 0 && request->dry_run)
+        r = wsl_cluster_check_submit(co->cluster, spec, &err);
+    else if (r == 0)
+        r = wsl_cluster_submit(co->cluster, spec, co->now(), &id, &err);
+    if (r < 0)
+        wsl_rpc_finish_err(call, &err);
+    else if (request->dry_run)
+        answer_dry_run(co, call, spec);
+    else
+        drive_then(co, true, on_submitted, wait_for_disk(co, call, id));
+    wsl__v1__job_spec__free_unpacked(spec, NULL);
+}
+
+/* ---- get, list ---- */
+
+void on_get_job(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+{
+    const Wsl__V1__GetJobRequest *request = (const void *)message;
+    struct wsl_coordinator *co = context;
+    const Wsl__V1__Job *job = need_job(co, call, request->job);
+    Wsl__V1__GetJobResponse response = WSL__V1__GET_JOB_RESPONSE__INIT;
+
+    if (!job)
+        return;
+    response.job = (Wsl__V1__Job *)job;
+    response.events =
+        (Wsl__V1__Event **)wsl_cluster_events(co->cluster, job->id, &response.n_events);
+    wsl_rpc_reply(call, &response.base);
+}
+
+static bool wanted(const Wsl__V1__ListJobsRequest *request, const Wsl__V1__Job *job)
+{
+    if (request->before_id && job->id >= request->before_id)
+        return false;
+    for (size_t i = 0; i < request->n_states; i++)
+        if (request->states[i] == job->state)
+            return true;
+    return request->n_states == 0;
+}
+
+void on_list_jobs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+{
+    const Wsl__V1__ListJobsRequest *request = (const void *)message;
+    struct wsl_coordinator *co = context;
+    Wsl__V1__ListJobsResponse response = WSL__V1__LIST_JOBS_RESPONSE__INIT;
+    Wsl__V1__Job *jobs[LIST_MAX];
+    size_t limit = request->limit ? request->limit : LIST_DEFAULT;
+
+    if (limit > LIST_MAX) {
+        wsl_rpc_finish(call, WSL_RPC_INVALID_ARGUMENT,
+                       "limit: must be at most 1000; page with before_id");
+        return;
+    }
+    response.jobs = jobs;
+    for (size_t i = wsl_cluster_job_count(co->cluster); i-- > 0 && response.n_jobs < limit;) {
+        const Wsl__V1__Job *job = wsl_cluster_job_at(co->cluster, i);
+
+        if (job && wanted(request, job))
+            jobs[response.n_jobs++] = (Wsl__V1__Job *)job;
+    }
+    wsl_rpc_reply(call, &response.base);
+}
+
+/* ---- cancel ---- */
+
+static void on_cancelled(void *context, const struct wsl_err *err)
+{
+    struct pending *p = context;
+    struct wsl_coordinator *co = p->co;
+    const Wsl__V1__Job *job = wsl_cluster_job(co->cluster, p->job);
+    struct wsl_rpc_call *call = take_call(p);
+    Wsl__V1__CancelJobResponse response = WSL__V1__CANCEL_JOB_RESPONSE__INIT;
+
+    if (!call)
+        return;
+    if (err) {
+        wsl_rpc_finish_err(call, err);
+        return;
+    }
+    response.job = (Wsl__V1__Job *)job;
+    wsl_rpc_reply(call, &response.base);
+}
+
+void on_cancel(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+{
+    const Wsl__V1__CancelJobRequest *request = (const void *)message;
+    struct wsl_coordinator *co = context;
+    const Wsl__V1__Job *job = need_job(co, call, request->job);
+    struct wsl_err err = {0};
+    uint64_t id;
+
+    if (!job)
+        return;
+    id = job->id;
+    if (wsl_cluster_cancel(co->cluster, id, request->reason, co->now(), &err) < 0)
+        wsl_rpc_finish_err(call, &err);
+    else
+        drive_then(co, false, on_cancelled, wait_for_disk(co, call, id));
+}
+
+/* ---- nodes ---- */
+
+void on_list_nodes(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+{
+    struct wsl_coordinator *co = context;
+    Wsl__V1__ListNodesResponse response = WSL__V1__LIST_NODES_RESPONSE__INIT;
+    size_t count = wsl_cluster_node_count(co->cluster);
+
+    (void)message;
+    response.nodes = calloc(count + 1, sizeof(*response.nodes));
+    if (!response.nodes)
+        abort();
+    for (size_t i = 0; i < count; i++)
+        response.nodes[response.n_nodes++] = (Wsl__V1__Node *)wsl_cluster_node_at(co->cluster, i);
+    wsl_rpc_reply(call, &response.base);
+    free(response.nodes);
+}
+
+void on_get_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+{
+    const Wsl__V1__GetNodeRequest *request = (const void *)message;
+    struct wsl_coordinator *co = context;
+    Wsl__V1__GetNodeResponse response = WSL__V1__GET_NODE_RESPONSE__INIT;
+    char text[200];
+
+    response.node = (Wsl__V1__Node *)wsl_cluster_node(co->cluster, request->name);
+    if (response.node) {
+        wsl_rpc_reply(call, &response.base);
+        return;
+    }
+    snprintf(text, sizeof text, "there is no worker named '%.64s'", request->name);
+    wsl_rpc_finish(call, request->name[0] ? WSL_RPC_NOT_FOUND : WSL_RPC_INVALID_ARGUMENT,
+                   request->name[0] ? text : "name: is empty");
+}

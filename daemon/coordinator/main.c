@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * wsl-coordinator: wires the store, the state machine and the services to one loop.
+ */
+#include "base/args.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "daemon/coordinator/coordinator.h"
+#include "proto/descriptors.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TICK_MS = 200, SHUTDOWN_GRACE_MS = 500 };
+
+struct settings {
+    const char *listen, *state, *port_file, *log_level;
+    uint64_t heartbeat_ms, worker_grace_ms, stop_grace_ms, backoff_ms;
+    bool insecure, version;
+};
+
+static struct {
+    struct wsl_coordinator co;
+    uv_loop_t loop;
+    uv_signal_t terminate, interrupt;
+    uint64_t ticks;
+} app;
+
+static const struct wsl_rpc_method methods[] = {
+    {.path = "/wsl.v1.JobService/Submit",
+     .request = &wsl__v1__submit_request__descriptor,
+     .on_message = on_submit,
+     .on_closed = unary_closed},
+    {.path = "/wsl.v1.JobService/Get",
+     .request = &wsl__v1__get_job_request__descriptor,
+     .on_message = on_get_job},
+    {.path = "/wsl.v1.JobService/List",
+     .request = &wsl__v1__list_jobs_request__descriptor,
+     .on_message = on_list_jobs},
+    {.path = "/wsl.v1.JobService/Cancel",
+     .request = &wsl__v1__cancel_job_request__descriptor,
+     .on_message = on_cancel,
+     .on_closed = unary_closed},
+    {.path = "/wsl.v1.JobService/Watch",
+     .request = &wsl__v1__watch_job_request__descriptor,
+     .send_queue_max = 4,
+     .on_message = on_watch,
+     .on_writable = follower_writable,
+     .on_closed = follower_closed},
+    {.path = "/wsl.v1.JobService/Logs",
+     .request = &wsl__v1__logs_request__descriptor,
+     .send_queue_max = 16,
+     .on_message = on_logs,
+     .on_writable = follower_writable,
+     .on_closed = follower_closed},
+    {.path = "/wsl.v1.JobService/Metrics",
+     .request = &wsl__v1__metrics_request__descriptor,
+     .send_queue_max = 16,
+     .on_message = on_metrics,
+     .on_writable = follower_writable,
+     .on_closed = follower_closed},
+    {.path = "/wsl.v1.NodeService/List",
+     .request = &wsl__v1__list_nodes_request__descriptor,
+     .on_message = on_list_nodes},
+    {.path = "/wsl.v1.NodeService/Get",
+     .request = &wsl__v1__get_node_request__descriptor,
+     .on_message = on_get_node},
+    {.path = "/wsl.v1.AgentService/Session",
+     .request = &wsl__v1__worker_message__descriptor,
+     .client_streams = true,
+     .send_queue_max = 1024,
+     .on_message = session_message,
+     .on_writable = session_writable,
+     .on_closed = session_closed},
+};
+
+/* ---- restoring ---- */
+
+static int restore_job(void *context, uint64_t id, const uint8_t *bytes, size_t size)
+{
+    Wsl__V1__Job *job = wsl__v1__job__unpack(NULL, size, bytes);
+
+    if (!job || job->id != id) {
+        if (job)
+            wsl__v1__job__free_unpacked(job, NULL);
+        return WSL_ECORRUPT;
+    }
+    return wsl_cluster_restore_job(context, job);
+}
+
+static int restore_event(void *context, uint64_t id, uint64_t sequence, const uint8_t *bytes,
+                         size_t size)
+{
+    Wsl__V1__Event *event = wsl__v1__event__unpack(NULL, size, bytes);
+
+    (void)sequence;
+    return event ? wsl_cluster_restore_event(context, id, event) : WSL_ECORRUPT;
+}
+
+static int open_state(struct wsl_coordinator *co, const struct settings *s, struct wsl_err *err)
+{
+    struct wsl_state_setup state = {.folder = s->state, .loop = co->loop};
+    struct wsl_cluster_setup cluster = {
+        .worker_grace_ms = (uint32_t)s->worker_grace_ms,
+        .stop_grace_ms = (uint32_t)s->stop_grace_ms,
+        .backoff_ms = (uint32_t)s->backoff_ms,
+        .backoff_max_ms = 30000,
+        .heartbeat_ms = (uint32_t)s->heartbeat_ms,
+        .queue_max = 10000,
+        .history_max = 10000,
+    };
+    struct wsl_state_load load = {.job = restore_job, .event = restore_event};
+    int r = wsl_state_open(&co->state, &state, err);
+
+    if (r == 0)
+        r = wsl_cluster_open(&co->cluster, &cluster, err);
+    if (r < 0)
+        return r;
+    load.context = co->cluster;
+    r = wsl_state_load(co->state, &load, err);
+    if (r < 0)
+        return wsl_err_prefix(err, "state folder %s", s->state);
+    wsl_cluster_restored(co->cluster, co->now());
+    return 0;
+}
+
+/* ---- serving ---- */
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct wsl_coordinator *co = timer->data;
+
+    if (++app.ticks % (RETRY_MS / TICK_MS) == 0)
+        retry_failed(co);
+    wsl_cluster_tick(co->cluster, co->now());
+    drive(co);
+}
+
+static void on_rpc_closed(void *context)
+{
+    (void)context;
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct wsl_coordinator *co = handle->data;
+
+    wsl_info("event=stopping signal=%d action=\"jobs go on without the coordinator\"", number);
+    uv_close((uv_handle_t *)&app.terminate, NULL);
+    uv_close((uv_handle_t *)&app.interrupt, NULL);
+    uv_close((uv_handle_t *)&co->tick, NULL);
+    wsl_rpc_close(co->rpc, SHUTDOWN_GRACE_MS, on_rpc_closed, NULL);
+}
+
+static int serve(struct wsl_coordinator *co, const struct settings *s, struct wsl_err *err)
+{
+    struct wsl_rpc_server_setup setup = {
+        .address = s->listen,
+        .methods = methods,
+        .method_count = sizeof methods / sizeof *methods,
+        .context = co,
+        .descriptor_set = wsl_descriptor_set,
+        .descriptor_set_size = wsl_descriptor_set_size,
+        .remote_plaintext = s->insecure,
+    };
+    char text[32];
+    int r = wsl_rpc_open(&co->rpc, co->loop, err);
+
+    if (r == 0)
+        r = wsl_rpc_server_open(&co->server, co->rpc, &setup, err);
+    if (r < 0)
+        return r;
+    snprintf(text, sizeof text, "%d\n", wsl_rpc_server_port(co->server));
+    return s->port_file ? wsl_file_write_atomic(s->port_file, text, strlen(text), err) : 0;
+}
+
+static void start_timers(struct wsl_coordinator *co)
+{
+    uv_timer_init(co->loop, &co->tick);
+    co->tick.data = co;
+    uv_timer_start(&co->tick, on_tick, TICK_MS, TICK_MS);
+    uv_signal_init(co->loop, &app.terminate);
+    uv_signal_init(co->loop, &app.interrupt);
+    app.terminate.data = co;
+    app.interrupt.data = co;
+    uv_signal_start(&app.terminate, on_signal, SIGTERM);
+    uv_signal_start(&app.interrupt, on_signal, SIGINT);
+}
+
+static void close_all(struct wsl_coordinator *co)
+{
+    co->closing = true;
+    wsl_state_close(co->state);
+    uv_run(co->loop, UV_RUN_DEFAULT);
+    free_failed(co);
+    wsl_cluster_close(co->cluster);
+    uv_loop_close(co->loop);
+}
+
+static int run(const struct settings *s)
+{
+    struct wsl_coordinator *co = &app.co;
+    struct wsl_err err = {0};
+    int r;
+
+    uv_loop_init(&app.loop);
+    co->loop = &app.loop;
+    co->now = wsl_clock_wall_ms;
+    co->heartbeat_ms = (uint32_t)s->heartbeat_ms;
+    signal(SIGPIPE, SIG_IGN);
+    r = open_state(co, s, &err);
+    if (r == 0)
+        r = serve(co, s, &err);
+    if (r < 0) {
+        wsl_error("event=start_failed reason=\"%s\"", err.text);
+        if (co->rpc)
+            wsl_rpc_close(co->rpc, 0, on_rpc_closed, NULL);
+        close_all(co);
+        return 1;
+    }
+    wsl_info("event=serving address=%s port=%d state=%s jobs=%zu", s->listen,
+             wsl_rpc_server_port(co->server), s->state, wsl_cluster_job_count(co->cluster));
+    start_timers(co);
+    drive(co);
+    uv_run(co->loop, UV_RUN_DEFAULT);
+    close_all(co);
+    wsl_info("event=stopped");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings s = {.listen = "127.0.0.1:7070",
+                         .log_level = "info",
+                         .heartbeat_ms = 1000,
+                         .worker_grace_ms = 30000,
+                         .stop_grace_ms = 30000,
+                         .backoff_ms = 500};
+    const struct wsl_arg rows[] = {
+        {"listen", 'l', WSL_ARG_TEXT, &s.listen, 0, 0, "ADDRESS",
+         "address and port to serve on (127.0.0.1:7070); port 0: any"},
+        {"state", 's', WSL_ARG_TEXT, &s.state, 0, 0, "DIR",
+         "folder of jobs, events, logs; made when missing (required)"},
+        {"port-file", 0, WSL_ARG_TEXT, &s.port_file, 0, 0, "FILE",
+         "write the bound port there once serving"},
+        {"insecure", 0, WSL_ARG_FLAG, &s.insecure, 0, 0, NULL,
+         "allow an address off loopback, without TLS or login"},
+        {"heartbeat-ms", 0, WSL_ARG_UINT, &s.heartbeat_ms, 50, 60000, "MS",
+         "how often workers report (1000); away after five missed"},
+        {"worker-grace-ms", 0, WSL_ARG_UINT, &s.worker_grace_ms, 100, 86400000, "MS",
+         "how long a worker may be away before its trainers count as lost (30000)"},
+        {"stop-grace-ms", 0, WSL_ARG_UINT, &s.stop_grace_ms, 100, 86400000, "MS",
+         "from a cancel to the kill of what has not stopped (30000)"},
+        {"backoff-ms", 0, WSL_ARG_UINT, &s.backoff_ms, 1, 60000, "MS",
+         "before the first restart of a job; doubles each time, up to 30 s (500)"},
+        {"log-level", 0, WSL_ARG_TEXT, &s.log_level, 0, 0, "LEVEL",
+         "debug, info, warn or error (info)"},
+        {"version", 0, WSL_ARG_FLAG, &s.version, 0, 0, NULL, "print the version and exit"},
+    };
+    const struct wsl_args args = {
+        .usage = "wsl-coordinator --state DIR [options]",
+        .about =
+            "Accepts jobs, schedules them over workers, restarts what failed, keeps logs and "
+            "metrics.\n"
+            "It may be stopped or killed at any moment: jobs go on, and it picks them up again.",
+        .rows = rows,
+        .row_count = sizeof rows / sizeof *rows,
+    };
+    enum wsl_log_level level;
+    struct wsl_err err = {0};
+    int words, r = wsl_args_parse(&args, argc, argv, &words, &err);
+
+    if (r == WSL_ARGS_HELP)
+        return 0;
+    if (r == 0 && words > 0)
+        r = wsl_fail(&err, WSL_EINVAL, "unexpected word '%s'; see --help", argv[argc - words]);
+    if (r == 0 && s.version) {
+        printf("wsl-coordinator %s\n", WSL_VERSION);
+        return 0;
+    }
+    if (r == 0 && !s.state)
+        r = wsl_fail(&err, WSL_EINVAL, "--state DIR is required; see --help");
+    if (r == 0 && wsl_log_level_parse(s.log_level, &level) < 0)
+        r = wsl_fail(&err, WSL_EINVAL, "--log-level: must be debug, info, warn or error, is '%s'",
+                     s.log_level);
+    if (r < 0) {
+        fprintf(stderr, "wsl-coordinator: %s\n", err.text);
+        return 2;
+    }
+    wsl_log_open("coordinator", level);
+    return run(&s);
+}
