@@ -6,71 +6,89 @@
  * products serves the three directions. */
 #include "kernels/ref/ref.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* One row of products: input and output positions (relative to their planes) that meet under filter
- * tap (a, b) in output row i. */
-struct row {
-    int from, to; /* output columns [from, to) whose input column is inside */
-    size_t out;   /* position of output column 0 of the row */
-    long in;      /* position of the input column that meets output column 0, may lie outside */
-    int stride;
-};
-
-static bool row_of(const struct wsl_conv_shape *s, int i, int a, int b, struct row *ret)
+/* Where filter tap (a, b) meets output row i; false: nowhere inside the picture. */
+static bool row_of(const struct wsl_conv_shape *s, int i, int tap, struct wsl_ref_row *ret)
 {
-    int y = i * s->stride - s->pad + a;
-    int x0 = b - s->pad;
+    int y = i * s->stride - s->pad + tap / s->kernel, x = tap % s->kernel - s->pad;
     int from = 0, to = s->out.width;
 
-    if (y < 0 || y >= s->in.height)
-        return false;
-    while (from < to && x0 + from * s->stride < 0)
+    while (from < to && x + from * s->stride < 0)
         from++;
-    while (to > from && x0 + (to - 1) * s->stride >= s->in.width)
+    while (to > from && x + (to - 1) * s->stride >= s->in.width)
         to--;
-    *ret = (struct row){from, to, (size_t)i * (size_t)s->out.width, (long)y * s->in.width + x0,
-                        s->stride};
+    if (y < 0 || y >= s->in.height || from == to)
+        return false;
+    ret->length = to - from;
+    ret->out = i * s->out.width + from;
+    ret->in = y * s->in.width + x + from * s->stride;
     return true;
 }
 
-typedef void (*tap_fn)(const struct row *row, double *x, float *w, double *y, double *sum);
-
-static void tap_forward(const struct row *row, double *x, float *w, double *y, double *sum)
+/* Does b go on where a ends? Then they are one long row, as all rows of a 1x1 convolution are. */
+static bool continues(const struct wsl_conv_shape *s, const struct wsl_ref_row *a,
+                      const struct wsl_ref_row *b)
 {
-    (void)sum;
-    for (int j = row->from; j < row->to; j++)
-        y[row->out + (size_t)j] += (double)*w * x[row->in + (long)j * row->stride];
+    return s->stride == 1 && b->out == a->out + a->length && b->in == a->in + a->length;
 }
 
-static void tap_data(const struct row *row, double *dx, float *w, double *dy, double *sum)
+int wsl_ref_conv_rows(struct wsl_conv *conv, struct wsl_err *err)
 {
-    (void)sum;
-    for (int j = row->from; j < row->to; j++)
-        dx[row->in + (long)j * row->stride] += (double)*w * dy[row->out + (size_t)j];
+    const struct wsl_conv_shape *s = &conv->shape;
+    int taps = s->kernel * s->kernel;
+
+    conv->rows = calloc((size_t)taps * (size_t)s->out.height, sizeof *conv->rows);
+    conv->row_counts = calloc((size_t)taps, sizeof *conv->row_counts);
+    if (!conv->rows || !conv->row_counts)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the rows of a convolution");
+    for (int tap = 0; tap < taps; tap++) {
+        struct wsl_ref_row *rows = conv->rows + (size_t)tap * (size_t)s->out.height, row;
+        int count = 0;
+
+        for (int i = 0; i < s->out.height; i++) {
+            if (!row_of(s, i, tap, &row))
+                continue;
+            if (count > 0 && continues(s, &rows[count - 1], &row))
+                rows[count - 1].length += row.length;
+            else
+                rows[count++] = row;
+        }
+        conv->row_counts[tap] = count;
+    }
+    return 0;
 }
 
-static void tap_weights(const struct row *row, double *x, float *w, double *dy, double *sum)
+enum direction { FORWARD, DATA, WEIGHTS };
+
+/* All products of one tap of one pair of planes. Returns the sum that is the weight's gradient. */
+static double plane(const struct wsl_conv *conv, int tap, enum direction direction, double *x,
+                    double w, double *y)
 {
-    (void)w;
-    for (int j = row->from; j < row->to; j++)
-        *sum += dy[row->out + (size_t)j] * x[row->in + (long)j * row->stride];
+    const struct wsl_ref_row *rows = conv->rows + (size_t)tap * (size_t)conv->shape.out.height;
+    int stride = conv->shape.stride;
+    double sum = 0;
+
+    for (int r = 0; r < conv->row_counts[tap]; r++) {
+        double *restrict in = x + rows[r].in, *restrict out = y + rows[r].out;
+
+        if (direction == FORWARD)
+            for (int j = 0; j < rows[r].length; j++)
+                out[j] += w * in[j * stride];
+        else if (direction == DATA)
+            for (int j = 0; j < rows[r].length; j++)
+                in[j * stride] += w * out[j];
+        else
+            for (int j = 0; j < rows[r].length; j++)
+                sum += out[j] * in[j * stride];
+    }
+    return sum;
 }
 
-/* All rows of one tap of one pair of planes. */
-static void plane(const struct wsl_conv_shape *s, int tap, tap_fn fn, double *x, float *w,
-                  double *y_and_sum[2])
-{
-    struct row row;
-
-    for (int i = 0; i < s->out.height; i++)
-        if (row_of(s, i, tap / s->kernel, tap % s->kernel, &row))
-            fn(&row, x, w, y_and_sum[0], y_and_sum[1]);
-}
-
-/* Calls fn for every tap of every (o, c) pair and every image; weights' sums run over the images.
- */
-static void walk(const struct wsl_conv *conv, tap_fn fn, double *x, float *w, double *y)
+/* Every tap of every pair of an output and an input channel of its group, over all images. */
+static void walk(const struct wsl_conv *conv, enum direction direction, double *x, float *w,
+                 double *y)
 {
     const struct wsl_conv_shape *s = &conv->shape;
     int group_in = s->in.channels / s->groups, group_out = s->out.channels / s->groups;
@@ -81,18 +99,15 @@ static void walk(const struct wsl_conv *conv, tap_fn fn, double *x, float *w, do
     for (int o = 0; o < s->out.channels; o++)
         for (int c = 0; c < group_in; c++)
             for (int tap = 0; tap < taps; tap++) {
-                int channel = o / group_out * group_in + c;
+                size_t channel = (size_t)(o / group_out * group_in + c);
                 float *weight = w + ((size_t)o * (size_t)group_in + (size_t)c) * (size_t)taps + tap;
-                double sum = 0;
+                double sum = 0, factor = direction == WEIGHTS ? 0 : (double)*weight;
 
-                for (int n = 0; n < conv->dev->count; n++) {
-                    size_t in = (size_t)n * (size_t)s->in.channels + (size_t)channel;
-                    size_t out = (size_t)n * (size_t)s->out.channels + (size_t)o;
-
-                    plane(s, tap, fn, x + in * in_plane, weight,
-                          (double *[2]){y + out * out_plane, &sum});
-                }
-                if (fn == tap_weights)
+                for (size_t n = 0; n < (size_t)conv->dev->count; n++)
+                    sum += plane(conv, tap, direction,
+                                 x + (n * (size_t)s->in.channels + channel) * in_plane, factor,
+                                 y + (n * (size_t)s->out.channels + (size_t)o) * out_plane);
+                if (direction == WEIGHTS)
                     *weight = (float)sum;
             }
 }
@@ -101,7 +116,7 @@ void wsl_ref_conv_forward(struct wsl_conv *conv, const void *x, const float *wei
                           const struct wsl_bn *bn)
 {
     memset(y, 0, sizeof(double) * wsl_shape_count(&conv->shape.out) * (size_t)conv->dev->count);
-    walk(conv, tap_forward, (double *)x, (float *)weights, y);
+    walk(conv, FORWARD, (double *)x, (float *)weights, y);
     if (bn)
         wsl_ref_bn_batch(conv->dev, bn, y);
 }
@@ -111,11 +126,11 @@ void wsl_ref_conv_backward_data(struct wsl_conv *conv, const void *dy, const flo
 {
     if (!add)
         memset(dx, 0, sizeof(double) * wsl_shape_count(&conv->shape.in) * (size_t)conv->dev->count);
-    walk(conv, tap_data, dx, (float *)weights, (double *)dy);
+    walk(conv, DATA, dx, (float *)weights, (double *)dy);
 }
 
 void wsl_ref_conv_backward_weights(struct wsl_conv *conv, const void *x, const void *dy,
                                    float *dweights)
 {
-    walk(conv, tap_weights, (double *)x, dweights, (double *)dy);
+    walk(conv, WEIGHTS, (double *)x, dweights, (double *)dy);
 }

@@ -30,6 +30,8 @@ static void ref_close(struct wsl_device *dev)
     while (dev->convs) {
         struct wsl_conv *next = dev->convs->next;
 
+        free(dev->convs->rows);
+        free(dev->convs->row_counts);
         free(dev->convs);
         dev->convs = next;
     }
@@ -123,9 +125,9 @@ static int conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape,
     conv->dev = dev;
     conv->shape = *shape;
     conv->next = dev->convs;
-    dev->convs = conv;
+    dev->convs = conv; /* close frees it in any case */
     *ret = conv;
-    return 0;
+    return wsl_ref_conv_rows(conv, err);
 }
 
 static size_t conv_weight_count(const struct wsl_conv *conv)

@@ -10,9 +10,17 @@
 #include "kernels/host.h"
 #include "kernels/ops.h"
 
+/* A run of output positions, and the input position that meets the first of them under one filter
+ * tap; both count from the start of their plane. */
+struct wsl_ref_row {
+    int length, out, in;
+};
+
 struct wsl_conv {
     struct wsl_device *dev;
     struct wsl_conv_shape shape;
+    struct wsl_ref_row *rows; /* [tap][at most out.height] */
+    int *row_counts;          /* [tap] */
     struct wsl_conv *next;
 };
 
@@ -29,6 +37,7 @@ struct wsl_ref_saved {
 };
 
 /* The entries of the table, in the files conv.c, norm.c and ends.c. */
+int wsl_ref_conv_rows(struct wsl_conv *conv, struct wsl_err *err);
 void wsl_ref_conv_forward(struct wsl_conv *conv, const void *x, const float *weights, void *y,
                           const struct wsl_bn *bn);
 void wsl_ref_conv_backward_data(struct wsl_conv *conv, const void *dy, const float *weights,
