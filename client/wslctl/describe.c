@@ -24,7 +24,7 @@ static void add_line(struct wsl_buf *out, const char *label, const char *format,
     vsnprintf(value, sizeof value, format, args);
     va_end(args);
     wsl_ctl_clean(value);
-    wsl_buf_add_format(out, "%-13s %s\n", label, value);
+    wsl_buf_add_format(out, "%-14s %s\n", label, value);
 }
 
 static void add_time(struct wsl_buf *out, const char *label, int64_t at, int64_t now)
@@ -50,7 +50,7 @@ static void add_head(struct wsl_buf *out, const Wsl__V1__Job *job, bool color)
     add_line(out, "Kind:", "%s", word);
     wsl_ctl_word(&wsl__v1__job_state__descriptor, (int)job->state, word);
     paint = color ? wsl_ctl_color_of(word) : "";
-    wsl_buf_add_format(out, "%-13s %s%s%s%s\n", "State:", paint, word, paint[0] ? "\033[0m" : "",
+    wsl_buf_add_format(out, "%-14s %s%s%s%s\n", "State:", paint, word, paint[0] ? "\033[0m" : "",
                        job->cancel_requested && !wsl_ctl_job_ended(job) ? " (stopping)" : "");
     if (job->reason[0])
         add_line(out, "Reason:", "%s", job->reason);

@@ -164,7 +164,8 @@ static void fill_parts(const Wsl__V1__Job *job, char parts[PARTS][PART_TEXT], in
     snprintf(parts[LOSS], PART_TEXT, "loss %.4f", p->loss);
     snprintf(parts[HIT], PART_TEXT, "hit@1 %.3f", p->hit1);
     if (p->images_per_second > 0)
-        snprintf(parts[SPEED], PART_TEXT, "%.4g images/s", p->images_per_second);
+        snprintf(parts[SPEED], PART_TEXT, "%.*f images/s", p->images_per_second < 99.5,
+                 p->images_per_second);
     if (p->eta_seconds > 0 && !wsl_ctl_job_ended(job)) {
         wsl_ctl_duration(p->eta_seconds, left);
         snprintf(parts[LEFT], PART_TEXT, "ETA %s", left);

@@ -83,7 +83,7 @@ static void add_progress_cells(struct wsl_ctl_table *table, const Wsl__V1__Job *
         return;
     if (moved && p->eta_seconds > 0 && !wsl_ctl_job_ended(job))
         wsl_ctl_duration(p->eta_seconds, left);
-    wsl_ctl_cell(table, moved ? "%.4g" : "-", moved ? p->images_per_second : 0);
+    wsl_ctl_cell(table, moved ? "%.1f" : "-", moved ? p->images_per_second : 0);
     wsl_ctl_cell(table, "%s", left);
 }
 

@@ -45,7 +45,7 @@ static void add_node(struct wsl_ctl_table *table, const Wsl__V1__Node *node, boo
     wsl_ctl_cell(table, "%s", text);
     if (is_wide) {
         wsl_ctl_bytes(node->memory_available_bytes, text);
-        wsl_ctl_cell(table, "%s", text);
+        wsl_ctl_cell(table, "%s", node->memory_available_bytes ? text : "-");
     }
     wsl_ctl_cell(table, "%zu", facts->n_gpus);
     wsl_ctl_between(node->last_seen_ms, now, text);

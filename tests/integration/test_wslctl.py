@@ -446,7 +446,7 @@ class AgainstPlayed(Wslctl):
 
     def test_describe_and_nodes(self):
         text = self.run_ok("describe", "tags").stdout
-        for words in ("Name:         tags", "State:        running", "Submitted:    2018-05-02 10:11:12 UTC",
+        for words in ("Name:          tags", "State:         running", "Submitted:     2018-05-02 10:11:12 UTC",
                       "submitted  by a?test"):
             self.assertIn(words, text)
         self.assertEqual(self.run_json("describe", "tags")["events"][0]["kind"], "submitted")
