@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 
-def job_spec(name, data, **changes):
+def job_spec(name, data, /, **changes):
     """A small, valid pretraining job as a wsl.v1.JobSpec; `changes` overwrite its fields."""
     from . import rpc
 
