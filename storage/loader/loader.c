@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Decode threads take tickets - picture j of batch b - in order and write into a ring of `ahead`
- * batches; next() hands out the oldest once all its pictures are there. One lock guards tickets,
- * ring and statistics; decoding runs outside it. What a thread writes depends on the ticket alone,
- * so the content does not depend on which thread got it.
+ * batches and one more; next() hands out the oldest once all its pictures are there. One lock
+ * guards tickets, ring and statistics; decoding runs outside it. What a thread writes depends on
+ * the ticket alone, so the content does not depend on which thread got it.
  */
 #include "storage/loader/loader.h"
 
@@ -42,8 +42,8 @@ struct wsl_loader {
     uint64_t augment_key;
     size_t picture_bytes;
     uint64_t batches; /* to hand out in all; UINT64_MAX: no end */
-    int ahead;
-    struct cell cells[AHEAD_MAX];
+    int ring;         /* cells in use: the batches ahead, and the one handed out */
+    struct cell cells[AHEAD_MAX + 1];
 
     pthread_mutex_t lock; /* guards all below, and cell.done, .bad, .failed, .err */
     pthread_cond_t made;  /* a batch may be complete */
@@ -97,7 +97,8 @@ static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position,
                                  flip && !s->no_flip, out, err);
 }
 
-static void count_bad(struct wsl_loader *l, struct cell *cell, uint64_t record,
+/* `source`: the picture's name at import; "" when not even that could be read. */
+static void count_bad(struct wsl_loader *l, struct cell *cell, uint64_t record, const char *source,
                       const struct wsl_err *why)
 {
     pthread_mutex_lock(&l->lock);
@@ -105,8 +106,9 @@ static void count_bad(struct wsl_loader *l, struct cell *cell, uint64_t record,
     l->stats.bad++;
     if (l->stats.bad_line_count < 8)
         snprintf(l->stats.bad_lines[l->stats.bad_line_count++], sizeof l->stats.bad_lines[0],
-                 "record %llu of %s: %.150s", (unsigned long long)record,
-                 l->setup.split == WSL_SPLIT_TRAIN ? "train" : "heldout", why->text);
+                 "record %llu of %s%s%.60s%s: %.100s", (unsigned long long)record,
+                 l->setup.split == WSL_SPLIT_TRAIN ? "train" : "heldout", source[0] ? " (" : "",
+                 source, source[0] ? ")" : "", why->text);
     pthread_mutex_unlock(&l->lock);
 }
 
@@ -119,7 +121,10 @@ static int fill_slot(struct wsl_loader *l, struct cell *cell, uint32_t slot, uin
     struct wsl_record rec;
 
     for (uint32_t attempt = 1;; attempt++) {
-        int r = load_record(l, record, position, out, &rec, scratch, err);
+        int r;
+
+        rec.source[0] = '\0';
+        r = load_record(l, record, position, out, &rec, scratch, err);
 
         if (r == 0 && rec.tag_count > 0)
             break;
@@ -127,7 +132,7 @@ static int fill_slot(struct wsl_loader *l, struct cell *cell, uint32_t slot, uin
             return r;
         if (r == 0)
             wsl_fail(err, WSL_ECORRUPT, "it has no tags");
-        count_bad(l, cell, record, err);
+        count_bad(l, cell, record, rec.source, err);
         if (l->setup.once)
             return 0;
         if (attempt > SUBSTITUTES_MAX)
@@ -152,7 +157,7 @@ static bool take_ticket(struct wsl_loader *l, uint64_t *ret_batch, uint32_t *ret
 
         if (l->closing || batch >= l->batches)
             return false;
-        if (batch < l->handed + (uint64_t)l->ahead) {
+        if (batch < l->handed + (uint64_t)l->ring) {
             *ret_batch = batch;
             *ret_slot = (uint32_t)(l->ticket++ % l->setup.slots);
             return true;
@@ -171,7 +176,7 @@ static void *decode_pictures(void *argument)
     pthread_setname_np(pthread_self(), "loader");
     pthread_mutex_lock(&l->lock);
     while (take_ticket(l, &batch, &slot)) {
-        struct cell *cell = &l->cells[batch % (uint64_t)l->ahead];
+        struct cell *cell = &l->cells[batch % (uint64_t)l->ring];
         uint64_t position =
             (l->setup.start_step + batch) * l->setup.batch + l->setup.first_slot + slot;
         struct wsl_err err = {0};
@@ -222,7 +227,7 @@ static uint32_t pack_cell(struct wsl_loader *l, struct cell *cell)
 
 static void give_back(struct wsl_loader *l)
 {
-    struct cell *cell = &l->cells[l->handed % (uint64_t)l->ahead];
+    struct cell *cell = &l->cells[l->handed % (uint64_t)l->ring];
 
     cell->done = 0;
     cell->bad = 0;
@@ -244,7 +249,7 @@ int wsl_loader_next(struct wsl_loader *l, struct wsl_batch *ret, struct wsl_err 
         pthread_mutex_unlock(&l->lock);
         return WSL_LOADER_END;
     }
-    cell = &l->cells[l->handed % (uint64_t)l->ahead];
+    cell = &l->cells[l->handed % (uint64_t)l->ring];
     begin = wsl_clock_ns();
     while (cell->done < l->setup.slots)
         pthread_cond_wait(&l->made, &l->lock);
@@ -345,7 +350,7 @@ static int open_cells(struct wsl_loader *l, struct wsl_err *err)
 {
     size_t slots = l->setup.slots;
 
-    for (int i = 0; i < l->ahead; i++) {
+    for (int i = 0; i < l->ring; i++) {
         struct cell *c = &l->cells[i];
 
         c->pixels = malloc(slots * l->picture_bytes);
@@ -357,7 +362,7 @@ static int open_cells(struct wsl_loader *l, struct wsl_err *err)
         if (!c->pixels || !c->tag_count || !c->slot_tags || !c->records || !c->tag_begin ||
             !c->tags)
             return wsl_fail(err, WSL_ENOMEM, "no memory for %d batches of %zu pictures of %d x %d",
-                            l->ahead, slots, l->setup.image_size, l->setup.image_size);
+                            l->ring, slots, l->setup.image_size, l->setup.image_size);
     }
     return 0;
 }
@@ -365,7 +370,7 @@ static int open_cells(struct wsl_loader *l, struct wsl_err *err)
 static int check_setup(const struct wsl_loader_setup *s, struct wsl_err *err)
 {
     if (s->image_size < 1 || s->image_size > 4096 || s->batch < 1 || s->slots < 1 ||
-        s->first_slot + s->slots > s->batch)
+        (uint64_t)s->first_slot + s->slots > s->batch)
         return wsl_fail(err, WSL_EINVAL,
                         "a loader of %u slots from %u of a batch of %u, pictures of %d pixels",
                         s->slots, s->first_slot, s->batch, s->image_size);
@@ -411,7 +416,7 @@ int wsl_loader_open(struct wsl_loader **ret, const struct wsl_loader_setup *setu
     if (setup->once)
         l->setup.start_step = 0;
     l->picture_bytes = (size_t)setup->image_size * (size_t)setup->image_size * 3;
-    l->ahead = setup->ahead ? setup->ahead : AHEAD_DEFAULT;
+    l->ring = 1 + (setup->ahead ? setup->ahead : AHEAD_DEFAULT);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->made, NULL);
     pthread_cond_init(&l->room, NULL);
@@ -441,7 +446,7 @@ void wsl_loader_close(struct wsl_loader *l)
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < l->thread_count; i++)
         pthread_join(l->threads[i], NULL);
-    for (int i = 0; i < l->ahead; i++) {
+    for (int i = 0; i < l->ring; i++) {
         struct cell *c = &l->cells[i];
 
         free(c->pixels);

@@ -13,6 +13,9 @@
 /* Words that keep the uses of one key apart. */
 enum { PURPOSE_PERMUTE = 1, PURPOSE_PHASE, PURPOSE_SUBSTITUTE, PURPOSE_AUGMENT };
 
+/* Where 64 bits are too few for a product. */
+__extension__ typedef unsigned __int128 wide;
+
 static const uint64_t one = (uint64_t)1 << WSL_ORDER_BITS;
 
 float wsl_order_repeat(enum wsl_sampling sampling, double threshold, double max_repeat,
@@ -24,6 +27,16 @@ float wsl_order_repeat(enum wsl_sampling sampling, double threshold, double max_
                                                     : 1;
 
     return (float)fmax(1, fmin(r, max_repeat));
+}
+
+/* Multiplies all sums so that the last becomes `total`: with a whole number of draws the phase only
+ * moves copies between neighbours, and no epoch is longer than another. */
+static void stretch(uint64_t *sums, uint64_t count, uint64_t total)
+{
+    uint64_t last = sums[count - 1];
+
+    for (uint64_t i = 0; i < count; i++)
+        sums[i] = (uint64_t)((wide)sums[i] * total / last);
 }
 
 int wsl_order_open(struct wsl_order *order, const char *fingerprint, uint64_t seed,
@@ -45,7 +58,8 @@ int wsl_order_open(struct wsl_order *order, const char *fingerprint, uint64_t se
         sum += (uint64_t)llrint((double)repeats[i] * (double)one);
         order->sums[i] = sum;
     }
-    order->length = sum >> WSL_ORDER_BITS;
+    order->length = (sum + one - 1) >> WSL_ORDER_BITS;
+    stretch(order->sums, records, order->length << WSL_ORDER_BITS);
     return 0;
 }
 

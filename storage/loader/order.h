@@ -10,10 +10,11 @@
  * Resampling (Mahajan et al. 2018, section 2.2; the same rule as Gupta et al. 2019, "LVIS"): a tag
  * on f images is wanted max(1, phi(t / f)) times, phi the square root or the identity, and a
  * picture as often as its most wanted, that is rarest, tag. r is fractional; in each epoch a record
- * has floor(r) or ceil(r) copies, r on average, spread by systematic sampling: with the running
- * sums C of r and a phase u of the epoch, copy d belongs to the first record whose C is at least d
- * + 1 - u. The length is floor of the last sum, the same in each epoch. Costs 8 bytes a record when
- * resampling.
+ * has floor(r) or ceil(r) copies, r on average, by systematic sampling: with the running sums C of
+ * r and a phase u of the epoch, copy d belongs to the first record whose C is at least d + 1 - u.
+ * So that every epoch has the same length, and the averages stay exact, all r are stretched by the
+ * factor (at most 1 + 1 / records) that makes their sum a whole number: that is the length. r >= 1
+ * stays so: each record comes at least once per epoch. Costs 8 bytes a record when resampling.
  */
 #ifndef WSL_STORAGE_ORDER_H
 #define WSL_STORAGE_ORDER_H
