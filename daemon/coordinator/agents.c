@@ -22,6 +22,8 @@ struct stream {
     uint64_t final[2];   /* of an ended trainer */
     bool known;          /* its job is in the cluster: bytes are kept, not only acknowledged */
     bool ended;          /* its end is durable */
+    Wsl__V1__TrainerReport
+        *end; /* its end, held back until its metrics are here; owned; NULL: none */
     bool forgotten;
 };
 
@@ -66,6 +68,8 @@ static void free_session(struct session *s)
         struct stream *t = s->streams;
 
         s->streams = t->next;
+        if (t->end)
+            wsl__v1__trainer_report__free_unpacked(t->end, NULL);
         free(t);
     }
     co->session_count--;
@@ -275,6 +279,8 @@ static void on_metrics_taken(void *context, const struct wsl_err *err)
         append_chunk(context);
 }
 
+static void deliver_end(struct session *s, struct stream *t);
+
 static void take_bytes(struct session *s, enum trainer_file file, const Wsl__V1__TrainerKey *key,
                        uint64_t offset, const ProtobufCBinaryData *data)
 {
@@ -291,6 +297,7 @@ static void take_bytes(struct session *s, enum trainer_file file, const Wsl__V1_
     }
     if (!t->known) {
         t->taken[file] = t->durable[file] = offset + data->len;
+        deliver_end(s, t);
         send_ack(s, t);
         send_forget(s, t);
         return;
@@ -313,6 +320,7 @@ static void take_bytes(struct session *s, enum trainer_file file, const Wsl__V1_
     }
     read_metrics(s, c);
     drive_then(s->co, false, on_metrics_taken, c);
+    deliver_end(s, t);
 }
 
 /* ---- trainers ---- */
@@ -342,29 +350,64 @@ static void on_end_saved(void *context, const struct wsl_err *err)
         free_session(s);
 }
 
-static void note_end(struct session *s, const Wsl__V1__TrainerReport *report)
+/* Reports overtake metrics on their way here, and the last metrics may tell of the checkpoint that
+ * a job ends with, or that the next generation must start from: an end counts once they are read.
+ */
+static void deliver_end(struct session *s, struct stream *t)
 {
-    struct stream *t = stream_of(s, report->key);
     struct ending *e;
 
-    if (!t || report->state != WSL__V1__TRAINER_STATE__TRAINER_EXITED || !(e = malloc(sizeof *e)))
+    if (!t->end || t->taken[TRAINER_METRICS] < t->final[TRAINER_METRICS])
+        return;
+    e = malloc(sizeof *e);
+    if (!e)
+        abort();
+    *e = (struct ending){.session = s, .key = t->key};
+    wsl_cluster_trainer(s->co->cluster, s->node, t->end, s->co->now());
+    wsl__v1__trainer_report__free_unpacked(t->end, NULL);
+    t->end = NULL;
+    s->saves++;
+    drive_then(s->co, false, on_end_saved, e);
+}
+
+static Wsl__V1__TrainerReport *copy_report(const Wsl__V1__TrainerReport *report)
+{
+    size_t size = wsl__v1__trainer_report__get_packed_size(report);
+    uint8_t *bytes = malloc(size + 1);
+    Wsl__V1__TrainerReport *copy;
+
+    if (!bytes)
+        abort();
+    wsl__v1__trainer_report__pack(report, bytes);
+    copy = wsl__v1__trainer_report__unpack(NULL, size, bytes);
+    free(bytes);
+    if (!copy)
+        abort();
+    return copy;
+}
+
+static void on_end(struct session *s, const Wsl__V1__TrainerReport *report)
+{
+    struct stream *t = stream_of(s, report->key);
+
+    if (!t || t->end)
         return;
     t->final[TRAINER_LOG] = report->log_bytes;
     t->final[TRAINER_METRICS] = report->metric_bytes;
-    *e = (struct ending){.session = s, .key = t->key};
-    s->saves++;
-    drive_then(s->co, false, on_end_saved, e);
+    t->end = copy_report(report);
+    deliver_end(s, t);
 }
 
 static void on_report(struct session *s, const Wsl__V1__TrainerReport *report)
 {
     if (!report->key)
         return;
+    if (report->state == WSL__V1__TRAINER_STATE__TRAINER_EXITED) {
+        on_end(s, report);
+        return;
+    }
     wsl_cluster_trainer(s->co->cluster, s->node, report, s->co->now());
-    if (report->state == WSL__V1__TRAINER_STATE__TRAINER_EXITED)
-        note_end(s, report);
-    else
-        drive(s->co);
+    drive(s->co);
 }
 
 /* ---- the session's own messages ---- */
@@ -420,7 +463,7 @@ static void on_hello(struct session *s, const Wsl__V1__Hello *hello)
     for (size_t i = 0; i < hello->n_trainers; i++)
         if (hello->trainers[i]->key &&
             hello->trainers[i]->state == WSL__V1__TRAINER_STATE__TRAINER_EXITED)
-            note_end(s, hello->trainers[i]);
+            on_end(s, hello->trainers[i]);
     drive(s->co);
 }
 

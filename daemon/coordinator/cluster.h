@@ -98,8 +98,9 @@ int wsl_cluster_cancel(struct wsl_cluster *cluster, uint64_t id, const char *rea
 
 /* ---- events: workers ---- */
 
-/* A session begins. WSL_EEXIST: another machine is connected under that name. WSL_EINVAL: a field
- * is missing or too long. */
+/* A session begins; ends among the reports of the hello are not taken from it but come by
+ * wsl_cluster_trainer(). WSL_EEXIST: another machine is connected under that name. WSL_EINVAL: a
+ * field is missing or too long. */
 int wsl_cluster_hello(struct wsl_cluster *cluster, const Wsl__V1__Hello *hello, int64_t now_ms,
                       struct wsl_err *err);
 /* The session ended, or its heartbeats did. */

@@ -148,8 +148,10 @@ int wsl_cluster_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, int64_
     node->connected = true;
     node->heard_ms = now;
     node->lost_ms = 0;
+    /* Ends come again one by one, each after its trainer's last metrics. */
     for (size_t i = 0; i < hello->n_trainers; i++)
-        wsl_cluster_trainer(c, hello->name, hello->trainers[i], now);
+        if (hello->trainers[i]->state == WSL__V1__TRAINER_STATE__TRAINER_STARTED)
+            wsl_cluster_trainer(c, hello->name, hello->trainers[i], now);
     for (size_t i = 0; i < c->job_count; i++)
         reconcile_job(c, c->jobs[i], hello, now);
     resend_stops(c, hello->name);
