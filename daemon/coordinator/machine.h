@@ -30,13 +30,13 @@
 
 enum {
     WSL_NAME_SIZE = 65,
-    WSL_REASON_MAX = 400,          /* bytes of a reason or an event's message */
-    WSL_JOB_EVENTS_MAX = 1000,     /* newest kept of a job */
-    WSL_NODES_MAX = 4096,          /* names ever seen since the start */
-    WSL_NODE_TRAINERS_MAX = 4096,  /* in one Hello */
-    WSL_EXCHANGE_ROUNDS = 8,       /* kept of a generation, the oldest go first */
-    WSL_EXCHANGE_BLOB = 64 << 10,  /* bytes of one part */
-    WSL_EXCHANGE_ALL = 960 << 10,  /* of all parts of a round: an answer must fit one message */
+    WSL_REASON_MAX = 400,         /* bytes of a reason or an event's message */
+    WSL_JOB_EVENTS_MAX = 1000,    /* newest kept of a job */
+    WSL_NODES_MAX = 4096,         /* names ever seen since the start */
+    WSL_NODE_TRAINERS_MAX = 4096, /* in one Hello */
+    WSL_EXCHANGE_ROUNDS = 8,      /* kept of a generation, the oldest go first */
+    WSL_EXCHANGE_BLOB = 64 << 10, /* bytes of one part */
+    WSL_EXCHANGE_ALL = 960 << 10, /* of all parts of a round: an answer must fit one message */
 };
 
 struct wsl_machine_settings {
@@ -46,10 +46,10 @@ struct wsl_machine_settings {
     uint32_t peer_window_ms;  /* for the cause to show when a rank only says it lost a peer */
     uint32_t drain_ms;        /* for the last metrics of ended trainers to arrive */
     uint32_t backoff_ms, backoff_max_ms; /* before the first restart; doubled up to the second */
-    uint32_t backfill_ms;     /* how long a waiting job may be overtaken by smaller ones */
-    uint32_t start_again_ms;  /* an unanswered start is repeated */
-    uint32_t jobs_max;        /* that have not ended */
-    uint32_t history_max;     /* that have ended and are kept */
+    uint32_t backfill_ms;    /* how long a waiting job may be overtaken by smaller ones */
+    uint32_t start_again_ms; /* an unanswered start is repeated */
+    uint32_t jobs_max;       /* that have not ended */
+    uint32_t history_max;    /* that have ended and are kept */
 };
 extern const struct wsl_machine_settings wsl_machine_defaults;
 
@@ -171,8 +171,8 @@ enum wsl_event_kind {
     WSL_EVENT_CLOSED,    /* session */
     WSL_EVENT_TRAINER,   /* session, report */
     WSL_EVENT_PART,      /* session, part */
-    WSL_EVENT_METRIC,    /* key, metric: is in the store */
-    WSL_EVENT_DELIVERED, /* key, bytes: the metric file is stored up to here */
+    WSL_EVENT_METRIC, /* key, metric, bytes: of a stored metric file, which is read up to there */
+    WSL_EVENT_DELIVERED, /* key, bytes: likewise, and nothing of use was in between */
     WSL_EVENT_TICK,      /* time passes; some times a second */
 };
 

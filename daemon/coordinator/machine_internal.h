@@ -24,8 +24,8 @@ void wsl_job_event(struct wsl_step *s, struct wsl_job *job, const char *kind, co
                    ...) __attribute__((format(printf, 4, 5)));
 void wsl_job_set_reason(struct wsl_step *s, struct wsl_job *job, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-void wsl_job_move(struct wsl_step *s, struct wsl_job *job, Wsl__V1__JobState to,
-                  const char *format, ...) __attribute__((format(printf, 4, 5)));
+void wsl_job_move(struct wsl_step *s, struct wsl_job *job, Wsl__V1__JobState to, const char *format,
+                  ...) __attribute__((format(printf, 4, 5)));
 struct wsl_key wsl_job_key(const struct wsl_job *job, uint32_t rank);
 void wsl_job_send_start(struct wsl_step *s, struct wsl_job *job, uint32_t rank);
 void wsl_job_send_stop(struct wsl_step *s, struct wsl_job *job, uint32_t rank);
@@ -61,11 +61,11 @@ void wsl_exchange_part(struct wsl_step *s, struct wsl_node *node,
 void wsl_schedule(struct wsl_step *s);
 void wsl_schedule_count(struct wsl_machine *m); /* node->used */
 
-/* ---- text.c ---- */
+/* ---- line.c ---- */
 /* One line of valid UTF-8 that fits: control characters become spaces, the rest is cut. */
-void wsl_text_line(char *to, size_t size, const char *from);
-char *wsl_text_copy(const char *text);         /* NULL: "" */
-void wsl_text_replace(char **to, const char *text);
-void *wsl_text_need(void *memory);             /* aborts on NULL */
+void wsl_line_fit(char *to, size_t size, const char *from);
+char *wsl_line_copy(const char *text); /* NULL: "" */
+void wsl_line_replace(char **to, const char *text);
+void *wsl_need(void *memory); /* ends the process on NULL: out of memory */
 
 #endif
