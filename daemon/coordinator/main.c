@@ -142,7 +142,10 @@ static void on_tick(uv_timer_t *timer)
 
 static void on_rpc_closed(void *context)
 {
-    (void)context;
+    struct wsl_coordinator *co = context;
+
+    /* The store's mailbox keeps the loop alive until close_all. */
+    uv_stop(co->loop);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -153,7 +156,7 @@ static void on_signal(uv_signal_t *handle, int number)
     uv_close((uv_handle_t *)&app.terminate, NULL);
     uv_close((uv_handle_t *)&app.interrupt, NULL);
     uv_close((uv_handle_t *)&co->tick, NULL);
-    wsl_rpc_close(co->rpc, SHUTDOWN_GRACE_MS, on_rpc_closed, NULL);
+    wsl_rpc_close(co->rpc, SHUTDOWN_GRACE_MS, on_rpc_closed, co);
 }
 
 static int serve(struct wsl_coordinator *co, const struct settings *s, struct wsl_err *err)
@@ -217,8 +220,10 @@ static int run(const struct settings *s)
         r = serve(co, s, &err);
     if (r < 0) {
         wsl_error("event=start_failed reason=\"%s\"", err.text);
-        if (co->rpc)
-            wsl_rpc_close(co->rpc, 0, on_rpc_closed, NULL);
+        if (co->rpc) {
+            wsl_rpc_close(co->rpc, 0, on_rpc_closed, co);
+            uv_run(co->loop, UV_RUN_DEFAULT);
+        }
         close_all(co);
         return 1;
     }
