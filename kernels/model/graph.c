@@ -50,7 +50,7 @@ static struct wsl_shape add_block(struct wsl_graph *graph, int stage, int index,
     int inner = (config->groups * config->width) << stage, outer = 256 << stage;
     int stride = stage > 0 && index == 0 ? 2 : 1;
     struct wsl_shape x;
-    char where[24];
+    char where[40];
 
     snprintf(where, sizeof where, "layer%d.%d.", stage + 1, index);
     block->first = graph->layer_count;

@@ -13,8 +13,8 @@
 
 /* A convolution and its BN, with the indices of its tensors. */
 struct wsl_layer {
-    char name[40];    /* of the convolution: "layer1.0.conv2" */
-    char bn_name[40]; /* "layer1.0.bn2" */
+    char name[56];    /* of the convolution: "layer1.0.conv2" */
+    char bn_name[56]; /* "layer1.0.bn2" */
     struct wsl_conv_shape shape;
     bool last_of_block; /* its gamma starts at 0 */
     struct wsl_conv *conv;

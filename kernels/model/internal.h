@@ -11,7 +11,7 @@
 
 struct wsl_net_tensor {
     struct wsl_tensor_info info;
-    char name[64];
+    char name[72];
     const struct wsl_conv *conv; /* of a convolution's weight, else NULL */
 };
 
