@@ -8,9 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { FORMAT = 1, KEY_SIZE = 16 };
+enum { FORMAT = 2, KEY_SIZE = 16, NAME_MAX_BYTES = 63, FULL_BYTES = 1 << 20 };
 
 /* ---- names ---- */
 
@@ -18,15 +19,6 @@ void wsl_files_path(const struct wsl_files *f, uint64_t job, const char *name, c
                     size_t size)
 {
     snprintf(ret_path, size, "%s/jobs/%llu/%s", f->folder, (unsigned long long)job, name);
-}
-
-uint64_t wsl_files_size(const struct wsl_files *f, uint64_t job, const char *name)
-{
-    char path[PATH_MAX];
-    struct stat st;
-
-    wsl_files_path(f, job, name, path, sizeof path);
-    return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
 /* ---- LMDB ---- */
@@ -37,6 +29,7 @@ static int lmdb_fail(struct wsl_err *err, int code, const char *what)
     case MDB_MAP_FULL:
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
         return wsl_fail(err, WSL_ENOSPC,
                         "the store is full (%s): free disk space, or remove old jobs", what);
     case ENOMEM:
@@ -81,6 +74,8 @@ static int open_tables(struct wsl_files *f)
     r = mdb_dbi_open(f->txn, "jobs", MDB_CREATE, &f->jobs);
     if (!r)
         r = mdb_dbi_open(f->txn, "events", MDB_CREATE, &f->events);
+    if (!r)
+        r = mdb_dbi_open(f->txn, "files", MDB_CREATE, &f->files);
     if (r)
         mdb_txn_abort(f->txn);
     else
@@ -104,13 +99,32 @@ static int check_format(const char *folder, struct wsl_err *err)
         r = wsl_file_write_atomic(path, text, strlen(text), err);
     } else if (r == 0 && (sscanf((const char *)buf.data, "%d", &version) != 1 || version < 1)) {
         r = wsl_fail(err, WSL_ECORRUPT, "%s does not hold a format number", path);
-    } else if (r == 0 && version > FORMAT) {
+    } else if (r == 0 && version != FORMAT) {
         r = wsl_fail(err, WSL_EUNSUPPORTED,
-                     "the state in %s has format %d; this program knows formats up to %d", folder,
-                     version, FORMAT);
+                     "the state in %s has format %d, this program uses format %d; use the program "
+                     "that made it, or another folder",
+                     folder, version, FORMAT);
     }
     wsl_buf_free(&buf);
     return r;
+}
+
+static int open_env(struct wsl_files *f, struct wsl_err *err)
+{
+    char path[PATH_MAX];
+    int r = mdb_env_create(&f->env);
+
+    if (r)
+        return lmdb_fail(err, r, "create");
+    if (wsl_file_join(path, sizeof path, f->folder, "store.mdb") < 0)
+        return wsl_fail(err, WSL_EINVAL, "the path %s is too long", f->folder);
+    mdb_env_set_maxdbs(f->env, 4);
+    mdb_env_set_mapsize(f->env, f->map_bytes);
+    /* The folder's lock keeps others out; read-ahead would read the whole file at start. */
+    r = mdb_env_open(f->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NORDAHEAD, 0644);
+    if (!r)
+        r = open_tables(f);
+    return r ? lmdb_fail(err, r, path) : 0;
 }
 
 int wsl_files_open(struct wsl_files *f, const char *folder, uint64_t map_bytes, struct wsl_err *err)
@@ -120,24 +134,15 @@ int wsl_files_open(struct wsl_files *f, const char *folder, uint64_t map_bytes, 
 
     if ((size_t)snprintf(f->folder, sizeof f->folder, "%s", folder) >= sizeof f->folder - 200)
         return wsl_fail(err, WSL_EINVAL, "the path %s is too long", folder);
+    f->map_bytes = map_bytes;
     r = check_format(folder, err);
     if (r < 0)
         return r;
     snprintf(path, sizeof path, "%s/jobs", folder);
     r = wsl_file_make_folders(path, err);
-    if (r < 0)
-        return r;
-    r = mdb_env_create(&f->env);
-    if (r)
-        return lmdb_fail(err, r, "create");
-    snprintf(path, sizeof path, "%s/store.mdb", folder);
-    mdb_env_set_maxdbs(f->env, 4);
-    mdb_env_set_mapsize(f->env, map_bytes);
-    /* The folder's lock keeps others out; read-ahead would read the whole file at start. */
-    r = mdb_env_open(f->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NORDAHEAD, 0644);
-    if (!r)
-        r = open_tables(f);
-    return r ? lmdb_fail(err, r, path) : 0;
+    if (r == 0)
+        r = open_env(f, err);
+    return r == 0 ? wsl_file_sync_folder(folder, err) : r;
 }
 
 void wsl_files_close(struct wsl_files *f)
@@ -149,28 +154,37 @@ void wsl_files_close(struct wsl_files *f)
 
 int wsl_files_begin(struct wsl_files *f, struct wsl_err *err)
 {
-    int r = mdb_txn_begin(f->env, NULL, 0, &f->txn);
+    int r;
 
+    if (f->broken || !f->env) {
+        wsl_files_close(f);
+        r = open_env(f, err);
+        f->broken = r < 0;
+        if (r < 0)
+            return r;
+    }
+    r = mdb_txn_begin(f->env, NULL, 0, &f->txn);
     if (!r)
         return 0;
     f->txn = NULL;
+    f->broken = r == MDB_PANIC; /* a write of the last commit's root failed */
     return lmdb_fail(err, r, "begin");
 }
 
-static int remove_events(struct wsl_files *f, uint64_t job)
+/* All records of a table whose key begins with this job. */
+static int remove_all(struct wsl_files *f, MDB_dbi table, uint64_t job)
 {
-    uint8_t key_bytes[KEY_SIZE];
-    MDB_val key = {KEY_SIZE, key_bytes}, value;
+    uint8_t key_bytes[8];
+    MDB_val key = {sizeof key_bytes, key_bytes}, value;
     MDB_cursor *cursor;
-    int r = mdb_cursor_open(f->txn, f->events, &cursor);
+    int r = mdb_cursor_open(f->txn, table, &cursor);
 
     if (r)
         return r;
     put_be64(key_bytes, job);
-    put_be64(key_bytes + 8, 0);
     for (r = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); !r;
          r = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-        if (key.mv_size != KEY_SIZE || get_be64(key.mv_data) != job)
+        if (key.mv_size < 8 || get_be64(key.mv_data) != job)
             break;
         r = mdb_cursor_del(cursor, 0);
         if (r)
@@ -180,38 +194,64 @@ static int remove_events(struct wsl_files *f, uint64_t job)
     return r == MDB_NOTFOUND ? 0 : r;
 }
 
-static int put_one(struct wsl_files *f, const struct op *op)
+static int append_one(struct wsl_files *f, const struct op *op, struct wsl_err *err);
+
+static int remove_job(struct wsl_files *f, MDB_val *key, uint64_t job)
+{
+    int r = mdb_del(f->txn, f->jobs, key, NULL);
+
+    if (!r || r == MDB_NOTFOUND)
+        r = remove_all(f, f->events, job);
+    return r ? r : remove_all(f, f->files, job);
+}
+
+static int put_one(struct wsl_files *f, const struct op *op, struct wsl_err *err)
 {
     uint8_t key_bytes[KEY_SIZE];
-    MDB_val key = {op->kind == OP_EVENT ? 16 : 8, key_bytes};
+    bool event = op->kind == OP_EVENT || op->kind == OP_REMOVE_EVENT;
+    MDB_val key = {event ? 16 : 8, key_bytes};
     MDB_val value = {op->size, (void *)op->bytes};
-    int r;
+    int r = EINVAL;
 
     put_be64(key_bytes, op->job);
     put_be64(key_bytes + 8, op->number);
     switch (op->kind) {
     case OP_JOB:
-        return mdb_put(f->txn, f->jobs, &key, &value, 0);
+        r = mdb_put(f->txn, f->jobs, &key, &value, 0);
+        break;
     case OP_EVENT:
-        return mdb_put(f->txn, f->events, &key, &value, 0);
+        r = mdb_put(f->txn, f->events, &key, &value, 0);
+        break;
+    case OP_REMOVE_EVENT:
+        r = mdb_del(f->txn, f->events, &key, NULL);
+        r = r == MDB_NOTFOUND ? 0 : r;
+        break;
     case OP_REMOVE:
-        r = mdb_del(f->txn, f->jobs, &key, NULL);
-        return r && r != MDB_NOTFOUND ? r : remove_events(f, op->job);
+        r = remove_job(f, &key, op->job);
+        break;
     case OP_APPEND:
-        return 0;
+        return append_one(f, op, err);
     }
-    return EINVAL;
+    return r ? lmdb_fail(err, r, "put") : 0;
 }
 
 int wsl_files_put(struct wsl_files *f, const struct op *first, struct wsl_err *err)
 {
     for (const struct op *op = first; op; op = op->next) {
-        int r = put_one(f, op);
+        int r = put_one(f, op, err);
 
-        if (r)
-            return lmdb_fail(err, r, "put");
+        if (r < 0)
+            return r;
     }
     return 0;
+}
+
+/* LMDB calls a write that was cut short EIO; most often the disk had no more room. */
+static bool disk_is_full(const struct wsl_files *f)
+{
+    struct statvfs st;
+
+    return statvfs(f->folder, &st) == 0 && st.f_bavail * st.f_frsize < FULL_BYTES;
 }
 
 int wsl_files_end(struct wsl_files *f, bool keep, struct wsl_err *err)
@@ -227,6 +267,8 @@ int wsl_files_end(struct wsl_files *f, bool keep, struct wsl_err *err)
     }
     r = mdb_txn_commit(f->txn);
     f->txn = NULL;
+    if (r == EIO && disk_is_full(f))
+        r = ENOSPC;
     return r ? lmdb_fail(err, r, "commit") : 0;
 }
 
@@ -294,58 +336,151 @@ static int write_at(int fd, const uint8_t *bytes, size_t size, uint64_t offset)
     return 0;
 }
 
-static int append_open(struct wsl_files *f, const struct op *op, int fd, const char *path,
-                       struct wsl_err *err)
+/* Opens the file for writing; the names of new ones are durable when it returns. */
+static int open_file(struct wsl_files *f, const struct op *op, char path[PATH_MAX],
+                     struct wsl_err *err)
 {
-    struct stat st;
-    uint64_t have, skip;
+    char folder[PATH_MAX], jobs[PATH_MAX];
+    int fd, r = 0;
 
-    (void)f;
-    if (fstat(fd, &st) < 0)
-        return wsl_fail_errno(err, "cannot read the size of %s", path);
-    have = (uint64_t)st.st_size;
-    if (op->number > have)
-        return wsl_fail(err, WSL_ESTATE, "%s has %llu bytes, and bytes from %llu on were sent",
-                        path, (unsigned long long)have, (unsigned long long)op->number);
-    skip = have - op->number;
-    if (skip >= op->size)
-        return 0;
-    if (write_at(fd, op->bytes + skip, op->size - skip, have) == 0 && fdatasync(fd) == 0)
-        return 0;
-    wsl_fail_errno(err, "cannot write %s", path);
-    /* What was written in part will be sent again. */
-    if (ftruncate(fd, (off_t)have) < 0)
-        return WSL_EIO;
-    return err ? err->code : WSL_EIO;
-}
-
-static int append_one(struct wsl_files *f, const struct op *op, struct wsl_err *err)
-{
-    char path[PATH_MAX];
-    int fd, r;
-
-    wsl_files_path(f, op->job, "", path, sizeof path);
-    path[strlen(path) - 1] = '\0';
-    if (mkdir(path, 0755) < 0 && errno != EEXIST)
-        return wsl_fail_errno(err, "cannot make folder %s", path);
-    wsl_files_path(f, op->job, op->name, path, sizeof path);
+    wsl_files_path(f, op->job, op->name, path, PATH_MAX);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0)
+        return fd;
+    wsl_files_path(f, op->job, "", folder, sizeof folder);
+    folder[strlen(folder) - 1] = '\0';
+    if (mkdir(folder, 0755) == 0) {
+        r = wsl_file_join(jobs, sizeof jobs, f->folder, "jobs");
+        if (r == 0)
+            r = wsl_file_sync_folder(jobs, err);
+    } else if (errno != EEXIST) {
+        return wsl_fail_errno(err, "cannot make folder %s", folder);
+    }
+    if (r < 0)
+        return r;
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return wsl_fail_errno(err, "cannot open %s", path);
-    r = append_open(f, op, fd, path, err);
+    r = wsl_file_sync_folder(folder, err);
+    if (r == 0)
+        return fd;
     close(fd);
     return r;
 }
 
-int wsl_files_append(struct wsl_files *f, const struct op *first, struct wsl_err *err)
+static size_t file_key(const struct op *op, uint8_t key[8 + NAME_MAX_BYTES + 1])
 {
-    for (const struct op *op = first; op; op = op->next) {
-        int r = op->kind == OP_APPEND ? append_one(f, op, err) : 0;
+    size_t n = strnlen(op->name, NAME_MAX_BYTES);
 
-        if (r < 0)
-            return r;
-    }
+    put_be64(key, op->job);
+    memcpy(key + 8, op->name, n);
+    return 8 + n;
+}
+
+static int get_size(struct wsl_files *f, MDB_val *key, uint64_t *ret, struct wsl_err *err)
+{
+    MDB_val value;
+    int r = mdb_get(f->txn, f->files, key, &value);
+
+    *ret = 0;
+    if (r == MDB_NOTFOUND)
+        return 0;
+    if (r)
+        return lmdb_fail(err, r, "read");
+    if (value.mv_size != 8)
+        return wsl_fail(err, WSL_ECORRUPT, "the store holds a size of %zu bytes", value.mv_size);
+    *ret = get_be64(value.mv_data);
     return 0;
+}
+
+static int append_one(struct wsl_files *f, const struct op *op, struct wsl_err *err)
+{
+    uint8_t key_bytes[8 + NAME_MAX_BYTES + 1], size_bytes[8];
+    MDB_val key = {file_key(op, key_bytes), key_bytes}, value = {8, size_bytes};
+    char path[PATH_MAX];
+    uint64_t have, end = op->number + op->size;
+    int fd, r = get_size(f, &key, &have, err);
+
+    if (r < 0 || end <= have) /* all of it is here already */
+        return r;
+    if (op->number > have)
+        return wsl_fail(
+            err, WSL_ESTATE, "%s of job %llu has %llu bytes, and bytes from %llu on came", op->name,
+            (unsigned long long)op->job, (unsigned long long)have, (unsigned long long)op->number);
+    fd = open_file(f, op, path, err);
+    if (fd < 0)
+        return fd;
+    if (write_at(fd, op->bytes + (have - op->number), (size_t)(end - have), have) < 0 ||
+        fdatasync(fd) < 0) {
+        r = wsl_fail_errno(err, "cannot write %s", path);
+        /* Gives the space back; should that fail, the size in the store is what counts. */
+        if (ftruncate(fd, (off_t)have) < 0)
+            r = r < 0 ? r : WSL_EIO;
+    }
+    close(fd);
+    if (r < 0)
+        return r;
+    put_be64(size_bytes, end);
+    r = mdb_put(f->txn, f->files, &key, &value, 0);
+    return r ? lmdb_fail(err, r, "put") : 0;
+}
+
+/* ---- after a crash ---- */
+
+static int mend_one(struct wsl_files *f, uint64_t job, const char *name, uint64_t size,
+                    size_t *mended, struct wsl_err *err)
+{
+    struct op op = {.job = job};
+    char path[PATH_MAX];
+    struct stat st;
+    int fd, r = 0;
+
+    snprintf(op.name, sizeof op.name, "%s", name);
+    wsl_files_path(f, job, name, path, sizeof path);
+    if (stat(path, &st) == 0 && (uint64_t)st.st_size == size)
+        return 0;
+    ++*mended;
+    fd = open_file(f, &op, path, err);
+    if (fd < 0)
+        return fd;
+    if (ftruncate(fd, (off_t)size) < 0 || fsync(fd) < 0)
+        r = wsl_fail_errno(err, "cannot mend %s", path);
+    close(fd);
+    return r;
+}
+
+int wsl_files_mend(struct wsl_files *f, wsl_files_size_fn each, void *context, size_t *ret_mended,
+                   struct wsl_err *err)
+{
+    MDB_val key, value;
+    MDB_cursor *cursor;
+    MDB_txn *txn;
+    int code = 0, r = mdb_txn_begin(f->env, NULL, MDB_RDONLY, &txn);
+
+    *ret_mended = 0;
+    if (r)
+        return lmdb_fail(err, r, "read");
+    r = mdb_cursor_open(txn, f->files, &cursor);
+    if (r) {
+        mdb_txn_abort(txn);
+        return lmdb_fail(err, r, "read");
+    }
+    while (!r && code == 0 && !(r = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))) {
+        char name[NAME_MAX_BYTES + 1] = "";
+
+        if (key.mv_size <= 8 || key.mv_size > 8 + NAME_MAX_BYTES || value.mv_size != 8 ||
+            memchr((char *)key.mv_data + 8, '/', key.mv_size - 8)) {
+            code = wsl_fail(err, WSL_ECORRUPT, "the store holds a file name that is none");
+            break;
+        }
+        memcpy(name, (char *)key.mv_data + 8, key.mv_size - 8);
+        code = mend_one(f, get_be64(key.mv_data), name, get_be64(value.mv_data), ret_mended, err);
+        if (code == 0)
+            code = each(context, get_be64(key.mv_data), name, get_be64(value.mv_data));
+    }
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    return code < 0 ? code : r && r != MDB_NOTFOUND ? lmdb_fail(err, r, "read") : 0;
 }
 
 void wsl_files_remove(struct wsl_files *f, uint64_t job)

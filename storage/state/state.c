@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WAITING_MAX = 4096, MAILBOX_EXTRA = 16 };
+enum { WAITING_MAX = 4096, MAILBOX_EXTRA = 16, SIZE_BUCKETS = 4096 };
 
 struct wsl_state_commit {
     struct wsl_mail mail; /* first: the way back to the loop */
@@ -25,6 +25,14 @@ struct wsl_state_commit {
     struct wsl_err err;
     wsl_state_done_fn done;
     void *context;
+};
+
+/* Durable size of a file; a hash table of them, the loop thread's. */
+struct size {
+    struct size *next;
+    uint64_t job;
+    uint64_t bytes;
+    char name[64];
 };
 
 struct wsl_state {
@@ -40,8 +48,10 @@ struct wsl_state {
     struct wsl_state_commit **last;
     bool closing;
 
-    size_t waiting; /* loop thread only */
+    size_t waiting; /* loop thread only, as all below */
     size_t waiting_max;
+    size_t mended;
+    struct size *sizes[SIZE_BUCKETS];
 };
 
 static void free_commit(struct wsl_state_commit *c)
@@ -55,11 +65,73 @@ static void free_commit(struct wsl_state_commit *c)
     free(c);
 }
 
+/* ---- sizes of files ---- */
+
+static struct size **bucket_of(struct wsl_state *s, uint64_t job)
+{
+    return &s->sizes[(job * 0x9e3779b97f4a7c15u) >> 52]; /* 12 bits: SIZE_BUCKETS */
+}
+
+static struct size *find_size(const struct wsl_state *s, uint64_t job, const char *name)
+{
+    struct size *z = *bucket_of((struct wsl_state *)s, job);
+
+    while (z && (z->job != job || strcmp(z->name, name) != 0))
+        z = z->next;
+    return z;
+}
+
+static int set_size(void *state, uint64_t job, const char *name, uint64_t bytes)
+{
+    struct wsl_state *s = state;
+    struct size *z = find_size(s, job, name);
+
+    if (!z) {
+        z = calloc(1, sizeof *z);
+        if (!z)
+            return WSL_ENOMEM;
+        z->job = job;
+        snprintf(z->name, sizeof z->name, "%s", name);
+        z->next = *bucket_of(s, job);
+        *bucket_of(s, job) = z;
+    }
+    if (bytes > z->bytes)
+        z->bytes = bytes;
+    return 0;
+}
+
+static void drop_sizes(struct size **at, uint64_t job, bool all)
+{
+    while (*at) {
+        struct size *z = *at;
+
+        if (all || z->job == job) {
+            *at = z->next;
+            free(z);
+        } else {
+            at = &z->next;
+        }
+    }
+}
+
+static void note_sizes(struct wsl_state *s, const struct op *first)
+{
+    for (const struct op *op = first; op; op = op->next) {
+        if (op->kind == OP_REMOVE)
+            drop_sizes(bucket_of(s, op->job), op->job, false);
+        /* Without memory the worker is told an older position, and sends the bytes once more. */
+        if (op->kind == OP_APPEND)
+            (void)set_size(s, op->job, op->name, op->number + op->size);
+    }
+}
+
 static void on_done(struct wsl_mail *mail)
 {
     struct wsl_state_commit *c = (struct wsl_state_commit *)mail;
 
     c->state->waiting--;
+    if (c->code == 0)
+        note_sizes(c->state, c->first);
     if (c->done)
         c->done(c->context, c->code < 0 ? &c->err : NULL);
     free_commit(c);
@@ -75,20 +147,9 @@ static void fail(struct wsl_state_commit *c, const struct wsl_err *err)
     c->err = *err;
 }
 
-/* Files first: what LMDB then refers to is there. */
-static void write_files(struct wsl_state *s, struct wsl_state_commit *list)
-{
-    for (struct wsl_state_commit *c = list; c; c = c->next) {
-        struct wsl_err err = {0};
-
-        if (c->code == 0 && wsl_files_append(&s->files, c->first, &err) < 0)
-            fail(c, &err);
-    }
-}
-
 /* One transaction for all; when it fails, one for each, so that a commit fails for its own reason
  * only. */
-static void write_records(struct wsl_state *s, struct wsl_state_commit *list)
+static void write_commits_of(struct wsl_state *s, struct wsl_state_commit *list)
 {
     struct wsl_err err = {0};
     int r = wsl_files_begin(&s->files, &err);
@@ -112,8 +173,7 @@ static void write_records(struct wsl_state *s, struct wsl_state_commit *list)
 
 static void write_list(struct wsl_state *s, struct wsl_state_commit *list)
 {
-    write_files(s, list);
-    write_records(s, list);
+    write_commits_of(s, list);
     while (list) {
         struct wsl_state_commit *c = list;
 
@@ -172,6 +232,8 @@ static int open_parts(struct wsl_state *s, const struct wsl_state_setup *setup, 
         r = wsl_files_open(&s->files, setup->folder,
                            setup->map_bytes ? setup->map_bytes : (uint64_t)4 << 30, err);
     if (r == 0)
+        r = wsl_files_mend(&s->files, set_size, s, &s->mended, err);
+    if (r == 0)
         r = wsl_mailbox_open(&s->mailbox, setup->loop, s->waiting_max + MAILBOX_EXTRA, err);
     if (r == 0) {
         s->thread_runs = pthread_create(&s->thread, NULL, write_commits, s) == 0;
@@ -217,6 +279,8 @@ void wsl_state_close(struct wsl_state *s)
     wsl_files_close(&s->files);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
+    for (size_t i = 0; i < SIZE_BUCKETS; i++)
+        drop_sizes(&s->sizes[i], 0, true);
     pthread_cond_destroy(&s->work);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -274,6 +338,11 @@ void wsl_state_put_event(struct wsl_state_commit *c, uint64_t job, uint64_t sequ
     add_op(c, (struct op){.kind = OP_EVENT, .job = job, .number = sequence}, NULL, bytes, size);
 }
 
+void wsl_state_remove_event(struct wsl_state_commit *c, uint64_t job, uint64_t sequence)
+{
+    add_op(c, (struct op){.kind = OP_REMOVE_EVENT, .job = job, .number = sequence}, NULL, NULL, 0);
+}
+
 void wsl_state_remove_job(struct wsl_state_commit *c, uint64_t id)
 {
     add_op(c, (struct op){.kind = OP_REMOVE, .job = id}, NULL, NULL, 0);
@@ -302,7 +371,14 @@ void wsl_state_end(struct wsl_state_commit *c, wsl_state_done_fn done, void *con
 
 uint64_t wsl_state_file_size(const struct wsl_state *s, uint64_t job, const char *name)
 {
-    return wsl_files_size(&s->files, job, name);
+    const struct size *z = find_size(s, job, name);
+
+    return z ? z->bytes : 0;
+}
+
+size_t wsl_state_mended(const struct wsl_state *s)
+{
+    return s->mended;
 }
 
 void wsl_state_file_path(const struct wsl_state *s, uint64_t job, const char *name, char *ret_path,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The coordinator's durable store: jobs, events, nodes in one LMDB environment (STATE/store.mdb),
- * logs and metrics of trainers in append-only files (STATE/jobs/<job>/<name>).
+ * The coordinator's durable store: jobs, events and the sizes of files in one LMDB environment
+ * (STATE/store.mdb), logs and metrics of trainers in append-only files (STATE/jobs/<job>/<name>).
  *
  * One thread, "store", does all writing, in the order of commits; what waits while it works is
  * written in one transaction (one fsync for all). A commit's completion comes to the loop through a
@@ -9,7 +9,8 @@
  * Commits complete in order.
  *
  * Disk full or broken: the commit fails as a whole (WSL_ENOSPC, WSL_EIO), the store stays usable,
- * and later commits may succeed.
+ * and later commits may succeed. A file's bytes count from the moment the transaction that notes
+ * its size is durable; bytes beyond (a torn write) are cut off at the next open.
  *
  * All functions are for the loop thread. Values are opaque bytes here.
  */
@@ -32,7 +33,7 @@ struct wsl_state_setup {
     size_t waiting_max; /* commits waiting at once; 0: 4096 */
 };
 
-/* WSL_EEXIST: another process has the folder. WSL_EUNSUPPORTED: made by a newer format. */
+/* WSL_EEXIST: another process has the folder. WSL_EUNSUPPORTED: made in another format. */
 int wsl_state_open(struct wsl_state **ret, const struct wsl_state_setup *setup,
                    struct wsl_err *err);
 
@@ -51,8 +52,11 @@ struct wsl_state_load {
 };
 int wsl_state_load(struct wsl_state *state, const struct wsl_state_load *load, struct wsl_err *err);
 
-/* ---- a commit: everything in it becomes durable together, or nothing of the store's part does
- * ---- */
+/* Files whose size on the disk was not the one in the store when it was opened: torn tails that
+ * were cut off, or lost ends that were filled with zero bytes. */
+size_t wsl_state_mended(const struct wsl_state *state);
+
+/* ---- a commit: everything in it becomes durable together, or nothing of it does ---- */
 
 struct wsl_state_commit;
 
@@ -65,6 +69,8 @@ void wsl_state_put_job(struct wsl_state_commit *commit, uint64_t id, const void 
                        size_t size);
 void wsl_state_put_event(struct wsl_state_commit *commit, uint64_t job, uint64_t sequence,
                          const void *bytes, size_t size);
+/* Forgets one event; fine when there is none. */
+void wsl_state_remove_event(struct wsl_state_commit *commit, uint64_t job, uint64_t sequence);
 /* Forgets a job, its events, and its files. */
 void wsl_state_remove_job(struct wsl_state_commit *commit, uint64_t id);
 /* Writes at `offset` of STATE/jobs/<job>/<name>. Bytes below the file's end are skipped (they were
@@ -82,7 +88,7 @@ size_t wsl_state_waiting(const struct wsl_state *state);
 
 /* ---- files ---- */
 
-/* Size of a file of a job; 0 when it does not exist. */
+/* Durable size of a file of a job; 0 when there is none. Grows when an append's completion runs. */
 uint64_t wsl_state_file_size(const struct wsl_state *state, uint64_t job, const char *name);
 /* The full path. */
 void wsl_state_file_path(const struct wsl_state *state, uint64_t job, const char *name,
