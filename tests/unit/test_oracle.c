@@ -269,8 +269,8 @@ static void check(const char *fixture, const char *backend, double most)
         compare_record(&run, &record);
     assert_true(feof(run.fixture.file));
     assert_true(run.compared > 100);
-    print_message("%s, %s: %d tensors, worst relative error %.2g\n", fixture, backend, run.compared,
-                  run.worst);
+    print_message("# %s, %s: %d tensors, worst relative error %.2g\n", fixture, backend,
+                  run.compared, run.worst);
     assert_true(run.worst <= most);
     wsl_net_close(run.net);
     close_fixture(&run.fixture);
