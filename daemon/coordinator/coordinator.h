@@ -17,11 +17,20 @@ enum {
     FOLLOWERS_MAX = 1000, /* open Watch, Logs and Metrics calls */
     LIST_MAX = 1000,
     LIST_DEFAULT = 100,
-    RETRY_MS = 1000, /* between attempts to save when the disk is full */
+    EVENTS_KEPT = 1000,      /* of a job */
+    RETRY_MS = 1000,         /* between attempts to save when the disk is full */
+    STREAM_BUCKETS = 1024,   /* of the table of trainers' files */
+    STREAMS_MAX = 1 << 17,   /* trainers whose positions are kept in memory */
+    UNSAVED_MAX = 256 << 20, /* bytes of logs and metrics that wait for the disk */
+    METRIC_MAX = 512 << 10,  /* bytes of one metric message */
+    CHUNK_MAX = METRIC_MAX + 16,
 };
+
+enum trainer_file { TRAINER_LOG, TRAINER_METRICS };
 
 struct act;
 struct session;
+struct stream;
 struct follower;
 
 struct wsl_coordinator {
@@ -32,12 +41,17 @@ struct wsl_coordinator {
     struct wsl_cluster *cluster;
     uint32_t heartbeat_ms;
     uv_timer_t tick;
-    int64_t (*now)(void); /* milliseconds since 1970 */
-    struct act *failed;   /* saves to be tried again */
-    bool closing;         /* nothing new is saved: what completes now is the last */
-    bool disk_trouble;    /* logged once */
+    int64_t (*now)(void); /* milliseconds since 1970; never goes back */
+    struct act *acts;     /* all that are not durable yet */
+    struct act *failed;   /* of these, the ones to be tried again, in order */
+    uint64_t next_act;
+    bool closing;      /* nothing new is saved: what completes now is the last */
+    bool disk_trouble; /* logged once */
     struct session *sessions;
     size_t session_count;
+    struct stream *streams[STREAM_BUCKETS];
+    size_t stream_count;
+    size_t unsaved_bytes;
     struct follower *followers;
     size_t follower_count;
 };
@@ -45,23 +59,59 @@ struct wsl_coordinator {
 /* ---- driver.c ---- */
 
 /* Carries out what the cluster has put out since the last call: saves first, then, when they are
- * durable, the messages and `saved` (may be NULL). Saves that fail are tried again for ever, and
- * `saved` is told of the first failure and not called again; with `once` they are given up instead
- * (a submit that is withdrawn). */
+ * durable, the messages and `saved` (may be NULL). Saves that fail are tried again for ever, in
+ * order, nothing overtakes them; how that is told depends: */
 typedef void (*saved_fn)(void *context, const struct wsl_err *err);
+enum drive_mode {
+    DRIVE_TELL,    /* `saved` is told of the first failure, and not called again */
+    DRIVE_PATIENT, /* `saved` is called once it succeeded, or with WSL_ECANCELLED at the end */
+    DRIVE_ONCE,    /* given up at the first failure (a submit that is withdrawn) */
+};
 void drive(struct wsl_coordinator *co);
-void drive_then(struct wsl_coordinator *co, bool once, saved_fn saved, void *context);
+void drive_then(struct wsl_coordinator *co, enum drive_mode mode, saved_fn saved, void *context);
+
+/* The same with bytes for a file of a job in the same commit: DRIVE_PATIENT, but bytes that do not
+ * join on to the file (WSL_ESTATE) are dropped and `saved` is told. `bytes` must stay until then.
+ */
+struct append {
+    uint64_t job;
+    char name[64];
+    uint64_t offset;
+    const uint8_t *bytes;
+    size_t size;
+    bool save_job; /* the job's record, too: what was read from the bytes has changed it */
+};
+void drive_append(struct wsl_coordinator *co, const struct append *append, saved_fn saved,
+                  void *context);
+/* Is a save of this job on its way to the disk? */
+bool is_unsaved(const struct wsl_coordinator *co, uint64_t job);
 void retry_failed(struct wsl_coordinator *co);
 void free_failed(struct wsl_coordinator *co);
 
 /* ---- agents.c ---- */
 
 void session_message(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void session_writable(struct wsl_rpc_call *call, void *context);
 void session_closed(struct wsl_rpc_call *call, void *context);
-/* Sends to the node's session; dropped when it has none. */
+/* Sends to the node's session; dropped when it has none. A worker that does not read is cut off. */
 void send_to_node(struct wsl_coordinator *co, const char *node,
                   const Wsl__V1__CoordinatorMessage *message);
+/* Ends the node's session: the worker comes again, and sends what was not acknowledged. */
+void end_session(struct wsl_coordinator *co, const char *node, enum wsl_rpc_status status,
+                 const char *text);
+
+/* ---- streams.c: files of trainers, and their ends ---- */
+
+/* A trainer's positions are kept by its key, not by session: what a broken session left under way
+ * to the disk is not taken twice. */
+void stream_bytes(struct wsl_coordinator *co, const char *node, enum trainer_file file,
+                  const Wsl__V1__TrainerKey *key, uint64_t offset, const ProtobufCBinaryData *data);
+void stream_end(struct wsl_coordinator *co, const char *node, const Wsl__V1__TrainerReport *report);
+/* The position to go on from, for the Welcome; false: its job is not known. */
+bool stream_welcome(struct wsl_coordinator *co, const char *node, const Wsl__V1__TrainerKey *key,
+                    Wsl__V1__TrainerKey *ret_key, Wsl__V1__Ack *ret_ack);
+/* Are bytes of this job's newest generation that its ended trainers wrote still on their way? */
+bool stream_awaited(const struct wsl_coordinator *co, uint64_t job);
+void streams_drop(struct wsl_coordinator *co, uint64_t job); /* 0: all */
 
 /* ---- jobs_service.c ---- */
 
@@ -80,14 +130,15 @@ void on_logs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *m
 void on_metrics(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
 void follower_writable(struct wsl_rpc_call *call, void *context);
 void follower_closed(struct wsl_rpc_call *call, void *context);
-/* Something changed: of one job, or of any (0). */
+/* Something of this job changed. */
 void poke_followers(struct wsl_coordinator *co, uint64_t job);
+/* Those that wait for the last bytes of a job that has ended. */
+void poke_waiting(struct wsl_coordinator *co);
 
 /* ---- trainer_files.c ---- */
 
 /* Names of a trainer's files in the store: "log-<generation>-<rank>",
  * "metrics-<generation>-<rank>". */
-enum trainer_file { TRAINER_LOG, TRAINER_METRICS };
 void trainer_file_name(enum trainer_file file, uint32_t generation, uint32_t rank,
                        char ret_name[64]);
 

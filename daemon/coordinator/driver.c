@@ -2,27 +2,51 @@
  *
  * Outputs of the state machine become commits of the store, and messages once the commit is
  * durable. Everything goes through a commit, an empty one too: commits complete in order, so no
- * message overtakes an earlier one's save.
+ * message overtakes an earlier one's save. While saves fail, what comes later waits behind them.
  */
 #include "base/log.h"
 #include "daemon/coordinator/coordinator.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* One turn of the machine, on its way to the disk. */
 struct act {
-    struct act *next;
+    struct act *next, **link; /* in co->acts */
+    struct act *next_failed;
     struct wsl_coordinator *co;
+    uint64_t number;            /* in the order of turns */
     struct wsl_output *outputs; /* owned */
-    bool once;
+    struct append append;
+    bool has_append;
+    enum drive_mode mode;
     saved_fn saved;
     void *context;
 };
 
+static struct act *new_act(struct wsl_coordinator *co)
+{
+    struct act *act = calloc(1, sizeof *act);
+
+    if (!act)
+        abort();
+    act->co = co;
+    act->number = co->next_act++;
+    act->next = co->acts;
+    act->link = &co->acts;
+    if (act->next)
+        act->next->link = &act->next;
+    co->acts = act;
+    return act;
+}
+
 static void free_act(struct act *act)
 {
+    *act->link = act->next;
+    if (act->next)
+        act->next->link = act->link;
     while (act->outputs) {
         struct wsl_output *o = act->outputs;
 
@@ -31,6 +55,17 @@ static void free_act(struct act *act)
     }
     free(act);
 }
+
+bool is_unsaved(const struct wsl_coordinator *co, uint64_t job)
+{
+    for (const struct act *act = co->acts; act; act = act->next)
+        for (const struct wsl_output *o = act->outputs; o; o = o->next)
+            if (o->kind == WSL_OUTPUT_SAVE_JOB && o->job == job)
+                return true;
+    return false;
+}
+
+/* ---- a commit of it ---- */
 
 static void put_job(struct wsl_coordinator *co, struct wsl_state_commit *commit, uint64_t id)
 {
@@ -59,23 +94,29 @@ static void put_event(struct wsl_state_commit *commit, const struct wsl_output *
     wsl__v1__event__pack(o->event, bytes);
     wsl_state_put_event(commit, o->job, o->event->sequence, bytes, size);
     free(bytes);
+    if (o->event->sequence > EVENTS_KEPT)
+        wsl_state_remove_event(commit, o->job, o->event->sequence - EVENTS_KEPT);
 }
 
 /* A job saved several times in one turn is written once, as it is now. */
-static bool saved_later(const struct wsl_output *o)
+static bool saved_later(const struct act *act, const struct wsl_output *o)
 {
+    if (act->has_append && act->append.save_job && act->append.job == o->job)
+        return true;
     for (const struct wsl_output *p = o->next; p; p = p->next)
         if (p->kind == WSL_OUTPUT_SAVE_JOB && p->job == o->job)
             return true;
     return false;
 }
 
-static void fill(struct act *act, struct wsl_state_commit *commit)
+static void fill(const struct act *act, struct wsl_state_commit *commit)
 {
+    const struct append *a = &act->append;
+
     for (const struct wsl_output *o = act->outputs; o; o = o->next) {
         switch (o->kind) {
         case WSL_OUTPUT_SAVE_JOB:
-            if (!saved_later(o))
+            if (!saved_later(act, o))
                 put_job(act->co, commit, o->job);
             break;
         case WSL_OUTPUT_SAVE_EVENT:
@@ -88,43 +129,88 @@ static void fill(struct act *act, struct wsl_state_commit *commit)
             break;
         }
     }
+    if (!act->has_append)
+        return;
+    wsl_state_append(commit, a->job, a->name, a->offset, a->bytes, a->size);
+    if (a->save_job)
+        put_job(act->co, commit, a->job);
 }
 
-static void report(struct act *act, const struct wsl_err *err)
+/* ---- failures ---- */
+
+static void tell(struct act *act, const struct wsl_err *err)
 {
-    if (act->saved)
-        act->saved(act->context, err);
+    saved_fn saved = act->saved;
+
     act->saved = NULL;
+    if (saved)
+        saved(act->context, err);
+}
+
+static void queue_failed(struct act *act)
+{
+    struct act **at = &act->co->failed;
+
+    while (*at && (*at)->number < act->number)
+        at = &(*at)->next_failed;
+    act->next_failed = *at;
+    *at = act;
 }
 
 static void give_up(struct act *act, const struct wsl_err *err)
 {
     struct wsl_coordinator *co = act->co;
 
-    if (!co->disk_trouble)
-        wsl_error("event=save_failed reason=\"%s\" action=\"trying again each second; running jobs "
-                  "go on\"",
-                  err->text);
-    co->disk_trouble = true;
-    report(act, err);
-    if (act->once) {
-        free_act(act);
+    if (act->has_append && err->code == WSL_ESTATE) {
+        /* Not the disk's fault, and it would never succeed. What was read from it stays. */
+        wsl_error("event=bytes_dropped job=%" PRIu64 " file=%s reason=\"%s\"", act->append.job,
+                  act->append.name, err->text);
+        act->has_append = false;
+        tell(act, err);
+        queue_failed(act);
         return;
     }
-    act->next = co->failed;
-    co->failed = act;
+    if (!co->disk_trouble && !co->closing)
+        wsl_error("event=save_failed reason=\"%s\" action=\"nothing is accepted or started until "
+                  "saving works again; running jobs go on\"",
+                  err->text);
+    co->disk_trouble = true;
+    if (act->mode != DRIVE_PATIENT)
+        tell(act, err);
+    if (act->mode == DRIVE_ONCE)
+        free_act(act);
+    else
+        queue_failed(act);
 }
 
-static void log_event(const struct wsl_output *o)
+/* ---- successes ---- */
+
+static void carry_out(struct wsl_coordinator *co, const struct wsl_output *o)
 {
-    wsl_info("event=job job=%" PRIu64 " kind=%s message=\"%s\"", o->job, o->event->kind,
-             o->event->message);
+    switch (o->kind) {
+    case WSL_OUTPUT_SAVE_EVENT:
+        wsl_info("event=job job=%" PRIu64 " kind=%s message=\"%s\"", o->job, o->event->kind,
+                 o->event->message);
+        break;
+    case WSL_OUTPUT_SEND:
+        send_to_node(co, o->node, o->message);
+        break;
+    case WSL_OUTPUT_REMOVE_JOB:
+        streams_drop(co, o->job);
+        break;
+    case WSL_OUTPUT_SAVE_JOB:
+        break;
+    }
 }
+
+static void commit_all_failed(struct wsl_coordinator *co);
 
 static void on_saved(void *context, const struct wsl_err *err)
 {
     struct act *act = context;
     struct wsl_coordinator *co = act->co;
+    struct wsl_output *outputs = act->outputs;
+    uint64_t last = 0;
 
     if (err) {
         give_up(act, err);
@@ -133,32 +219,38 @@ static void on_saved(void *context, const struct wsl_err *err)
     if (co->disk_trouble)
         wsl_info("event=save_works_again");
     co->disk_trouble = false;
-    for (const struct wsl_output *o = act->outputs; o; o = o->next) {
-        if (o->kind == WSL_OUTPUT_SAVE_EVENT)
-            log_event(o);
-        if (o->kind == WSL_OUTPUT_SEND)
-            send_to_node(co, o->node, o->message);
-    }
-    report(act, NULL);
+    for (const struct wsl_output *o = outputs; o; o = o->next)
+        carry_out(co, o);
+    tell(act, NULL);
+    act->outputs = NULL; /* it is saved: followers may be told */
     free_act(act);
+    while (outputs) {
+        struct wsl_output *o = outputs;
+
+        if (o->kind != WSL_OUTPUT_SEND && o->job != last)
+            poke_followers(co, last = o->job);
+        outputs = o->next;
+        wsl_output_free(o);
+    }
+    commit_all_failed(co);
 }
 
 static void commit_act(struct act *act)
 {
-    struct wsl_state_commit *commit = NULL;
+    struct wsl_coordinator *co = act->co;
+    struct wsl_state_commit *commit;
     struct wsl_err err = {0};
 
-    if (act->co->closing) {
+    if (co->closing) {
         wsl_fail(&err, WSL_ECANCELLED, "the coordinator is stopping");
-        report(act, &err);
+        tell(act, &err);
         free_act(act);
         return;
     }
-    commit = wsl_state_begin(act->co->state);
-
+    commit = wsl_state_begin(co->state);
     if (!commit) {
         wsl_fail(&err, WSL_ELIMIT, "the disk does not keep up: %zu saves wait",
-                 wsl_state_waiting(act->co->state));
+                 wsl_state_waiting(co->state));
         give_up(act, &err);
         return;
     }
@@ -166,53 +258,91 @@ static void commit_act(struct act *act)
     wsl_state_end(commit, on_saved, act);
 }
 
-void drive_then(struct wsl_coordinator *co, bool once, saved_fn saved, void *context)
+static void add_act(struct act *act)
+{
+    struct wsl_err err = {0};
+
+    if (!act->co->failed || act->mode == DRIVE_ONCE || act->co->closing) {
+        commit_act(act);
+        return;
+    }
+    wsl_fail(&err, WSL_ENOSPC,
+             "saving fails at the moment: the coordinator's disk is full or "
+             "broken; it takes effect when saving works again");
+    if (act->mode == DRIVE_TELL)
+        tell(act, &err);
+    queue_failed(act);
+}
+
+void drive_then(struct wsl_coordinator *co, enum drive_mode mode, saved_fn saved, void *context)
 {
     struct wsl_output *outputs = wsl_cluster_take_outputs(co->cluster);
     struct act *act;
 
     if (!outputs && !saved)
         return;
-    act = calloc(1, sizeof *act);
-    if (!act)
-        abort();
-    *act = (struct act){
-        .co = co, .outputs = outputs, .once = once, .saved = saved, .context = context};
-    commit_act(act);
-    poke_followers(co, 0);
+    act = new_act(co);
+    act->outputs = outputs;
+    act->mode = mode;
+    act->saved = saved;
+    act->context = context;
+    add_act(act);
 }
 
 void drive(struct wsl_coordinator *co)
 {
-    drive_then(co, false, NULL, NULL);
+    drive_then(co, DRIVE_TELL, NULL, NULL);
 }
 
-void retry_failed(struct wsl_coordinator *co)
+void drive_append(struct wsl_coordinator *co, const struct append *append, saved_fn saved,
+                  void *context)
 {
-    struct act *list = co->failed, *oldest_first = NULL;
+    struct act *act = new_act(co);
+
+    act->outputs = wsl_cluster_take_outputs(co->cluster);
+    act->append = *append;
+    act->has_append = true;
+    act->mode = DRIVE_PATIENT;
+    act->saved = saved;
+    act->context = context;
+    add_act(act);
+}
+
+/* ---- trying again ---- */
+
+static struct act *take_failed(struct wsl_coordinator *co)
+{
+    struct act *act = co->failed;
+
+    if (act)
+        co->failed = act->next_failed;
+    return act;
+}
+
+static void commit_all_failed(struct wsl_coordinator *co)
+{
+    struct act *act, *list = co->failed;
 
     co->failed = NULL;
-    while (list) {
-        struct act *act = list;
-
-        list = act->next;
-        act->next = oldest_first;
-        oldest_first = act;
-    }
-    while (oldest_first) {
-        struct act *act = oldest_first;
-
-        oldest_first = act->next;
+    while ((act = list)) {
+        list = act->next_failed;
         commit_act(act);
     }
 }
 
+/* The oldest alone; when it succeeds, the others follow at once. */
+void retry_failed(struct wsl_coordinator *co)
+{
+    struct act *act = take_failed(co);
+
+    if (act)
+        commit_act(act);
+}
+
 void free_failed(struct wsl_coordinator *co)
 {
-    while (co->failed) {
-        struct act *act = co->failed;
+    struct act *act;
 
-        co->failed = act->next;
-        free_act(act);
-    }
+    while ((act = take_failed(co)))
+        commit_act(act); /* `closing`: it only says so */
 }

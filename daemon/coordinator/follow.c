@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Streams to users: Watch, Logs, Metrics. Each follower has cursors into what it follows and is
- * poked when that may have grown; it sends until the transport has enough, and goes on when that
- * drains. Nothing is queued here: a slow reader costs no memory, and Watch skips what was
- * overtaken. Files are read from the page cache in pieces of READ_MAX, so a turn of the loop stays
- * short.
+ * poked when that may have grown; it sends until the transport has enough (its queue is short), and
+ * goes on when that drains. Nothing is queued here: a slow reader costs no memory, and Watch skips
+ * what was overtaken. Files are read from the page cache, up to the size that is durable, in pieces
+ * of READ_MAX: a turn of the loop reads at most the queue's length of them for a follower, and
+ * TAIL_MAX of each file when it looks for the last lines.
  */
 #include "daemon/coordinator/coordinator.h"
 
@@ -16,7 +17,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { READ_MAX = 32 << 10, POINTS_MAX = 64, SENDS_PER_TURN = 8 };
+enum {
+    READ_MAX = 32 << 10,
+    METRICS_READ_MAX = CHUNK_MAX,
+    POINTS_MAX = 64,
+    TAIL_MAX = 8 << 20,   /* how far back from a file's end the last lines are looked for */
+    LAST_BYTES_MS = 5000, /* after a job's end: how long its trainers' last bytes may take */
+};
 
 enum follower_kind { FOLLOW_WATCH, FOLLOW_LOGS, FOLLOW_METRICS };
 
@@ -53,10 +60,9 @@ static struct follower *add_follower(struct wsl_coordinator *co, struct wsl_rpc_
     char text[200];
 
     if (!job) {
-        snprintf(text, sizeof text,
-                 name[0] ? "there is no job '%.100s'" : "job: must be a name or an id, is empty",
-                 name);
-        wsl_rpc_finish(call, name[0] ? WSL_RPC_NOT_FOUND : WSL_RPC_INVALID_ARGUMENT, text);
+        snprintf(text, sizeof text, "there is no job '%.100s'", name);
+        wsl_rpc_finish(call, name[0] ? WSL_RPC_NOT_FOUND : WSL_RPC_INVALID_ARGUMENT,
+                       name[0] ? text : "job: must be a name or an id, is empty");
         return NULL;
     }
     if (co->follower_count >= FOLLOWERS_MAX || !(f = calloc(1, sizeof *f))) {
@@ -108,6 +114,9 @@ static void pump_watch(struct follower *f, const Wsl__V1__Job *job)
     /* One at a time: what changes while it is under way goes into the next. */
     if (version == f->version || wsl_rpc_send_waiting(f->call) > 0)
         return;
+    /* An end is told when it is on the disk: nobody must hear of one that a crash takes back. */
+    if (wsl_cluster_ended(job->state) && is_unsaved(f->co, f->job))
+        return;
     events = wsl_cluster_events(f->co->cluster, f->job, &count);
     while (first < count && events[first]->sequence < f->next_event)
         first++;
@@ -125,12 +134,25 @@ static void pump_watch(struct follower *f, const Wsl__V1__Job *job)
 
 /* ---- files ---- */
 
+static void name_of(const struct follower *f, const struct cursor *c, char name[64])
+{
+    trainer_file_name(f->kind == FOLLOW_LOGS ? TRAINER_LOG : TRAINER_METRICS, c->generation,
+                      c->rank, name);
+}
+
+static uint64_t size_of(const struct follower *f, const struct cursor *c)
+{
+    char name[64];
+
+    name_of(f, c, name);
+    return wsl_state_file_size(f->co->state, f->job, name);
+}
+
 static void open_name(const struct follower *f, const struct cursor *c, char path[PATH_MAX])
 {
     char name[64];
 
-    trainer_file_name(f->kind == FOLLOW_LOGS ? TRAINER_LOG : TRAINER_METRICS, c->generation,
-                      c->rank, name);
+    name_of(f, c, name);
     wsl_state_file_path(f->co->state, f->job, name, path, PATH_MAX);
 }
 
@@ -138,9 +160,14 @@ static void open_name(const struct follower *f, const struct cursor *c, char pat
 static size_t read_at(const struct follower *f, const struct cursor *c, uint8_t *bytes, size_t size)
 {
     char path[PATH_MAX];
+    uint64_t durable = size_of(f, c);
     ssize_t n;
     int fd;
 
+    if (c->offset >= durable)
+        return 0;
+    if (size > durable - c->offset)
+        size = (size_t)(durable - c->offset);
     open_name(f, c, path);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -152,34 +179,27 @@ static size_t read_at(const struct follower *f, const struct cursor *c, uint8_t 
     return n > 0 ? (size_t)n : 0;
 }
 
-/* Where the last `lines` lines of a file begin. */
+/* Where the last `lines` lines of a file begin, or TAIL_MAX before its end. */
 static uint64_t tail_offset(const struct follower *f, struct cursor c, uint32_t lines)
 {
     uint8_t bytes[READ_MAX];
-    char path[PATH_MAX], name[64];
-    uint64_t end;
+    uint64_t end = size_of(f, &c), at = end;
     uint32_t seen = 0;
 
-    open_name(f, &c, path);
-    trainer_file_name(TRAINER_LOG, c.generation, c.rank, name);
-    end = wsl_state_file_size(f->co->state, f->job, name);
-    for (uint64_t at = end; at > 0;) {
+    while (at > 0 && end - at < TAIL_MAX) {
         size_t size = at < READ_MAX ? (size_t)at : READ_MAX;
-        size_t n;
 
-        c.offset = at - size;
-        n = read_at(f, &c, bytes, size);
-        for (size_t i = n; i-- > 0;) {
-            bool last_byte = c.offset + i + 1 == end; /* ends the last line, begins none */
+        c.offset = at -= size;
+        if (read_at(f, &c, bytes, size) < size)
+            break;
+        for (size_t i = size; i-- > 0;) {
+            bool last_byte = at + i + 1 == end; /* ends the last line, begins none */
 
             if (bytes[i] == '\n' && !last_byte && ++seen == lines)
-                return c.offset + i + 1;
+                return at + i + 1;
         }
-        if (n < size)
-            break;
-        at -= size;
     }
-    return 0;
+    return at;
 }
 
 /* Cursors for generations that have come since; a follower of the newest lines begins there in the
@@ -236,65 +256,87 @@ static int send_log(struct follower *f, struct cursor *c, bool ended)
     return 1;
 }
 
-static int send_metrics(struct follower *f, struct cursor *c)
+/* Metrics of which the bytes are given; how far they were read is in *at. */
+static size_t read_points(const struct cursor *c, const uint8_t *bytes, size_t n,
+                          Wsl__V1__TrainerMetric **metrics, Wsl__V1__MetricPoint *points,
+                          size_t *at)
 {
-    Wsl__V1__MetricsResponse response = WSL__V1__METRICS_RESPONSE__INIT;
-    Wsl__V1__MetricPoint points[POINTS_MAX], *pointers[POINTS_MAX];
-    Wsl__V1__TrainerMetric *metrics[POINTS_MAX], *m;
-    uint8_t bytes[READ_MAX];
-    size_t n = read_at(f, c, bytes, sizeof bytes), at = 0;
+    Wsl__V1__TrainerMetric *m;
+    size_t count = 0;
     bool bad = false;
-    int r = 0;
 
-    response.points = pointers;
-    while (response.n_points < POINTS_MAX && (m = next_metric(bytes, n, &at, &bad))) {
-        size_t i = response.n_points;
-
+    while (count < POINTS_MAX && (m = next_metric(bytes, n, at, &bad))) {
         if (m->body_case != WSL__V1__TRAINER_METRIC__BODY_PROGRESS) {
             wsl__v1__trainer_metric__free_unpacked(m, NULL);
             continue;
         }
-        wsl__v1__metric_point__init(&points[i]);
-        points[i].time_ms = m->time_ms;
-        points[i].generation = c->generation;
-        points[i].progress = m->progress;
-        metrics[i] = m;
-        pointers[response.n_points++] = &points[i];
+        wsl__v1__metric_point__init(&points[count]);
+        points[count].time_ms = m->time_ms;
+        points[count].generation = c->generation;
+        points[count].progress = m->progress;
+        metrics[count++] = m;
     }
+    if (bad) /* no message can be told from another behind it */
+        *at = n;
+    return count;
+}
+
+static int send_metrics(struct follower *f, struct cursor *c)
+{
+    Wsl__V1__MetricsResponse response = WSL__V1__METRICS_RESPONSE__INIT;
+    Wsl__V1__MetricPoint points[POINTS_MAX], *pointers[POINTS_MAX];
+    Wsl__V1__TrainerMetric *metrics[POINTS_MAX];
+    uint8_t *bytes;
+    size_t n, at = 0;
+    int r = 0;
+
+    if (c->offset >= size_of(f, c))
+        return 0;
+    bytes = malloc(METRICS_READ_MAX);
+    if (!bytes)
+        return WSL_ENOMEM;
+    n = read_at(f, c, bytes, METRICS_READ_MAX);
+    response.n_points = read_points(c, bytes, n, metrics, points, &at);
+    response.points = pointers;
+    for (size_t i = 0; i < response.n_points; i++)
+        pointers[i] = &points[i];
     if (response.n_points > 0)
         r = wsl_rpc_send(f->call, &response.base);
     if (r == 0)
-        c->offset += bad ? n : at;
+        c->offset += at;
     for (size_t i = 0; i < response.n_points; i++)
         wsl__v1__trainer_metric__free_unpacked(metrics[i], NULL);
-    return r < 0 ? r : at > 0 || (bad && n > 0);
+    free(bytes);
+    return r < 0 ? r : at > 0;
+}
+
+/* Nothing more will come: the job has ended, and what its trainers wrote is here, or late beyond
+ * patience. */
+static bool is_complete(const struct follower *f, const Wsl__V1__Job *job)
+{
+    if (!wsl_cluster_ended(job->state) || is_unsaved(f->co, f->job))
+        return false;
+    return !stream_awaited(f->co, f->job) || f->co->now() - job->ended_ms >= LAST_BYTES_MS;
 }
 
 static void pump_files(struct follower *f, const Wsl__V1__Job *job)
 {
-    bool ended = wsl_cluster_ended(job->state);
-    int budget = SENDS_PER_TURN;
+    bool complete = !f->follow || is_complete(f, job);
 
     extend_cursors(f, job);
     for (size_t i = 0; i < f->cursor_count; i++) {
         /* A trainer of an older generation writes no more. */
-        bool last = ended || !f->follow || f->cursors[i].generation < job->generation;
+        bool last = complete || f->cursors[i].generation < job->generation;
         int r = 1;
 
-        while (r > 0) {
-            if (wsl_rpc_send_waiting(f->call) > 0 && budget-- <= 0)
-                return; /* on_writable goes on */
+        while (r > 0)
             r = f->kind == FOLLOW_LOGS ? send_log(f, &f->cursors[i], last)
                                        : send_metrics(f, &f->cursors[i]);
-        }
         if (r < 0)
-            return;
+            return; /* enough for now: on_writable goes on */
     }
-    if (!f->follow || (ended && wsl_cluster_version(f->co->cluster, f->job) == f->version))
+    if (complete)
         finish(f, WSL_RPC_OK, "");
-    /* An ended job's last bytes may still be on their way from the worker: one more look at the
-     * next change. */
-    f->version = wsl_cluster_version(f->co->cluster, f->job);
 }
 
 /* ---- calls ---- */
@@ -319,7 +361,20 @@ void poke_followers(struct wsl_coordinator *co, uint64_t job)
 
     for (struct follower *f = co->followers; f; f = next) {
         next = f->next;
-        if (job == 0 || f->job == job)
+        if (f->job == job)
+            pump(f);
+    }
+}
+
+void poke_waiting(struct wsl_coordinator *co)
+{
+    struct follower *next;
+
+    for (struct follower *f = co->followers; f; f = next) {
+        const Wsl__V1__Job *job = wsl_cluster_job(co->cluster, f->job);
+
+        next = f->next;
+        if (!f->finished && (!job || wsl_cluster_ended(job->state)))
             pump(f);
     }
 }
@@ -346,6 +401,8 @@ void on_logs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *m
 {
     const Wsl__V1__LogsRequest *request = (const void *)message;
     struct follower *f = add_follower(context, call, FOLLOW_LOGS, request->job);
+    char text[120];
+    uint32_t world;
 
     if (!f)
         return;
@@ -353,6 +410,13 @@ void on_logs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *m
     f->one_rank = request->one_rank;
     f->rank = request->rank;
     f->tail_lines = request->tail_lines;
+    world = wsl_cluster_job(f->co->cluster, f->job)->spec->world;
+    if (f->one_rank && f->rank >= world) {
+        snprintf(text, sizeof text, "rank: the job has ranks 0 to %u, %u is none of them",
+                 world - 1, f->rank);
+        finish(f, WSL_RPC_INVALID_ARGUMENT, text);
+        return;
+    }
     pump(f);
 }
 

@@ -141,7 +141,7 @@ void on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage 
     else if (request->dry_run)
         answer_dry_run(co, call, spec);
     else
-        drive_then(co, true, on_submitted, wait_for_disk(co, call, id));
+        drive_then(co, DRIVE_ONCE, on_submitted, wait_for_disk(co, call, id));
     wsl__v1__job_spec__free_unpacked(spec, NULL);
 }
 
@@ -207,8 +207,9 @@ static void on_cancelled(void *context, const struct wsl_err *err)
 
     if (!call)
         return;
-    if (err) {
-        wsl_rpc_finish_err(call, err);
+    if (err || !job) {
+        wsl_rpc_finish(call, err ? wsl_rpc_status_of(err->code) : WSL_RPC_NOT_FOUND,
+                       err ? err->text : "the job was removed from the history");
         return;
     }
     response.job = (Wsl__V1__Job *)job;
@@ -229,7 +230,7 @@ void on_cancel(struct wsl_rpc_call *call, void *context, const ProtobufCMessage 
     if (wsl_cluster_cancel(co->cluster, id, request->reason, co->now(), &err) < 0)
         wsl_rpc_finish_err(call, &err);
     else
-        drive_then(co, false, on_cancelled, wait_for_disk(co, call, id));
+        drive_then(co, DRIVE_TELL, on_cancelled, wait_for_disk(co, call, id));
 }
 
 /* ---- nodes ---- */

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { TICK_MS = 200, SHUTDOWN_GRACE_MS = 500 };
 
@@ -28,6 +29,8 @@ static struct {
     uv_loop_t loop;
     uv_signal_t terminate, interrupt;
     uint64_t ticks;
+    int64_t wall_ms;
+    uint64_t start_ns;
 } app;
 
 static const struct wsl_rpc_method methods[] = {
@@ -74,9 +77,31 @@ static const struct wsl_rpc_method methods[] = {
      .client_streams = true,
      .send_queue_max = 1024,
      .on_message = session_message,
-     .on_writable = session_writable,
      .on_closed = session_closed},
 };
+
+/* ---- the process ---- */
+
+/* The clock of all decisions: the wall clock of the start, and monotonic from there on, so that a
+ * clock that is set cannot make workers look lost. */
+static int64_t steady_now(void)
+{
+    return app.wall_ms + (int64_t)((wsl_clock_ns() - app.start_ns) / 1000000);
+}
+
+static void prepare_process(void)
+{
+    struct rlimit files;
+
+    app.wall_ms = wsl_clock_wall_ms();
+    app.start_ns = wsl_clock_ns();
+    signal(SIGPIPE, SIG_IGN);
+    /* gRPC's listener does not survive running out of descriptors: have many. */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max < 65536 ? files.rlim_max : 65536;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
 
 /* ---- restoring ---- */
 
@@ -124,6 +149,9 @@ static int open_state(struct wsl_coordinator *co, const struct settings *s, stru
     r = wsl_state_load(co->state, &load, err);
     if (r < 0)
         return wsl_err_prefix(err, "state folder %s", s->state);
+    if (wsl_state_mended(co->state) > 0)
+        wsl_warn("event=files_mended count=%zu reason=\"the last end was no clean one\"",
+                 wsl_state_mended(co->state));
     wsl_cluster_restored(co->cluster, co->now());
     return 0;
 }
@@ -138,6 +166,7 @@ static void on_tick(uv_timer_t *timer)
         retry_failed(co);
     wsl_cluster_tick(co->cluster, co->now());
     drive(co);
+    poke_waiting(co);
 }
 
 static void on_rpc_closed(void *context)
@@ -197,9 +226,10 @@ static void start_timers(struct wsl_coordinator *co)
 static void close_all(struct wsl_coordinator *co)
 {
     co->closing = true;
-    wsl_state_close(co->state);
+    wsl_state_close(co->state); /* what was begun is finished: its completions run in here */
     uv_run(co->loop, UV_RUN_DEFAULT);
     free_failed(co);
+    streams_drop(co, 0);
     wsl_cluster_close(co->cluster);
     uv_loop_close(co->loop);
 }
@@ -212,9 +242,9 @@ static int run(const struct settings *s)
 
     uv_loop_init(&app.loop);
     co->loop = &app.loop;
-    co->now = wsl_clock_wall_ms;
+    co->now = steady_now;
     co->heartbeat_ms = (uint32_t)s->heartbeat_ms;
-    signal(SIGPIPE, SIG_IGN);
+    prepare_process();
     r = open_state(co, s, &err);
     if (r == 0)
         r = serve(co, s, &err);

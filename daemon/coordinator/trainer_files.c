@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-enum { METRIC_MAX = 65536 };
-
 void trainer_file_name(enum trainer_file file, uint32_t generation, uint32_t rank,
                        char ret_name[64])
 {
