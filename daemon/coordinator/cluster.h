@@ -5,21 +5,24 @@
  * list of outputs, in order, and whoever drives the machine writes the saves to the store before it
  * sends the messages that come after them.
  *
- *                    submit
- *                      |
- *   cancel <------- QUEUED --place--> STARTING --all ranks up--> RUNNING --all finished-->
- * SUCCEEDED |                                |  |                       | | |  +------a rank
- * ended-----+--> RECOVERING --place--> STARTING v                                v | CANCELLED
- * <-------- all ranks gone after a cancel                       +--> FAILED (budget spent)
+ *   submit -> QUEUED -> STARTING -> RUNNING -> SUCCEEDED   (all ranks finished)
+ *                         ^   \       /
+ *                         |    v     v   a rank ended badly, and all others are gone
+ *                         +-- RECOVERING -> FAILED          (no restart left)
+ *
+ * and from each of the first four to CANCELLED, once no trainer is left; to FAILED from QUEUED when
+ * the job that `init` names gives no checkpoint. The table of moves is in cluster_job.c.
  *
  * A membership of a job is a numbered generation, made here alone; what comes from older ones is
- * stored, never acted on. When a rank ends badly all others of its generation are stopped (fate
+ * stored, never acted on, and a trainer of one that still runs is told to stop and counts as using
+ * its slot until it has. When a rank ends badly all others of its generation are stopped (fate
  * sharing), and the next generation starts from the newest checkpoint once all are gone.
  *
  * Scheduling is first come, first served over whole worlds ("gang"): a job starts when all its
  * ranks fit at once. A job that waits for slots in use holds back those behind it, so it cannot
- * starve; one that the cluster is too small for, or that waits for another job or for its back-off,
- * does not.
+ * starve; for one that waits for its back-off, slots are kept; one that the cluster is too small
+ * for, or that waits for another job, holds nobody back (but for the first moments after a restart,
+ * when the cluster looks small until its workers are back).
  *
  * Single-threaded; no function blocks. Times are milliseconds of any one clock that does not jump
  * back.
@@ -82,7 +85,9 @@ struct wsl_output *wsl_cluster_take_outputs(struct wsl_cluster *cluster);
 
 /* Queues a job; `spec` is checked and filled already and is copied. The job is not scheduled until
  * wsl_cluster_accept() says that its save is durable. WSL_EEXIST: a job of that name has not ended.
- * WSL_ELIMIT: the queue is full. WSL_EINVAL: spec.init names no known job. */
+ * WSL_ELIMIT: the queue is full. WSL_EINVAL: spec.init names no known job. The job that spec.init
+ * names is the newest of that name now, whatever is submitted later, and stays in the history as
+ * long as it is needed. */
 int wsl_cluster_submit(struct wsl_cluster *cluster, const Wsl__V1__JobSpec *spec, int64_t now_ms,
                        uint64_t *ret_id, struct wsl_err *err);
 /* The same checks, and nothing else. */
@@ -103,7 +108,8 @@ int wsl_cluster_cancel(struct wsl_cluster *cluster, uint64_t id, const char *rea
  * field is missing or too long. */
 int wsl_cluster_hello(struct wsl_cluster *cluster, const Wsl__V1__Hello *hello, int64_t now_ms,
                       struct wsl_err *err);
-/* The session ended, or its heartbeats did. */
+/* The session ended, or its heartbeats did. Should they come again without a new session, it is
+ * back. */
 void wsl_cluster_gone(struct wsl_cluster *cluster, const char *node, const char *reason,
                       int64_t now_ms);
 void wsl_cluster_heartbeat(struct wsl_cluster *cluster, const char *node, uint64_t memory_available,
@@ -144,8 +150,8 @@ const Wsl__V1__Event *const *wsl_cluster_events(const struct wsl_cluster *cluste
 /* Grows with every change of the job that a watcher should see. */
 uint64_t wsl_cluster_version(const struct wsl_cluster *cluster, uint64_t id);
 
-/* Nodes in the order of their names; *ret is filled with pointers into the cluster, its `jobs` and
- * `slots_used` too. */
+/* Nodes in the order of their names, `jobs` and `slots_used` filled in; valid until the next event
+ * or look at the same node. */
 size_t wsl_cluster_node_count(const struct wsl_cluster *cluster);
 const Wsl__V1__Node *wsl_cluster_node_at(struct wsl_cluster *cluster, size_t index);
 const Wsl__V1__Node *wsl_cluster_node(struct wsl_cluster *cluster, const char *name);

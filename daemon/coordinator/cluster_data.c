@@ -15,6 +15,19 @@ void *must_alloc(size_t size)
     return p;
 }
 
+void *must_grow(void *array, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity)
+        return array;
+    *capacity = *capacity ? 2 * *capacity : 16;
+    array = realloc(array, *capacity * size);
+    if (!array)
+        abort();
+    return array;
+}
+
+/* ---- text ---- */
+
 /* protobuf-c's own empty string is static and must not be freed. */
 void set_text(char **field, const char *text)
 {
@@ -29,26 +42,72 @@ void set_text(char **field, const char *text)
 
 void set_textf(char **field, const char *format, ...)
 {
-    char text[600];
+    char text[TEXT_MAX];
     va_list args;
 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    clean_text(text);
     set_text(field, text);
 }
 
-/* ---- jobs ---- */
+/* Bytes of the UTF-8 character at p, 0 when it is none (RFC 3629: no overlong form, no surrogate);
+ * the text ends with a zero, which is never within one. */
+static int character(const unsigned char *p)
+{
+    int n = p[0] < 0x80   ? 1
+            : p[0] < 0xc2 ? 0
+            : p[0] < 0xe0 ? 2
+            : p[0] < 0xf0 ? 3
+            : p[0] < 0xf5 ? 4
+                          : 0;
+
+    for (int i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
+        return 0;
+    return n;
+}
+
+void clean_text(char *text)
+{
+    unsigned char *p = (unsigned char *)text;
+
+    while (*p) {
+        int n = character(p);
+
+        if (n == 0 || *p < 0x20 || *p == 0x7f) {
+            *p = '?';
+            n = 1;
+        }
+        p += n;
+    }
+}
+
+/* FNV-1a, 64 bits. */
+uint64_t hash_name(const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
+    return hash;
+}
+
+/* ---- lists ---- */
 
 /* Index of the first job whose id is at least `id`. */
-static size_t job_index(const struct wsl_cluster *c, uint64_t id)
+static size_t list_index(const struct job_list *list, uint64_t id)
 {
-    size_t low = 0, high = c->job_count;
+    size_t low = 0, high = list->count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (c->jobs[middle]->pb->id < id)
+        if (list->jobs[middle]->pb->id < id)
             low = middle + 1;
         else
             high = middle;
@@ -56,34 +115,64 @@ static size_t job_index(const struct wsl_cluster *c, uint64_t id)
     return low;
 }
 
+void list_add(struct job_list *list, struct job *job)
+{
+    size_t i = list_index(list, job->pb->id);
+
+    list->jobs = must_grow(list->jobs, list->count, &list->capacity, sizeof(*list->jobs));
+    memmove(list->jobs + i + 1, list->jobs + i, (list->count - i) * sizeof(*list->jobs));
+    list->jobs[i] = job;
+    list->count++;
+}
+
+void list_remove(struct job_list *list, const struct job *job)
+{
+    size_t i = list_index(list, job->pb->id);
+
+    if (i == list->count || list->jobs[i] != job)
+        return;
+    memmove(list->jobs + i, list->jobs + i + 1, (list->count - i - 1) * sizeof(*list->jobs));
+    list->count--;
+}
+
+/* ---- jobs ---- */
+
 struct job *find_job(const struct wsl_cluster *c, uint64_t id)
 {
-    size_t i = job_index(c, id);
+    size_t i = list_index(&c->all, id);
 
-    return i < c->job_count && c->jobs[i]->pb->id == id ? c->jobs[i] : NULL;
+    return i < c->all.count && c->all.jobs[i]->pb->id == id ? c->all.jobs[i] : NULL;
+}
+
+struct job *find_name(const struct wsl_cluster *c, const char *name)
+{
+    uint64_t hash = hash_name(name);
+
+    for (size_t i = c->all.count; i-- > 0;) {
+        struct job *job = c->all.jobs[i];
+
+        if (job->name_hash == hash && !job->uncommitted && strcmp(job->pb->spec->name, name) == 0)
+            return job;
+    }
+    return NULL;
 }
 
 struct job *add_job(struct wsl_cluster *c, Wsl__V1__Job *pb)
 {
     struct job *job = must_alloc(sizeof *job);
-    size_t i = job_index(c, pb->id);
 
-    if (c->job_count == c->job_capacity) {
-        c->job_capacity = c->job_capacity ? 2 * c->job_capacity : 64;
-        c->jobs = realloc(c->jobs, c->job_capacity * sizeof(*c->jobs));
-        if (!c->jobs)
-            abort();
-    }
-    memmove(c->jobs + i + 1, c->jobs + i, (c->job_count - i) * sizeof(*c->jobs));
-    c->jobs[i] = job;
-    c->job_count++;
     job->pb = pb;
+    job->name_hash = hash_name(pb->spec->name);
     job->version = 1;
     job->next_event = 1;
+    list_add(&c->all, job);
+    if (pb->state == WSL__V1__JOB_STATE__QUEUED || pb->state == WSL__V1__JOB_STATE__RECOVERING)
+        list_add(&c->waiting, job);
+    c->ended_count += wsl_cluster_ended(pb->state);
     return job;
 }
 
-void forget_rounds(struct job *job)
+static void forget_rounds(struct job *job)
 {
     for (int r = 0; r < ROUNDS_MAX; r++) {
         for (size_t i = 0; job->rounds[r].blobs && i < job->pb->n_ranks; i++)
@@ -93,31 +182,41 @@ void forget_rounds(struct job *job)
     }
 }
 
-void clear_ranks(struct job *job)
+void open_generation(struct wsl_cluster *c, struct job *job)
 {
-    forget_rounds(job);
-    for (size_t i = 0; i < job->pb->n_ranks; i++)
-        wsl__v1__rank_placement__free_unpacked(job->pb->ranks[i], NULL);
-    free(job->pb->ranks);
-    job->pb->ranks = NULL;
-    job->pb->n_ranks = 0;
-    free(job->ranks);
-    job->ranks = NULL;
+    job->ranks = must_alloc(job->pb->n_ranks * sizeof *job->ranks);
+    job->ended = 0;
+    job->stop = STOP_NONE;
+    job->kill_ms = 0;
+    list_add(&c->live, job);
 }
 
-void drop_events(struct job *job)
+/* The placements stay for people to see, until the next generation. */
+void close_generation(struct wsl_cluster *c, struct job *job)
 {
-    for (size_t i = 0; i < job->event_count; i++)
-        wsl__v1__event__free_unpacked(job->events[i], NULL);
-    free(job->events);
-    job->events = NULL;
-    job->event_count = 0;
+    forget_rounds(job);
+    list_remove(&c->live, job);
+    free(job->ranks);
+    job->ranks = NULL;
+    job->stop = STOP_NONE;
+    job->kill_ms = 0;
+}
+
+void drop_placements(Wsl__V1__Job *pb)
+{
+    for (size_t i = 0; i < pb->n_ranks; i++)
+        wsl__v1__rank_placement__free_unpacked(pb->ranks[i], NULL);
+    free(pb->ranks);
+    pb->ranks = NULL;
+    pb->n_ranks = 0;
 }
 
 static void free_job(struct job *job)
 {
     forget_rounds(job);
-    drop_events(job);
+    for (size_t i = 0; i < job->event_count; i++)
+        wsl__v1__event__free_unpacked(job->events[i], NULL);
+    free(job->events);
     free(job->ranks);
     wsl__v1__job__free_unpacked(job->pb, NULL);
     free(job);
@@ -125,42 +224,11 @@ static void free_job(struct job *job)
 
 void drop_job(struct wsl_cluster *c, struct job *job)
 {
-    size_t i = job_index(c, job->pb->id);
-
-    memmove(c->jobs + i, c->jobs + i + 1, (c->job_count - i - 1) * sizeof(*c->jobs));
-    c->job_count--;
+    list_remove(&c->all, job);
+    list_remove(&c->waiting, job);
+    list_remove(&c->live, job);
+    c->ended_count -= wsl_cluster_ended(job->pb->state);
     free_job(job);
-}
-
-/* ---- nodes ---- */
-
-struct node *find_node(const struct wsl_cluster *c, const char *name)
-{
-    for (size_t i = 0; i < c->node_count; i++)
-        if (strcmp(c->nodes[i]->pb->name, name) == 0)
-            return c->nodes[i];
-    return NULL;
-}
-
-struct node *add_node(struct wsl_cluster *c, const char *name, int64_t now)
-{
-    struct node *node = must_alloc(sizeof *node);
-    size_t i = 0;
-
-    node->pb = must_alloc(sizeof *node->pb);
-    wsl__v1__node__init(node->pb);
-    set_text(&node->pb->name, name);
-    node->pb->state = WSL__V1__NODE_STATE__LOST;
-    node->pb->joined_ms = now;
-    while (i < c->node_count && strcmp(c->nodes[i]->pb->name, name) < 0)
-        i++;
-    c->nodes = realloc(c->nodes, (c->node_count + 1) * sizeof(*c->nodes));
-    if (!c->nodes)
-        abort();
-    memmove(c->nodes + i + 1, c->nodes + i, (c->node_count - i) * sizeof(*c->nodes));
-    c->nodes[i] = node;
-    c->node_count++;
-    return node;
 }
 
 /* ---- the whole ---- */
@@ -174,6 +242,8 @@ int wsl_cluster_open(struct wsl_cluster **ret, const struct wsl_cluster_setup *s
         return wsl_fail(err, WSL_ENOMEM, "no memory for the cluster's state");
     c->setup = *setup;
     c->next_id = 1;
+    c->look_ms = INT64_MAX;
+    c->settled_ms = INT64_MIN;
     c->last = &c->first;
     *ret = c;
     return 0;
@@ -191,13 +261,13 @@ void wsl_cluster_close(struct wsl_cluster *c)
         wsl_output_free(o);
         o = next;
     }
-    while (c->job_count > 0)
-        free_job(c->jobs[--c->job_count]);
-    free(c->jobs);
-    for (size_t i = 0; i < c->node_count; i++) {
-        wsl__v1__node__free_unpacked(c->nodes[i]->pb, NULL);
-        free(c->nodes[i]);
-    }
+    for (size_t i = 0; i < c->all.count; i++)
+        free_job(c->all.jobs[i]);
+    free(c->all.jobs);
+    free(c->waiting.jobs);
+    free(c->live.jobs);
+    for (size_t i = 0; i < c->node_count; i++)
+        free_node(c->nodes[i]);
     free(c->nodes);
     free(c);
 }

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define S(name)   WSL__V1__JOB_STATE__##name
@@ -41,67 +40,90 @@ bool wsl_cluster_ended(Wsl__V1__JobState state)
     return state == S(SUCCEEDED) || state == S(FAILED) || state == S(CANCELLED);
 }
 
+/* What the lists of jobs by state go by. */
+static void set_state(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now)
+{
+    job->pb->state = to;
+    list_remove(&c->waiting, job);
+    if (to == S(RECOVERING))
+        list_add(&c->waiting, job);
+    if (wsl_cluster_ended(to)) {
+        job->pb->ended_ms = now;
+        c->ended_count++;
+    }
+    c->changed = c->changed || (to != S(STARTING) && to != S(RUNNING));
+}
+
 void move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now,
               const char *format, ...)
 {
     Wsl__V1__Job *pb = job->pb;
-    char reason[600];
+    char reason[TEXT_MAX];
     va_list args;
 
     assert(states[pb->state].next & 1u << to);
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
+    clean_text(reason);
     add_event(c, job, now, "state", "%s -> %s: %s", states[pb->state].word, states[to].word,
               reason);
-    pb->state = to;
     set_text(&pb->reason, reason);
-    if (to == S(RUNNING) && pb->started_ms == 0)
+    job->wait = (struct wait){.kind = WAIT_NONE};
+    if (pb->started_ms == 0 && (to == S(RUNNING) || to == S(SUCCEEDED)))
         pb->started_ms = now;
-    if (wsl_cluster_ended(to))
-        pb->ended_ms = now;
+    set_state(c, job, to, now);
     save_job(c, job);
 }
 
 bool is_live(const struct job *job)
 {
-    for (size_t i = 0; job->ranks && i < job->pb->n_ranks; i++)
-        if (job->ranks[i].state != RANK_ENDED)
-            return true;
-    return false;
+    return job->ranks && job->ended < job->pb->n_ranks;
 }
 
-void stop_ranks(struct wsl_cluster *c, struct job *job, Wsl__V1__StopMode mode, const char *reason,
-                int64_t now)
-{
-    for (size_t i = 0; job->ranks && i < job->pb->n_ranks; i++) {
-        Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
+/* ---- stopping ---- */
 
-        if (job->ranks[i].state == RANK_ENDED)
-            continue;
-        key.job = job->pb->id;
-        key.generation = job->pb->generation;
-        key.rank = (uint32_t)i;
-        send_stop(c, job->pb->ranks[i]->node, &key, mode, reason);
-    }
-    job->stopping = true;
-    job->kill_ms = mode == WSL__V1__STOP_MODE__GRACEFUL ? now + c->setup.stop_grace_ms : 0;
+static void stop_rank(struct wsl_cluster *c, struct job *job, uint32_t rank)
+{
+    Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
+
+    if (job->ranks[rank].state == RANK_ENDED || job->stop < STOP_GRACEFUL)
+        return;
+    job->ranks[rank].told = true;
+    key.job = job->pb->id;
+    key.generation = job->pb->generation;
+    key.rank = rank;
+    send_stop(c, job->pb->ranks[rank]->node, &key,
+              job->stop == STOP_GRACEFUL ? WSL__V1__STOP_MODE__GRACEFUL : WSL__V1__STOP_MODE__KILL,
+              job->pb->cancel_requested ? "the job was cancelled" : "another rank has ended");
 }
 
-void rank_up(struct wsl_cluster *c, struct job *job, uint32_t rank,
-             const Wsl__V1__TrainerReport *report, int64_t now)
+void stop_ranks(struct wsl_cluster *c, struct job *job, enum stop stop, int64_t now)
 {
-    Wsl__V1__RankPlacement *placement = job->pb->ranks[rank];
-    bool news = job->ranks[rank].state == RANK_SENT || strcmp(placement->phase, report->phase) != 0;
+    job->stop = stop;
+    job->kill_ms = stop == STOP_WAIT       ? now + PEER_WAIT_MS
+                   : stop == STOP_GRACEFUL ? now + c->setup.stop_grace_ms
+                                           : 0;
+    for (uint32_t i = 0; i < job->pb->n_ranks; i++)
+        stop_rank(c, job, i);
+}
 
-    job->ranks[rank].state = RANK_UP;
-    placement->pid = report->pid;
-    set_text(&placement->phase, report->phase);
-    job->version += news;
-    if (job->pb->state != S(STARTING))
+void repeat_stops(struct wsl_cluster *c, struct job *job, const struct node *node)
+{
+    for (uint32_t i = 0; job->ranks && i < job->pb->n_ranks; i++)
+        if (job->ranks[i].node == node)
+            stop_rank(c, job, i);
+}
+
+/* ---- starting ---- */
+
+/* RUNNING once no rank is on its way up. */
+static void check_running(struct wsl_cluster *c, struct job *job, int64_t now)
+{
+    if (job->pb->state != S(STARTING) || job->stop)
         return;
     for (size_t i = 0; i < job->pb->n_ranks; i++)
-        if (job->ranks[i].state != RANK_UP)
+        if (job->ranks[i].state == RANK_SENT)
             return;
     if (job->pb->checkpoint[0])
         move_job(c, job, S(RUNNING), now,
@@ -112,33 +134,78 @@ void rank_up(struct wsl_cluster *c, struct job *job, uint32_t rank,
                  job->pb->n_ranks, job->pb->generation);
 }
 
+void rank_up(struct wsl_cluster *c, struct job *job, uint32_t rank,
+             const Wsl__V1__TrainerReport *report, int64_t now)
+{
+    Wsl__V1__RankPlacement *placement = job->pb->ranks[rank];
+    char phase[33];
+
+    snprintf(phase, sizeof phase, "%s", report->phase);
+    clean_text(phase);
+    if (job->ranks[rank].state == RANK_UP && placement->pid == report->pid &&
+        strcmp(placement->phase, phase) == 0)
+        return;
+    job->ranks[rank].state = RANK_UP;
+    placement->pid = report->pid;
+    set_text(&placement->phase, phase);
+    job->version++;
+    check_running(c, job, now);
+}
+
 /* ---- ends ---- */
 
-/* How much an outcome explains: a lost peer is a consequence, a stop nobody asked for nearly one.
- */
-static int weight_of(Wsl__V1__TrainerOutcome outcome)
+static const char *const outcomes[] = {
+    [WSL__V1__TRAINER_OUTCOME__FINISHED] = "finished",
+    [WSL__V1__TRAINER_OUTCOME__STOPPED] = "stopped",
+    [WSL__V1__TRAINER_OUTCOME__USER_ERROR] = "user error",
+    [WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR] = "machine error",
+    [WSL__V1__TRAINER_OUTCOME__PEER_LOST] = "peer lost",
+};
+
+enum { OUTCOMES = sizeof outcomes / sizeof *outcomes };
+
+const char *outcome_word(Wsl__V1__TrainerOutcome outcome)
 {
-    switch (outcome) {
-    case WSL__V1__TRAINER_OUTCOME__USER_ERROR:
-        return 4;
-    case WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR:
-        return 3;
-    case WSL__V1__TRAINER_OUTCOME__PEER_LOST:
-        return 2;
-    case WSL__V1__TRAINER_OUTCOME__STOPPED:
-        return 1;
-    default:
+    return outcomes[outcome];
+}
+
+Wsl__V1__TrainerOutcome outcome_of_word(const char *word)
+{
+    for (size_t i = 0; i < OUTCOMES; i++)
+        if (outcomes[i] && strcmp(outcomes[i], word) == 0)
+            return (Wsl__V1__TrainerOutcome)i;
+    return WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR;
+}
+
+/* How much an end explains. A lost peer is a consequence; so is nearly all that a rank says after
+ * it was told to stop. */
+static int weight_of(const struct rank *rank)
+{
+    switch (rank->outcome) {
+    case WSL__V1__TRAINER_OUTCOME__FINISHED:
         return 0;
+    case WSL__V1__TRAINER_OUTCOME__USER_ERROR:
+        return 5;
+    case WSL__V1__TRAINER_OUTCOME__STOPPED: /* by somebody on that machine */
+        return rank->told ? 1 : 3;
+    case WSL__V1__TRAINER_OUTCOME__PEER_LOST:
+        return rank->told ? 1 : 2;
+    default:
+        return rank->told ? 1 : 4;
     }
 }
 
+/* The weightiest end, the earliest of several. */
 static uint32_t cause_of(const struct job *job)
 {
     uint32_t cause = 0;
 
-    for (uint32_t i = 1; i < job->pb->n_ranks; i++)
-        if (weight_of(job->ranks[i].outcome) > weight_of(job->ranks[cause].outcome))
+    for (uint32_t i = 1; i < job->pb->n_ranks; i++) {
+        const struct rank *a = &job->ranks[i], *b = &job->ranks[cause];
+
+        if (weight_of(a) > weight_of(b) || (weight_of(a) == weight_of(b) && a->order < b->order))
             cause = i;
+    }
     return cause;
 }
 
@@ -153,80 +220,98 @@ static int64_t backoff(const struct wsl_cluster *c, uint32_t errors)
 
 static void recover(struct wsl_cluster *c, struct job *job, uint32_t cause, int64_t now)
 {
-    const struct rank *rank = &job->ranks[cause];
-    bool user = rank->outcome == WSL__V1__TRAINER_OUTCOME__USER_ERROR;
-    uint32_t *errors = user ? &job->user_errors : &job->machine_errors;
+    Wsl__V1__Job *pb = job->pb;
+    bool user = job->ranks[cause].outcome == WSL__V1__TRAINER_OUTCOME__USER_ERROR;
+    uint32_t *errors = user ? &pb->user_errors : &pb->machine_errors;
     uint32_t allowed =
-        user ? job->pb->spec->restart->max_user_errors : job->pb->spec->restart->max_machine_errors;
+        user ? pb->spec->restart->max_user_errors : pb->spec->restart->max_machine_errors;
     char where[500];
 
-    snprintf(where, sizeof where, "rank %u on %s: %.350s", cause, job->pb->ranks[cause]->node,
-             rank->reason);
+    snprintf(where, sizeof where, "rank %u on %s: %.350s", cause, pb->ranks[cause]->node,
+             pb->ranks[cause]->reason);
     if (++*errors > allowed) {
         if (allowed == 0)
             move_job(c, job, S(FAILED), now, "%s", where);
         else
-            move_job(c, job, S(FAILED), now, "%s; %u restarts without progress were allowed", where,
-                     allowed);
+            move_job(c, job, S(FAILED), now, "%s; %u restart%s without progress were allowed",
+                     where, allowed, allowed == 1 ? "" : "s");
         return;
     }
-    job->pb->restarts++;
+    pb->restarts++;
     job->retry_ms = now + backoff(c, *errors);
-    if (job->pb->checkpoint[0])
+    if (pb->checkpoint[0])
         move_job(c, job, S(RECOVERING), now, "%s; starts again from step %" PRIu64 " (restart %u)",
-                 where, job->pb->checkpoint_step, job->pb->restarts);
+                 where, pb->checkpoint_step, pb->restarts);
     else
         move_job(c, job, S(RECOVERING), now,
                  "%s; starts again from the beginning, there is no checkpoint yet (restart %u)",
-                 where, job->pb->restarts);
+                 where, pb->restarts);
 }
 
-/* All ranks are gone: what now? */
 void end_generation(struct wsl_cluster *c, struct job *job, int64_t now)
 {
     uint32_t cause = cause_of(job);
-    bool finished = weight_of(job->ranks[cause].outcome) == 0;
 
-    job->stopping = false;
-    job->kill_ms = 0;
-    if (finished)
+    if (weight_of(&job->ranks[cause]) == 0)
         move_job(c, job, S(SUCCEEDED), now, "trained to the end");
     else if (job->pb->cancel_requested)
         move_job(c, job, S(CANCELLED), now, "all trainers have stopped");
     else
         recover(c, job, cause, now);
-    clear_ranks(job);
+    close_generation(c, job);
+}
+
+static void note_end(struct wsl_cluster *c, struct job *job, uint32_t rank,
+                     Wsl__V1__TrainerOutcome outcome, const char *reason, int64_t now)
+{
+    Wsl__V1__RankPlacement *placement = job->pb->ranks[rank];
+    struct rank *r = &job->ranks[rank];
+
+    if ((unsigned)outcome >= OUTCOMES || !outcomes[outcome])
+        outcome = WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR;
+    r->state = RANK_ENDED;
+    r->outcome = outcome;
+    r->order = ++job->ended;
+    r->node->ranks--;
+    c->changed = true;
+    set_text(&placement->phase,
+             outcome == WSL__V1__TRAINER_OUTCOME__FINISHED ? "finished" : "exited");
+    set_text(&placement->outcome, outcome_word(outcome));
+    set_textf(&placement->reason, "%.400s", reason[0] ? reason : "ended without a reason");
+    add_event(c, job, now, "trainer_exited", "rank %u of generation %u on %s: %s", rank,
+              job->pb->generation, placement->node, placement->reason);
+    save_job(c, job);
+}
+
+/* One of several has ended: what does it mean for the others? */
+static void share_fate(struct wsl_cluster *c, struct job *job, uint32_t rank, int64_t now)
+{
+    if (job->stop >= STOP_GRACEFUL)
+        return;
+    switch (job->ranks[rank].outcome) {
+    case WSL__V1__TRAINER_OUTCOME__FINISHED:
+        check_running(c, job, now);
+        return;
+    case WSL__V1__TRAINER_OUTCOME__PEER_LOST:
+        /* The rank it lost is about to say why, or to be found dead. */
+        if (job->stop == STOP_NONE)
+            stop_ranks(c, job, STOP_WAIT, now);
+        return;
+    default:
+        set_textf(&job->pb->reason, "stopping the other trainers: rank %u on %s: %s", rank,
+                  job->pb->ranks[rank]->node, job->pb->ranks[rank]->reason);
+        stop_ranks(c, job, STOP_KILL, now);
+    }
 }
 
 void end_rank(struct wsl_cluster *c, struct job *job, uint32_t rank,
               Wsl__V1__TrainerOutcome outcome, const char *reason, int64_t now)
 {
-    struct rank *r = &job->ranks[rank];
-
-    if (r->state == RANK_ENDED)
+    if (job->ranks[rank].state == RANK_ENDED)
         return;
-    r->state = RANK_ENDED;
-    r->outcome = outcome;
-    snprintf(r->reason, sizeof r->reason, "%s", reason[0] ? reason : "ended without a reason");
-    set_text(&job->pb->ranks[rank]->phase,
-             outcome == WSL__V1__TRAINER_OUTCOME__FINISHED ? "finished" : "exited");
-    add_event(c, job, now, "trainer_exited", "rank %u of generation %u on %s: %s", rank,
-              job->pb->generation, job->pb->ranks[rank]->node, r->reason);
-    save_job(c, job);
-    if (!is_live(job)) {
+    note_end(c, job, rank, outcome, reason, now);
+    if (is_live(job))
+        share_fate(c, job, rank, now);
+    else
         end_generation(c, job, now);
-        return;
-    }
-    if (outcome == WSL__V1__TRAINER_OUTCOME__FINISHED || (job->stopping && job->kill_ms == 0))
-        return;
-    if (outcome == WSL__V1__TRAINER_OUTCOME__PEER_LOST) {
-        /* The rank it lost is about to say why, or to be found dead: leave it a moment. */
-        if (!job->stopping) {
-            job->stopping = true;
-            job->kill_ms = now + 2000;
-        }
-        return;
-    }
-    if (!job->pb->cancel_requested)
-        stop_ranks(c, job, WSL__V1__STOP_MODE__KILL, "another rank has ended", now);
 }

@@ -50,19 +50,18 @@ void remove_saved(struct wsl_cluster *c, uint64_t id)
 
 /* ---- events ---- */
 
+/* The oldest half goes when it is full: moving on each event would cost a restore of long histories
+ * dearly. */
 void keep_event(struct job *job, Wsl__V1__Event *event)
 {
-    if (job->event_count == EVENTS_MAX) {
-        wsl__v1__event__free_unpacked(job->events[0], NULL);
-        memmove(job->events, job->events + 1, (EVENTS_MAX - 1) * sizeof(*job->events));
-        job->event_count--;
+    if (job->event_count == 2 * EVENTS_MAX) {
+        for (size_t i = 0; i < EVENTS_MAX; i++)
+            wsl__v1__event__free_unpacked(job->events[i], NULL);
+        memcpy(job->events, job->events + EVENTS_MAX, EVENTS_MAX * sizeof(*job->events));
+        job->event_count = EVENTS_MAX;
     }
-    if ((job->event_count & (job->event_count - 1)) == 0) { /* grow at powers of two */
-        job->events = realloc(job->events,
-                              (job->event_count ? 2 * job->event_count : 1) * sizeof(*job->events));
-        if (!job->events)
-            abort();
-    }
+    job->events =
+        must_grow(job->events, job->event_count, &job->event_capacity, sizeof(*job->events));
     job->events[job->event_count++] = event;
     job->next_event = event->sequence + 1;
 }
@@ -75,7 +74,7 @@ static Wsl__V1__Event *make_event(uint64_t sequence, int64_t now, const char *ki
     wsl__v1__event__init(event);
     event->sequence = sequence;
     event->time_ms = now;
-    set_text(&event->kind, kind);
+    set_textf(&event->kind, "%.64s", kind);
     set_text(&event->message, message);
     return event;
 }
@@ -89,6 +88,7 @@ void add_event(struct wsl_cluster *c, struct job *job, int64_t now, const char *
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    clean_text(text);
     add_output(c, WSL_OUTPUT_SAVE_EVENT, job->pb->id)->event =
         make_event(job->next_event, now, kind, text);
     keep_event(job, make_event(job->next_event, now, kind, text));
@@ -121,29 +121,24 @@ static Wsl__V1__TrainerKey *make_key(uint64_t job, uint32_t generation, uint32_t
     return key;
 }
 
-static void set_addresses(struct wsl_cluster *c, const struct job *job, Wsl__V1__Assignment *a)
+static void set_addresses(const Wsl__V1__Job *pb, Wsl__V1__Assignment *a)
 {
-    a->n_addresses = job->pb->n_ranks;
+    a->n_addresses = pb->n_ranks;
     a->addresses = must_alloc(a->n_addresses * sizeof *a->addresses);
-    for (size_t i = 0; i < a->n_addresses; i++) {
-        const struct node *node = find_node(c, job->pb->ranks[i]->node);
-
-        set_text(&a->addresses[i], node && node->pb->facts ? node->pb->facts->address : "");
-    }
+    for (size_t i = 0; i < a->n_addresses; i++)
+        set_text(&a->addresses[i], pb->ranks[i]->address);
 }
 
-/* The newest checkpoint of the job that `init` names, as a folder, or the path it gives. */
-static void set_init(struct wsl_cluster *c, const Wsl__V1__Init *init, Wsl__V1__Assignment *a)
+/* The newest checkpoint of the job that `init` named, as a folder, or the path it gives. */
+static void set_init(const struct wsl_cluster *c, const Wsl__V1__Job *pb, Wsl__V1__Assignment *a)
 {
-    if (!init)
-        return;
-    if (init->from_case == WSL__V1__INIT__FROM_CHECKPOINT)
-        set_text(&a->init, init->checkpoint);
-    if (init->from_case == WSL__V1__INIT__FROM_JOB) {
-        const Wsl__V1__Job *from = wsl_cluster_find(c, init->job);
+    const Wsl__V1__Init *init = pb->spec->init;
+    const struct job *from = find_job(c, pb->init_job);
 
-        set_text(&a->init, from ? from->checkpoint : "");
-    }
+    if (init && init->from_case == WSL__V1__INIT__FROM_CHECKPOINT)
+        set_text(&a->init, init->checkpoint);
+    else if (from)
+        set_text(&a->init, from->pb->checkpoint);
 }
 
 void send_start(struct wsl_cluster *c, struct job *job, uint32_t rank)
@@ -167,8 +162,8 @@ void send_start(struct wsl_cluster *c, struct job *job, uint32_t rank)
         abort();
     set_text(&a->resume, pb->checkpoint);
     if (!pb->checkpoint[0])
-        set_init(c, pb->spec->init, a);
-    set_addresses(c, job, a);
+        set_init(c, pb, a);
+    set_addresses(pb, a);
 }
 
 void send_stop(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKey *key,

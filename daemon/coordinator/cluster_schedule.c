@@ -1,199 +1,276 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which job starts now, and where.
+ * Which job starts now, and where; and why the others wait.
  */
 #include "daemon/coordinator/internal.h"
 
-#include <stdlib.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define S(name) WSL__V1__JOB_STATE__##name
 
-uint32_t slots_used(const struct wsl_cluster *c, const char *node)
+/* Slots of the cluster while jobs are placed one after the other. */
+struct room {
+    uint32_t free, all;
+    uint32_t kept;             /* of the free ones: for jobs that start again soon */
+    const struct job *blocker; /* nothing behind it may start */
+};
+
+/* Only connected workers have free slots; those that are expected back count for the size. */
+static struct room count_slots(struct wsl_cluster *c)
 {
-    uint32_t used = 0;
+    struct room room = {0};
 
-    for (size_t i = 0; i < c->job_count; i++) {
-        const struct job *job = c->jobs[i];
-
-        for (size_t k = 0; job->ranks && k < job->pb->n_ranks; k++)
-            used += job->ranks[k].state != RANK_ENDED && strcmp(job->pb->ranks[k]->node, node) == 0;
-    }
-    return used;
-}
-
-/* Free slots of each node, in the order of nodes; only connected ones have any. */
-static uint32_t *free_slots(const struct wsl_cluster *c, uint32_t *ret_free, uint32_t *ret_all)
-{
-    uint32_t *slots = must_alloc((c->node_count + 1) * sizeof *slots);
-
-    *ret_free = 0;
-    *ret_all = 0;
     for (size_t i = 0; i < c->node_count; i++) {
-        const struct node *node = c->nodes[i];
-        uint32_t used;
+        struct node *node = c->nodes[i];
+        uint32_t used = slots_used(node), slots = slots_of(node);
 
-        if (!node->connected)
-            continue;
-        used = slots_used(c, node->pb->name);
-        *ret_all += node->pb->facts->slots;
-        slots[i] = node->pb->facts->slots > used ? node->pb->facts->slots - used : 0;
-        *ret_free += slots[i];
+        node->free = node->connected && slots > used ? slots - used : 0;
+        room.free += node->free;
+        if (node->connected || node->lost_ms)
+            room.all += slots;
     }
-    return slots;
+    return room;
 }
 
-static size_t most_free(const struct wsl_cluster *c, const uint32_t *slots)
+/* ---- placing ---- */
+
+static struct node *most_free(const struct wsl_cluster *c)
 {
-    size_t best = 0;
+    struct node *best = c->nodes[0];
 
     for (size_t i = 1; i < c->node_count; i++)
-        if (slots[i] > slots[best])
-            best = i;
+        if (c->nodes[i]->free > best->free)
+            best = c->nodes[i];
     return best;
 }
 
 /* Rank 0 reads the checkpoint, and writes the next: best where the newest one lies. */
-static const char *wanted_node(const struct wsl_cluster *c, const struct job *job)
+static struct node *first_node(const struct wsl_cluster *c, const struct job *job)
 {
-    const Wsl__V1__Init *init = job->pb->spec->init;
+    const char *wanted = job->pb->checkpoint_node;
+    struct node *node;
 
-    if (job->pb->checkpoint_node[0])
-        return job->pb->checkpoint_node;
-    if (init && init->from_case == WSL__V1__INIT__FROM_JOB) {
-        const Wsl__V1__Job *from = wsl_cluster_find(c, init->job);
+    if (!job->pb->checkpoint[0] && job->pb->init_job) {
+        const struct job *from = find_job(c, job->pb->init_job);
 
-        return from ? from->checkpoint_node : "";
+        wanted = from ? from->pb->checkpoint_node : "";
     }
-    return "";
+    node = find_node(c, wanted);
+    return node && node->free > 0 ? node : most_free(c);
 }
 
-static void place_rank(struct job *job, uint32_t rank, const char *node)
+static void place_rank(struct job *job, uint32_t rank, struct node *node)
 {
     Wsl__V1__RankPlacement *p = must_alloc(sizeof *p);
 
     wsl__v1__rank_placement__init(p);
     p->rank = rank;
-    set_text(&p->node, node);
+    set_text(&p->node, node->pb->name);
     set_text(&p->phase, "starting");
+    set_text(&p->address, node->pb->facts->address);
     job->pb->ranks[rank] = p;
+    job->ranks[rank].node = node;
+    node->free--;
+    node->ranks++;
 }
 
-static void start(struct wsl_cluster *c, struct job *job, uint32_t *slots, int64_t now)
+/* "2 trainers on a, 1 on b" */
+static void tell_places(const struct job *job, char *text, size_t size)
 {
-    uint32_t world = job->pb->spec->world;
-    const char *wanted = wanted_node(c, job);
-    char places[400] = "";
-    size_t node = most_free(c, slots);
+    uint32_t world = job->pb->spec->world, first = 0;
+    size_t n = 0;
 
-    clear_ranks(job);
-    job->pb->ranks = must_alloc(world * sizeof(*job->pb->ranks));
-    job->pb->n_ranks = world;
-    job->ranks = must_alloc(world * sizeof *job->ranks);
-    for (size_t i = 0; i < c->node_count; i++)
-        if (slots[i] > 0 && strcmp(c->nodes[i]->pb->name, wanted) == 0)
-            node = i;
+    for (uint32_t i = 1; i <= world && n + 100 < size; i++) {
+        if (i < world && job->ranks[i].node == job->ranks[first].node)
+            continue;
+        n += (size_t)snprintf(text + n, size - n, first ? ", %u on %s" : "%u on %s", i - first,
+                              job->pb->ranks[first]->node);
+        first = i;
+    }
+    if (first < world)
+        snprintf(text + n, size - n, ", ...");
+}
+
+static void start(struct wsl_cluster *c, struct job *job, int64_t now)
+{
+    Wsl__V1__Job *pb = job->pb;
+    uint32_t world = pb->spec->world;
+    struct node *node = first_node(c, job);
+    char places[400];
+
+    drop_placements(pb);
+    pb->ranks = must_alloc(world * sizeof(*pb->ranks));
+    pb->n_ranks = world;
+    open_generation(c, job);
     for (uint32_t rank = 0; rank < world; rank++) {
         /* Fill a machine before the next: ranks of one machine talk fastest. */
-        if (slots[node] == 0)
-            node = most_free(c, slots);
-        slots[node]--;
-        place_rank(job, rank, c->nodes[node]->pb->name);
-        if (strlen(places) < sizeof places - 80) {
-            if (rank > 0)
-                strcat(places, ", ");
-            strcat(places, c->nodes[node]->pb->name);
-        }
+        if (node->free == 0)
+            node = most_free(c);
+        place_rank(job, rank, node);
     }
-    job->pb->generation++;
-    job->stopping = false;
-    job->kill_ms = 0;
-    job->start_step = job->pb->checkpoint_step;
-    move_job(c, job, S(STARTING), now, "generation %u: %u trainer%s on %s", job->pb->generation,
-             world, world == 1 ? "" : "s", places);
+    pb->generation++;
+    job->start_step = pb->checkpoint_step;
+    job->waits_noted = 0;
+    tell_places(job, places, sizeof places);
+    move_job(c, job, S(STARTING), now, "generation %u: %s", pb->generation, places);
     for (uint32_t rank = 0; rank < world; rank++)
         send_start(c, job, rank);
 }
 
-/* Waiting for others is no news worth a write each time; a new reason is. */
-static void wait_because(struct wsl_cluster *c, struct job *job, const char *reason, int64_t now)
+/* ---- waiting ---- */
+
+static void tell_slots(const struct job *job, char *text, size_t size)
 {
-    if (strcmp(job->pb->reason, reason) == 0)
+    uint32_t world = job->pb->spec->world;
+    const struct wait *w = &job->wait;
+    int n = snprintf(text, size, "needs %u slot%s, ", world, world == 1 ? "" : "s");
+
+    if (w->kind == WAIT_SIZE)
+        snprintf(text + n, size - n, "the cluster has %u", w->all);
+    else if (w->kept > 0)
+        snprintf(text + n, size - n, "%u of %u are free, %u of them kept for jobs that start again",
+                 w->free, w->all, w->kept);
+    else
+        snprintf(text + n, size - n, "%u of %u are free", w->free, w->all);
+}
+
+static void tell(const struct wsl_cluster *c, const struct job *job, char *text, size_t size)
+{
+    const struct job *other = find_job(c, job->wait.job);
+    const char *name = other ? other->pb->spec->name : "?";
+
+    switch (job->wait.kind) {
+    case WAIT_TURN:
+        snprintf(text, size, "waits for its turn: job %" PRIu64 " (%s) is before it", job->wait.job,
+                 name);
+        break;
+    case WAIT_INIT:
+        snprintf(text, size,
+                 "waits for job %" PRIu64 " (%s) to end, whose checkpoint it starts from",
+                 job->wait.job, name);
+        break;
+    default:
+        tell_slots(job, text, size);
+    }
+}
+
+void tell_wait(const struct wsl_cluster *c, struct job *job)
+{
+    char text[200];
+
+    if (job->wait.kind == WAIT_NONE || job->wait_told)
         return;
-    set_text(&job->pb->reason, reason);
-    add_event(c, job, now, "waiting", "%s", reason);
-    save_job(c, job);
+    tell(c, job, text, sizeof text);
+    set_text(&job->pb->reason, text);
+    job->wait_told = true;
+}
+
+/* Figures change all the time, and a turn is no news: one event for each kind of other reasons
+ * while it waits, and no save at all. */
+static void wait_for(struct wsl_cluster *c, struct job *job, struct wait wait, int64_t now)
+{
+    const struct wait *old = &job->wait;
+    char text[200];
+
+    if (old->kind == wait.kind && old->free == wait.free && old->all == wait.all &&
+        old->kept == wait.kept && old->job == wait.job)
+        return;
+    job->wait = wait;
+    job->wait_told = false;
+    job->version++;
+    if (wait.kind == WAIT_TURN || job->waits_noted & 1u << wait.kind)
+        return;
+    job->waits_noted |= 1u << wait.kind;
+    tell(c, job, text, sizeof text);
+    add_event(c, job, now, "waiting", "%s", text);
 }
 
 enum init_state { INIT_READY, INIT_WAITS, INIT_FAILED };
 
 static enum init_state check_init(struct wsl_cluster *c, struct job *job, int64_t now)
 {
-    const Wsl__V1__Init *init = job->pb->spec->init;
+    const struct job *source;
     const Wsl__V1__Job *from;
-    char *reason = NULL;
 
-    if (!init || init->from_case != WSL__V1__INIT__FROM_JOB || job->pb->checkpoint[0])
+    if (job->pb->init_job == 0 || job->pb->checkpoint[0])
         return INIT_READY;
-    from = wsl_cluster_find(c, init->job);
-    if (!from) {
-        move_job(c, job, S(FAILED), now, "init: there is no job '%s' any more", init->job);
+    source = find_job(c, job->pb->init_job);
+    if (!source) {
+        move_job(c, job, S(FAILED), now, "init: there is no job %" PRIu64 " any more",
+                 job->pb->init_job);
         return INIT_FAILED;
     }
+    from = source->pb;
     if (!wsl_cluster_ended(from->state)) {
-        set_textf(&reason, "waits for job %llu (%s) to end, whose checkpoint it starts from",
-                  (unsigned long long)from->id, from->spec->name);
-        wait_because(c, job, reason, now);
-        free(reason);
+        wait_for(c, job, (struct wait){.kind = WAIT_INIT, .job = from->id}, now);
         return INIT_WAITS;
     }
     if (from->state == S(SUCCEEDED) && from->checkpoint[0])
         return INIT_READY;
-    move_job(c, job, S(FAILED), now, "init: job %llu (%s) %s%s", (unsigned long long)from->id,
-             from->spec->name, wsl_cluster_state_word(from->state),
+    move_job(c, job, S(FAILED), now, "init: job %" PRIu64 " (%s) %s%s", from->id, from->spec->name,
+             from->state == S(CANCELLED) ? "was cancelled" : wsl_cluster_state_word(from->state),
              from->checkpoint[0] ? ": give its checkpoint's path to start from it all the same"
                                  : " without a checkpoint");
     return INIT_FAILED;
 }
 
-/* True when the jobs behind it must wait. */
-static bool try_job(struct wsl_cluster *c, struct job *job, int64_t now)
+static void look_again(struct wsl_cluster *c, int64_t when)
 {
-    uint32_t world = job->pb->spec->world, available, all;
-    char *reason = NULL;
-    uint32_t *slots;
-    bool blocks = false;
+    if (when < c->look_ms)
+        c->look_ms = when;
+}
 
-    if (job->uncommitted || job->pb->cancel_requested || now < job->retry_ms)
-        return false;
-    if (check_init(c, job, now) != INIT_READY)
-        return false;
-    slots = free_slots(c, &available, &all);
-    if (world <= available) {
-        start(c, job, slots, now);
-    } else if (world > all) {
-        set_textf(&reason, "needs %u slot%s, the cluster has %u", world, world == 1 ? "" : "s",
-                  all);
-        wait_because(c, job, reason, now);
+/* One job that waits, in its turn. */
+static void consider(struct wsl_cluster *c, struct job *job, struct room *room, int64_t now)
+{
+    uint32_t world = job->pb->spec->world, available = room->free - room->kept;
+    bool early = now < c->settled_ms, backs_off = now < job->retry_ms;
+
+    if (backs_off)
+        look_again(c, job->retry_ms);
+    if (room->blocker) {
+        if (!backs_off)
+            wait_for(c, job, (struct wait){.kind = WAIT_TURN, .job = room->blocker->pb->id}, now);
+    } else if (backs_off) {
+        /* Its slots are for it, or a job behind it has them for days. */
+        room->kept += world <= available ? world : 0;
+    } else if (world <= available) {
+        start(c, job, now);
+        room->free -= world;
+    } else if (world > room->all) {
+        wait_for(c, job, (struct wait){.kind = WAIT_SIZE, .all = room->all}, now);
+        /* After a restart the cluster looks small until its workers are back. */
+        if (early) {
+            room->blocker = job;
+            look_again(c, c->settled_ms);
+        }
     } else {
-        set_textf(&reason, "needs %u slot%s, %u of %u are free", world, world == 1 ? "" : "s",
-                  available, all);
-        wait_because(c, job, reason, now);
-        blocks = true;
+        wait_for(c, job,
+                 (struct wait){
+                     .kind = WAIT_SLOTS, .free = room->free, .all = room->all, .kept = room->kept},
+                 now);
+        room->blocker = job;
     }
-    free(reason);
-    free(slots);
-    return blocks;
 }
 
 void schedule(struct wsl_cluster *c, int64_t now)
 {
-    for (size_t i = 0; i < c->job_count; i++) {
-        struct job *job = c->jobs[i];
+    struct room room;
 
-        if (job->pb->state != S(QUEUED) && job->pb->state != S(RECOVERING))
-            continue;
-        if (try_job(c, job, now))
-            return;
-    }
+    if (!c->changed && now < c->look_ms)
+        return;
+    do { /* once more when one failed for its init, which another may have waited for */
+        c->changed = false;
+        c->look_ms = INT64_MAX;
+        room = count_slots(c);
+        for (size_t i = 0; i < c->waiting.count;) {
+            struct job *job = c->waiting.jobs[i];
+
+            if (!job->uncommitted && check_init(c, job, now) == INIT_READY)
+                consider(c, job, &room, now);
+            i += i < c->waiting.count && c->waiting.jobs[i] == job;
+        }
+    } while (c->changed);
 }

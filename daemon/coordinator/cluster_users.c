@@ -6,8 +6,6 @@
 #include "daemon/coordinator/internal.h"
 #include "proto/jobspec.h"
 
-#include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,46 +13,53 @@
 
 /* ---- looking ---- */
 
+static const Wsl__V1__Job *show(const struct wsl_cluster *c, struct job *job)
+{
+    if (!job)
+        return NULL;
+    tell_wait(c, job);
+    return job->pb;
+}
+
 const Wsl__V1__Job *wsl_cluster_job(const struct wsl_cluster *c, uint64_t id)
 {
-    const struct job *job = find_job(c, id);
-
-    return job ? job->pb : NULL;
+    return show(c, find_job(c, id));
 }
 
 /* Names come first: a job may be called "7". */
-const Wsl__V1__Job *wsl_cluster_find(const struct wsl_cluster *c, const char *id_or_name)
+static struct job *find_accepted(const struct wsl_cluster *c, const char *id_or_name)
 {
+    struct job *job = find_name(c, id_or_name);
     uint64_t id;
 
-    for (size_t i = c->job_count; i-- > 0;)
-        if (!c->jobs[i]->uncommitted && strcmp(c->jobs[i]->pb->spec->name, id_or_name) == 0)
-            return c->jobs[i]->pb;
-    if (wsl_parse_u64(id_or_name, &id) == 0) {
-        const struct job *job = find_job(c, id);
+    if (!job && wsl_parse_u64(id_or_name, &id) == 0)
+        job = find_job(c, id);
+    return job && !job->uncommitted ? job : NULL;
+}
 
-        return job && !job->uncommitted ? job->pb : NULL;
-    }
-    return NULL;
+const Wsl__V1__Job *wsl_cluster_find(const struct wsl_cluster *c, const char *id_or_name)
+{
+    return show(c, find_accepted(c, id_or_name));
 }
 
 size_t wsl_cluster_job_count(const struct wsl_cluster *c)
 {
-    return c->job_count;
+    return c->all.count;
 }
 
 const Wsl__V1__Job *wsl_cluster_job_at(const struct wsl_cluster *c, size_t index)
 {
-    return c->jobs[index]->uncommitted ? NULL : c->jobs[index]->pb;
+    return c->all.jobs[index]->uncommitted ? NULL : show(c, c->all.jobs[index]);
 }
 
 const Wsl__V1__Event *const *wsl_cluster_events(const struct wsl_cluster *c, uint64_t id,
                                                 size_t *ret_count)
 {
     const struct job *job = find_job(c, id);
+    size_t skip = job && job->event_count > EVENTS_MAX ? job->event_count - EVENTS_MAX : 0;
 
-    *ret_count = job ? job->event_count : 0;
-    return job ? (const Wsl__V1__Event *const *)job->events : NULL;
+    *ret_count = job ? job->event_count - skip : 0;
+    return *ret_count > 0 ? (const Wsl__V1__Event *const *)job->events + skip : NULL;
 }
 
 uint64_t wsl_cluster_version(const struct wsl_cluster *c, uint64_t id)
@@ -66,63 +71,88 @@ uint64_t wsl_cluster_version(const struct wsl_cluster *c, uint64_t id)
 
 /* ---- submit ---- */
 
-static size_t count_unended(const struct wsl_cluster *c)
+static const struct job *unended_of_name(const struct wsl_cluster *c, const char *name)
 {
-    size_t n = 0;
+    const struct job_list *lists[] = {&c->waiting, &c->live};
+    uint64_t hash = hash_name(name);
 
-    for (size_t i = 0; i < c->job_count; i++)
-        n += !wsl_cluster_ended(c->jobs[i]->pb->state);
-    return n;
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < lists[k]->count; i++) {
+            const struct job *job = lists[k]->jobs[i];
+
+            if (job->name_hash == hash && strcmp(job->pb->spec->name, name) == 0)
+                return job;
+        }
+    return NULL;
+}
+
+static const struct job *init_of(const struct wsl_cluster *c, const Wsl__V1__JobSpec *spec)
+{
+    return spec->init && spec->init->from_case == WSL__V1__INIT__FROM_JOB
+               ? find_accepted(c, spec->init->job)
+               : NULL;
 }
 
 int wsl_cluster_check_submit(const struct wsl_cluster *c, const Wsl__V1__JobSpec *spec,
                              struct wsl_err *err)
 {
-    for (size_t i = 0; i < c->job_count; i++) {
-        const Wsl__V1__Job *pb = c->jobs[i]->pb;
+    const struct job *same = unended_of_name(c, spec->name);
 
-        if (!wsl_cluster_ended(pb->state) && strcmp(pb->spec->name, spec->name) == 0)
-            return wsl_fail(err, WSL_EEXIST,
-                            "name: job %llu of the name '%s' is %s; cancel it or take another name",
-                            (unsigned long long)pb->id, spec->name,
-                            wsl_cluster_state_word(pb->state));
-    }
-    if (spec->world > WORLD_MAX)
-        return wsl_fail(err, WSL_EINVAL, "world: must be at most %d, is %u", WORLD_MAX,
-                        spec->world);
-    if (spec->init && spec->init->from_case == WSL__V1__INIT__FROM_JOB &&
-        !wsl_cluster_find(c, spec->init->job))
+    if (same)
+        return wsl_fail(err, WSL_EEXIST,
+                        "name: job %llu of the name '%s' is %s; cancel it or take another name",
+                        (unsigned long long)same->pb->id, spec->name,
+                        wsl_cluster_state_word(same->pb->state));
+    if (spec->world == 0 || spec->world > WORLD_MAX)
+        return wsl_fail(err, WSL_EINVAL, "world: must be 1 to %d, is %u", WORLD_MAX, spec->world);
+    if (spec->init && spec->init->from_case == WSL__V1__INIT__FROM_JOB && !init_of(c, spec))
         return wsl_fail(err, WSL_EINVAL,
                         "init: there is no job '%s'; 'wslctl list' shows those there are",
                         spec->init->job);
-    if (count_unended(c) >= c->setup.queue_max)
+    if (c->all.count - c->ended_count >= c->setup.queue_max)
         return wsl_fail(err, WSL_ELIMIT,
                         "the queue is full (%u jobs); try again when some have ended",
                         c->setup.queue_max);
     return 0;
 }
 
-/* The oldest ended jobs beyond the limit are forgotten. */
-static void trim_history(struct wsl_cluster *c)
+static void keep_inits(struct wsl_cluster *c)
 {
-    size_t ended = c->job_count - count_unended(c);
+    const struct job_list *lists[] = {&c->waiting, &c->live};
 
-    for (size_t i = 0; i < c->job_count && ended > c->setup.history_max;) {
-        struct job *job = c->jobs[i];
+    for (size_t i = 0; i < c->all.count; i++)
+        c->all.jobs[i]->kept = false;
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < lists[k]->count; i++) {
+            struct job *from = find_job(c, lists[k]->jobs[i]->pb->init_job);
 
-        if (!wsl_cluster_ended(job->pb->state)) {
+            if (from)
+                from->kept = true;
+        }
+}
+
+/* The oldest ended jobs beyond the limit are forgotten, but not one that another starts from. */
+void trim_history(struct wsl_cluster *c)
+{
+    if (c->ended_count <= c->setup.history_max)
+        return;
+    keep_inits(c);
+    for (size_t i = 0; i < c->all.count && c->ended_count > c->setup.history_max;) {
+        struct job *job = c->all.jobs[i];
+
+        if (!wsl_cluster_ended(job->pb->state) || job->kept) {
             i++;
             continue;
         }
         remove_saved(c, job->pb->id);
         drop_job(c, job);
-        ended--;
     }
 }
 
 int wsl_cluster_submit(struct wsl_cluster *c, const Wsl__V1__JobSpec *spec, int64_t now,
                        uint64_t *ret_id, struct wsl_err *err)
 {
+    const struct job *from = init_of(c, spec);
     Wsl__V1__Job *pb;
     struct job *job;
     int r = wsl_cluster_check_submit(c, spec, err);
@@ -134,6 +164,7 @@ int wsl_cluster_submit(struct wsl_cluster *c, const Wsl__V1__JobSpec *spec, int6
     pb->id = c->next_id++;
     pb->state = S(QUEUED);
     pb->submitted_ms = now;
+    pb->init_job = from ? from->pb->id : 0;
     pb->spec = wsl_jobspec_copy(spec);
     if (!pb->spec)
         abort();
@@ -144,7 +175,6 @@ int wsl_cluster_submit(struct wsl_cluster *c, const Wsl__V1__JobSpec *spec, int6
               spec->kind == WSL__V1__JOB_KIND__TRANSFER ? "transfer" : "pretrain", spec->name,
               spec->world, spec->world == 1 ? "" : "s", spec->data);
     save_job(c, job);
-    trim_history(c);
     *ret_id = pb->id;
     return 0;
 }
@@ -153,9 +183,10 @@ void wsl_cluster_accept(struct wsl_cluster *c, uint64_t id, int64_t now)
 {
     struct job *job = find_job(c, id);
 
-    if (!job)
+    if (!job || !job->uncommitted)
         return;
     job->uncommitted = false;
+    c->changed = true;
     schedule(c, now);
 }
 
@@ -188,40 +219,60 @@ int wsl_cluster_cancel(struct wsl_cluster *c, uint64_t id, const char *reason, i
     }
     set_textf(&job->pb->reason, "stopping its trainers: %.400s", why);
     save_job(c, job);
-    stop_ranks(c, job, WSL__V1__STOP_MODE__GRACEFUL, "the job was cancelled", now);
+    if (job->stop != STOP_KILL)
+        stop_ranks(c, job, STOP_GRACEFUL, now);
     return 0;
 }
 
 /* ---- restore ---- */
 
+static bool has_generation(const Wsl__V1__Job *pb)
+{
+    return pb->state == S(STARTING) || pb->state == S(RUNNING);
+}
+
+static bool can_be(const struct wsl_cluster *c, const Wsl__V1__Job *pb)
+{
+    return pb->id > 0 && pb->spec && pb->spec->restart && pb->spec->world > 0 &&
+           pb->spec->world <= WORLD_MAX && pb->n_ranks <= WORLD_MAX && pb->state >= S(QUEUED) &&
+           pb->state <= S(CANCELLED) && (!has_generation(pb) || pb->n_ranks > 0) &&
+           !find_job(c, pb->id);
+}
+
+/* Phases are saved only with something else: a job that ran had all its trainers up, whatever they
+ * say. */
+static void restore_rank(struct job *job, uint32_t rank)
+{
+    const Wsl__V1__RankPlacement *placement = job->pb->ranks[rank];
+    struct rank *r = &job->ranks[rank];
+
+    if (placement->outcome[0]) {
+        r->state = RANK_ENDED;
+        r->outcome = outcome_of_word(placement->outcome);
+        r->told = r->outcome == WSL__V1__TRAINER_OUTCOME__STOPPED;
+        r->order = ++job->ended;
+    } else {
+        r->state = job->pb->state == S(STARTING) && strcmp(placement->phase, "starting") == 0
+                       ? RANK_SENT
+                       : RANK_UP;
+    }
+}
+
 int wsl_cluster_restore_job(struct wsl_cluster *c, Wsl__V1__Job *pb)
 {
     struct job *job;
 
-    if (pb->id == 0 || !pb->spec || !pb->spec->restart || find_job(c, pb->id) ||
-        pb->n_ranks > WORLD_MAX) {
+    if (!can_be(c, pb)) {
         wsl__v1__job__free_unpacked(pb, NULL);
         return WSL_ECORRUPT;
     }
     job = add_job(c, pb);
     if (pb->id >= c->next_id)
         c->next_id = pb->id + 1;
-    if (pb->state == S(STARTING) || pb->state == S(RUNNING)) {
-        job->ranks = must_alloc((pb->n_ranks + 1) * sizeof *job->ranks);
-        for (size_t i = 0; i < pb->n_ranks; i++) {
-            const char *phase = pb->ranks[i]->phase;
-            bool finished = strcmp(phase, "finished") == 0;
-
-            job->ranks[i].state = finished || strcmp(phase, "exited") == 0 ? RANK_ENDED
-                                  : strcmp(phase, "starting") == 0         ? RANK_SENT
-                                                                           : RANK_UP;
-            /* What a rank that ended badly said is in the events; that it did is all that is left
-             * to know. */
-            job->ranks[i].outcome = finished ? WSL__V1__TRAINER_OUTCOME__FINISHED
-                                             : WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR;
-            snprintf(job->ranks[i].reason, sizeof job->ranks[i].reason,
-                     "ended before the coordinator's restart");
-        }
+    if (has_generation(pb)) {
+        open_generation(c, job);
+        for (uint32_t i = 0; i < pb->n_ranks; i++)
+            restore_rank(job, i);
         job->start_step = pb->checkpoint_step;
     }
     return 0;
@@ -235,28 +286,63 @@ int wsl_cluster_restore_event(struct wsl_cluster *c, uint64_t id, Wsl__V1__Event
         wsl__v1__event__free_unpacked(event, NULL);
         return 0; /* left over from a job that was removed */
     }
+    if (strcmp(event->kind, "waiting") == 0)
+        job->waits_noted = ~0u;
     keep_event(job, event);
     return 0;
 }
 
+static void restore_places(struct wsl_cluster *c, struct job *job, int64_t now)
+{
+    for (size_t i = 0; i < job->pb->n_ranks; i++) {
+        const char *name = job->pb->ranks[i]->node;
+        struct node *node = find_node(c, name);
+
+        if (!node)
+            node = add_node(c, name, now);
+        node->lost_ms = now + c->setup.worker_grace_ms;
+        set_text(&node->pb->reason, "not heard of since the coordinator started");
+        job->ranks[i].node = node;
+        node->ranks += job->ranks[i].state != RANK_ENDED;
+    }
+}
+
+/* What its trainers had been told is not saved, but follows. */
+static void restore_stop(struct wsl_cluster *c, struct job *job, int64_t now)
+{
+    enum stop stop = job->pb->cancel_requested ? STOP_GRACEFUL : STOP_NONE;
+
+    for (size_t i = 0; i < job->pb->n_ranks && stop < STOP_GRACEFUL; i++) {
+        const struct rank *r = &job->ranks[i];
+
+        if (r->state != RANK_ENDED || r->outcome == WSL__V1__TRAINER_OUTCOME__FINISHED)
+            continue;
+        stop = r->outcome == WSL__V1__TRAINER_OUTCOME__PEER_LOST ? STOP_WAIT : STOP_KILL;
+    }
+    if (stop != STOP_NONE)
+        stop_ranks(c, job, stop, now);
+}
+
 void wsl_cluster_restored(struct wsl_cluster *c, int64_t now)
 {
-    for (size_t i = 0; i < c->job_count; i++) {
-        struct job *job = c->jobs[i];
+    for (size_t i = c->live.count; i-- > 0;) {
+        struct job *job = c->live.jobs[i];
 
-        for (size_t k = 0; job->ranks && k < job->pb->n_ranks; k++) {
-            const char *name = job->pb->ranks[k]->node;
-            struct node *node = find_node(c, name);
-
-            if (!node)
-                node = add_node(c, name, now);
-            node->lost_ms = now + c->setup.worker_grace_ms;
-            set_text(&node->pb->reason, "not heard of since the coordinator started");
-        }
-        if (job->ranks && job->pb->cancel_requested)
-            job->kill_ms = now + c->setup.stop_grace_ms;
+        restore_places(c, job, now);
         /* All ended, and the decision was not saved: take it now. */
-        if (job->ranks && !is_live(job))
+        if (!is_live(job))
             end_generation(c, job, now);
+        else
+            restore_stop(c, job, now);
     }
+    for (size_t i = 0; i < c->waiting.count; i++) {
+        const struct job *from = init_of(c, c->waiting.jobs[i]->pb->spec);
+
+        if (c->waiting.jobs[i]->pb->init_job == 0 && from)
+            c->waiting.jobs[i]->pb->init_job = from->pb->id;
+    }
+    if (c->waiting.count > 0)
+        c->settled_ms = now + (int64_t)HEARTBEATS_MISSED * c->setup.heartbeat_ms;
+    c->changed = true;
+    trim_history(c);
 }

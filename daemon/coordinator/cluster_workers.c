@@ -13,7 +13,7 @@
 
 /* The job whose current generation the key names, and that has this rank on this node; NULL: the
  * message is stale. */
-static struct job *current_job(const struct wsl_cluster *c, const char *node,
+static struct job *current_job(const struct wsl_cluster *c, const struct node *node,
                                const Wsl__V1__TrainerKey *key)
 {
     struct job *job = key ? find_job(c, key->job) : NULL;
@@ -21,37 +21,42 @@ static struct job *current_job(const struct wsl_cluster *c, const char *node,
     if (!job || !job->ranks || job->pb->generation != key->generation ||
         key->rank >= job->pb->n_ranks)
         return NULL;
-    return strcmp(job->pb->ranks[key->rank]->node, node) == 0 ? job : NULL;
+    return job->ranks[key->rank].node == node ? job : NULL;
 }
 
 /* ---- sessions ---- */
 
-static int check_hello(const struct wsl_cluster *c, const Wsl__V1__Hello *hello,
-                       struct wsl_err *err)
+static bool is_name(const char *text)
+{
+    size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+    return n >= 1 && n < NODE_NAME_SIZE && !text[n];
+}
+
+static int check_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, struct wsl_err *err)
 {
     const struct node *node;
 
-    if (!hello->name[0] || strlen(hello->name) > 64)
-        return wsl_fail(err, WSL_EINVAL, "hello.name: must have 1 to 64 characters, has %zu",
-                        strlen(hello->name));
+    if (!is_name(hello->name))
+        return wsl_fail(err, WSL_EINVAL, "hello.name: must be 1 to 64 of a-z A-Z 0-9 . _ -");
     if (!hello->facts || hello->facts->slots == 0 || hello->facts->slots > 1024)
         return wsl_fail(err, WSL_EINVAL, "hello.facts.slots: must be 1 to 1024, is %u",
                         hello->facts ? hello->facts->slots : 0);
-    if (strlen(hello->instance) > 64 || strlen(hello->facts->address) > 255 ||
-        strlen(hello->facts->host) > 255)
-        return wsl_fail(err, WSL_EINVAL, "hello: instance, address or host is too long");
+    if (!hello->instance[0] || strlen(hello->instance) >= NODE_NAME_SIZE ||
+        strlen(hello->facts->address) > 255 || strlen(hello->facts->host) > 255)
+        return wsl_fail(err, WSL_EINVAL,
+                        "hello: instance is missing, or instance, address or host is too long");
     node = find_node(c, hello->name);
     /* The same machine may come again before its old session is seen to be dead; another machine
      * may not take its name. */
     if (node && node->connected && strcmp(node->instance, hello->instance) != 0 &&
-        node->pb->facts &&
         (strcmp(node->pb->facts->boot_id, hello->facts->boot_id) != 0 ||
          strcmp(node->pb->facts->host, hello->facts->host) != 0))
         return wsl_fail(
             err, WSL_EEXIST,
             "a worker named '%s' is connected from host %s; give this one another --name",
             hello->name, node->pb->facts->host);
-    if (!node && c->node_count >= NODES_MAX)
+    if (!node && c->node_count >= NODES_MAX && !forget_node(c))
         return wsl_fail(err, WSL_ELIMIT, "there are %d workers already", NODES_MAX);
     return 0;
 }
@@ -70,35 +75,31 @@ static Wsl__V1__NodeFacts *copy_facts(const Wsl__V1__NodeFacts *facts)
     return copy;
 }
 
-static const Wsl__V1__TrainerReport *report_of(const Wsl__V1__Hello *hello, const struct job *job,
-                                               uint32_t rank)
+static bool is_reported(const Wsl__V1__Hello *hello, const struct job *job, uint32_t rank)
 {
     for (size_t i = 0; i < hello->n_trainers; i++) {
         const Wsl__V1__TrainerKey *key = hello->trainers[i]->key;
 
         if (key && key->job == job->pb->id && key->generation == job->pb->generation &&
             key->rank == rank)
-            return hello->trainers[i];
+            return true;
     }
-    return NULL;
+    return false;
 }
 
 /* What we believe runs there and the worker does not mention: a start that never arrived is sent
  * again, one that ran is lost. */
-static void reconcile_job(struct wsl_cluster *c, struct job *job, const Wsl__V1__Hello *hello,
-                          int64_t now)
+static void reconcile_job(struct wsl_cluster *c, struct job *job, const struct node *node,
+                          const Wsl__V1__Hello *hello, int64_t now)
 {
-    uint32_t generation = job->pb->generation;
-
-    for (uint32_t i = 0; job->ranks && job->pb->generation == generation && i < job->pb->n_ranks;
-         i++) {
-        if (job->ranks[i].state == RANK_ENDED ||
-            strcmp(job->pb->ranks[i]->node, hello->name) != 0 || report_of(hello, job, i))
+    for (uint32_t i = 0; job->ranks && i < job->pb->n_ranks; i++) {
+        if (job->ranks[i].state == RANK_ENDED || job->ranks[i].node != node ||
+            is_reported(hello, job, i))
             continue;
         if (job->ranks[i].state == RANK_UP)
             end_rank(c, job, i, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR,
                      "its worker came back without it (a reboot, or a lost state folder)", now);
-        else if (job->stopping)
+        else if (job->stop)
             end_rank(c, job, i, WSL__V1__TRAINER_OUTCOME__STOPPED, "stopped before it started",
                      now);
         else
@@ -106,25 +107,15 @@ static void reconcile_job(struct wsl_cluster *c, struct job *job, const Wsl__V1_
     }
 }
 
-static void resend_stops(struct wsl_cluster *c, const char *name)
+static void connect_node(struct wsl_cluster *c, struct node *node, int64_t now)
 {
-    for (size_t i = 0; i < c->job_count; i++) {
-        struct job *job = c->jobs[i];
-
-        for (uint32_t k = 0; job->stopping && job->ranks && k < job->pb->n_ranks; k++) {
-            Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
-
-            if (job->ranks[k].state == RANK_ENDED || strcmp(job->pb->ranks[k]->node, name) != 0)
-                continue;
-            key.job = job->pb->id;
-            key.generation = job->pb->generation;
-            key.rank = k;
-            send_stop(c, name, &key,
-                      job->kill_ms ? WSL__V1__STOP_MODE__GRACEFUL : WSL__V1__STOP_MODE__KILL,
-                      job->pb->cancel_requested ? "the job was cancelled"
-                                                : "another rank has ended");
-        }
-    }
+    node->connected = true;
+    node->heard_ms = now;
+    node->lost_ms = 0;
+    node->pb->state = WSL__V1__NODE_STATE__READY;
+    node->pb->last_seen_ms = now;
+    set_text(&node->pb->reason, "");
+    c->changed = true;
 }
 
 int wsl_cluster_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, int64_t now,
@@ -142,19 +133,19 @@ int wsl_cluster_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, int64_
     if (node->pb->facts)
         wsl__v1__node_facts__free_unpacked(node->pb->facts, NULL);
     node->pb->facts = copy_facts(hello->facts);
-    node->pb->state = WSL__V1__NODE_STATE__READY;
-    node->pb->last_seen_ms = now;
-    set_text(&node->pb->reason, "");
-    node->connected = true;
-    node->heard_ms = now;
-    node->lost_ms = 0;
+    connect_node(c, node, now);
+    drop_strays(c, node);
     /* Ends come again one by one, each after its trainer's last metrics. */
     for (size_t i = 0; i < hello->n_trainers; i++)
         if (hello->trainers[i]->state == WSL__V1__TRAINER_STATE__TRAINER_STARTED)
             wsl_cluster_trainer(c, hello->name, hello->trainers[i], now);
-    for (size_t i = 0; i < c->job_count; i++)
-        reconcile_job(c, c->jobs[i], hello, now);
-    resend_stops(c, hello->name);
+    /* Downwards: a job may leave the list. */
+    for (size_t i = c->live.count; i-- > 0;) {
+        struct job *job = c->live.jobs[i];
+
+        reconcile_job(c, job, node, hello, now);
+        repeat_stops(c, job, node);
+    }
     schedule(c, now);
     return 0;
 }
@@ -168,7 +159,8 @@ void wsl_cluster_gone(struct wsl_cluster *c, const char *name, const char *reaso
     node->connected = false;
     node->pb->state = WSL__V1__NODE_STATE__LOST;
     node->lost_ms = now + c->setup.worker_grace_ms;
-    set_text(&node->pb->reason, reason);
+    set_textf(&node->pb->reason, "%s", reason);
+    c->changed = true;
 }
 
 void wsl_cluster_heartbeat(struct wsl_cluster *c, const char *name, uint64_t memory_available,
@@ -176,59 +168,75 @@ void wsl_cluster_heartbeat(struct wsl_cluster *c, const char *name, uint64_t mem
 {
     struct node *node = find_node(c, name);
 
-    if (!node)
+    if (!node || !node->instance[0])
         return;
     node->heard_ms = now;
     node->pb->last_seen_ms = now;
     node->pb->memory_available_bytes = memory_available;
+    if (node->connected)
+        return;
+    /* Its session lived on: one of us two stood still. What counts as lost since may still run. */
+    connect_node(c, node, now);
+    for (size_t i = 0; i < node->stray_count; i++) {
+        Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
+
+        key.job = node->strays[i].job;
+        key.generation = node->strays[i].generation;
+        key.rank = node->strays[i].rank;
+        send_stop(c, name, &key, WSL__V1__STOP_MODE__KILL, "its generation is over");
+    }
+    schedule(c, now);
 }
 
 /* ---- trainers ---- */
 
+static void take_started(struct wsl_cluster *c, struct node *node, struct job *job,
+                         const Wsl__V1__TrainerReport *report, int64_t now)
+{
+    if (job && job->ranks[report->key->rank].state != RANK_ENDED) {
+        rank_up(c, job, report->key->rank, report, now);
+        return;
+    }
+    /* Of an old generation, of a job that ended, or given up while its worker was away. */
+    add_stray(c, node, report->key);
+    send_stop(c, node->pb->name, report->key, WSL__V1__STOP_MODE__KILL, "its generation is over");
+}
+
 void wsl_cluster_trainer(struct wsl_cluster *c, const char *name,
                          const Wsl__V1__TrainerReport *report, int64_t now)
 {
-    struct job *job = current_job(c, name, report->key);
+    struct node *node = find_node(c, name);
+    struct job *job = current_job(c, node, report->key);
 
-    if (!report->key)
+    if (!node || !report->key)
         return;
-    if (!job) {
-        /* Of an old generation, or of a job that ended: it must not go on. */
-        if (report->state == WSL__V1__TRAINER_STATE__TRAINER_STARTED)
-            send_stop(c, name, report->key, WSL__V1__STOP_MODE__KILL, "its generation is over");
-        return;
-    }
     if (report->state == WSL__V1__TRAINER_STATE__TRAINER_STARTED) {
-        if (job->ranks[report->key->rank].state != RANK_ENDED)
-            rank_up(c, job, report->key->rank, report, now);
+        take_started(c, node, job, report, now);
         return;
     }
     if (report->state != WSL__V1__TRAINER_STATE__TRAINER_EXITED)
         return;
-    end_rank(c, job, report->key->rank, report->outcome, report->reason, now);
+    remove_stray(c, node, report->key);
+    if (job)
+        end_rank(c, job, report->key->rank, report->outcome, report->reason, now);
     schedule(c, now);
 }
 
-static void answer_round(struct wsl_cluster *c, struct job *job, uint32_t round, const char *only)
+static void answer_round(struct wsl_cluster *c, struct job *job, uint32_t round)
 {
-    if (only) {
-        send_exchange(c, job, round, only);
-        return;
-    }
+    for (size_t i = 0; i < job->pb->n_ranks; i++)
+        job->ranks[i].node->marked = false;
     for (size_t i = 0; i < job->pb->n_ranks; i++) {
-        bool told = false;
-
-        for (size_t k = 0; k < i; k++)
-            told = told || strcmp(job->pb->ranks[k]->node, job->pb->ranks[i]->node) == 0;
-        if (!told)
+        if (!job->ranks[i].node->marked)
             send_exchange(c, job, round, job->pb->ranks[i]->node);
+        job->ranks[i].node->marked = true;
     }
 }
 
 void wsl_cluster_exchange(struct wsl_cluster *c, const char *name,
                           const Wsl__V1__ExchangePart *part, int64_t now)
 {
-    struct job *job = current_job(c, name, part->key);
+    struct job *job = current_job(c, find_node(c, name), part->key);
     struct round *round;
     ProtobufCBinaryData *blob;
 
@@ -239,18 +247,19 @@ void wsl_cluster_exchange(struct wsl_cluster *c, const char *name,
     if (!round->blobs)
         round->blobs = must_alloc(job->pb->n_ranks * sizeof *round->blobs);
     blob = &round->blobs[part->key->rank];
-    if (blob->data) {
-        /* Said again after a reconnect: if it was answered, the answer may have been lost. */
-        if (round->have == job->pb->n_ranks)
-            answer_round(c, job, part->round, name);
+    if (blob->data && round->have == job->pb->n_ranks) {
+        /* Said again after a reconnect: the answer may have been lost. All get the same one. */
+        send_exchange(c, job, part->round, name);
         return;
     }
+    round->have += !blob->data;
+    free(blob->data);
     blob->data = must_alloc(part->blob.len + 1);
     blob->len = part->blob.len;
     if (blob->len > 0)
         memcpy(blob->data, part->blob.data, blob->len);
-    if (++round->have == job->pb->n_ranks)
-        answer_round(c, job, part->round, NULL);
+    if (round->have == job->pb->n_ranks)
+        answer_round(c, job, part->round);
 }
 
 /* ---- metrics ---- */
@@ -270,7 +279,8 @@ static Wsl__V1__Progress *copy_progress(const Wsl__V1__Progress *progress)
 }
 
 static void take_checkpoint(struct wsl_cluster *c, struct job *job, const char *node,
-                            const Wsl__V1__CheckpointWritten *w, int64_t now)
+                            const Wsl__V1__TrainerKey *key, const Wsl__V1__CheckpointWritten *w,
+                            int64_t now)
 {
     /* Sent twice after a broken session, or older than what is known. */
     if (job->pb->checkpoint[0] && w->step <= job->pb->checkpoint_step)
@@ -278,13 +288,38 @@ static void take_checkpoint(struct wsl_cluster *c, struct job *job, const char *
     set_text(&job->pb->checkpoint, w->folder);
     set_text(&job->pb->checkpoint_node, node);
     job->pb->checkpoint_step = w->step;
-    if (w->step > job->start_step) {
-        job->user_errors = 0;
-        job->machine_errors = 0;
+    if (key->generation == job->pb->generation && w->step > job->start_step) {
+        job->pb->user_errors = 0;
+        job->pb->machine_errors = 0;
     }
     add_event(c, job, now, "checkpoint", "step %" PRIu64 ", %.1f MB in %.1f s: %s", w->step,
               (double)w->bytes / 1e6, w->seconds, w->folder);
     save_job(c, job);
+}
+
+/* Sent twice after a crash of ours, or said at every step. */
+static bool said_lately(const struct job *job, const char *kind, const char *message)
+{
+    size_t n = job->event_count;
+
+    for (size_t i = n > SAME_NOTE_EVENTS ? n - SAME_NOTE_EVENTS : 0; i < n; i++)
+        if (strcmp(job->events[i]->kind, kind) == 0 &&
+            strcmp(job->events[i]->message, message) == 0)
+            return true;
+    return false;
+}
+
+static void take_note(struct wsl_cluster *c, struct job *job, const Wsl__V1__Note *note,
+                      int64_t now)
+{
+    char kind[65], message[801];
+
+    snprintf(kind, sizeof kind, "%s", note->kind[0] ? note->kind : "note");
+    snprintf(message, sizeof message, "%s", note->message);
+    clean_text(kind);
+    clean_text(message);
+    if (!said_lately(job, kind, message))
+        add_event(c, job, now, kind, "%s", message);
 }
 
 void wsl_cluster_metric(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKey *key,
@@ -306,11 +341,10 @@ void wsl_cluster_metric(struct wsl_cluster *c, const char *node, const Wsl__V1__
         job->version++;
         return;
     case WSL__V1__TRAINER_METRIC__BODY_CHECKPOINT:
-        take_checkpoint(c, job, node, metric->checkpoint, now);
+        take_checkpoint(c, job, node, key, metric->checkpoint, now);
         return;
     case WSL__V1__TRAINER_METRIC__BODY_NOTE:
-        add_event(c, job, now, metric->note->kind[0] ? metric->note->kind : "note", "%.800s",
-                  metric->note->message);
+        take_note(c, job, metric->note, now);
         return;
     default:
         return;
@@ -319,22 +353,32 @@ void wsl_cluster_metric(struct wsl_cluster *c, const char *node, const Wsl__V1__
 
 /* ---- time ---- */
 
-static void lose_node(struct wsl_cluster *c, struct node *node, int64_t now)
+/* Its trainers may run all the same: should it come back without a Hello, they are strays. */
+static void lose_rank(struct wsl_cluster *c, struct node *node, struct job *job, uint32_t rank,
+                      int64_t now)
 {
+    Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
     char reason[120];
 
-    node->lost_ms = 0;
+    key.job = job->pb->id;
+    key.generation = job->pb->generation;
+    key.rank = rank;
+    add_stray(c, node, &key);
     snprintf(reason, sizeof reason, "its worker has been away for %u s",
              c->setup.worker_grace_ms / 1000);
-    for (size_t i = 0; i < c->job_count; i++) {
-        struct job *job = c->jobs[i];
-        uint32_t generation = job->pb->generation;
+    end_rank(c, job, rank, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, reason, now);
+}
 
-        for (uint32_t k = 0;
-             job->ranks && job->pb->generation == generation && k < job->pb->n_ranks; k++)
-            if (job->ranks[k].state != RANK_ENDED &&
-                strcmp(job->pb->ranks[k]->node, node->pb->name) == 0)
-                end_rank(c, job, k, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, reason, now);
+static void lose_node(struct wsl_cluster *c, struct node *node, int64_t now)
+{
+    node->lost_ms = 0;
+    c->changed = true;
+    for (size_t i = c->live.count; i-- > 0;) {
+        struct job *job = c->live.jobs[i];
+
+        for (uint32_t k = 0; job->ranks && k < job->pb->n_ranks; k++)
+            if (job->ranks[k].state != RANK_ENDED && job->ranks[k].node == node)
+                lose_rank(c, node, job, k, now);
     }
 }
 
@@ -343,59 +387,18 @@ void wsl_cluster_tick(struct wsl_cluster *c, int64_t now)
     for (size_t i = 0; i < c->node_count; i++) {
         struct node *node = c->nodes[i];
 
-        if (node->connected && now - node->heard_ms > 5 * (int64_t)c->setup.heartbeat_ms)
+        if (node->connected &&
+            now - node->heard_ms > HEARTBEATS_MISSED * (int64_t)c->setup.heartbeat_ms)
             wsl_cluster_gone(c, node->pb->name, "no heartbeat", now);
         if (node->lost_ms && now >= node->lost_ms)
             lose_node(c, node, now);
     }
-    for (size_t i = 0; i < c->job_count; i++) {
-        struct job *job = c->jobs[i];
+    for (size_t i = 0; i < c->live.count; i++) {
+        struct job *job = c->live.jobs[i];
 
         if (job->kill_ms && now >= job->kill_ms)
-            stop_ranks(c, job, WSL__V1__STOP_MODE__KILL, "it did not stop by itself in time", now);
+            stop_ranks(c, job, STOP_KILL, now);
     }
     schedule(c, now);
-}
-
-/* ---- looking ---- */
-
-size_t wsl_cluster_node_count(const struct wsl_cluster *c)
-{
-    return c->node_count;
-}
-
-static void list_jobs(const struct wsl_cluster *c, Wsl__V1__Node *pb)
-{
-    for (size_t i = 0; i < pb->n_jobs; i++)
-        free(pb->jobs[i]);
-    free(pb->jobs);
-    pb->jobs = NULL;
-    pb->n_jobs = 0;
-    pb->slots_used = slots_used(c, pb->name);
-    if (pb->slots_used == 0)
-        return;
-    pb->jobs = must_alloc(pb->slots_used * sizeof *pb->jobs);
-    for (size_t i = 0; i < c->job_count; i++) {
-        const struct job *job = c->jobs[i];
-
-        for (size_t k = 0; job->ranks && k < job->pb->n_ranks; k++)
-            if (job->ranks[k].state != RANK_ENDED && strcmp(job->pb->ranks[k]->node, pb->name) == 0)
-                set_textf(&pb->jobs[pb->n_jobs++], "%" PRIu64 "/%zu", job->pb->id, k);
-    }
-}
-
-const Wsl__V1__Node *wsl_cluster_node_at(struct wsl_cluster *c, size_t index)
-{
-    list_jobs(c, c->nodes[index]->pb);
-    return c->nodes[index]->pb;
-}
-
-const Wsl__V1__Node *wsl_cluster_node(struct wsl_cluster *c, const char *name)
-{
-    struct node *node = find_node(c, name);
-
-    if (!node)
-        return NULL;
-    list_jobs(c, node->pb);
-    return node->pb;
+    trim_history(c);
 }
