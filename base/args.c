@@ -130,6 +130,24 @@ static const struct wsl_arg *row_of(const struct wsl_args *args, int option)
     return NULL;
 }
 
+/* Two rows of one name: getopt would take the first and say nothing. */
+static bool names_differ(const struct wsl_args *args)
+{
+    for (int i = 0; i < args->row_count; i++) {
+        const struct wsl_arg *a = &args->rows[i];
+
+        if (strcmp(a->name, "help") == 0 || a->letter == 'h')
+            return false;
+        for (int j = 0; j < i; j++) {
+            const struct wsl_arg *b = &args->rows[j];
+
+            if (strcmp(a->name, b->name) == 0 || (a->letter && a->letter == b->letter))
+                return false;
+        }
+    }
+    return true;
+}
+
 static void build_tables(const struct wsl_args *args, struct option *longs, char *shorts)
 {
     *shorts++ = ':';
@@ -166,7 +184,7 @@ int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_
     char shorts[2 * ROWS_MAX + 4];
     int option, r;
 
-    assert(args->row_count <= ROWS_MAX);
+    assert(args->row_count <= ROWS_MAX && names_differ(args));
     build_tables(args, longs, shorts);
     optind = 0; /* GNU: start anew */
     opterr = 0;

@@ -16,8 +16,8 @@ static const struct wsl_ctl_verb verbs[] = {
      "Make a data set from a manifest or from a folder tree.",
      "Pictures are PNG or JPEG. Those that cannot be used are listed with the reason in\n"
      "quarantine.tsv in the output folder and never stop an import. Ctrl-C leaves nothing behind.",
-     "  wslctl data import --folder photos/ --output /data/photos --min-label-images 20\n"
-     "  wslctl data import --manifest clipart.tsv --wordnet /usr/share/wordnet --output "
+     "  wslctl data import --folder photos/ --into /data/photos --min-label-images 20\n"
+     "  wslctl data import --manifest clipart.tsv --wordnet /usr/share/wordnet --into "
      "/data/clipart",
      wsl_ctl_data_import},
     {"show", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,

@@ -136,7 +136,9 @@ static int put_text(const struct wsl_import_setup *setup, const struct wsl_impor
     }
     add_count(&out, "tags", result->tags, "kept");
     if (result->tags_unknown)
-        add_count(&out, "", result->tags_unknown, "spellings that are no WordNet noun, dropped");
+        add_count(&out, "", result->tags_unknown,
+                  setup->only_nouns ? "spellings that are no WordNet noun, dropped"
+                                    : "spellings that are no WordNet noun, kept as they are");
     if (result->tags_merged)
         add_count(&out, "", result->tags_merged, "spellings joined with another of the same noun");
     if (result->tags_rare)
@@ -204,7 +206,7 @@ static int check_options(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
     if (!o->manifest == !o->folder)
         return wsl_ctl_usage(ctl, "give either --manifest FILE or --folder DIR");
     if (!setup->output)
-        return wsl_ctl_usage(ctl, "needs --output DIR");
+        return wsl_ctl_usage(ctl, "needs --into DIR");
     if (setup->wordnet && o->folder)
         return wsl_ctl_usage(ctl,
                              "--wordnet is only for --manifest: folders are labels as they are");
@@ -239,12 +241,14 @@ static bool parse(struct wsl_ctl *ctl, struct wsl_import_setup *setup, struct op
          "a line per picture: path, tab, tag,tag,..."},
         {"folder", 'f', WSL_ARG_TEXT, &o->folder, 0, 0, "DIR",
          "a folder tree; the first folder below DIR is the label"},
-        {"output", 0, WSL_ARG_TEXT, &setup->output, 0, 0, "DIR",
+        {"into", 0, WSL_ARG_TEXT, &setup->output, 0, 0, "DIR",
          "where the data set appears, whole or not at all"},
         {"name", 'n', WSL_ARG_TEXT, &setup->name, 0, 0, "NAME",
-         "of the data set (default: last part of --output)"},
+         "of the data set (default: last part of --into)"},
         {"wordnet", 0, WSL_ARG_TEXT, &setup->wordnet, 0, 0, "DIR",
-         "map tags to WordNet nouns, e.g. /usr/share/wordnet"},
+         "join spellings of one WordNet noun, e.g. /usr/share/wordnet"},
+        {"only-nouns", 0, WSL_ARG_FLAG, &setup->only_nouns, 0, 0, NULL,
+         "drop tags that are no WordNet noun instead of keeping them"},
         {"heldout", 0, WSL_ARG_REAL, &setup->heldout, 0, 0.9, "SHARE",
          "of the pictures, chosen by their pixels (default: 0.1)"},
         {"seed", 0, WSL_ARG_UINT, &setup->seed, 0, 0, "N", "of that choice and of the order"},

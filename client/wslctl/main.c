@@ -49,7 +49,7 @@ static const struct wsl_ctl_verb verbs[] = {
      "  wslctl nodes -o wide", wsl_ctl_nodes},
     {"data", NULL, "import|show|verify", 0, -1, 0,
      "Make and look at data sets on this machine; needs no coordinator.", NULL,
-     "  wslctl data import --folder pictures/ --output /data/mine\n  wslctl data show /data/mine",
+     "  wslctl data import --folder pictures/ --into /data/mine\n  wslctl data show /data/mine",
      wsl_ctl_data},
     {"explain", NULL, "[FIELD...]", 0, -1, WSL_CTL_TABLE | WSL_CTL_JSON | WSL_CTL_NAME,
      "Say what the fields of a job file mean.", NULL,

@@ -286,7 +286,7 @@ static int prepare(struct import *im, const char *name, struct wsl_err *err)
     if (r == 0 && setup->wordnet)
         r = wsl_wordnet_open(&im->wordnet, setup->wordnet, err);
     if (r == 0)
-        r = wsl_vocabulary_open(&im->vocabulary, im->wordnet, err);
+        r = wsl_vocabulary_open(&im->vocabulary, im->wordnet, setup->only_nouns, err);
     if (r < 0)
         return r;
     im->info.kind = setup->kind == WSL_IMPORT_MANIFEST ? "tags" : "labels";

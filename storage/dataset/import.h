@@ -17,6 +17,7 @@
 #include "base/err.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,11 +44,14 @@ struct wsl_import_progress {
  */
 struct wsl_import_setup {
     enum wsl_import_kind kind;
-    const char *source;  /* manifest file, or folder */
-    const char *output;  /* must not exist; its parent is made when missing */
-    const char *name;    /* of the data set; NULL: last part of `output` */
-    const char *wordnet; /* folder with index.noun, data.noun and noun.exc; NULL: tags are kept as
-                            they are. For WSL_IMPORT_MANIFEST only */
+    const char *source; /* manifest file, or folder */
+    const char *output; /* must not exist; its parent is made when missing */
+    const char *name;   /* of the data set; NULL: last part of `output` */
+    const char
+        *wordnet;    /* folder with index.noun, data.noun and noun.exc: spellings of one noun
+                        are joined; NULL: tags are kept as they are. For WSL_IMPORT_MANIFEST only */
+    bool only_nouns; /* with wordnet: tags that are no noun are dropped, as in the 2018 paper,
+                        instead of being kept as they are */
 
     double heldout; /* share of the pictures, 0 to 0.9, chosen by hash of the pixels: 0.1 */
     uint64_t seed;  /* of that choice and of the records' order: 0 */

@@ -31,6 +31,7 @@ struct concept {
 
 struct wsl_vocabulary {
     const struct wsl_wordnet *wn;
+    bool only_nouns;
     struct spelling *spellings;
     uint32_t spelling_count, spelling_capacity;
     struct concept *concepts;
@@ -83,8 +84,10 @@ static int grow_slots(struct wsl_vocabulary *v)
     v->slots = slots;
     for (uint32_t i = 0; i < v->spelling_count; i++)
         *text_slot(v, v->spellings[i].text, v->spellings[i].hash) = i + 1;
-    for (uint32_t i = 0; v->wn && i < v->concept_count; i++)
-        *synset_slot(v, v->concepts[i].synset) = i + 1;
+    for (uint32_t i = 0; i < v->concept_count; i++) {
+        if (v->concepts[i].synset)
+            *synset_slot(v, v->concepts[i].synset) = i + 1;
+    }
     return 0;
 }
 
@@ -111,7 +114,7 @@ static int make_room(struct wsl_vocabulary *v)
     return v->concept_capacity < v->spelling_capacity ? WSL_ENOMEM : 0;
 }
 
-int wsl_vocabulary_open(struct wsl_vocabulary **ret, const struct wsl_wordnet *wn,
+int wsl_vocabulary_open(struct wsl_vocabulary **ret, const struct wsl_wordnet *wn, bool only_nouns,
                         struct wsl_err *err)
 {
     struct wsl_vocabulary *v = calloc(1, sizeof *v);
@@ -121,6 +124,7 @@ int wsl_vocabulary_open(struct wsl_vocabulary **ret, const struct wsl_wordnet *w
         return wsl_fail(err, WSL_ENOMEM, "no memory for a vocabulary");
     }
     v->wn = wn;
+    v->only_nouns = only_nouns;
     *ret = v;
     return 0;
 }
@@ -153,13 +157,10 @@ static void place(struct wsl_vocabulary *v, struct spelling *s)
 
     s->name = s->text;
     s->name_size = (int)strlen(s->text);
-    if (!v->wn) {
-        s->concept = add_concept(v, 0);
+    if (!v->wn || !wsl_wordnet_find(v->wn, s->text, &noun)) {
+        s->concept = v->wn && v->only_nouns ? WSL_NO_CONCEPT : add_concept(v, 0);
         return;
     }
-    s->concept = WSL_NO_CONCEPT;
-    if (!wsl_wordnet_find(v->wn, s->text, &noun))
-        return;
     slot = synset_slot(v, noun.synset);
     if (*slot == 0)
         *slot = add_concept(v, noun.synset) + 1;
@@ -334,9 +335,9 @@ int wsl_vocabulary_tags(const struct wsl_vocabulary *v, struct wsl_tag **ret, si
         char synset[16] = "";
         char *name = strndup(c->name, (size_t)c->name_size);
 
-        if (v->wn)
+        if (c->synset)
             snprintf(synset, sizeof synset, "n%08u", c->synset);
-        for (char *p = name; v->wn && p && *p; p++)
+        for (char *p = name; c->synset && p && *p; p++)
             *p = *p == '_' ? ' ' : *p;
         tags[i] = (struct wsl_tag){name, strdup(synset), c->counts[WSL_SPLIT_TRAIN],
                                    c->counts[WSL_SPLIT_HELDOUT]};
@@ -357,14 +358,16 @@ int wsl_vocabulary_tags(const struct wsl_vocabulary *v, struct wsl_tag **ret, si
 
 void wsl_vocabulary_stats(const struct wsl_vocabulary *v, struct wsl_vocabulary_stats *ret)
 {
-    uint64_t concepts = 0;
+    uint64_t concepts = 0, with_concept = 0;
 
     memset(ret, 0, sizeof *ret);
     for (uint32_t i = 0; i < v->spelling_count; i++) {
         if (v->spellings[i].uses == 0)
             continue;
         ret->spellings++;
-        ret->unknown += v->spellings[i].concept == WSL_NO_CONCEPT;
+        with_concept += v->spellings[i].concept != WSL_NO_CONCEPT;
+        ret->unknown += v->wn && (v->spellings[i].concept == WSL_NO_CONCEPT ||
+                                  v->concepts[v->spellings[i].concept].synset == 0);
     }
     for (uint32_t i = 0; i < v->concept_count; i++) {
         if (v->concepts[i].uses == 0)
@@ -372,6 +375,6 @@ void wsl_vocabulary_stats(const struct wsl_vocabulary *v, struct wsl_vocabulary_
         concepts++;
         ret->rare += v->concepts[i].id == WSL_NO_CONCEPT;
     }
-    ret->merged = ret->spellings - ret->unknown - concepts;
+    ret->merged = with_concept - concepts;
     ret->tags = v->tag_count;
 }

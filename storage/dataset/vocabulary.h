@@ -2,8 +2,9 @@
  *
  * From tags as people typed them to the vocabulary of a data set:
  *   spelling (normal form of a tag) -> concept (a synset; or the spelling itself) -> tag id.
- * Spellings of one synset become one concept, spellings that are no WordNet noun have none.
- * Concepts that are frequent enough get ids: 0 for the most frequent, ties by name.
+ * Spellings of one synset become one concept; a spelling that is no WordNet noun is a concept of
+ * its own, or has none when only nouns are wanted. Concepts that are frequent enough get ids: 0 for
+ * the most frequent, ties by name.
  *
  * One thread. Memory is about 100 bytes per spelling; at most 2^24 of them.
  */
@@ -14,6 +15,7 @@
 #include "storage/dataset/dataset.h"
 #include "storage/dataset/wordnet.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,7 +25,7 @@ struct wsl_vocabulary;
 
 /* `wn` may be NULL: every spelling is its own concept; otherwise it stays open for the vocabulary's
  * life. */
-int wsl_vocabulary_open(struct wsl_vocabulary **ret, const struct wsl_wordnet *wn,
+int wsl_vocabulary_open(struct wsl_vocabulary **ret, const struct wsl_wordnet *wn, bool only_nouns,
                         struct wsl_err *err);
 void wsl_vocabulary_close(struct wsl_vocabulary *v); /* NULL is fine */
 
@@ -58,7 +60,7 @@ int wsl_vocabulary_tags(const struct wsl_vocabulary *v, struct wsl_tag **ret, si
 /* Of the spellings that were used at least once. */
 struct wsl_vocabulary_stats {
     uint64_t spellings;
-    uint64_t unknown; /* no concept */
+    uint64_t unknown; /* no WordNet noun: concepts of their own, or none */
     uint64_t merged;  /* spellings with a concept, less the concepts */
     uint64_t rare;    /* concepts without an id; after select */
     uint64_t tags;    /* concepts with an id */

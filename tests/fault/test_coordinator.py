@@ -114,7 +114,7 @@ class RealTrainers(CoordinatorCase):
         cls.shared = tempfile.mkdtemp(prefix="wsl-test-")
         cls.data = os.path.join(cls.shared, "colours")
         make_folder(cls.data + "-source", ["red", "green", "blue"], 16)
-        subprocess.run([program("wslctl"), "data", "import", "--folder", cls.data + "-source", "--output", cls.data,
+        subprocess.run([program("wslctl"), "data", "import", "--folder", cls.data + "-source", "--into", cls.data,
                         "--heldout", "0.2", "--threads", "1"], check=True, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
 

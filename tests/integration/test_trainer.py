@@ -58,7 +58,7 @@ class Trainer(Case):
     def make_data(cls, name, labels, each):
         source, target = os.path.join(cls.shared, name + "-source"), os.path.join(cls.shared, name)
         make_folder(source, labels, each)
-        subprocess.run([program("wslctl"), "data", "import", "--folder", source, "--output", target, "--heldout", "0.2",
+        subprocess.run([program("wslctl"), "data", "import", "--folder", source, "--into", target, "--heldout", "0.2",
                         "--threads", "1"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return target
 

@@ -91,7 +91,7 @@ class Alone(Wslctl):
                 (["submit"], "needs -f FILE"), (["logs", "x", "--rank", "-1"], "--rank"),
                 (["data"], "import, show or verify"), (["data", "shwo"], "did you mean 'show'?"),
                 (["data", "import"], "--manifest FILE or --folder DIR"),
-                (["data", "import", "--folder", "x"], "--output"),
+                (["data", "import", "--folder", "x"], "--into"),
                 (["explain", "momentun"], "did you mean 'momentum'?"), (["wait", "--timeout", "soon", "x"], "soon")]:
             with self.subTest(words=words):
                 self.assert_one_line(self.run_wrong(USAGE, *words), text, "wslctl")
@@ -202,11 +202,11 @@ class Alone(Wslctl):
     def test_data(self):
         source, made = self.make_pictures(), os.path.join(self.folder, "made")
         words = ("data", "import", "--folder", source, "--heldout", "0.25", "--name", "colours", "--threads", "2")
-        done = self.run_ok(*words, "--output", made)
+        done = self.run_ok(*words, "--into", made)
         self.assertIn("in quarantine.tsv", done.stdout)
         self.assertIn("decoding  100 %", done.stderr)
-        self.assert_one_line(self.run_wrong(1, *words, "-q", "--output", made), "made", "exist")
-        result = self.run_json(*words, "--output", made + "2")["import"]
+        self.assert_one_line(self.run_wrong(1, *words, "-q", "--into", made), "made", "exist")
+        result = self.run_json(*words, "--into", made + "2")["import"]
         self.assertEqual((result["seen"], result["quarantined"], result["train"] + result["heldout"], result["tags"]),
                          (25, 1, 24, 2))
         shown = self.run_json("data", "show", made)["dataset"]
@@ -228,7 +228,7 @@ class Alone(Wslctl):
         folder, made = self.make_pictures(), os.path.join(self.folder, "made")
         for i in range(40):  # some seconds of work
             png(os.path.join(folder, "red", f"large{i}.png"), 4000, 3000, (i, i, i))
-        process = self.start_wslctl("data", "import", "--folder", folder, "--output", made, "--threads", "1")
+        process = self.start_wslctl("data", "import", "--folder", folder, "--into", made, "--threads", "1")
         self.wait_for("the import's first files", lambda: os.path.exists(made + ".partial"))
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)

@@ -504,6 +504,7 @@ static void wordnet_joins_spellings(void **state)
     put_bytes(f, "index.noun", index, strlen(index));
     put_bytes(f, "noun.exc", "oxen ox\n", 8);
     f->setup.wordnet = f->folder;
+    f->setup.only_nouns = true;
     f->setup.heldout = 0;
     import_well(f);
     assert_int_equal(f->result.tags_before, 4);

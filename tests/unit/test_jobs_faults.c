@@ -566,7 +566,16 @@ static void events_are_bounded_and_clean(void **state)
 
 /* ---- many ---- */
 
-static void ten_thousand_jobs_are_scheduled_in_no_time(void **state)
+static uint32_t slots_in_use(void)
+{
+    uint32_t used = 0;
+
+    for (size_t i = 0; i < wsl_cluster_node_count(w.cluster); i++)
+        used += wsl_cluster_node_at(w.cluster, i)->slots_used;
+    return used;
+}
+
+static void ten_thousand_jobs_fill_the_cluster(void **state)
 {
     clock_t begin;
     double ms;
@@ -604,9 +613,14 @@ static void ten_thousand_jobs_are_scheduled_in_no_time(void **state)
         wsl_cluster_tick(w.cluster, w.now);
     }
     ms = (double)(clock() - begin) * 1000 / CLOCKS_PER_SEC / 200;
-    print_message("one look at 10,000 waiting jobs: %.2f ms\n", ms);
-    assert_true(ms <
-                50); /* far from a scan of jobs for each job and node, also under a sanitizer */
+    print_message("# one look at 10,000 waiting jobs: %.2f ms\n", ms);
+    /* Those too large for the cluster hold nobody back; the next in line needs at most 8 slots. */
+    assert_in_range(slots_in_use(), 50 * 8 - 7, 50 * 8);
+    for (size_t i = 0; i < wsl_cluster_job_count(w.cluster); i++) {
+        const Wsl__V1__Job *job = wsl_cluster_job_at(w.cluster, i);
+
+        assert_true(job->spec->world <= 400 || job->state == WSL__V1__JOB_STATE__QUEUED);
+    }
 }
 
 #define STORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -639,7 +653,7 @@ int main(void)
         STORY(rubbish_in_the_store_is_refused),
         STORY(history_is_trimmed_but_not_what_is_needed),
         STORY(events_are_bounded_and_clean),
-        STORY(ten_thousand_jobs_are_scheduled_in_no_time),
+        STORY(ten_thousand_jobs_fill_the_cluster),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

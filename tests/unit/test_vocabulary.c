@@ -235,7 +235,7 @@ static void synonyms_become_one_tag(void **state)
     uint32_t bear, dog, pony;
     size_t n;
 
-    assert_int_equal(wsl_vocabulary_open(&v, f->wn, NULL), 0);
+    assert_int_equal(wsl_vocabulary_open(&v, f->wn, true, NULL), 0);
     bear = spell(v, "ursus arctos");
     assert_int_equal(spell(v, "brownbear"), bear);
     assert_int_equal(spell(v, "brown bears"), bear);
@@ -268,6 +268,34 @@ static void synonyms_become_one_tag(void **state)
     wsl_vocabulary_close(v);
 }
 
+static void other_words_are_kept_unless_only_nouns_are_wanted(void **state)
+{
+    struct fixture *f = *state;
+    struct wsl_vocabulary_stats stats;
+    struct wsl_vocabulary *v;
+    struct wsl_tag *tags;
+    uint32_t word;
+    size_t n;
+
+    assert_int_equal(wsl_vocabulary_open(&v, f->wn, false, NULL), 0);
+    word = spell(v, "xyzzy");
+    assert_int_not_equal(word, WSL_NO_CONCEPT);
+    assert_int_equal(spell(v, "xyzzy"), word);
+    count(v, word, 4, 0);
+    count(v, spell(v, "dog"), 3, 0);
+    assert_int_equal(wsl_vocabulary_select(v, 2, 0, NULL), 0);
+    assert_int_equal(wsl_vocabulary_tags(v, &tags, &n, NULL), 0);
+    assert_int_equal(n, 2);
+    assert_string_equal(tags[0].name, "xyzzy");
+    assert_string_equal(tags[0].synset, "");
+    assert_string_equal(tags[1].name, "dog");
+    wsl_vocabulary_stats(v, &stats);
+    assert_int_equal(stats.unknown, 1);
+    assert_int_equal(stats.merged, 0);
+    free_tags(tags, n);
+    wsl_vocabulary_close(v);
+}
+
 static void order_and_limit_without_wordnet(void **state)
 {
     struct wsl_vocabulary *v;
@@ -276,7 +304,7 @@ static void order_and_limit_without_wordnet(void **state)
     size_t n;
 
     (void)state;
-    assert_int_equal(wsl_vocabulary_open(&v, NULL, NULL), 0);
+    assert_int_equal(wsl_vocabulary_open(&v, NULL, false, NULL), 0);
     for (int i = 0; i < 5000; i++) { /* grows its tables several times */
         snprintf(name, sizeof name, "tag %04d", i);
         count(v, spell(v, name), i % 100, 0);
@@ -328,6 +356,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nouns_are_found, make, clear),
         cmocka_unit_test_setup_teardown(damaged_wordnet_is_named, make, clear),
         cmocka_unit_test_setup_teardown(synonyms_become_one_tag, make, clear),
+        cmocka_unit_test_setup_teardown(other_words_are_kept_unless_only_nouns_are_wanted, make,
+                                        clear),
         cmocka_unit_test(order_and_limit_without_wordnet),
         cmocka_unit_test(the_real_wordnet),
     };
