@@ -26,9 +26,9 @@ progress() { # label
 }
 
 # Configures and builds with a bar; on failure prints the compiler's own words.
-build() { # label, folder, meson options...
-    local label=$1 folder=$2 log
-    shift 2
+build() { # label, folder, ninja target, meson options...
+    local label=$1 folder=$2 target=$3 log
+    shift 3
     log=$folder.log
     mkdir -p "$(dirname "$folder")"
     if [ -f "$folder/build.ninja" ]; then
@@ -36,7 +36,7 @@ build() { # label, folder, meson options...
     else
         meson setup "$folder" "$root" "$@" >"$log" 2>&1 || { tail -n 30 "$log" >&2; die "meson setup failed; see $log"; }
     fi
-    ninja -C "$folder" 2>&1 | tee -a "$log" |
+    ninja -C "$folder" "$target" 2>&1 | tee -a "$log" |
         awk -F'[][/]' '/^\[[0-9]+\/[0-9]+\]/ { printf "%d\n", 100 * $2 / $3; fflush() }' | progress "$label" ||
         { grep -A12 -E 'error|FAILED' "$log" | head -n 60 >&2; die "the build failed; the whole output is in $log"; }
 }
