@@ -76,8 +76,9 @@ const struct wsl_spec_field wsl_spec_fields[] = {
     {"mode", SPEC_WORD, SPEC_TOP, AT(JobSpec, mode), SPEC_TRANSFER_ONLY, .words = "finetune",
      .standard = "finetune", .help = "finetune: all weights train"},
     {"checkpoint.every_steps", SPEC_UINT64, SPEC_CHECKPOINT, AT(Checkpointing, every_steps),
-     SPEC_ZERO, 1, 1e12, .standard = "0 (after each epoch only)",
-     .help = "besides those after epochs"},
+     SPEC_ZERO, 1, 1e12, .standard = "0 (after each epoch)",
+     .help = "steps from one to the next, instead of one after each epoch; the last step has one "
+             "in any case"},
     {"checkpoint.keep", SPEC_UINT32, SPEC_CHECKPOINT, AT(Checkpointing, keep), 0, 1, 1000, 2, NULL,
      "2", "how many of the newest are kept"},
     {"seed", SPEC_UINT64, SPEC_TOP, AT(JobSpec, seed), SPEC_KEEP_ZERO, 0, 18446744073709551615.0, 0,

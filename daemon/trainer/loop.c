@@ -174,7 +174,7 @@ static int after_step(struct wsl_trainer *t, double rate, struct wsl_err *err)
     wsl_report_step(t, rate);
     if (epoch_ended || last)
         wsl_report_epoch(t, rate);
-    if (epoch_ended || last || (every > 0 && t->step % every == 0))
+    if (last || (every > 0 ? t->step % every == 0 : epoch_ended))
         save(t);
     if (last || (epoch_ended && epochs % t->spec->evaluate_every_epochs == 0)) {
         r = evaluate(t, err);

@@ -167,7 +167,10 @@ class Trainer(Case):
 
     def test_a_killed_rank_and_a_resume_change_nothing(self):
         spec = self.spec(world=2, epochs=4, checkpoint=job_pb2.Checkpointing(every_steps=5, keep=3))
-        self.finish(self.start(folder="whole", spec=spec))
+        whole = self.finish(self.start(folder="whole", spec=spec)).ranks[0]
+        last = whole.metrics("progress")[-1].total_steps
+        self.assertEqual([written.step for written in whole.metrics("checkpoint")],
+                         sorted({*range(5, last + 1, 5), last}))
         broken = self.start(folder="broken", spec=spec)
         broken.wait_for("a checkpoint", lambda: self.checkpoints("broken"))
         broken.ranks[1].kill()
