@@ -8,8 +8,10 @@
 #include "storage/model/model_file.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -437,6 +439,17 @@ static void refuse(const char *from, const atomic_bool *cancel, int code, const 
     assert_int_equal(entries(in_folder("refused")), 0);
 }
 
+/* What a full disk does, too: bytes that cannot be had. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+}
+
 static void test_export_refuses(void **state)
 {
     struct weights w = weights_of(small());
@@ -451,6 +464,9 @@ static void test_export_refuses(void **state)
     refuse(from, NULL, WSL_ENOENT, "bad");
     write_checkpoint(from, &w, small(), 1);
     refuse(from, &cancelled, WSL_ECANCELLED, "was not written");
+    limit_files(10000);
+    refuse(from, NULL, wsl_err_from_errno(EFBIG), "refused/model.safetensors: File too large");
+    limit_files(RLIM_INFINITY);
     other.depths[0] = 3;
     write_checkpoint(from, &w, other, 2);
     refuse(from, NULL, WSL_ECORRUPT, "is of another model than its manifest says");
