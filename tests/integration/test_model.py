@@ -10,6 +10,7 @@ import subprocess
 import unittest
 
 from wsltest import Case, main, program
+from wsltest.pictures import make_folder
 
 try:
     import torch
@@ -20,7 +21,7 @@ except ImportError as missing:
 
 USAGE = 2
 TOLERANCE = 1e-4  # of the largest logit
-# Millions of parameters and thousand millions of multiply-adds for 1000 classes at 224 (Mahajan et al. 2018, table 2).
+# Millions of parameters and thousand millions of multiply-adds for 1000 classes at 224, as torchvision's networks.
 PUBLISHED = {"resnext101_32x4d": (44.18, 7.97), "resnext101_32x8d": (88.79, 16.41), "resnext101_32x16d": (194.03, 36.16),
              "resnext101_32x32d": (468.53, 87.11), "resnext101_32x48d": (828.41, 153.31)}
 JOB = """name: x
@@ -163,6 +164,16 @@ class Describe(Model):
             self.assert_one_line(done.stderr, "backend cuda is not here", "cpu")
         self.assertIn("job.yaml:8: bach: unknown key",
                       self.run_wrong(USAGE, "describe", self.write("job.yaml", JOB + "bach: 1\n")))
+
+    def test_classes_of_a_job_are_its_tags(self):
+        make_folder(self.path("pictures.src"), ["red", "green", "blue"], 4)
+        done = self.cluster.wslctl("data", "import", "--folder", self.path("pictures.src"), "--into",
+                                   self.path("pictures"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        path = self.write("job.yaml", JOB.replace("pictures", self.path("pictures")))
+        done = self.run_ok("describe", path, "-o", "json")
+        self.assertEqual((done.stderr, json.loads(done.stdout)["model"]["classes"]), ("", 3))
+        self.assertEqual(self.run_json("describe", path, "--classes", "9")["classes"], 9)
 
     def test_bad_input(self):
         for words, text in [
