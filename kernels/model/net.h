@@ -37,6 +37,11 @@ struct wsl_net_config {
  * otherwise. */
 int wsl_net_config_named(const char *name, struct wsl_net_config *ret);
 
+/* The names that it knows, one after another; NULL beyond the last. And the way back: the name of
+ * these depths, groups and width, NULL when they have none. Static texts. */
+const char *wsl_net_config_known(size_t i);
+const char *wsl_net_config_name(const struct wsl_net_config *config);
+
 /* Checks the limits above; names the field. */
 int wsl_net_config_check(const struct wsl_net_config *config, struct wsl_err *err);
 

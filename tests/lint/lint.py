@@ -16,6 +16,7 @@ LAW = [
     ("base/", ["base/"]),
     ("proto/", ["base/", "proto/", "wsl/v1/", "grpc/health/", "grpc/reflection/"]),
     ("kernels/", ["base/", "kernels/"]),
+    ("storage/model/", ["base/", "kernels/model/", "storage/"]),
     ("storage/", ["base/", "proto/", "wsl/v1/", "kernels/image/", "storage/"]),
     ("daemon/coordinator/", ["base/", "proto/", "wsl/v1/", "storage/", "daemon/coordinator/"]),
     ("daemon/worker/", ["base/", "proto/", "wsl/v1/", "storage/", "daemon/worker/"]),
