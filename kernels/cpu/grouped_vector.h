@@ -6,7 +6,8 @@
  * A vector holds whole groups, or, 4 lanes against groups of 8, half a group. What has to be
  * computed for each group is products of its values with a small matrix, and to shuffle values
  * inside of groups for every product would cost as much as the products. So nothing is shuffled in
- * the loops but sums, once, at the end: sum number p collects in lane l what belongs to lane l ^ p.
+ * the loops but sums, once, at the end: each of a pixel's sums collects in lane l what belongs to
+ * lane l ^ x, with an x of its own.
  *
  * Each slab of a piece of a picture is first packed, with its border of zeros, into a buffer that
  * stays in L1: no tap has to look where the picture ends, and pixels a power of two apart do not
@@ -18,6 +19,7 @@
 
 #include "kernels/cpu/grouped.h"
 
+#include <assert.h>
 #include <immintrin.h>
 #include <string.h>
 
@@ -204,6 +206,7 @@ static inline void pack(const struct wsl_shape *shape, const float *image, const
     int left = p->column < 0 ? -p->column : 0;
     int right = at_most(p->columns, shape->width - p->column);
 
+    assert(p->rows * p->columns <= WSL_GROUPED_PIXELS);
     for (int i = 0; i < p->rows; i++, to += (size_t)p->columns * vectors) {
         int row = p->row + i;
 
