@@ -65,6 +65,7 @@ static void cpu_close(struct wsl_device *dev)
         struct wsl_conv *next = dev->convs->next;
 
         wsl_onednn_conv_close(dev->convs->plan);
+        wsl_grouped_close(dev->convs->grouped);
         free(dev->convs);
         dev->convs = next;
     }

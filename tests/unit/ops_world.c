@@ -30,7 +30,12 @@ float ops_roll_value(struct dice *d)
 
 void ops_open_world(struct world *w, const char *isa, int count)
 {
-    struct wsl_device_setup setup = {.batch = BATCH, .threads = 1};
+    ops_open_world_threads(w, isa, count, 1);
+}
+
+void ops_open_world_threads(struct world *w, const char *isa, int count, int threads)
+{
+    struct wsl_device_setup setup = {.batch = BATCH, .threads = threads};
     struct wsl_err err = {0};
 
     w->ops = isa ? &wsl_ops_cpu : &wsl_ops_ref;
@@ -99,6 +104,14 @@ struct wsl_conv_shape ops_conv_shape(int in, int out, int kernel, int stride, in
                                    .input_gradient = true};
 }
 
+static void set_size(struct wsl_conv_shape *s, int height, int width)
+{
+    s->in.height = height;
+    s->in.width = width;
+    s->out.height = (height + 2 * s->pad - s->kernel) / s->stride + 1;
+    s->out.width = (width + 2 * s->pad - s->kernel) / s->stride + 1;
+}
+
 struct wsl_conv_shape ops_random_conv(struct dice *d)
 {
     static const int widths[] = {1, 2, 3, 4, 5, 8, 12, 16, 20};
@@ -110,10 +123,18 @@ struct wsl_conv_shape ops_random_conv(struct dice *d)
         : kind == 1 ? ops_conv_shape(width * groups, width * groups, 3, stride, groups)
                     : ops_conv_shape(3, 8 * (1 + (int)ops_roll(d, 8)), 7, 2, 1);
 
-    s.in.height = 1 + (int)ops_roll(d, 14);
-    s.in.width = 1 + (int)ops_roll(d, 14);
-    s.out.height = (s.in.height + 2 * s.pad - s.kernel) / s.stride + 1;
-    s.out.width = (s.in.width + 2 * s.pad - s.kernel) / s.stride + 1;
+    set_size(&s, 1 + (int)ops_roll(d, 14), 1 + (int)ops_roll(d, 14));
+    return s;
+}
+
+struct wsl_conv_shape ops_random_grouped(struct dice *d)
+{
+    bool many = ops_roll(d, 3) == 0;
+    int groups = many ? 32 : 1 + (int)ops_roll(d, 9), channels = groups * (ops_roll(d, 2) ? 4 : 8);
+    struct wsl_conv_shape s =
+        ops_conv_shape(channels, channels, 3, 1 + (int)ops_roll(d, 2), groups);
+
+    set_size(&s, 1 + (int)ops_roll(d, many ? 18 : 40), 1 + (int)ops_roll(d, many ? 18 : 40));
     return s;
 }
 

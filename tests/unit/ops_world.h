@@ -46,6 +46,7 @@ uint32_t ops_roll(struct dice *d, uint32_t below);
 float ops_roll_value(struct dice *d);
 /* isa NULL: ref; "v2", "v3", "v4": cpu with that instruction set at most. */
 void ops_open_world(struct world *w, const char *isa, int count);
+void ops_open_world_threads(struct world *w, const char *isa, int count, int threads);
 /* Fails the test when an operation since the last call failed. */
 void ops_finish(struct world *w);
 /* Memory to free(): all NaN, or random values. */
@@ -55,6 +56,8 @@ void *ops_activation(struct world *w, const struct wsl_shape *shape, struct dice
 float *ops_floats(size_t n, struct dice *d);
 struct wsl_conv_shape ops_conv_shape(int in, int out, int kernel, int stride, int groups);
 struct wsl_conv_shape ops_random_conv(struct dice *d);
+/* 3x3 with 4 or 8 channels in a group, of 1 to 9 or of 32 groups; up to 40 pixels wide. */
+struct wsl_conv_shape ops_random_grouped(struct dice *d);
 void ops_init_unit(struct unit *u, struct world *w, struct dice *d, struct wsl_conv_shape shape);
 void ops_free_unit(struct unit *u);
 /* After the last conv_open; then operations may run. */

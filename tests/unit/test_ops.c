@@ -120,9 +120,9 @@ static void keep_unit_gradients(struct results *r, struct world *w, struct unit 
 
 /* ---- cpu against ref ---- */
 
-static void conv_scenario(struct world *w, struct dice *d, struct results *ret)
+static void all_directions(struct world *w, struct dice *d, struct wsl_conv_shape shape,
+                           struct results *ret)
 {
-    struct wsl_conv_shape shape = ops_random_conv(d);
     size_t n = wsl_conv_shape_weights(&shape), channels = (size_t)shape.out.channels;
     struct unit u;
     void *dy, *dx;
@@ -155,10 +155,58 @@ static void conv_scenario(struct world *w, struct dice *d, struct results *ret)
     free(dx);
 }
 
+static void conv_scenario(struct world *w, struct dice *d, struct results *ret)
+{
+    all_directions(w, d, ops_random_conv(d), ret);
+}
+
 static void test_convolutions(void **state)
 {
     (void)state;
     run_everywhere(conv_scenario, 60, 1e-5);
+}
+
+static void grouped_scenario(struct world *w, struct dice *d, struct results *ret)
+{
+    all_directions(w, d, ops_random_grouped(d), ret);
+}
+
+static void test_grouped_convolutions(void **state)
+{
+    (void)state;
+    run_everywhere(grouped_scenario, 40, 1e-5);
+}
+
+static void assert_same_bits(const struct results *a, const struct results *b, uint64_t seed)
+{
+    assert_int_equal(a->count, b->count);
+    for (int i = 0; i < a->count; i++)
+        if (memcmp(a->items[i].values, b->items[i].values,
+                   a->items[i].count * sizeof *a->items[i].values))
+            fail_msg("seed %llu: %s depends on the threads", (unsigned long long)seed,
+                     a->items[i].name);
+}
+
+static void test_grouped_convolutions_on_threads(void **state)
+{
+    static const char *const isas[] = {"v2", "v3", "v4"};
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        struct results got[4] = {0};
+
+        for (int threads = 1; threads <= 3; threads++) {
+            struct dice d = {seed * 7919};
+            struct world w;
+
+            ops_open_world_threads(&w, isas[seed % 3], 1 + (int)ops_roll(&d, BATCH), threads);
+            grouped_scenario(&w, &d, &got[threads]);
+            assert_same_bits(&got[1], &got[threads], seed);
+            w.ops->close(w.dev);
+        }
+        for (int threads = 1; threads <= 3; threads++)
+            free_results(&got[threads]);
+    }
 }
 
 /* A shape whose BN sees enough values that its derivative is not all rounding. */
@@ -443,10 +491,16 @@ static void test_backends_by_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_convolutions),  cmocka_unit_test(test_bn_relu),
-        cmocka_unit_test(test_pool),          cmocka_unit_test(test_join),
-        cmocka_unit_test(test_ends),          cmocka_unit_test(test_sgd_and_scale),
-        cmocka_unit_test(test_hits_and_ties), cmocka_unit_test(test_backends_by_name),
+        cmocka_unit_test(test_convolutions),
+        cmocka_unit_test(test_grouped_convolutions),
+        cmocka_unit_test(test_grouped_convolutions_on_threads),
+        cmocka_unit_test(test_bn_relu),
+        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_join),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_sgd_and_scale),
+        cmocka_unit_test(test_hits_and_ties),
+        cmocka_unit_test(test_backends_by_name),
     };
 
     return cmocka_run_group_tests_name("ops", tests, NULL, NULL);
