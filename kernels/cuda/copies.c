@@ -63,6 +63,7 @@ struct layout {
     bool bf16;
     size_t count;
     int channels;  /* of an activation; or input channels of a group */
+    int stored;    /* the same with padding, of weights */
     size_t pixels; /* of an activation, 0: weights */
     int taps;
 };
@@ -70,7 +71,7 @@ struct layout {
 static bool canonical(const struct layout *l, size_t stored, size_t *ret)
 {
     return l->pixels ? wsl_cuda_canonical(l->channels, l->pixels, stored, ret)
-                     : wsl_cuda_weight_canonical(l->channels, l->taps, stored, ret);
+                     : wsl_cuda_weight_canonical(l->channels, l->stored, l->taps, stored, ret);
 }
 
 static void read_layout(struct wsl_device *dev, const struct layout *l, const void *gpu, float *to)
@@ -134,6 +135,7 @@ static struct layout weights_of(const struct wsl_conv *conv)
     return (struct layout){
         .count = conv->weight_count,
         .channels = conv->shape.in.channels / conv->shape.groups,
+        .stored = wsl_cuda_stored(conv->shape.in.channels) / conv->shape.groups,
         .taps = conv->shape.kernel * conv->shape.kernel,
     };
 }

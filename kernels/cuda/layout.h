@@ -88,13 +88,14 @@ WSL_BOTH bool wsl_cuda_canonical(int channels, size_t pixels, size_t stored_inde
     return c < (size_t)channels;
 }
 
-/* The same for a weight: in = input channels of a group, taps = kernel * kernel. */
-WSL_BOTH bool wsl_cuda_weight_canonical(int in, int taps, size_t stored_index, size_t *ret)
+/* The same for a weight: in = input channels of a group, stored = as many, or with padding; taps =
+ * kernel * kernel. */
+WSL_BOTH bool wsl_cuda_weight_canonical(int in, int stored, int taps, size_t stored_index,
+                                        size_t *ret)
 {
-    size_t stored = (size_t)wsl_cuda_stored(in);
-    size_t c = stored_index % stored, tap = stored_index / stored % (size_t)taps;
+    size_t c = stored_index % (size_t)stored, tap = stored_index / (size_t)stored % (size_t)taps;
 
-    *ret = (stored_index / stored / (size_t)taps * (size_t)in + c) * (size_t)taps + tap;
+    *ret = (stored_index / (size_t)stored / (size_t)taps * (size_t)in + c) * (size_t)taps + tap;
     return c < (size_t)in;
 }
 

@@ -132,15 +132,18 @@ static void test_layouts_are_permutations(void **state)
         for (size_t i = 0; i < n; i++)
             real[i] = wsl_cuda_canonical(c, pixels, i, &at[i]);
         check_permutation(at, real, n, 2 * pixels * (size_t)c);
-        n = out * taps * (size_t)wsl_cuda_stored(c);
-        for (size_t i = 0; i < n; i++)
-            real[i] = wsl_cuda_weight_canonical(c, (int)taps, i, &at[i]);
-        check_permutation(at, real, n, out * taps * (size_t)c);
+        /* Padded, and 3 channels a group that are not a picture. */
+        for (int stored = c; stored <= c + 5; stored += 5) {
+            n = out * taps * (size_t)stored;
+            for (size_t i = 0; i < n; i++)
+                real[i] = wsl_cuda_weight_canonical(c, stored, (int)taps, i, &at[i]);
+            check_permutation(at, real, n, out * taps * (size_t)c);
+        }
     }
     /* Image 1, pixel 2, channel 4 of 5; filter 1, tap 7, channel 2 of 5. */
     assert_true(wsl_cuda_canonical(5, 6, (6 + 2) * 5 + 4, &at[0]));
     assert_int_equal(at[0], (5 + 4) * 6 + 2);
-    assert_true(wsl_cuda_weight_canonical(5, 9, (9 + 7) * 5 + 2, &at[0]));
+    assert_true(wsl_cuda_weight_canonical(5, 5, 9, (9 + 7) * 5 + 2, &at[0]));
     assert_int_equal(at[0], (5 + 2) * 9 + 7);
 }
 
