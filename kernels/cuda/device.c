@@ -112,14 +112,15 @@ static void cuda_close(struct wsl_device *dev)
 
 static int make_streams(struct wsl_device *dev, struct wsl_err *err)
 {
-    cudaError_t rc = cudaSetDevice(0);
+    /* Waiting sleeps: the processor has pictures to decode. Too late when a context exists; then it
+     * only waits otherwise. */
+    cudaError_t rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync);
 
     if (rc != cudaSuccess)
-        return wsl_cuda_fail(err, rc, "cudaSetDevice");
-    /* Waiting sleeps: the processor has pictures to decode. Too late when a context exists. */
-    rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync);
-    if (rc != cudaSuccess)
         cudaGetLastError();
+    rc = cudaSetDevice(0);
+    if (rc != cudaSuccess)
+        return wsl_cuda_fail(err, rc, "cudaSetDevice");
     rc = cudaStreamCreateWithFlags(&dev->compute, cudaStreamNonBlocking);
     if (rc == cudaSuccess)
         rc = cudaStreamCreateWithFlags(&dev->upload, cudaStreamNonBlocking);
