@@ -139,6 +139,11 @@ static void begin(struct wsl_device *dev, int count)
     wsl_onednn_set_threads(dev->setup.threads);
 }
 
+static void weights_changed(struct wsl_device *dev)
+{
+    (void)dev; /* nobody keeps copies */
+}
+
 static void publish(struct wsl_device *dev)
 {
     (void)dev; /* everything here is done when it returns */
@@ -226,6 +231,7 @@ const struct wsl_ops wsl_ops_cpu = {
     .alloc = cpu_alloc,
     .prepare = prepare,
     .begin = begin,
+    .weights_changed = weights_changed,
     .publish = publish,
     .wait = cpu_wait,
     .activation_bytes = activation_bytes,

@@ -159,8 +159,11 @@ static int take_staging(struct wsl_net *net, struct wsl_err *err)
 /* Everything but memory for values: layers, the backend's plans, tensors, places in the arena. */
 static int plan(struct wsl_net *net, struct wsl_err *err)
 {
-    struct wsl_device_setup device = {net->setup.batch, net->setup.threads,
-                                      net->setup.inference_only};
+    struct wsl_device_setup device = {.batch = net->setup.batch,
+                                      .threads = net->setup.threads,
+                                      .inference_only = net->setup.inference_only,
+                                      .precision =
+                                          net->setup.f32 ? WSL_PRECISION_F32 : WSL_PRECISION_BEST};
     int rc = net->ops->open(&net->dev, &device, err);
 
     if (rc == 0)
@@ -285,6 +288,7 @@ void wsl_net_scale_statistics(struct wsl_net *net, float factor)
 
 float *wsl_net_parameters(struct wsl_net *net, size_t *ret_count)
 {
+    net->ops->weights_changed(net->dev);
     *ret_count = net->parameter_count;
     return net->parameters;
 }

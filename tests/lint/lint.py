@@ -29,7 +29,7 @@ FOREIGN = [
     (r"grpc/", ["proto/rpc/"]),
     (r"lmdb\.h", ["storage/dataset/", "storage/state/"]),
     (r"(oneapi/dnnl/|dnnl)", ["kernels/cpu/"]),
-    (r"(cuda|cudnn|cublas)", ["kernels/cuda/"]),
+    (r"(cuda|cudnn|cublas|mma\.h)", ["kernels/cuda/"]),
     (r"(nccl|gloo/)", ["kernels/collective/"]),
     (r"(jpeglib|jerror|png)\.h", ["kernels/image/"]),
     (r"yaml\.h", ["proto/"]),
