@@ -186,9 +186,10 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
 
 /* ---- backward ---- */
 
-/* g = dy where y > 0: sums of g and g (x - mean). y is not read but computed again. */
+/* g = dy where y > 0: sums of g and g (x - mean). y is not read but computed again. (Three blocks a
+ * processor: for sm_80 the compiler would rather spill than use more than 64 registers.) */
 template <typename T, int V>
-static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
+static __global__ void __launch_bounds__(WSL_CUDA_THREADS, 3)
     relu_sums(struct wsl_cuda_rows r, struct wsl_cuda_saved saved, const T *__restrict__ dy,
               const T *__restrict__ x, float *__restrict__ partial)
 {
