@@ -126,7 +126,9 @@ struct wsl_ops {
     /* Starts a pass of 1 <= count <= batch images. Weights may have changed since the last pass. */
     void (*begin)(struct wsl_device *dev, int count);
     /* Everything enqueued so far is ordered before whatever a collective does with gradients handed
-     * out from now on. Blocks on no backend that can order without it. */
+     * out from now on. Blocks on no backend that can order without it. On GPUs: the device's
+     * default (legacy) stream waits for the compute stream, and "nccl" waits for the default
+     * stream. */
     void (*publish)(struct wsl_device *dev);
     int (*wait)(struct wsl_device *dev, struct wsl_err *err); /* blocks */
 
