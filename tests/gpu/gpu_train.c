@@ -188,24 +188,24 @@ int main(int argc, char **argv)
     struct options o = {.backend = "cuda",
                         .width = 4,
                         .image = 64,
-                        .classes = 10,
+                        .classes = 100,
                         .batch = 32,
                         .threads = 1,
                         .steps = 20,
-                        .rate = 0.01,
-                        .tolerance = 0.05};
+                        .rate = 0.001,
+                        .tolerance = 0.03};
     const struct wsl_arg rows[] = {
         {"backend", 0, WSL_ARG_TEXT, &o.backend, 0, 0, "NAME", "what trains (cuda)"},
         {"against", 0, WSL_ARG_TEXT, &o.against, 0, 0, "NAME", "compare with this backend's curve"},
         {"twice", 0, WSL_ARG_FLAG, &o.twice, 0, 0, NULL, "train twice and compare bits"},
         {"width", 0, WSL_ARG_UINT, &o.width, 1, 65536, "N", "channels of a group in stage 1 (4)"},
         {"image", 0, WSL_ARG_UINT, &o.image, 32, 2048, "PIXELS", "size of the pictures (64)"},
-        {"classes", 0, WSL_ARG_UINT, &o.classes, 1, 100000, "N", "classes (10)"},
+        {"classes", 0, WSL_ARG_UINT, &o.classes, 1, 100000, "N", "classes (100)"},
         {"batch", 0, WSL_ARG_UINT, &o.batch, 1, 65536, "N", "images of a step (32)"},
         {"threads", 0, WSL_ARG_UINT, &o.threads, 1, 1024, "N", "compute threads of cpu (1)"},
         {"steps", 0, WSL_ARG_UINT, &o.steps, 2, STEPS_MAX, "N", "steps (20)"},
-        {"rate", 0, WSL_ARG_REAL, &o.rate, 1e-9, 10, "R", "learning rate (0.01)"},
-        {"tolerance", 0, WSL_ARG_REAL, &o.tolerance, 0, 1, "R", "of the curves (0.05)"},
+        {"rate", 0, WSL_ARG_REAL, &o.rate, 1e-9, 10, "R", "learning rate (0.001)"},
+        {"tolerance", 0, WSL_ARG_REAL, &o.tolerance, 0, 1, "R", "of the curves (0.03)"},
     };
     const struct wsl_args args = {"gpu_train [options]", "Short trainings, compared.", rows,
                                   (int)(sizeof rows / sizeof rows[0])};
