@@ -102,10 +102,17 @@ struct wsl_sgd {
     float learning_rate, momentum_factor, weight_decay;
 };
 
+/* Number type of activations and convolutions. Blocks are floats in any case. */
+enum wsl_precision {
+    WSL_PRECISION_BEST, /* what the backend trains best with: cuda bf16, cpu float, ref double */
+    WSL_PRECISION_F32,  /* at least floats, not rounded on the way: to compare backends */
+};
+
 struct wsl_device_setup {
     int batch;   /* images of a pass at most */
     int threads; /* cpu: compute threads */
     bool inference_only;
+    enum wsl_precision precision;
 };
 
 struct wsl_ops {

@@ -24,6 +24,7 @@ struct wsl_nccl {
     atomic_bool aborted;
     bool computing;       /* what runs now waits for the compute stream, not for other ranks */
     uint64_t deadline_ns; /* of what runs now */
+    uint64_t lost_ns;     /* when a lost rank was first seen; 0: none */
 };
 
 /* Every call of CUDA and NCCL passes through one of these: 0, or an error that names the call. */

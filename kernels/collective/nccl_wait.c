@@ -6,7 +6,8 @@
 #include <sched.h>
 #include <time.h>
 
-#define ABORT_MS 80 /* until an aborted kernel has left the GPU */
+#define ABORT_MS 80  /* until an aborted kernel has left the GPU */
+#define GRACE_MS 100 /* for an operation that a rank which is gone had done its part of */
 
 int wsl_nccl_check_cuda(cudaError_t result, const char *call, struct wsl_err *err)
 {
@@ -47,6 +48,22 @@ void wsl_nccl_pause(unsigned turn)
         nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
 }
 
+/* A rank that ended in order closes when its own last operation is done: ours is about to be. */
+static int check_peers(struct wsl_nccl *n, struct wsl_err *err)
+{
+    struct wsl_err lost;
+
+    if (!n->peers || wsl_peers_check(n->peers, &lost) == 0)
+        return 0;
+    if (n->lost_ns == 0)
+        n->lost_ns = wsl_clock_ns();
+    if (wsl_clock_ns() - n->lost_ns < (uint64_t)GRACE_MS * 1000000)
+        return 0;
+    if (err)
+        *err = lost;
+    return lost.code;
+}
+
 /* Reasons to stop waiting: abort, a lost rank, an error of NCCL, the time limit. `call`: for what.
  */
 static int check_state(struct wsl_nccl *n, const char *call, struct wsl_err *err)
@@ -56,7 +73,7 @@ static int check_state(struct wsl_nccl *n, const char *call, struct wsl_err *err
 
     if (n->aborted)
         return wsl_fail(err, WSL_ECANCELLED, "collective: aborted");
-    r = n->peers ? wsl_peers_check(n->peers, err) : 0;
+    r = check_peers(n, err);
     if (r == 0 && n->comm)
         r = wsl_nccl_check(n, ncclCommGetAsyncError(n->comm, &state), "ncclCommGetAsyncError", err);
     if (r == 0 && state != ncclInProgress)

@@ -136,8 +136,9 @@ static int take_arena(struct wsl_net *net, struct wsl_err *err)
 
 static int build(struct wsl_net *net, struct wsl_err *err)
 {
-    struct wsl_device_setup device = {net->setup.batch, net->setup.threads,
-                                      net->setup.inference_only};
+    struct wsl_device_setup device = {.batch = net->setup.batch,
+                                      .threads = net->setup.threads,
+                                      .inference_only = net->setup.inference_only};
     int rc = net->ops->open(&net->dev, &device, err);
 
     if (rc == 0)

@@ -124,7 +124,10 @@ static float value_of(int rank, size_t i)
     return (float)((i * 2654435761u + (size_t)rank * 40503u) % 100003) / 1000.0f - 50.0f;
 }
 
-/* Fills the block, doubles it by an operation that is only enqueued, and sums it. */
+#define DELAY 300 /* operations that keep the device busy while the sum is started */
+
+/* Fills the block, doubles it by the last of many operations that are only enqueued, and sums it: a
+ * sum that does not stay behind them is wrong. */
 static int sum_block(struct rank *r, struct wsl_err *err)
 {
     int rc;
@@ -133,6 +136,8 @@ static int sum_block(struct rank *r, struct wsl_err *err)
         r->host[i] = value_of(r->rank, i);
     r->ops->floats_write(r->dev, r->host, COUNT, r->block);
     r->ops->begin(r->dev, 1);
+    for (int i = 0; i < (r->ops == &wsl_ops_cuda ? DELAY : 1); i++)
+        r->ops->scale(r->dev, r->block, COUNT, 1.0f);
     r->ops->scale(r->dev, r->block, COUNT, 2.0f);
     r->ops->publish(r->dev);
     rc = wsl_collective_sum(r->c, r->block, COUNT, err);

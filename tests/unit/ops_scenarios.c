@@ -327,7 +327,7 @@ struct ops_worst ops_compare_with_ref(const struct ops_scenario *s, ops_open_fn 
         ops_roll(&same, BATCH);
         open(&w, how, count);
         bf16 = is_bf16(&w);
-        worst.limit = bf16 ? s->bf16 : s->f32;
+        worst.limit = bf16 ? s->bf16 : w.on_host ? s->f32 : 10 * s->f32;
         w.record = &log;
         run(s, &w, &d, &got);
         ops_open_world(&ref, NULL, count);

@@ -13,7 +13,8 @@ struct ops_scenario {
     const char *name;
     void (*run)(struct world *w, struct dice *d, struct results *ret);
     int seeds;
-    /* Largest difference against the largest value, by what activations are stored in. */
+    /* Largest difference against the largest value, by what activations are stored in. GPUs may
+     * have ten times that in f32: their sums are long chains of single floats. */
     double f32, bf16;
     double bf16_share; /* of the values may be off by more in bf16 */
 };

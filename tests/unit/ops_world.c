@@ -56,11 +56,15 @@ void ops_open_backend(struct world *w, const char *backend, int count)
     struct wsl_device_setup setup = {.batch = BATCH, .threads = 1};
     struct wsl_err err = {0};
     void *pool = NULL;
+    char name[16];
 
     *w = (struct world){.count = count};
-    if (wsl_ops_find(backend, &w->ops, &err) || w->ops->open(&w->dev, &setup, &err))
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(backend, " "), backend);
+    if (strstr(backend, " f32"))
+        setup.precision = WSL_PRECISION_F32;
+    if (wsl_ops_find(name, &w->ops, &err) || w->ops->open(&w->dev, &setup, &err))
         fail_msg("%s", err.text);
-    snprintf(w->name, sizeof w->name, "%s", w->ops->name);
+    snprintf(w->name, sizeof w->name, "%s", backend);
     w->on_host = w->ops == &wsl_ops_ref || w->ops == &wsl_ops_cpu;
     if (!w->on_host && w->ops->alloc(w->dev, POOL_BYTES, "the test's blocks", &pool, &err))
         fail_msg("%s", err.text);

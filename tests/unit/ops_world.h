@@ -61,7 +61,7 @@ float ops_roll_value(struct dice *d);
 float ops_round_bf16(float x);
 /* isa NULL: ref; "v2", "v3", "v4": cpu with that instruction set at most. */
 void ops_open_world(struct world *w, const char *isa, int count);
-/* Any backend by name. */
+/* Any backend by name, in its best precision; "cuda f32" in floats. */
 void ops_open_backend(struct world *w, const char *backend, int count);
 /* Fails the test when an operation since the last call failed. */
 void ops_finish(struct world *w);

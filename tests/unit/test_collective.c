@@ -446,7 +446,23 @@ static void wrong_setups_are_refused(void **state)
     wsl_collective_close(NULL);
 }
 
-/* The rest of the contract for nccl needs GPUs: tests/gpu. */
+/* clang-format off */
+#define CASE(word, text, function) {word ": " text, function, NULL, NULL, (void *)word}
+#define CASES(word)                                                                                \
+    CASE(word, "sums are right and repeat", sums_are_right_and_repeat),                            \
+    CASE(word, "broadcasts come from each root", broadcasts_come_from_each_root),                  \
+    CASE(word, "operations queue in order", operations_queue_in_order),                            \
+    CASE(word, "abort ends a sum and peers learn", abort_ends_a_sum_and_peers_learn),              \
+    CASE(word, "abort ends a join", abort_ends_a_join),                                            \
+    CASE(word, "close ends a join", close_ends_a_join),                                            \
+    CASE(word, "a join has a time limit", a_join_has_a_time_limit),                                \
+    CASE(word, "an operation has a time limit", an_operation_has_a_time_limit),                    \
+    CASE(word, "a world of one needs nobody", a_world_of_one_needs_nobody),                        \
+    CASE(word, "wrong setups are refused", wrong_setups_are_refused)
+/* clang-format on */
+
+#ifndef COLLECTIVE_CASES_ONLY /* test_collective_nccl.c has others */
+
 static void nccl_needs_a_gpu(void **state)
 {
     struct ranks ranks = {.implementation = "nccl", .world = 2, .timeout_ms = 300};
@@ -478,21 +494,6 @@ static void backends_have_their_implementation(void **state)
     assert_string_equal(wsl_collective_for("ref"), "gloo");
 }
 
-/* clang-format off */
-#define CASE(word, text, function) {word ": " text, function, NULL, NULL, (void *)word}
-#define CASES(word)                                                                                \
-    CASE(word, "sums are right and repeat", sums_are_right_and_repeat),                            \
-    CASE(word, "broadcasts come from each root", broadcasts_come_from_each_root),                  \
-    CASE(word, "operations queue in order", operations_queue_in_order),                            \
-    CASE(word, "abort ends a sum and peers learn", abort_ends_a_sum_and_peers_learn),              \
-    CASE(word, "abort ends a join", abort_ends_a_join),                                            \
-    CASE(word, "close ends a join", close_ends_a_join),                                            \
-    CASE(word, "a join has a time limit", a_join_has_a_time_limit),                                \
-    CASE(word, "an operation has a time limit", an_operation_has_a_time_limit),                    \
-    CASE(word, "a world of one needs nobody", a_world_of_one_needs_nobody),                        \
-    CASE(word, "wrong setups are refused", wrong_setups_are_refused)
-/* clang-format on */
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -504,3 +505,5 @@ int main(void)
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
+
+#endif
