@@ -136,7 +136,9 @@ struct wsl_ops {
      * copies that the backend keeps of them are worth nothing. */
     void (*weights_changed)(struct wsl_device *dev);
     /* Everything enqueued so far is ordered before whatever a collective does with gradients handed
-     * out from now on. Blocks on no backend that can order without it. */
+     * out from now on. Blocks on no backend that can order without it. On GPUs: the device's
+     * default (legacy) stream waits for the compute stream, and "nccl" waits for the default
+     * stream. */
     void (*publish)(struct wsl_device *dev);
     int (*wait)(struct wsl_device *dev, struct wsl_err *err); /* blocks */
 

@@ -3,7 +3,6 @@
  * The device: opening, memory, order, failures. Nothing here or below blocks but `wait`, the
  * copies, and a short wait for the upload of pictures. */
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/follow.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -271,13 +270,9 @@ static void begin(struct wsl_device *dev, int count)
 static void publish(struct wsl_device *dev)
 {
     wsl_cuda_ok(dev, cudaEventRecord(dev->published, dev->compute), "cudaEventRecord");
-}
-
-int wsl_cuda_follow(struct wsl_device *dev, void *stream, struct wsl_err *err)
-{
-    cudaError_t rc = cudaStreamWaitEvent(stream, dev->published, 0);
-
-    return rc == cudaSuccess ? 0 : wsl_cuda_fail(err, rc, "cudaStreamWaitEvent");
+    /* The default stream is where a collective, which knows no device of ours, meets it. */
+    wsl_cuda_ok(dev, cudaStreamWaitEvent(cudaStreamLegacy, dev->published, 0),
+                "cudaStreamWaitEvent");
 }
 
 static int cuda_wait(struct wsl_device *dev, struct wsl_err *err)
