@@ -89,7 +89,6 @@ static void parent_of(const char *path, char folder[PATH_MAX])
 int wsl_file_write_atomic(const char *path, const void *bytes, size_t size, struct wsl_err *err)
 {
     char temporary[PATH_MAX];
-    char folder[PATH_MAX];
     int fd, r = 0;
 
     if ((size_t)snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) >= sizeof temporary)
@@ -107,8 +106,7 @@ int wsl_file_write_atomic(const char *path, const void *bytes, size_t size, stru
         unlink(temporary);
         return r;
     }
-    parent_of(path, folder);
-    return wsl_file_sync_folder(folder, err);
+    return wsl_file_sync_parent(path, err);
 }
 
 int wsl_file_sync_folder(const char *path, struct wsl_err *err)
@@ -122,6 +120,14 @@ int wsl_file_sync_folder(const char *path, struct wsl_err *err)
         r = wsl_fail_errno(err, "cannot sync folder %s", path);
     close(fd);
     return r;
+}
+
+int wsl_file_sync_parent(const char *path, struct wsl_err *err)
+{
+    char folder[PATH_MAX];
+
+    parent_of(path, folder);
+    return wsl_file_sync_folder(folder, err);
 }
 
 int wsl_file_make_folders(const char *path, struct wsl_err *err)

@@ -24,6 +24,8 @@ int wsl_file_make_folders(const char *path, struct wsl_err *err);
 
 /* fsync of a folder, so that names created or renamed in it survive a power cut. */
 int wsl_file_sync_folder(const char *path, struct wsl_err *err);
+/* The same for the folder that `path` lies in. */
+int wsl_file_sync_parent(const char *path, struct wsl_err *err);
 
 /* Removes a file or a whole folder tree; does not follow links; fine when it does not exist. */
 int wsl_file_remove_tree(const char *path, struct wsl_err *err);

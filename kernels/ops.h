@@ -102,10 +102,17 @@ struct wsl_sgd {
     float learning_rate, momentum_factor, weight_decay;
 };
 
+/* Number type of activations and convolutions. Blocks are floats in any case. */
+enum wsl_precision {
+    WSL_PRECISION_BEST, /* what the backend trains best with: cuda bf16, cpu float, ref double */
+    WSL_PRECISION_F32,  /* at least floats, not rounded on the way: to compare backends */
+};
+
 struct wsl_device_setup {
     int batch;   /* images of a pass at most */
     int threads; /* cpu: compute threads */
     bool inference_only;
+    enum wsl_precision precision;
 };
 
 struct wsl_ops {
@@ -125,8 +132,13 @@ struct wsl_ops {
     int (*prepare)(struct wsl_device *dev, struct wsl_err *err);
     /* Starts a pass of 1 <= count <= batch images. Weights may have changed since the last pass. */
     void (*begin)(struct wsl_device *dev, int count);
+    /* Others than the entries of this table write weights until the next `begin` (a broadcast):
+     * copies that the backend keeps of them are worth nothing. */
+    void (*weights_changed)(struct wsl_device *dev);
     /* Everything enqueued so far is ordered before whatever a collective does with gradients handed
-     * out from now on. Blocks on no backend that can order without it. */
+     * out from now on. Blocks on no backend that can order without it. On GPUs: the device's
+     * default (legacy) stream waits for the compute stream, and "nccl" waits for the default
+     * stream. */
     void (*publish)(struct wsl_device *dev);
     int (*wait)(struct wsl_device *dev, struct wsl_err *err); /* blocks */
 

@@ -55,6 +55,22 @@ void wsl_ctl_count(uint64_t n, char text[WSL_CTL_TEXT])
     *to = '\0';
 }
 
+void wsl_ctl_thousands(uint64_t n, char text[WSL_CTL_TEXT])
+{
+    static const char units[] = "KMGTPE";
+    double value = (double)n;
+    int unit = -1;
+
+    while (value >= 999.995 && unit < 5) {
+        value /= 1000;
+        unit++;
+    }
+    if (unit < 0)
+        snprintf(text, WSL_CTL_TEXT, "%llu", (unsigned long long)n);
+    else
+        snprintf(text, WSL_CTL_TEXT, "%.2f %c", value, units[unit]);
+}
+
 void wsl_ctl_between(int64_t from_ms, int64_t to_ms, char text[WSL_CTL_TEXT])
 {
     if (from_ms <= 0 || to_ms <= 0)

@@ -21,6 +21,8 @@ void wsl_ctl_duration(double seconds, char text[WSL_CTL_TEXT]);
 void wsl_ctl_bytes(uint64_t bytes, char text[WSL_CTL_TEXT]);
 /* "1,234,567" */
 void wsl_ctl_count(uint64_t n, char text[WSL_CTL_TEXT]);
+/* "999", "1.50 K", "16.41 G": thousands, not 1024s */
+void wsl_ctl_thousands(uint64_t n, char text[WSL_CTL_TEXT]);
 /* Seconds between two wall clocks as a duration; "-" when one is not known (0). */
 void wsl_ctl_between(int64_t from_ms, int64_t to_ms, char text[WSL_CTL_TEXT]);
 /* "2018-05-02 10:11:12" in UTC, "-" for 0. */

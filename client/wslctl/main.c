@@ -51,6 +51,11 @@ static const struct wsl_ctl_verb verbs[] = {
      "Make and look at data sets on this machine; needs no coordinator.", NULL,
      "  wslctl data import --folder pictures/ --into /data/mine\n  wslctl data show /data/mine",
      wsl_ctl_data},
+    {"model", NULL, "describe|check|export", 0, -1, 0,
+     "Look at models and files of weights on this machine; needs no coordinator.", NULL,
+     "  wslctl model describe resnext101_32x8d --batch 24\n  wslctl model check "
+     "weights.safetensors",
+     wsl_ctl_model},
     {"explain", NULL, "[FIELD...]", 0, -1, WSL_CTL_TABLE | WSL_CTL_JSON | WSL_CTL_NAME,
      "Say what the fields of a job file mean.", NULL,
      "  wslctl explain\n  wslctl explain optimizer sampling.threshold", wsl_ctl_explain},

@@ -90,7 +90,7 @@ static void report(void *context, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
-static int load(const char *file, const struct wsl_arg_list *sets, Wsl__V1__JobSpec **ret)
+int wsl_ctl_load_job(const char *file, const struct wsl_arg_list *sets, Wsl__V1__JobSpec **ret)
 {
     struct wsl_jobspec_source source = {.file = strcmp(file, "-") == 0 ? "(stdin)" : file,
                                         .sets = sets->items,
@@ -210,7 +210,7 @@ int wsl_ctl_submit(struct wsl_ctl *ctl, int argc, char **argv)
         return ctl->exit_code;
     if (!file)
         return wsl_ctl_usage(ctl, "submit needs -f FILE");
-    code = load(file, &sets, &spec);
+    code = wsl_ctl_load_job(file, &sets, &spec);
     if (code == WSL_CTL_DONE)
         note_data(ctl, spec);
     if (code == WSL_CTL_DONE)

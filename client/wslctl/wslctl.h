@@ -59,7 +59,7 @@ struct wsl_ctl {
     unsigned format;    /* one of WSL_CTL_TABLE ... */
     bool quiet;
     bool no_color;
-    const char *prefix;              /* "wslctl" or "wslctl data" */
+    const char *prefix;              /* "wslctl", "wslctl data", "wslctl model" */
     const struct wsl_ctl_verb *verb; /* the one that runs */
     char **words;                    /* its plain words */
     int word_count;
@@ -123,6 +123,10 @@ int wsl_ctl_put_jobs(struct wsl_ctl *ctl, Wsl__V1__Job *const *jobs, size_t coun
 int wsl_ctl_get_job(struct wsl_ctl *ctl, const char *word, Wsl__V1__GetJobResponse **ret,
                     struct wsl_err *err);
 
+/* A checked job file ("-": standard input) with absolute paths. Returns an exit code; mistakes have
+ * been said. *ret: free with wsl__v1__job_spec__free_unpacked(). */
+int wsl_ctl_load_job(const char *file, const struct wsl_arg_list *sets, Wsl__V1__JobSpec **ret);
+
 int wsl_ctl_submit(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_list(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_get(struct wsl_ctl *ctl, int argc, char **argv);
@@ -136,6 +140,10 @@ int wsl_ctl_data(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_data_import(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_data_show(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_data_verify(struct wsl_ctl *ctl, int argc, char **argv);
+int wsl_ctl_model(struct wsl_ctl *ctl, int argc, char **argv);
+int wsl_ctl_model_describe(struct wsl_ctl *ctl, int argc, char **argv);
+int wsl_ctl_model_check(struct wsl_ctl *ctl, int argc, char **argv);
+int wsl_ctl_model_export(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_explain(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_version(struct wsl_ctl *ctl, int argc, char **argv);
 

@@ -86,7 +86,7 @@ static int open_collective(struct wsl_trainer *t, struct wsl_err *err)
 {
     const Wsl__V1__Assignment *a = t->assignment;
     struct wsl_collective_setup setup = {
-        .implementation = a->world == 1 ? "local" : "gloo",
+        .implementation = a->world == 1 ? "local" : wsl_collective_for(wsl_net_backend(t->net)),
         .rank = (int)a->rank,
         .world = (int)a->world,
         .address = a->rank < a->n_addresses ? a->addresses[a->rank] : NULL,

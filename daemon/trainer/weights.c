@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "daemon/trainer/metrics.h"
+#include "storage/model/model_file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,47 +12,6 @@
 
 /* ---- from files ---- */
 
-/* Reads tensor i of the net from an open file. */
-static int load_tensor(struct wsl_net *net, size_t i, enum wsl_tensor_what what,
-                       const struct wsl_safetensors *file, struct wsl_err *err)
-{
-    const struct wsl_tensor_info *info = wsl_net_tensor(net, i);
-    struct wsl_named_tensor want = {.name = info->name, .dims = info->dims};
-    int r;
-
-    memcpy(want.shape, info->shape, sizeof(want.shape));
-    want.values = malloc(info->count * sizeof(float));
-    if (!want.values)
-        return wsl_fail(err, WSL_ENOMEM, "out of memory for tensor %s", info->name);
-    r = wsl_safetensors_read(file, &want, err);
-    if (r == 0)
-        wsl_net_set(net, i, what, want.values);
-    free(want.values);
-    return r;
-}
-
-/* All tensors of one file: values (with or without the head) or momentum. */
-static int load_file(struct wsl_net *net, const char *path, enum wsl_tensor_what what,
-                     bool with_head, struct wsl_err *err)
-{
-    struct wsl_safetensors *file;
-    int r = wsl_safetensors_open(&file, path, err);
-
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < wsl_net_tensor_count(net) && r == 0; i++) {
-        const struct wsl_tensor_info *info = wsl_net_tensor(net, i);
-
-        if (info->head && !with_head)
-            continue;
-        if (what == WSL_TENSOR_MOMENTUM && info->kind != WSL_TENSOR_WEIGHT)
-            continue;
-        r = load_tensor(net, i, what, file, err);
-    }
-    wsl_safetensors_close(file);
-    return r;
-}
-
 static int load_part(struct wsl_net *net, const char *folder, const char *name,
                      enum wsl_tensor_what what, bool with_head, struct wsl_err *err)
 {
@@ -59,7 +19,7 @@ static int load_part(struct wsl_net *net, const char *folder, const char *name,
 
     if (wsl_file_join(path, sizeof(path), folder, name) < 0)
         return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", folder);
-    return load_file(net, path, what, with_head, err);
+    return wsl_model_file_load(net, path, what, with_head, err);
 }
 
 /* ---- resume ---- */
@@ -149,20 +109,6 @@ static bool same_classes(const struct wsl_checkpoint_info *info, const struct ws
     return true;
 }
 
-/* `path` as the folder of one checkpoint; WSL_ENOENT when it is a file. */
-static int find_folder(const char *path, char ret[4096], struct wsl_err *err)
-{
-    char inside[4096];
-
-    if (wsl_file_join(inside, sizeof(inside), path, "model.safetensors") < 0)
-        return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", path);
-    if (wsl_file_exists(inside)) {
-        snprintf(ret, 4096, "%s", path);
-        return 0;
-    }
-    return wsl_checkpoint_newest(path, ret, NULL, err);
-}
-
 static int init_from_folder(struct wsl_net *net, const char *folder,
                             const struct wsl_dataset *dataset, bool *ret_head, struct wsl_err *err)
 {
@@ -188,9 +134,9 @@ static int init_from(struct wsl_net *net, const char *path, const struct wsl_dat
     int r;
 
     if (length > strlen(ending) && strcmp(path + length - strlen(ending), ending) == 0) {
-        r = load_file(net, path, WSL_TENSOR_VALUE, false, err);
+        r = wsl_model_file_load(net, path, WSL_TENSOR_VALUE, false, err);
     } else {
-        r = find_folder(path, folder, err);
+        r = wsl_checkpoint_find(path, folder, err);
         if (r == 0)
             r = init_from_folder(net, folder, dataset, &head, err);
     }

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/collective/implementation.h"
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -47,8 +51,36 @@ const char *wsl_collective_words(const char *text)
     return end ? end + 2 : text;
 }
 
-int wsl_collective_all_to_all(const struct wsl_collective_setup *setup, const void *ours,
-                              size_t each, void *ret_theirs, struct wsl_err *err)
+int wsl_collective_interface(const char *numeric, char *ret, size_t size, struct wsl_err *err)
+{
+    struct ifaddrs *all = NULL;
+    int r = WSL_ENOENT;
+
+    if (getifaddrs(&all) < 0)
+        return wsl_fail_errno(err, "collective: the list of network interfaces");
+    for (struct ifaddrs *i = all; i && r < 0; i = i->ifa_next) {
+        int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
+        socklen_t length =
+            family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+        char text[64];
+
+        if ((family != AF_INET && family != AF_INET6) ||
+            getnameinfo(i->ifa_addr, length, text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0 ||
+            strcmp(text, numeric) != 0)
+            continue;
+        snprintf(ret, size, "%s", i->ifa_name);
+        r = 0;
+    }
+    freeifaddrs(all);
+    if (r < 0)
+        wsl_fail(err, r, "collective: no network interface has the address %s", numeric);
+    return r;
+}
+
+/* One part of `size` bytes from every rank. The caller gives them back with free_parts, also after
+ * a failure. */
+static int gather_parts(const struct wsl_collective_setup *setup, const void *ours, size_t size,
+                        struct wsl_blob **ret, struct wsl_err *err)
 {
     size_t world = (size_t)setup->world;
     struct wsl_blob *all = calloc(world, sizeof(*all));
@@ -56,19 +88,45 @@ int wsl_collective_all_to_all(const struct wsl_collective_setup *setup, const vo
 
     if (!all)
         return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
-    r = setup->exchange.gather(setup->exchange.context, 0, ours, world * each, all, err);
-    for (size_t i = 0; i < world && r == 0; i++) {
-        if (all[i].size != world * each)
+    r = setup->exchange.gather(setup->exchange.context, 0, ours, size, all, err);
+    for (size_t i = 0; i < world && r == 0; i++)
+        if (all[i].size != size)
             r = wsl_fail(err, WSL_EPEER,
                          "collective: the addresses of rank %zu are %zu bytes, not %zu: do all "
                          "ranks use the same kind of address?",
-                         i, all[i].size, world * each);
-        else
-            memcpy((char *)ret_theirs + i * each,
-                   (const char *)all[i].data + (size_t)setup->rank * each, each);
-    }
-    for (size_t i = 0; i < world; i++)
+                         i, all[i].size, size);
+    *ret = all;
+    return r;
+}
+
+static void free_parts(const struct wsl_collective_setup *setup, struct wsl_blob *all)
+{
+    for (int i = 0; all && i < setup->world; i++)
         free(all[i].data);
     free(all);
+}
+
+int wsl_collective_all_to_all(const struct wsl_collective_setup *setup, const void *ours,
+                              size_t each, void *ret_theirs, struct wsl_err *err)
+{
+    struct wsl_blob *all = NULL;
+    int r = gather_parts(setup, ours, (size_t)setup->world * each, &all, err);
+
+    for (size_t i = 0; i < (size_t)setup->world && r == 0; i++)
+        memcpy((char *)ret_theirs + i * each,
+               (const char *)all[i].data + (size_t)setup->rank * each, each);
+    free_parts(setup, all);
+    return r;
+}
+
+int wsl_collective_gather(const struct wsl_collective_setup *setup, const void *ours, size_t each,
+                          void *ret_all, struct wsl_err *err)
+{
+    struct wsl_blob *all = NULL;
+    int r = gather_parts(setup, ours, each, &all, err);
+
+    for (size_t i = 0; i < (size_t)setup->world && r == 0; i++)
+        memcpy((char *)ret_all + i * each, all[i].data, each);
+    free_parts(setup, all);
     return r;
 }

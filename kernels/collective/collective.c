@@ -24,6 +24,7 @@ struct operation {
     enum kind kind;
     enum wsl_sum_type type;
     int root;
+    void *mark; /* of implementations that have marks */
     void *data;
     size_t count; /* elements of a sum, bytes of a broadcast */
 };
@@ -46,12 +47,8 @@ struct wsl_collective {
     struct wsl_err failure; /* code 0: none */
     uint64_t started, done;
     struct operation queue[QUEUE_LIMIT];
+    void *marks[QUEUE_LIMIT]; /* of the operation in the same place; stay for its next one */
     size_t first, count;
-};
-
-static const struct wsl_collective_implementation *const implementations[] = {
-    &wsl_collective_gloo,
-    &wsl_collective_local,
 };
 
 /* The first failure stays. Caller holds the lock. */
@@ -79,8 +76,13 @@ static void stop_implementation(struct wsl_collective *c)
 
 static int run_operation(struct wsl_collective *c, const struct operation *op, struct wsl_err *err)
 {
+    int r;
+
     if (!c->implementation || op->count == 0)
         return 0; /* alone: the sum over one rank is what is there */
+    r = op->mark ? c->implementation->ready(c->self, op->mark, err) : 0;
+    if (r < 0)
+        return r;
     if (op->kind == SUM)
         return c->implementation->sum(c->self, op->data, op->count, op->type, err);
     return c->implementation->broadcast(c->self, op->data, op->count, op->root, err);
@@ -167,19 +169,17 @@ static int check_setup(const struct wsl_collective_setup *setup, struct wsl_err 
     return 0;
 }
 
+/* A world of one keeps no implementation. */
 static int choose(struct wsl_collective *c, struct wsl_err *err)
 {
-    const char *name = c->setup.implementation ? c->setup.implementation : "gloo";
+    const struct wsl_collective_implementation *found;
+    int r = wsl_collective_find(c->setup.implementation, &found, err);
 
-    for (size_t i = 0; i < sizeof(implementations) / sizeof(*implementations); i++) {
-        if (strcmp(implementations[i]->name, name) != 0)
-            continue;
-        if (c->setup.world > 1)
-            c->implementation = implementations[i];
-        return 0;
+    if (r == 0 && c->setup.world > 1) {
+        c->implementation = found;
+        r = found->probe ? found->probe(&c->setup, err) : 0;
     }
-    return wsl_fail(err, WSL_EINVAL,
-                    "collective: no implementation \"%s\"; there are gloo and local", name);
+    return r;
 }
 
 /* Signals are for the thread of main(), and Gloo writes to sockets without MSG_NOSIGNAL: its
@@ -246,10 +246,17 @@ static int start(struct wsl_collective *c, const struct operation *op, struct ws
     } else if (c->count == QUEUE_LIMIT) {
         r = wsl_fail(err, WSL_ELIMIT, "collective: %d operations are waiting already", QUEUE_LIMIT);
     } else {
-        c->queue[(c->first + c->count) % QUEUE_LIMIT] = *op;
-        c->count++;
-        c->started++;
-        pthread_cond_broadcast(&c->changed);
+        size_t place = (c->first + c->count) % QUEUE_LIMIT;
+
+        if (c->implementation && c->implementation->mark)
+            r = c->implementation->mark(&c->setup, &c->marks[place], err);
+        if (r == 0) {
+            c->queue[place] = *op;
+            c->queue[place].mark = c->marks[place];
+            c->count++;
+            c->started++;
+            pthread_cond_broadcast(&c->changed);
+        }
     }
     pthread_mutex_unlock(&c->lock);
     return r;
@@ -374,6 +381,9 @@ void wsl_collective_close(struct wsl_collective *c)
             wsl_collective_abort(c);
         pthread_join(c->thread, NULL);
     }
+    for (int i = 0; i < QUEUE_LIMIT; i++)
+        if (c->marks[i])
+            c->implementation->unmark(c->marks[i]);
     if (c->self)
         c->implementation->destroy(c->self);
     pthread_cond_destroy(&c->changed);

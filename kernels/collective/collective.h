@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sums over the trainers of one generation. Implementations: "gloo" (CPU memory, over TCP), "local"
- * (threads of one process, for tests and for a world of one); NCCL takes the same place on GPUs.
+ * Sums over the trainers of one generation. Implementations: "gloo" (CPU memory, over TCP), "nccl"
+ * (GPU memory; takes host memory too, through a buffer), "local" (threads of one process, for tests
+ * and for a world of one).
  *
  * Contract, held by tests/unit/test_collective.c for every implementation:
  *  - A collective belongs to one generation; a change of membership means abort, close, open.
@@ -43,18 +44,23 @@ struct wsl_exchange {
 };
 
 struct wsl_collective_setup {
-    const char *implementation; /* "gloo" or "local" */
+    const char *implementation; /* "gloo", "nccl" or "local" */
     int rank, world;
     const char
         *address; /* of this machine, where peers reach this rank: IP or name; NULL: 127.0.0.1 */
     uint32_t timeout_ms;          /* of one operation, and of joining */
     struct wsl_exchange exchange; /* not used with a world of one */
+    int device;                   /* nccl: open fills in the GPU that the owner thread uses */
 };
+
+/* The implementation for nets on a backend: "nccl" for "cuda", else "gloo". */
+const char *wsl_collective_for(const char *backend);
 
 struct wsl_collective;
 
 /* Starts to join and returns; wsl_collective_wait() tells when the group stands (WSL_EINVAL:
- * unknown address, WSL_EIO: not this machine's). A world of 1 needs no peers. */
+ * unknown address, WSL_EIO: not this machine's). A world of 1 needs no peers. "nccl" with peers:
+ * WSL_EUNSUPPORTED where not built, WSL_EUNAVAILABLE without a GPU. */
 int wsl_collective_open(struct wsl_collective **ret, const struct wsl_collective_setup *setup,
                         struct wsl_err *err);
 

@@ -295,6 +295,6 @@ void group_destroy(void *self)
 } // namespace
 
 extern "C" const wsl_collective_implementation wsl_collective_gloo = {
-    "gloo",          group_create, group_join,  group_sum,
-    group_broadcast, group_abort,  group_leave, group_destroy,
+    "gloo",     nullptr,   nullptr,         nullptr,     nullptr,     group_create,
+    group_join, group_sum, group_broadcast, group_abort, group_leave, group_destroy,
 };

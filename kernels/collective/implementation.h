@@ -3,7 +3,7 @@
  * What an implementation of the collective gives to collective.c. All functions but `abort` run on
  * the collective's own thread, one at a time, and may block; `abort` runs on any thread while one
  * of them blocks, and must make it return within 100 ms (with any failure: collective.c knows why).
- * After a failure only abort, leave and destroy are called.
+ * After a failure only abort, leave and destroy are called. Entries are required unless marked.
  */
 #ifndef WSL_KERNELS_COLLECTIVE_IMPLEMENTATION_H
 #define WSL_KERNELS_COLLECTIVE_IMPLEMENTATION_H
@@ -14,6 +14,16 @@ enum wsl_sum_type { WSL_SUM_F32, WSL_SUM_F64 };
 
 struct wsl_collective_implementation {
     const char *name;
+    /* Optional. On the owner thread, within open, when the world is at least 2: could it work here?
+     * May complete `setup`. WSL_EUNSUPPORTED: not built; WSL_EUNAVAILABLE: no hardware. */
+    int (*probe)(struct wsl_collective_setup *setup, struct wsl_err *err);
+    /* Optional, all three or none: how operations stay behind a compute stream. `mark` notes, on
+     * the owner thread and without blocking, what is enqueued when an operation is started; *slot
+     * is NULL or an older mark to use again. `ready`, before the operation, waits until that is
+     * computed. `unmark` frees, on the owner thread, before destroy. */
+    int (*mark)(const struct wsl_collective_setup *setup, void **slot, struct wsl_err *err);
+    int (*ready)(void *self, void *mark, struct wsl_err *err);
+    void (*unmark)(void *mark);
     /* Everything up to meeting the others. `setup` outlives the instance; its world is at least 2
      * and its address is numeric. */
     int (*create)(void **ret, const struct wsl_collective_setup *setup, struct wsl_err *err);
@@ -33,6 +43,9 @@ struct wsl_collective_implementation {
  * unknown, WSL_EIO when it is not this machine's. */
 int wsl_collective_resolve(const char *host, char ret[64], struct wsl_err *err);
 
+/* The network interface that has a numeric address; WSL_ENOENT when none has. */
+int wsl_collective_interface(const char *numeric, char *ret, size_t size, struct wsl_err *err);
+
 /* The text of a Gloo exception without the "[file:line] " in front. */
 const char *wsl_collective_words(const char *text);
 
@@ -41,7 +54,18 @@ const char *wsl_collective_words(const char *text);
 int wsl_collective_all_to_all(const struct wsl_collective_setup *setup, const void *ours,
                               size_t each, void *ret_theirs, struct wsl_err *err);
 
+/* Round 0 of the exchange where every rank gives the same number of bytes: ret_all gets those of
+ * all, in the order of ranks. WSL_EPEER when a rank's part has another size. */
+int wsl_collective_gather(const struct wsl_collective_setup *setup, const void *ours, size_t each,
+                          void *ret_all, struct wsl_err *err);
+
+/* By name; WSL_EINVAL lists the names. */
+int wsl_collective_find(const char *name, const struct wsl_collective_implementation **ret,
+                        struct wsl_err *err);
+
+/* One that is not built is a _none.c file with the same symbol. */
 extern const struct wsl_collective_implementation wsl_collective_gloo;
 extern const struct wsl_collective_implementation wsl_collective_local;
+extern const struct wsl_collective_implementation wsl_collective_nccl;
 
 #endif

@@ -20,6 +20,7 @@ int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape
     bool pointwise = shape->kernel == 1 && shape->groups == 1 && shape->pad == 0;
     struct wsl_conv *conv = calloc(1, sizeof *conv);
     size_t scratch = 0;
+    int rc = 0;
 
     if (!conv)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a convolution of the cpu backend");
@@ -29,15 +30,19 @@ int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape
         if (shape->stride > 1)
             scratch = sizeof(float) * (size_t)dev->setup.batch * (size_t)shape->in.channels *
                       (size_t)shape->out.height * (size_t)shape->out.width;
+    } else if (wsl_grouped_fits(shape)) {
+        rc = wsl_grouped_open(dev, shape, &conv->grouped, err);
+        if (rc == 0)
+            scratch = wsl_grouped_scratch(dev, conv->grouped);
     } else {
-        int rc = wsl_onednn_conv_open(dev->onednn, shape, dev->setup.batch,
-                                      dev->setup.inference_only, &conv->plan, err);
-
-        if (rc) {
-            free(conv);
-            return rc;
-        }
-        scratch = wsl_onednn_conv_scratch(conv->plan);
+        rc = wsl_onednn_conv_open(dev->onednn, shape, dev->setup.batch, dev->setup.inference_only,
+                                  &conv->plan, err);
+        if (rc == 0)
+            scratch = wsl_onednn_conv_scratch(conv->plan);
+    }
+    if (rc) {
+        free(conv);
+        return rc;
     }
     conv->next = dev->convs;
     dev->convs = conv;
@@ -153,7 +158,9 @@ void wsl_cpu_conv_forward(struct wsl_conv *conv, const void *x, const float *wei
 {
     struct wsl_device *dev = conv->dev;
 
-    if (conv->plan)
+    if (conv->grouped)
+        wsl_grouped_forward(dev, conv->grouped, x, weights, y);
+    else if (conv->plan)
         wsl_cpu_fail(dev, wsl_onednn_conv_forward(conv->plan, x, weights, y, dev->scratch),
                      "a convolution");
     else
@@ -168,14 +175,17 @@ void wsl_cpu_conv_backward_data(struct wsl_conv *conv, const void *dy, const flo
     struct wsl_device *dev = conv->dev;
 
     assert(conv->shape.input_gradient && !dev->setup.inference_only);
-    if (!conv->plan) {
+    if (!conv->plan && !conv->grouped) {
         wsl_cpu_fail(dev, pointwise_data(conv, dy, weights, dx, add),
                      "a 1x1 convolution's data gradient");
         return;
     }
     assert(!add); /* no net adds behind a wider convolution */
-    wsl_cpu_fail(dev, wsl_onednn_conv_data(conv->plan, dy, weights, dx, dev->scratch),
-                 "a convolution's data gradient");
+    if (conv->grouped)
+        wsl_grouped_data(dev, conv->grouped, dy, weights, dx);
+    else
+        wsl_cpu_fail(dev, wsl_onednn_conv_data(conv->plan, dy, weights, dx, dev->scratch),
+                     "a convolution's data gradient");
 }
 
 /* A plan sums over the whole batch: the images beyond `count` must not add anything. Their contents
@@ -193,6 +203,10 @@ void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const v
 {
     struct wsl_device *dev = conv->dev;
 
+    if (conv->grouped) {
+        wsl_grouped_weights(dev, conv->grouped, x, dy, dweights);
+        return;
+    }
     if (!conv->plan) {
         wsl_cpu_fail(dev, pointwise_weights(conv, x, dy, dweights),
                      "a 1x1 convolution's weight gradient");

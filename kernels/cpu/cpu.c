@@ -65,6 +65,7 @@ static void cpu_close(struct wsl_device *dev)
         struct wsl_conv *next = dev->convs->next;
 
         wsl_onednn_conv_close(dev->convs->plan);
+        wsl_grouped_close(dev->convs->grouped);
         free(dev->convs);
         dev->convs = next;
     }
@@ -136,6 +137,11 @@ static void begin(struct wsl_device *dev, int count)
     /* OpenMP keeps the number for each calling thread: a net may step on another one than opened
      * it. */
     wsl_onednn_set_threads(dev->setup.threads);
+}
+
+static void weights_changed(struct wsl_device *dev)
+{
+    (void)dev; /* nobody keeps copies */
 }
 
 static void publish(struct wsl_device *dev)
@@ -225,6 +231,7 @@ const struct wsl_ops wsl_ops_cpu = {
     .alloc = cpu_alloc,
     .prepare = prepare,
     .begin = begin,
+    .weights_changed = weights_changed,
     .publish = publish,
     .wait = cpu_wait,
     .activation_bytes = activation_bytes,

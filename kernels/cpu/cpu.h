@@ -2,8 +2,9 @@
  *
  * Inside the cpu backend. Activations are NHWC floats without gaps; weights in blocks are
  * canonical. A 1x1 convolution is then one matrix product in each direction, with no reordering at
- * all; wider ones go to oneDNN's plans. Everything else is a loop of our own, cut into parts that
- * do not depend on the number of threads and summed in the order of the parts.
+ * all; grouped 3x3 ones with few channels in a group are loops of our own (grouped.c), other wider
+ * ones go to oneDNN's plans. Everything else is a loop of our own. Our loops are cut into parts
+ * that do not depend on the number of threads and summed in the order of the parts.
  */
 #ifndef WSL_KERNELS_CPU_CPU_H
 #define WSL_KERNELS_CPU_CPU_H
@@ -16,7 +17,8 @@
 struct wsl_conv {
     struct wsl_device *dev;
     struct wsl_conv_shape shape;
-    struct wsl_onednn_conv *plan; /* NULL: 1x1 */
+    struct wsl_onednn_conv *plan; /* NULL: 1x1, or grouped */
+    struct wsl_grouped *grouped;  /* NULL: 1x1, or plan */
     struct wsl_conv *next;
 };
 
@@ -62,6 +64,20 @@ void wsl_cpu_conv_backward_data(struct wsl_conv *conv, const void *dy, const flo
                                 void *dx, bool add);
 void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const void *dy,
                                    float *dweights);
+
+/* grouped.c: convolutions of the shapes of grouped.h. Weights are canonical. */
+bool wsl_grouped_fits(const struct wsl_conv_shape *shape);
+int wsl_grouped_open(const struct wsl_device *dev, const struct wsl_conv_shape *shape,
+                     struct wsl_grouped **ret, struct wsl_err *err);
+void wsl_grouped_close(struct wsl_grouped *grouped);
+/* What the calls below need as dev->scratch. */
+size_t wsl_grouped_scratch(const struct wsl_device *dev, const struct wsl_grouped *grouped);
+void wsl_grouped_forward(const struct wsl_device *dev, const struct wsl_grouped *grouped,
+                         const float *x, const float *weights, float *y);
+void wsl_grouped_data(const struct wsl_device *dev, const struct wsl_grouped *grouped,
+                      const float *dy, const float *weights, float *dx);
+void wsl_grouped_weights(const struct wsl_device *dev, const struct wsl_grouped *grouped,
+                         const float *x, const float *dy, float *dweights);
 
 /* norm.c */
 size_t wsl_cpu_bn_sums_floats(const struct wsl_shape *shape, int batch);

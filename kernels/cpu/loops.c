@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Compiled once for each instruction set, with WSL_CPU_TABLE and WSL_CPU_ISA set by the build.
+ * Compiled once for each instruction set, with WSL_CPU_ISA set by the build.
  * Plain C: the compiler vectorises the innermost loops over channels. */
 #include "kernels/cpu/loops.h"
 
@@ -298,8 +298,9 @@ static void scale(float *x, size_t count, float factor)
         x[i] *= factor;
 }
 
-const struct wsl_cpu_loops WSL_CPU_TABLE = {
-    .isa = WSL_CPU_ISA,
+const struct wsl_cpu_loops WSL_CPU_NAME(wsl_cpu_loops) = {
+    .sweeps = &WSL_CPU_NAME(wsl_grouped_sweeps),
+    .gradients = &WSL_CPU_NAME(wsl_grouped_gradients),
     .bn_sums = bn_sums,
     .bn_relu = bn_relu,
     .bn_relu_sums = bn_relu_sums,

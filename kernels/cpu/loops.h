@@ -11,7 +11,13 @@
 #ifndef WSL_KERNELS_CPU_LOOPS_H
 #define WSL_KERNELS_CPU_LOOPS_H
 
+#include "kernels/cpu/grouped.h"
 #include "kernels/ops.h"
+
+/* In a file that is compiled for an instruction set: the name with _v2, _v3 or _v4 behind. */
+#define WSL_CPU_PASTE(name, isa)   name##_##isa
+#define WSL_CPU_NAME_OF(name, isa) WSL_CPU_PASTE(name, isa)
+#define WSL_CPU_NAME(name)         WSL_CPU_NAME_OF(name, WSL_CPU_ISA)
 
 /* What apply and backward need of a BN, by channel: y = x * scale + offset. */
 struct wsl_cpu_affine {
@@ -31,7 +37,8 @@ struct wsl_cpu_pool {
 };
 
 struct wsl_cpu_loops {
-    const char *isa;
+    const struct wsl_grouped_sweeps *sweeps;
+    const struct wsl_grouped_gradients *gradients;
 
     /* sum of (x - base), sum of (x - base)^2 */
     void (*bn_sums)(const float *x, size_t rows, size_t channels, const float *base, float *ret_sum,

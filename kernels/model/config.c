@@ -11,23 +11,21 @@
 #define IMAGE_MAX    2048
 #define CLASSES_MAX  100000
 
+static const struct known {
+    const char *name;
+    int depths[4], groups, width;
+} known[] = {
+    {"resnext50_32x4d", {3, 4, 6, 3}, 32, 4},     {"resnext101_32x4d", {3, 4, 23, 3}, 32, 4},
+    {"resnext101_64x4d", {3, 4, 23, 3}, 64, 4},   {"resnext101_32x8d", {3, 4, 23, 3}, 32, 8},
+    {"resnext101_32x16d", {3, 4, 23, 3}, 32, 16}, {"resnext101_32x32d", {3, 4, 23, 3}, 32, 32},
+    {"resnext101_32x48d", {3, 4, 23, 3}, 32, 48}, {"resnet50", {3, 4, 6, 3}, 1, 64},
+    {"resnet101", {3, 4, 23, 3}, 1, 64},
+};
+#define KNOWN (sizeof known / sizeof known[0])
+
 int wsl_net_config_named(const char *name, struct wsl_net_config *ret)
 {
-    static const struct {
-        const char *name;
-        int depths[4], groups, width;
-    } known[] = {
-        {"resnext50_32x4d", {3, 4, 6, 3}, 32, 4},
-        {"resnext101_32x4d", {3, 4, 23, 3}, 32, 4},
-        {"resnext101_32x8d", {3, 4, 23, 3}, 32, 8},
-        {"resnext101_32x16d", {3, 4, 23, 3}, 32, 16},
-        {"resnext101_32x32d", {3, 4, 23, 3}, 32, 32},
-        {"resnext101_32x48d", {3, 4, 23, 3}, 32, 48},
-        {"resnet50", {3, 4, 6, 3}, 1, 64},
-        {"resnet101", {3, 4, 23, 3}, 1, 64},
-    };
-
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    for (size_t i = 0; i < KNOWN; i++) {
         if (strcmp(name, known[i].name) != 0)
             continue;
         ret->stages = 4;
@@ -37,6 +35,21 @@ int wsl_net_config_named(const char *name, struct wsl_net_config *ret)
         return 0;
     }
     return WSL_ENOENT;
+}
+
+const char *wsl_net_config_known(size_t i)
+{
+    return i < KNOWN ? known[i].name : NULL;
+}
+
+const char *wsl_net_config_name(const struct wsl_net_config *config)
+{
+    for (size_t i = 0; i < KNOWN; i++)
+        if (config->stages == 4 && config->groups == known[i].groups &&
+            config->width == known[i].width &&
+            memcmp(config->depths, known[i].depths, sizeof known[i].depths) == 0)
+            return known[i].name;
+    return NULL;
 }
 
 static int in_range(const char *field, int value, int least, int most, struct wsl_err *err)
@@ -75,6 +88,18 @@ int wsl_net_config_check(const struct wsl_net_config *config, struct wsl_err *er
     return rc;
 }
 
+uint64_t wsl_layer_parameters(const struct wsl_layer *layer)
+{
+    return wsl_conv_shape_weights(&layer->shape) + 2 * (uint64_t)layer->shape.out.channels;
+}
+
+uint64_t wsl_layer_macs(const struct wsl_layer *layer)
+{
+    const struct wsl_conv_shape *s = &layer->shape;
+
+    return wsl_conv_shape_weights(s) * (uint64_t)s->out.height * (uint64_t)s->out.width;
+}
+
 uint64_t wsl_net_parameter_count(const struct wsl_net_config *config)
 {
     struct wsl_graph graph;
@@ -84,8 +109,7 @@ uint64_t wsl_net_parameter_count(const struct wsl_net_config *config)
         return 0;
     count = ((uint64_t)graph.features.channels + 1) * (uint64_t)config->classes;
     for (int i = 0; i < graph.layer_count; i++)
-        count += wsl_conv_shape_weights(&graph.layers[i].shape) +
-                 2 * (uint64_t)graph.layers[i].shape.out.channels;
+        count += wsl_layer_parameters(&graph.layers[i]);
     wsl_graph_fini(&graph);
     return count;
 }
@@ -98,11 +122,8 @@ uint64_t wsl_net_macs(const struct wsl_net_config *config)
     if (wsl_net_config_check(config, NULL) || wsl_graph_init(&graph, config, NULL))
         return 0;
     count = (uint64_t)graph.features.channels * (uint64_t)config->classes;
-    for (int i = 0; i < graph.layer_count; i++) {
-        const struct wsl_conv_shape *s = &graph.layers[i].shape;
-
-        count += wsl_conv_shape_weights(s) * (uint64_t)s->out.height * (uint64_t)s->out.width;
-    }
+    for (int i = 0; i < graph.layer_count; i++)
+        count += wsl_layer_macs(&graph.layers[i]);
     wsl_graph_fini(&graph);
     return count;
 }

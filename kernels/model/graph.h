@@ -43,6 +43,10 @@ int wsl_graph_init(struct wsl_graph *graph, const struct wsl_net_config *config,
 void wsl_graph_fini(struct wsl_graph *graph);
 struct wsl_shape wsl_pooled_shape(const struct wsl_shape *shape); /* 3x3, stride 2, padding 1 */
 
+/* What one layer adds to wsl_net_parameter_count and wsl_net_macs. */
+uint64_t wsl_layer_parameters(const struct wsl_layer *layer);
+uint64_t wsl_layer_macs(const struct wsl_layer *layer);
+
 /* ---- program ---- */
 
 enum wsl_op_kind {

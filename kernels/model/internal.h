@@ -37,8 +37,8 @@ struct wsl_net {
     char *arena;                             /* the program's buffers */
 };
 
-/* tensors.c: the table of tensors with their offsets, and the ranges for sgd. The layers'
- * convolutions must be open. */
+/* tensors.c: the table of tensors with their offsets, and the ranges for sgd. Where the layers'
+ * convolutions are not open (an outline), offsets are those of weights without padding. */
 int wsl_net_tensors_init(struct wsl_net *net, struct wsl_err *err);
 
 #endif

@@ -3,6 +3,7 @@
  * Opening and closing a net: where its memory goes. The stem is the same at every image size; only
  * the feature maps shrink (the last stage of a 64 pixel net is 2x2). */
 #include "kernels/model/internal.h"
+#include "kernels/model/outline.h"
 
 #include <stdlib.h>
 
@@ -70,20 +71,25 @@ static size_t saved_bytes(struct wsl_net *net, const struct wsl_layer *layer)
     return (net->ops->bn_saved_bytes(net->dev, &layer->bn.shape) + 255) / 256 * 256;
 }
 
+static size_t all_saved_bytes(struct wsl_net *net)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < net->graph.layer_count; i++)
+        bytes += saved_bytes(net, &net->graph.layers[i]);
+    return bytes;
+}
+
 /* Points every layer's BN, and the head, into the blocks. */
 static int bind(struct wsl_net *net, struct wsl_err *err)
 {
     size_t bytes = 0;
     void *saved;
-    int rc;
+    int rc = net->ops->alloc(net->dev, all_saved_bytes(net), "the batch statistics", &saved, err);
 
-    for (int i = 0; i < net->graph.layer_count; i++)
-        bytes += saved_bytes(net, &net->graph.layers[i]);
-    rc = net->ops->alloc(net->dev, bytes, "the batch statistics", &saved, err);
     if (rc)
         return rc;
     net->saved = saved;
-    bytes = 0;
     for (int i = 0; i < net->graph.layer_count; i++) {
         struct wsl_layer *layer = &net->graph.layers[i];
         const struct wsl_net_tensor *t = net->tensors;
@@ -111,10 +117,9 @@ static int bind(struct wsl_net *net, struct wsl_err *err)
     return 0;
 }
 
-static int take_arena(struct wsl_net *net, struct wsl_err *err)
+static int plan_arena(struct wsl_net *net, struct wsl_err *err)
 {
     struct wsl_program *program = &net->program;
-    void *arena;
     int rc = wsl_program_init(program, &net->graph, !net->setup.inference_only, err);
 
     if (rc)
@@ -125,19 +130,40 @@ static int take_arena(struct wsl_net *net, struct wsl_err *err)
         buffer->bytes = buffer->index ? net->ops->pool_index_bytes(net->dev, &buffer->shape)
                                       : net->ops->activation_bytes(net->dev, &buffer->shape);
     }
-    rc = wsl_program_plan(program, err);
-    if (rc)
-        return rc;
-    rc = net->ops->alloc(net->dev, program->arena_bytes, "the activations", &arena, err);
+    return wsl_program_plan(program, err);
+}
+
+static int take_arena(struct wsl_net *net, struct wsl_err *err)
+{
+    void *arena;
+    int rc = net->ops->alloc(net->dev, net->program.arena_bytes, "the activations", &arena, err);
+
     if (rc == 0)
         net->arena = arena;
     return rc;
 }
 
-static int build(struct wsl_net *net, struct wsl_err *err)
+static int take_staging(struct wsl_net *net, struct wsl_err *err)
 {
-    struct wsl_device_setup device = {net->setup.batch, net->setup.threads,
-                                      net->setup.inference_only};
+    size_t largest = 0;
+
+    for (size_t i = 0; i < net->tensor_count; i++)
+        if (net->tensors[i].info.count > largest)
+            largest = net->tensors[i].info.count;
+    net->staging = malloc(largest * sizeof(float));
+    if (!net->staging)
+        return wsl_fail(err, WSL_ENOMEM, "no memory to hold a tensor of %zu values", largest);
+    return 0;
+}
+
+/* Everything but memory for values: layers, the backend's plans, tensors, places in the arena. */
+static int plan(struct wsl_net *net, struct wsl_err *err)
+{
+    struct wsl_device_setup device = {.batch = net->setup.batch,
+                                      .threads = net->setup.threads,
+                                      .inference_only = net->setup.inference_only,
+                                      .precision =
+                                          net->setup.f32 ? WSL_PRECISION_F32 : WSL_PRECISION_BEST};
     int rc = net->ops->open(&net->dev, &device, err);
 
     if (rc == 0)
@@ -146,18 +172,25 @@ static int build(struct wsl_net *net, struct wsl_err *err)
         rc = open_convs(net, err);
     if (rc == 0)
         rc = wsl_net_tensors_init(net, err);
+    return rc ? rc : plan_arena(net, err);
+}
+
+static int take_memory(struct wsl_net *net, struct wsl_err *err)
+{
+    int rc = take_staging(net, err);
+
     if (rc == 0)
         rc = take_blocks(net, err);
     if (rc == 0)
         rc = bind(net, err);
     if (rc == 0)
         rc = take_arena(net, err);
-    if (rc == 0)
-        rc = net->ops->prepare(net->dev, err);
-    return rc;
+    return rc ? rc : net->ops->prepare(net->dev, err);
 }
 
-int wsl_net_open(struct wsl_net **ret, const struct wsl_net_setup *setup, struct wsl_err *err)
+/* A planned net that has no memory yet. */
+static int open_planned(struct wsl_net **ret, const struct wsl_net_setup *setup,
+                        struct wsl_err *err)
 {
     const struct wsl_ops *ops;
     struct wsl_net *net;
@@ -173,12 +206,54 @@ int wsl_net_open(struct wsl_net **ret, const struct wsl_net_setup *setup, struct
     net->ops = ops;
     net->setup = *setup;
     net->setup.backend = ops->name;
-    rc = build(net, err);
+    rc = plan(net, err);
     if (rc) {
         wsl_net_close(net);
         return rc;
     }
     *ret = net;
+    return 0;
+}
+
+int wsl_net_open(struct wsl_net **ret, const struct wsl_net_setup *setup, struct wsl_err *err)
+{
+    struct wsl_net *net;
+    int rc = open_planned(&net, setup, err);
+
+    if (rc)
+        return rc;
+    rc = take_memory(net, err);
+    if (rc) {
+        wsl_net_close(net);
+        return rc;
+    }
+    *ret = net;
+    return 0;
+}
+
+int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret,
+                   struct wsl_err *err)
+{
+    bool training = !setup->inference_only;
+    struct wsl_net *net;
+    uint64_t bytes;
+    int rc = open_planned(&net, setup, err);
+
+    if (rc)
+        return rc;
+    bytes = net->parameter_count * sizeof(float);
+    *ret = (struct wsl_net_memory){
+        .backend = net->ops->name,
+        .parameters = bytes,
+        .gradients = training ? bytes : 0,
+        .momentum = training ? bytes : 0,
+        .statistics = net->statistic_count * sizeof(float),
+        .batch_statistics = all_saved_bytes(net),
+        .activations = net->program.arena_bytes,
+    };
+    ret->total = ret->parameters + ret->gradients + ret->momentum + ret->statistics +
+                 ret->batch_statistics + ret->activations;
+    wsl_net_close(net);
     return 0;
 }
 
@@ -213,6 +288,7 @@ void wsl_net_scale_statistics(struct wsl_net *net, float factor)
 
 float *wsl_net_parameters(struct wsl_net *net, size_t *ret_count)
 {
+    net->ops->weights_changed(net->dev);
     *ret_count = net->parameter_count;
     return net->parameters;
 }

@@ -37,6 +37,11 @@ struct wsl_net_config {
  * otherwise. */
 int wsl_net_config_named(const char *name, struct wsl_net_config *ret);
 
+/* The names that it knows, one after another; NULL beyond the last. And the way back: the name of
+ * these depths, groups and width, NULL when they have none. Static texts. */
+const char *wsl_net_config_known(size_t i);
+const char *wsl_net_config_name(const struct wsl_net_config *config);
+
 /* Checks the limits above; names the field. */
 int wsl_net_config_check(const struct wsl_net_config *config, struct wsl_err *err);
 
@@ -53,6 +58,7 @@ struct wsl_net_setup {
     int batch;           /* images of one forward call at most; BN statistics are over one call */
     int threads;         /* compute threads of the cpu backend */
     bool inference_only; /* no gradients, no momentum */
+    bool f32;            /* no number is rounded to less than a float (cuda: to bf16), to compare */
 };
 
 /* Takes all memory it will ever need; WSL_ENOMEM says how much was wanted for what. Weights are not
@@ -128,7 +134,8 @@ int wsl_net_bucket_count(const struct wsl_net *net);
 float *wsl_net_statistics(struct wsl_net *net, size_t *ret_count);
 void wsl_net_scale_statistics(struct wsl_net *net, float factor);
 
-/* The parameter and momentum blocks in the backend's layout, for broadcasts between equal nets. */
+/* The parameter and momentum blocks in the backend's layout, for broadcasts between equal nets. Who
+ * writes parameters asks for them each time, between the last use of the net and the next. */
 float *wsl_net_parameters(struct wsl_net *net, size_t *ret_count);
 float *wsl_net_momentum(struct wsl_net *net, size_t *ret_count);
 

@@ -53,7 +53,8 @@ static void add_layer(struct wsl_net *net, struct wsl_layer *layer)
 {
     const struct wsl_conv_shape *s = &layer->shape;
     int channels = s->out.channels;
-    size_t stored = net->ops->conv_weight_count(layer->conv);
+    size_t stored =
+        layer->conv ? net->ops->conv_weight_count(layer->conv) : wsl_conv_shape_weights(s);
     struct wsl_net_tensor *tensor = add(net, WSL_TENSOR_WEIGHT, stored, layer->name, "weight");
 
     tensor->conv = layer->conv;
@@ -102,7 +103,7 @@ static void add_ranges(struct wsl_net *net)
 
 int wsl_net_tensors_init(struct wsl_net *net, struct wsl_err *err)
 {
-    size_t most = 5 * (size_t)net->graph.layer_count + 2, largest = 0;
+    size_t most = 5 * (size_t)net->graph.layer_count + 2;
 
     net->tensors = calloc(most, sizeof *net->tensors);
     net->ranges = calloc(most, sizeof *net->ranges);
@@ -113,12 +114,6 @@ int wsl_net_tensors_init(struct wsl_net *net, struct wsl_err *err)
     add_head(net);
     assert(net->tensor_count == most);
     add_ranges(net);
-    for (size_t i = 0; i < most; i++)
-        if (net->tensors[i].info.count > largest)
-            largest = net->tensors[i].info.count;
-    net->staging = malloc(largest * sizeof(float));
-    if (!net->staging)
-        return wsl_fail(err, WSL_ENOMEM, "no memory to hold a tensor of %zu values", largest);
     return 0;
 }
 

@@ -56,6 +56,11 @@ static void begin(struct wsl_device *dev, int count)
     dev->count = count;
 }
 
+static void weights_changed(struct wsl_device *dev)
+{
+    (void)dev; /* nobody keeps copies */
+}
+
 static void publish(struct wsl_device *dev)
 {
     (void)dev;
@@ -154,6 +159,7 @@ const struct wsl_ops wsl_ops_ref = {
     .alloc = ref_alloc,
     .prepare = prepare,
     .begin = begin,
+    .weights_changed = weights_changed,
     .publish = publish,
     .wait = ref_wait,
     .activation_bytes = activation_bytes,

@@ -59,6 +59,9 @@ int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_info *inf
 int wsl_checkpoint_newest(const char *root, char ret_folder[4096], char *ret_note,
                           struct wsl_err *err);
 
+/* The folder that `path` means: itself when it is a checkpoint, else the newest whole one in it. */
+int wsl_checkpoint_find(const char *path, char ret_folder[4096], struct wsl_err *err);
+
 int wsl_checkpoint_read_info(const char *folder, struct wsl_checkpoint_info *ret,
                              struct wsl_err *err);
 
@@ -73,9 +76,11 @@ int wsl_safetensors_open(struct wsl_safetensors **ret, const char *path, struct 
 void wsl_safetensors_close(struct wsl_safetensors *file);
 size_t wsl_safetensors_count(const struct wsl_safetensors *file);
 const char *wsl_safetensors_name(const struct wsl_safetensors *file, size_t i);
+const char *wsl_safetensors_dtype(const struct wsl_safetensors *file, size_t i); /* "F32" */
 
 /* Copies the tensor `want->name` into want->values. F32, F16 and BF16 files are read. WSL_ENOENT:
- * not in the file; WSL_EINVAL: another shape (both are named). */
+ * not in the file; WSL_EINVAL: another shape (both are named). A file that is read tensor by tensor
+ * takes no more memory at a time than its largest tensor. */
 int wsl_safetensors_read(const struct wsl_safetensors *file, const struct wsl_named_tensor *want,
                          struct wsl_err *err);
 /* The shape of a tensor: dims in *ret_dims (at most 4), or WSL_ENOENT. */

@@ -201,6 +201,18 @@ int wsl_checkpoint_newest(const char *root, char ret_folder[4096], char *ret_not
     return wsl_fail(err, WSL_ENOENT, "no whole checkpoint in %s (%zu damaged)", root, count);
 }
 
+int wsl_checkpoint_find(const char *path, char ret_folder[4096], struct wsl_err *err)
+{
+    char inside[4096];
+
+    if (wsl_file_join(inside, sizeof inside, path, WSL_CHECKPOINT_MODEL) < 0)
+        return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", path);
+    if (!wsl_file_exists(inside))
+        return wsl_checkpoint_newest(path, ret_folder, NULL, err);
+    memcpy(ret_folder, path, strlen(path) + 1); /* shorter than `inside` */
+    return 0;
+}
+
 /* ---- writing ---- */
 
 /* One writer at a time: each sweeps away temporary folders. Held until the descriptor is closed. */

@@ -278,6 +278,11 @@ const char *wsl_safetensors_name(const struct wsl_safetensors *file, size_t i)
     return i < file->count ? file->tensors[i].name : NULL;
 }
 
+const char *wsl_safetensors_dtype(const struct wsl_safetensors *file, size_t i)
+{
+    return i < file->count ? file->tensors[i].dtype->name : NULL;
+}
+
 static const struct tensor *find(const struct wsl_safetensors *file, const char *name,
                                  struct wsl_err *err)
 {
@@ -340,6 +345,16 @@ static void convert(const struct tensor *t, const uint8_t *data, float *values)
     }
 }
 
+/* What was copied need not stay in this process' memory too; the kernel keeps it as long as there
+ * is room. */
+static void let_go(const struct wsl_safetensors *file, const struct tensor *t)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint8_t *begin = file->map + ((size_t)(file->data - file->map) + t->begin) / page * page;
+
+    madvise(begin, (size_t)(file->data + t->end - begin), MADV_DONTNEED);
+}
+
 int wsl_safetensors_read(const struct wsl_safetensors *file, const struct wsl_named_tensor *want,
                          struct wsl_err *err)
 {
@@ -360,8 +375,10 @@ int wsl_safetensors_read(const struct wsl_safetensors *file, const struct wsl_na
         return wsl_fail(err, WSL_EUNSUPPORTED,
                         "%s: tensor %s has dtype %s; F32, F16 and BF16 are read", file->path,
                         want->name, t->dtype->name);
-    if (t->end > t->begin)
+    if (t->end > t->begin) {
         convert(t, file->data + t->begin, want->values);
+        let_go(file, t);
+    }
     return 0;
 }
 

@@ -164,21 +164,6 @@ int wsl_safetensors_write_new(const char *path, const struct wsl_named_tensor *t
     return r;
 }
 
-static int sync_parent(const char *path, struct wsl_err *err)
-{
-    char *folder = strdup(path);
-    char *slash = folder ? strrchr(folder, '/') : NULL;
-    int r;
-
-    if (!folder)
-        return wsl_fail(err, WSL_ENOMEM, "cannot write %s: out of memory", path);
-    if (slash)
-        slash[slash == folder ? 1 : 0] = '\0';
-    r = wsl_file_sync_folder(slash ? folder : ".", err);
-    free(folder);
-    return r;
-}
-
 int wsl_safetensors_write(const char *path, const struct wsl_named_tensor *tensors, size_t count,
                           struct wsl_err *err)
 {
@@ -198,5 +183,5 @@ int wsl_safetensors_write(const char *path, const struct wsl_named_tensor *tenso
         unlink(temporary);
         return r;
     }
-    return sync_parent(path, err);
+    return wsl_file_sync_parent(path, err);
 }

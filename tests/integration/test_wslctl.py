@@ -92,6 +92,7 @@ class Alone(Wslctl):
                 (["data"], "import, show or verify"), (["data", "shwo"], "did you mean 'show'?"),
                 (["data", "import"], "--manifest FILE or --folder DIR"),
                 (["data", "import", "--folder", "x"], "--into"),
+                (["model"], "describe, check or export"), (["model", "chekc"], "did you mean 'check'?"),
                 (["explain", "momentun"], "did you mean 'momentum'?"), (["wait", "--timeout", "soon", "x"], "soon")]:
             with self.subTest(words=words):
                 self.assert_one_line(self.run_wrong(USAGE, *words), text, "wslctl")
@@ -100,8 +101,9 @@ class Alone(Wslctl):
         overview = self.run_ok("--help").stdout
         verbs = re.findall(r"^  ([a-z]+)  ", overview, re.M)
         self.assertGreaterEqual(set(verbs), {"submit", "list", "get", "describe", "logs", "watch", "cancel", "wait",
-                                             "nodes", "data", "explain", "version"})
-        for words in [[v] for v in verbs if v != "data"] + [["data", v] for v in ("import", "show", "verify")]:
+                                             "nodes", "data", "model", "explain", "version"})
+        below = {"data": ("import", "show", "verify"), "model": ("describe", "check", "export")}
+        for words in [[v] for v in verbs if v not in below] + [[v, w] for v in below for w in below[v]]:
             text = self.run_ok(*words, "--help").stdout
             self.assertIn("Example:\n  wslctl " + " ".join(words), text)
             self.assertEqual(self.run_ok("help", *words).stdout if len(words) == 1 else text, text)

@@ -461,9 +461,49 @@ static void wrong_setups_are_refused(void **state)
     CASE(word, "wrong setups are refused", wrong_setups_are_refused)
 /* clang-format on */
 
+#ifndef COLLECTIVE_CASES_ONLY /* test_collective_nccl.c has others */
+
+static void nccl_needs_a_gpu(void **state)
+{
+    struct ranks ranks = {.implementation = "nccl", .world = 2, .timeout_ms = 300};
+    struct wsl_collective_setup setup;
+    struct wsl_collective *c;
+    struct wsl_err err = {0};
+    int r;
+
+    (void)state;
+    assert_int_equal(wsl_local_group_open(&ranks.group, 2, &err), 0);
+    setup = setup_of(&ranks, 0);
+    r = wsl_collective_open(&c, &setup, &err);
+    if (r == 0) {
+        assert_int_equal(wsl_collective_wait(c, &err), WSL_ETIMEOUT); /* rank 1 never comes */
+        wsl_collective_close(c);
+    } else {
+        printf("# %s\n", err.text);
+        assert_true(r == WSL_EUNAVAILABLE || r == WSL_EUNSUPPORTED);
+        assert_non_null(strstr(err.text, "NCCL"));
+    }
+    wsl_local_group_close(ranks.group);
+}
+
+static void backends_have_their_implementation(void **state)
+{
+    (void)state;
+    assert_string_equal(wsl_collective_for("cuda"), "nccl");
+    assert_string_equal(wsl_collective_for("cpu"), "gloo");
+    assert_string_equal(wsl_collective_for("ref"), "gloo");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {CASES("local"), CASES("gloo")};
+    const struct CMUnitTest tests[] = {
+        CASES("local"),
+        CASES("gloo"),
+        cmocka_unit_test(nccl_needs_a_gpu),
+        cmocka_unit_test(backends_have_their_implementation),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
+
+#endif

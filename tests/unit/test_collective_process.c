@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "kernels/collective/collective.h"
+#include "tests/unit/file_exchange.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -27,61 +28,19 @@
 
 #define COUNT (2 << 20)
 
-/* An exchange over files: "<folder>/<generation>-<round>-<rank>". */
-struct files {
-    const char *folder;
-    int generation, rank, world;
-    atomic_bool cancelled;
-};
-
-static void file_of(const struct files *f, uint32_t round, int rank, char path[200])
-{
-    snprintf(path, 200, "%s/%d-%u-%d", f->folder, f->generation, round, rank);
-}
-
 static void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
-static int gather(void *context, uint32_t round, const void *mine, size_t size,
-                  struct wsl_blob *all, struct wsl_err *err)
-{
-    struct files *f = context;
-    char path[200];
-
-    file_of(f, round, f->rank, path);
-    if (wsl_file_write_atomic(path, mine, size, err) < 0)
-        return err->code;
-    for (int i = 0; i < f->world; i++) {
-        struct wsl_buf buf = {0};
-
-        file_of(f, round, i, path);
-        while (!wsl_file_exists(path)) {
-            if (f->cancelled)
-                return wsl_fail(err, WSL_ECANCELLED, "exchange: cancelled");
-            pause_ms(1);
-        }
-        if (wsl_file_read(path, 65536, &buf, err) < 0)
-            return err->code;
-        all[i] = (struct wsl_blob){buf.data, buf.size};
-    }
-    return 0;
-}
-
-static void cancel(void *context)
-{
-    ((struct files *)context)->cancelled = true;
-}
-
-static struct wsl_collective *open_rank(struct files *f, uint32_t timeout_ms)
+static struct wsl_collective *open_rank(struct file_exchange *f, uint32_t timeout_ms)
 {
     struct wsl_collective_setup setup = {
         .implementation = "gloo",
         .rank = f->rank,
         .world = f->world,
         .timeout_ms = timeout_ms,
-        .exchange = {.context = f, .gather = gather, .cancel = cancel},
+        .exchange = file_exchange_of(f),
     };
     struct wsl_collective *c;
     struct wsl_err err;
@@ -175,8 +134,8 @@ static void scene_close(struct scene *s, int ended_by_us)
 
 static void killed_body(struct scene *s, int rank)
 {
-    struct files first = {.folder = s->folder, .generation = 1, .rank = rank, .world = 4};
-    struct files second = {
+    struct file_exchange first = {.folder = s->folder, .generation = 1, .rank = rank, .world = 4};
+    struct file_exchange second = {
         .folder = s->folder, .generation = 2, .rank = rank > 2 ? rank - 1 : rank, .world = 3};
     float *data = malloc(COUNT * sizeof(float));
     struct wsl_collective *c = open_rank(&first, 30000);
@@ -228,7 +187,7 @@ static void *abort_soon(void *context)
 /* Rank 2 is stopped. Rank 0 aborts; rank 1 has a time limit. */
 static void stopped_body(struct scene *s, int rank)
 {
-    struct files f = {.folder = s->folder, .generation = 1, .rank = rank, .world = 3};
+    struct file_exchange f = {.folder = s->folder, .generation = 1, .rank = rank, .world = 3};
     float *data = malloc(COUNT * sizeof(float));
     struct wsl_collective *c = open_rank(&f, 2000);
     struct wsl_err err = {0};

@@ -62,6 +62,16 @@ static void test_numbers(void **state)
     assert_string_equal(text, "1,234,567");
     wsl_ctl_count(UINT64_MAX, text);
     assert_string_equal(text, "18,446,744,073,709,551,615");
+    wsl_ctl_thousands(999, text);
+    assert_string_equal(text, "999");
+    wsl_ctl_thousands(1000, text);
+    assert_string_equal(text, "1.00 K");
+    wsl_ctl_thousands(999999, text);
+    assert_string_equal(text, "1.00 M");
+    wsl_ctl_thousands(16412000000, text);
+    assert_string_equal(text, "16.41 G");
+    wsl_ctl_thousands(UINT64_MAX, text);
+    assert_string_equal(text, "18.45 E");
     wsl_ctl_time(1525255872345, text);
     assert_string_equal(text, "2018-05-02 10:11:12");
     wsl_ctl_time(0, text);

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * model: the table of its verbs, and how they name a net.
+ */
+#include "client/wslctl/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct wsl_ctl_verb verbs[] = {
+    {"describe", "show", "[NAME|FILE.yaml]", 0, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Show a model's layers and what it takes: parameters, multiply-adds, memory for a batch.",
+     "NAME is a published network (resnext50_32x4d, resnext101_32x8d, ...), FILE.yaml a job file "
+     "('-':\n"
+     "standard input); --depths describes any other. ACTIVATION is a convolution's output for one\n"
+     "image in f32. The memory is what one trainer takes for a batch of its own, as the network\n"
+     "plans it; none of it is taken. The workspace of the backend's convolutions comes on top.\n"
+     "-q leaves the layers out.",
+     "  wslctl model describe resnext101_32x8d --batch 24\n"
+     "  wslctl model describe --depths 1,1,1,1 --groups 32 --width 4 --image-size 64 --classes "
+     "150\n"
+     "  wslctl model describe job.yaml -o json | jq .model.memory.total",
+     wsl_ctl_model_describe},
+    {"check", NULL, "FILE", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Say which ResNeXt a safetensors file holds, or what is wrong with it.",
+     "Tensors have torchvision's names and shapes, in F32, F16 or BF16; PyTorch's\n"
+     "num_batches_tracked may be there. A file without a head (fc.*) is whole, too: it fits the\n"
+     "'init' of a transfer job. Reads the header only.",
+     "  wslctl model check resnext50.safetensors", wsl_ctl_model_check},
+    {"export", NULL, "CHECKPOINT", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Copy a checkpoint's weights into a safetensors file that PyTorch reads.",
+     "CHECKPOINT is a checkpoint's folder, or a folder of them: then the newest whole one. In "
+     "Python:\n"
+     "  net = torchvision.models.resnext50_32x4d(num_classes=150)\n"
+     "  net.load_state_dict(safetensors.torch.load_file('weights.safetensors'))",
+     "  wslctl model export /var/lib/wsl/checkpoints/7 --into weights.safetensors",
+     wsl_ctl_model_export},
+};
+enum { VERBS = sizeof verbs / sizeof verbs[0] };
+
+int wsl_ctl_model(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    ctl->prefix = "wslctl model";
+    if (argc > 1 && strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "-h") != 0)
+        return wsl_ctl_dispatch(ctl, verbs, VERBS, argc, argv);
+    if (argc < 2) {
+        ctl->verb = NULL;
+        return wsl_ctl_usage(ctl, "model needs describe, check or export");
+    }
+    printf("Usage: wslctl model COMMAND [options]\n\n%s\n\nCommands:\n", ctl->verb->about);
+    for (size_t i = 0; i < VERBS; i++)
+        printf("  %-8s %s\n", verbs[i].name, verbs[i].about);
+    printf("\n'wslctl model COMMAND --help' says more.\n");
+    return WSL_CTL_DONE;
+}
+
+void wsl_ctl_model_title(const struct wsl_net_config *config, char *text, size_t size)
+{
+    const char *name = wsl_net_config_name(config);
+    char depths[48] = "";
+
+    for (int i = 0; i < config->stages; i++)
+        snprintf(depths + strlen(depths), sizeof depths - strlen(depths), "%s%d", i ? "," : "",
+                 config->depths[i]);
+    snprintf(text, size, "%s%sblocks %s; groups %d; width %d%s", name ? name : "", name ? " (" : "",
+             depths, config->groups, config->width, name ? ")" : "");
+}
+
+static json_t *known(int value)
+{
+    return value > 0 ? json_integer(value) : json_null();
+}
+
+json_t *wsl_ctl_model_json(const struct wsl_net_config *config)
+{
+    json_t *depths = json_array();
+
+    for (int i = 0; i < config->stages && depths; i++)
+        json_array_append_new(depths, json_integer(config->depths[i]));
+    return json_pack("{s:s?, s:o, s:i, s:i, s:o, s:o}", "name", wsl_net_config_name(config),
+                     "depths", depths, "groups", config->groups, "width", config->width, "classes",
+                     known(config->classes), "image_size", known(config->image_size));
+}

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The implementation "nccl": sums over GPU memory on a stream beside the compute stream.
+ *
+ * NCCL frees an operation's resources only by aborting its communicator, and a communicator may be
+ * aborted safely only when it is non-blocking and no thread is inside a call of NCCL. So the
+ * collective's thread makes all calls; it waits in turns that look at NCCL's error state, the
+ * other ranks (peers.h), the time limit, and the flag that abort sets; and after a failure it
+ * aborts the communicator itself before it returns. An operation is given to the GPU only when its
+ * input is computed, so that nothing unfinished of the compute stream can hold up an abort.
+ */
+#include "kernels/collective/nccl_internal.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STAGING_BYTES (1 << 20) /* host memory goes through the GPU in pieces of this */
+#define CTAS_MAX      16        /* blocks of a sum: leaves the other processors to convolutions */
+#define QUIET_MS      2000      /* to end a healthy communicator in order */
+
+/* What rank i gives to all. */
+struct part {
+    uint32_t version; /* of NCCL */
+    ncclUniqueId id;  /* of rank 0 counts; a new one for every generation */
+    struct wsl_peers_address address;
+};
+
+static int wait_stream(struct wsl_nccl *n, const char *call, struct wsl_err *err)
+{
+    int r = wsl_nccl_check_cuda(cudaEventRecord(n->done, n->stream), "cudaEventRecord", err);
+
+    return r < 0 ? r : wsl_nccl_wait_event(n, n->done, call, err);
+}
+
+/* ---- before and after: probe, marks, create, join, destroy ---- */
+
+static int nccl_probe(struct wsl_collective_setup *setup, struct wsl_err *err)
+{
+    int count = 0;
+    cudaError_t result = cudaGetDeviceCount(&count);
+
+    if (result != cudaSuccess || count == 0)
+        return wsl_fail(err, WSL_EUNAVAILABLE,
+                        "collective: NCCL needs a GPU, and this machine has none that works: "
+                        "cudaGetDeviceCount: %s",
+                        result == cudaSuccess ? "0 devices" : cudaGetErrorString(result));
+    return wsl_nccl_check_cuda(cudaGetDevice(&setup->device), "cudaGetDevice", err);
+}
+
+/* The device's default stream is where backend and collective meet: `publish` puts it behind the
+ * compute stream, and an operation waits for what is in it when it is started. */
+static int nccl_mark(const struct wsl_collective_setup *setup, void **slot, struct wsl_err *err)
+{
+    cudaEvent_t event = *slot;
+    int r = wsl_nccl_check_cuda(cudaSetDevice(setup->device), "cudaSetDevice", err);
+
+    if (r == 0 && !event) {
+        r = wsl_nccl_check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
+                                "cudaEventCreate", err);
+        if (r == 0)
+            *slot = event;
+    }
+    return r < 0 ? r
+                 : wsl_nccl_check_cuda(cudaEventRecord(event, cudaStreamLegacy), "cudaEventRecord",
+                                       err);
+}
+
+static void nccl_unmark(void *mark)
+{
+    cudaEventDestroy(mark);
+}
+
+static int nccl_ready(void *self, void *mark, struct wsl_err *err)
+{
+    struct wsl_nccl *n = self;
+    int r;
+
+    wsl_nccl_set_deadline(n);
+    n->computing = true;
+    r = wsl_nccl_wait_event(n, mark, "computing what is to be summed", err);
+    n->computing = false;
+    if (r < 0)
+        wsl_nccl_abandon(n);
+    return r;
+}
+
+static void nccl_destroy(void *self)
+{
+    struct wsl_nccl *n = self;
+    struct wsl_peers *peers = n->peers;
+    struct wsl_err err;
+
+    n->peers = NULL; /* who is gone already does not matter any more */
+    if (n->comm) {   /* healthy: all is done here, but may still be on its way to others */
+        n->deadline_ns = wsl_clock_ns() + (uint64_t)QUIET_MS * 1000000;
+        if (wsl_nccl_settle(n, ncclCommFinalize(n->comm), "ncclCommFinalize", &err) == 0)
+            ncclCommDestroy(n->comm);
+        else
+            ncclCommAbort(n->comm);
+        n->comm = NULL;
+    }
+    wsl_peers_close(peers);
+    if (n->done)
+        cudaEventDestroy(n->done);
+    if (n->stream)
+        cudaStreamDestroy(n->stream);
+    cudaFreeHost(n->pinned);
+    cudaFree(n->staging);
+    free(n);
+}
+
+/* NCCL finds its network interface itself and may choose one that other machines do not reach (a
+ * container bridge); the rank's address says which is right. Whoever sets the variable decides. */
+static int choose_interface(const struct wsl_collective_setup *setup, struct wsl_err *err)
+{
+    char name[64] = "=";
+    int r = wsl_collective_interface(setup->address, name + 1, sizeof(name) - 1, err);
+
+    if (r == 0 && setenv("NCCL_SOCKET_IFNAME", name, 0) < 0)
+        r = wsl_fail_errno(err, "collective: NCCL_SOCKET_IFNAME");
+    return r;
+}
+
+static int nccl_create(void **ret, const struct wsl_collective_setup *setup, struct wsl_err *err)
+{
+    struct wsl_nccl *n = calloc(1, sizeof(*n));
+    int least, greatest, r;
+
+    if (!n)
+        return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
+    n->setup = setup;
+    r = choose_interface(setup, err);
+    if (r == 0)
+        r = wsl_nccl_check_cuda(cudaSetDevice(setup->device), "cudaSetDevice", err);
+    if (r == 0)
+        r = wsl_nccl_check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest),
+                                "cudaDeviceGetStreamPriorityRange", err);
+    if (r == 0)
+        r = wsl_nccl_check_cuda(
+            cudaStreamCreateWithPriority(&n->stream, cudaStreamNonBlocking, greatest),
+            "cudaStreamCreateWithPriority", err);
+    if (r == 0)
+        r = wsl_nccl_check_cuda(cudaEventCreateWithFlags(&n->done, cudaEventDisableTiming),
+                                "cudaEventCreate", err);
+    if (r == 0)
+        r = wsl_nccl_check_cuda(cudaMallocHost(&n->pinned, STAGING_BYTES), "cudaMallocHost", err);
+    if (r == 0)
+        r = wsl_nccl_check_cuda(cudaMalloc(&n->staging, STAGING_BYTES), "cudaMalloc", err);
+    if (r < 0)
+        nccl_destroy(n);
+    else
+        *ret = n;
+    return r;
+}
+
+static int exchange_parts(struct wsl_nccl *n, struct part *ret_zero, struct wsl_err *err)
+{
+    const struct wsl_collective_setup *s = n->setup;
+    struct part ours, *all = calloc((size_t)s->world, sizeof(*all));
+    int version = 0, r;
+
+    memset(&ours, 0, sizeof(ours));
+    if (!all)
+        return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
+    r = wsl_nccl_check(n, ncclGetVersion(&version), "ncclGetVersion", err);
+    ours.version = (uint32_t)version;
+    if (r == 0 && s->rank == 0)
+        r = wsl_nccl_check(n, ncclGetUniqueId(&ours.id), "ncclGetUniqueId", err);
+    if (r == 0)
+        r = wsl_peers_open(&n->peers, s->rank, s->world, s->address, &ours.address, err);
+    if (r == 0)
+        r = wsl_collective_gather(s, &ours, sizeof(ours), all, err);
+    for (int i = 0; i < s->world && r == 0; i++)
+        if (all[i].version != ours.version)
+            r = wsl_fail(err, WSL_EUNSUPPORTED,
+                         "collective: rank %d has NCCL %u, rank %d has %u; all machines need the "
+                         "same",
+                         i, all[i].version, s->rank, ours.version);
+    *ret_zero = all[0];
+    free(all);
+    return r;
+}
+
+static int meet(struct wsl_nccl *n, struct wsl_err *err)
+{
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    struct part zero;
+    int r = exchange_parts(n, &zero, err);
+
+    for (unsigned turn = 0; r == 0; turn++) {
+        r = n->aborted ? wsl_fail(err, WSL_ECANCELLED, "collective: aborted")
+                       : wsl_peers_connect(n->peers, &zero.address, err);
+        if (r == 0)
+            break;
+        if (r == 1) {
+            r = 0;
+            wsl_nccl_pause(turn);
+        }
+    }
+    if (r < 0)
+        return r;
+    config.blocking = 0;
+    config.maxCTAs = CTAS_MAX;
+    config.commName = "wsl";
+    return wsl_nccl_settle(
+        n, ncclCommInitRankConfig(&n->comm, n->setup->world, zero.id, n->setup->rank, &config),
+        "ncclCommInitRankConfig", err);
+}
+
+static int nccl_join(void *self, struct wsl_err *err)
+{
+    struct wsl_nccl *n = self;
+    int r;
+
+    wsl_nccl_set_deadline(n);
+    r = meet(n, err);
+    if (r < 0)
+        wsl_nccl_abandon(n);
+    return r;
+}
+
+/* ---- operations ---- */
+
+struct work {
+    bool broadcast;
+    int root;
+    ncclDataType_t type;
+    size_t element; /* bytes */
+};
+
+static int on_gpu(struct wsl_nccl *n, const struct work *work, void *data, size_t count,
+                  struct wsl_err *err)
+{
+    if (work->broadcast)
+        return wsl_nccl_settle(
+            n, ncclBroadcast(data, data, count, work->type, work->root, n->comm, n->stream),
+            "ncclBroadcast", err);
+    return wsl_nccl_settle(
+        n, ncclAllReduce(data, data, count, work->type, ncclSum, n->comm, n->stream),
+        "ncclAllReduce", err);
+}
+
+/* Host memory, piece by piece through the staging buffer. */
+static int through_staging(struct wsl_nccl *n, const struct work *work, char *data, size_t count,
+                           struct wsl_err *err)
+{
+    size_t most = STAGING_BYTES / work->element;
+    int r = 0;
+
+    for (size_t done = 0; done < count && r == 0; done += most) {
+        size_t piece = count - done < most ? count - done : most;
+        size_t bytes = piece * work->element;
+
+        memcpy(n->pinned, data + done * work->element, bytes);
+        r = wsl_nccl_check_cuda(
+            cudaMemcpyAsync(n->staging, n->pinned, bytes, cudaMemcpyHostToDevice, n->stream),
+            "cudaMemcpyAsync", err);
+        if (r == 0)
+            r = on_gpu(n, work, n->staging, piece, err);
+        if (r == 0)
+            r = wsl_nccl_check_cuda(
+                cudaMemcpyAsync(n->pinned, n->staging, bytes, cudaMemcpyDeviceToHost, n->stream),
+                "cudaMemcpyAsync", err);
+        if (r == 0)
+            r = wait_stream(n, work->broadcast ? "ncclBroadcast" : "ncclAllReduce", err);
+        if (r == 0)
+            memcpy(data + done * work->element, n->pinned, bytes);
+    }
+    return r;
+}
+
+static int operate(struct wsl_nccl *n, const struct work *work, void *data, size_t count,
+                   struct wsl_err *err)
+{
+    struct cudaPointerAttributes where;
+    int r = wsl_nccl_check_cuda(cudaPointerGetAttributes(&where, data), "cudaPointerGetAttributes",
+                                err);
+
+    wsl_nccl_set_deadline(n);
+    if (r == 0 && where.type != cudaMemoryTypeDevice && where.type != cudaMemoryTypeManaged)
+        r = through_staging(n, work, data, count, err);
+    else if (r == 0) {
+        r = on_gpu(n, work, data, count, err);
+        if (r == 0)
+            r = wait_stream(n, work->broadcast ? "ncclBroadcast" : "ncclAllReduce", err);
+    }
+    if (r < 0)
+        wsl_nccl_abandon(n);
+    return r;
+}
+
+static int nccl_sum(void *self, void *data, size_t count, enum wsl_sum_type type,
+                    struct wsl_err *err)
+{
+    struct work work = {.type = type == WSL_SUM_F32 ? ncclFloat32 : ncclFloat64,
+                        .element = type == WSL_SUM_F32 ? sizeof(float) : sizeof(double)};
+
+    return operate(self, &work, data, count, err);
+}
+
+static int nccl_broadcast(void *self, void *data, size_t bytes, int root, struct wsl_err *err)
+{
+    struct work work = {.broadcast = true, .root = root, .type = ncclUint8, .element = 1};
+
+    return operate(self, &work, data, bytes, err);
+}
+
+static void nccl_abort(void *self)
+{
+    struct wsl_nccl *n = self;
+
+    n->aborted = true;
+}
+
+static void nccl_leave(void *self)
+{
+    wsl_nccl_abandon(self);
+}
+
+const struct wsl_collective_implementation wsl_collective_nccl = {
+    .name = "nccl",
+    .probe = nccl_probe,
+    .mark = nccl_mark,
+    .ready = nccl_ready,
+    .unmark = nccl_unmark,
+    .create = nccl_create,
+    .join = nccl_join,
+    .sum = nccl_sum,
+    .broadcast = nccl_broadcast,
+    .abort = nccl_abort,
+    .leave = nccl_leave,
+    .destroy = nccl_destroy,
+};

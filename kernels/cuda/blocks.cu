@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Operations on blocks of floats. */
+#include "kernels/cuda/lanes.cuh"
+
+#define BLOCKS 1056 /* 8 of 256 threads on each of an H200's 132 processors */
+
+static unsigned blocks_for(size_t count)
+{
+    size_t blocks = (count + WSL_CUDA_THREADS - 1) / WSL_CUDA_THREADS;
+
+    return (unsigned)(blocks < BLOCKS ? blocks : BLOCKS);
+}
+
+/* All segments in one launch: each block takes its share of every segment in turn, beginning with
+ * another block each time, so that the ends of segments do not all fall to the first blocks. The
+ * table lies in the constant bank with the other arguments. */
+static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
+    sgd(const __grid_constant__ struct wsl_cuda_segments segments, float *__restrict__ parameters,
+        float *__restrict__ momentum, const float *__restrict__ gradients,
+        struct wsl_cuda_rates rates)
+{
+    size_t threads = (size_t)gridDim.x * WSL_CUDA_THREADS;
+
+    for (int s = 0; s < segments.count; s++) {
+        const struct wsl_cuda_segment *segment = &segments.items[s];
+        unsigned turn = (unsigned)(segment->begin / WSL_CUDA_THREADS % gridDim.x);
+        unsigned block = (blockIdx.x + gridDim.x - turn) % gridDim.x;
+        size_t first = (size_t)block * WSL_CUDA_THREADS + threadIdx.x;
+
+        for (size_t i = first; i < segment->count; i += threads) {
+            size_t at = segment->begin + i;
+            float w = parameters[at], m = momentum[at];
+
+            wsl_cuda_sgd(&w, &m, gradients[at], segment->decay, rates);
+            momentum[at] = m;
+            parameters[at] = w;
+            if (segment->working)
+                segment->working[i] = wsl_cuda_to_bf16(w);
+        }
+    }
+}
+
+static __global__ void scale(float *x, size_t count, float factor)
+{
+    size_t step = (size_t)gridDim.x * WSL_CUDA_THREADS;
+
+    for (size_t i = (size_t)blockIdx.x * WSL_CUDA_THREADS + threadIdx.x; i < count; i += step)
+        x[i] *= factor;
+}
+
+static __global__ void to_bf16(const float *__restrict__ from, size_t count,
+                               uint16_t *__restrict__ to)
+{
+    size_t step = (size_t)gridDim.x * WSL_CUDA_THREADS;
+
+    for (size_t i = (size_t)blockIdx.x * WSL_CUDA_THREADS + threadIdx.x; i < count; i += step)
+        to[i] = wsl_cuda_to_bf16(from[i]);
+}
+
+static __global__ void to_float(const uint16_t *__restrict__ from, size_t count,
+                                float *__restrict__ to)
+{
+    size_t step = (size_t)gridDim.x * WSL_CUDA_THREADS;
+
+    for (size_t i = (size_t)blockIdx.x * WSL_CUDA_THREADS + threadIdx.x; i < count; i += step)
+        to[i] = wsl_cuda_from_bf16(from[i]);
+}
+
+extern "C" cudaError_t wsl_cuda_launch_sgd(cudaStream_t stream,
+                                           const struct wsl_cuda_segments *segments,
+                                           float *parameters, float *momentum,
+                                           const float *gradients, struct wsl_cuda_rates rates)
+{
+    sgd<<<BLOCKS, WSL_CUDA_THREADS, 0, stream>>>(*segments, parameters, momentum, gradients, rates);
+    return cudaGetLastError();
+}
+
+extern "C" cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *block, size_t count,
+                                             float factor)
+{
+    if (count > 0)
+        scale<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(block, count, factor);
+    return cudaGetLastError();
+}
+
+extern "C" cudaError_t wsl_cuda_launch_narrow(cudaStream_t stream, const float *from, size_t count,
+                                              uint16_t *to)
+{
+    if (count > 0)
+        to_bf16<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(from, count, to);
+    return cudaGetLastError();
+}
+
+extern "C" cudaError_t wsl_cuda_launch_widen(cudaStream_t stream, const uint16_t *from,
+                                             size_t count, float *to)
+{
+    if (count > 0)
+        to_float<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(from, count, to);
+    return cudaGetLastError();
+}

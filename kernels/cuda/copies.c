@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Between the host and the GPU, through two pieces of pinned memory. Copies of activations and
+ * weights change the layout on the host, value by value: they serve tests, checkpoints and results,
+ * not the step. Pictures are double-buffered: while one piece is uploaded and normalised, the next
+ * is copied into pinned memory. */
+#include "kernels/cuda/cuda.h"
+
+#include <string.h>
+
+int wsl_cuda_pieces_init(struct wsl_device *dev, struct wsl_err *err)
+{
+    for (int i = 0; i < 2; i++) {
+        struct wsl_cuda_piece *p = &dev->pieces[i];
+        cudaError_t rc = cudaMallocHost((void **)&p->host, WSL_CUDA_PIECE);
+
+        if (rc != cudaSuccess)
+            return wsl_fail(err, WSL_ENOMEM, "no %zu MiB of pinned memory for uploads: %s",
+                            WSL_CUDA_PIECE >> 20, cudaGetErrorString(rc));
+        rc = cudaMalloc((void **)&p->gpu, WSL_CUDA_PIECE);
+        if (rc == cudaSuccess)
+            rc = cudaEventCreateWithFlags(&p->uploaded, cudaEventDisableTiming);
+        if (rc == cudaSuccess)
+            rc = cudaEventCreateWithFlags(&p->consumed, cudaEventDisableTiming);
+        if (rc != cudaSuccess)
+            return wsl_cuda_fail(err, rc, "taking a piece of memory for uploads");
+    }
+    return 0;
+}
+
+void wsl_cuda_pieces_fini(struct wsl_device *dev)
+{
+    for (int i = 0; i < 2; i++) {
+        struct wsl_cuda_piece *p = &dev->pieces[i];
+
+        if (p->consumed)
+            cudaEventDestroy(p->consumed);
+        if (p->uploaded)
+            cudaEventDestroy(p->uploaded);
+        cudaFree(p->gpu);
+        cudaFreeHost(p->host);
+    }
+}
+
+/* ---- values of a layout, a piece at a time ---- */
+
+/* Everything enqueued is done, so that the pieces are ours. */
+static bool quiet(struct wsl_device *dev)
+{
+    return wsl_cuda_ok(dev, cudaStreamSynchronize(dev->upload), "an upload") &&
+           wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "an operation before a copy");
+}
+
+static bool copy(struct wsl_device *dev, void *to, const void *from, size_t bytes)
+{
+    return wsl_cuda_ok(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->compute),
+                       "cudaMemcpy") &&
+           wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "a copy");
+}
+
+/* An array of `count` stored values and where each is in its canonical twin. */
+struct layout {
+    bool bf16;
+    size_t count;
+    int channels;  /* of an activation; or input channels of a group */
+    int stored;    /* the same with padding, of weights */
+    size_t pixels; /* of an activation, 0: weights */
+    int taps;
+};
+
+static bool canonical(const struct layout *l, size_t stored, size_t *ret)
+{
+    return l->pixels ? wsl_cuda_canonical(l->channels, l->pixels, stored, ret)
+                     : wsl_cuda_weight_canonical(l->channels, l->stored, l->taps, stored, ret);
+}
+
+static void read_layout(struct wsl_device *dev, const struct layout *l, const void *gpu, float *to)
+{
+    size_t size = l->bf16 ? sizeof(uint16_t) : sizeof(float), most = WSL_CUDA_PIECE / size, at;
+    const void *host = dev->pieces[0].host;
+
+    if (!quiet(dev))
+        return;
+    for (size_t begin = 0; begin < l->count; begin += most) {
+        size_t n = l->count - begin < most ? l->count - begin : most;
+
+        if (!copy(dev, dev->pieces[0].host, (const char *)gpu + begin * size, n * size))
+            return;
+        for (size_t i = 0; i < n; i++)
+            if (canonical(l, begin + i, &at))
+                to[at] = l->bf16 ? wsl_cuda_from_bf16(((const uint16_t *)host)[i])
+                                 : ((const float *)host)[i];
+    }
+}
+
+static void write_layout(struct wsl_device *dev, const struct layout *l, const float *from,
+                         void *gpu)
+{
+    size_t size = l->bf16 ? sizeof(uint16_t) : sizeof(float), most = WSL_CUDA_PIECE / size, at;
+    void *host = dev->pieces[0].host;
+
+    if (!quiet(dev))
+        return;
+    for (size_t begin = 0; begin < l->count; begin += most) {
+        size_t n = l->count - begin < most ? l->count - begin : most;
+
+        for (size_t i = 0; i < n; i++) {
+            float value = canonical(l, begin + i, &at) ? from[at] : 0;
+
+            if (l->bf16)
+                ((uint16_t *)host)[i] = wsl_cuda_to_bf16(value);
+            else
+                ((float *)host)[i] = value;
+        }
+        if (!copy(dev, (char *)gpu + begin * size, host, n * size))
+            return;
+    }
+}
+
+static struct layout activation_of(const struct wsl_device *dev, const struct wsl_shape *s,
+                                   int count)
+{
+    size_t pixels = (size_t)s->height * (size_t)s->width;
+
+    return (struct layout){
+        .bf16 = !dev->f32,
+        .count = pixels * (size_t)count * (size_t)wsl_cuda_stored(s->channels),
+        .channels = s->channels,
+        .pixels = pixels,
+    };
+}
+
+static struct layout weights_of(const struct wsl_conv *conv)
+{
+    return (struct layout){
+        .count = conv->weight_count,
+        .channels = conv->shape.in.channels / conv->shape.groups,
+        .stored = wsl_cuda_stored(conv->shape.in.channels) / conv->shape.groups,
+        .taps = conv->shape.kernel * conv->shape.kernel,
+    };
+}
+
+void wsl_cuda_activation_read(struct wsl_device *dev, const struct wsl_shape *shape, int count,
+                              const void *x, float *ret_canonical)
+{
+    struct layout l = activation_of(dev, shape, count);
+
+    read_layout(dev, &l, x, ret_canonical);
+}
+
+void wsl_cuda_activation_write(struct wsl_device *dev, const struct wsl_shape *shape, int count,
+                               const float *canonical, void *x)
+{
+    struct layout l = activation_of(dev, shape, count);
+
+    write_layout(dev, &l, canonical, x);
+}
+
+void wsl_cuda_weights_read(const struct wsl_conv *conv, const float *weights, float *ret_canonical)
+{
+    struct layout l = weights_of(conv);
+
+    read_layout(conv->dev, &l, weights, ret_canonical);
+}
+
+void wsl_cuda_weights_write(const struct wsl_conv *conv, const float *canonical, float *weights)
+{
+    struct layout l = weights_of(conv);
+
+    wsl_cuda_written(conv->dev, weights, conv->weight_count);
+    write_layout(conv->dev, &l, canonical, weights);
+}
+
+void wsl_cuda_floats_read(struct wsl_device *dev, const float *block, size_t count, float *ret_host)
+{
+    copy(dev, ret_host, block, count * sizeof(float));
+}
+
+void wsl_cuda_floats_write(struct wsl_device *dev, const float *host, size_t count, float *block)
+{
+    wsl_cuda_written(dev, block, count);
+    copy(dev, block, host, count * sizeof(float));
+}
+
+/* ---- pictures ---- */
+
+/* `count` pixels that begin at row `at` of x. */
+static bool input_piece(struct wsl_device *dev, const uint8_t *pixels, size_t count, char *x)
+{
+    struct wsl_cuda_piece *p = &dev->pieces[dev->piece];
+    size_t bytes = count * WSL_CUDA_PICTURE_CHANNELS;
+
+    dev->piece = 1 - dev->piece;
+    /* An event that was never recorded counts as done. */
+    if (!wsl_cuda_ok(dev, cudaEventSynchronize(p->uploaded), "an upload of pictures"))
+        return false;
+    memcpy(p->host, pixels, bytes);
+    return wsl_cuda_ok(dev, cudaStreamWaitEvent(dev->upload, p->consumed, 0),
+                       "cudaStreamWaitEvent") &&
+           wsl_cuda_ok(dev,
+                       cudaMemcpyAsync(p->gpu, p->host, bytes, cudaMemcpyHostToDevice, dev->upload),
+                       "cudaMemcpyAsync of pictures") &&
+           wsl_cuda_ok(dev, cudaEventRecord(p->uploaded, dev->upload), "cudaEventRecord") &&
+           wsl_cuda_ok(dev, cudaStreamWaitEvent(dev->compute, p->uploaded, 0),
+                       "cudaStreamWaitEvent") &&
+           wsl_cuda_ok(dev, wsl_cuda_launch_input(dev->compute, dev->f32, p->gpu, count, x),
+                       "the pictures' kernel") &&
+           wsl_cuda_ok(dev, cudaEventRecord(p->consumed, dev->compute), "cudaEventRecord");
+}
+
+void wsl_cuda_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
+                    void *x)
+{
+    size_t total = (size_t)shape->height * (size_t)shape->width * (size_t)dev->count;
+    size_t most = WSL_CUDA_PIECE / WSL_CUDA_PICTURE_CHANNELS;
+    size_t row = WSL_CUDA_PICTURE_STORED * (dev->f32 ? sizeof(float) : sizeof(uint16_t));
+
+    for (size_t at = 0; at < total; at += most)
+        if (!input_piece(dev, pixels + at * WSL_CUDA_PICTURE_CHANNELS,
+                         total - at < most ? total - at : most, (char *)x + at * row))
+            return;
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The device: opening, memory, order, failures. Nothing here or below blocks but `wait`, the
+ * copies, and a short wait for the upload of pictures. */
+#include "kernels/cuda/cuda.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CAPABILITY_LEAST 8 /* bf16 on tensor cores */
+
+/* ---- failures ---- */
+
+int wsl_cuda_fail(struct wsl_err *err, cudaError_t rc, const char *call)
+{
+    int code = rc == cudaErrorMemoryAllocation ? WSL_ENOMEM
+               : rc == cudaErrorNoDevice || rc == cudaErrorInsufficientDriver ||
+                       rc == cudaErrorDevicesUnavailable || rc == cudaErrorDeviceUninitialized
+                   ? WSL_EUNAVAILABLE
+                   : WSL_EINTERNAL;
+
+    return wsl_fail(err, code, "the backend cuda failed in %s: %s", call, cudaGetErrorString(rc));
+}
+
+bool wsl_cuda_ok(struct wsl_device *dev, cudaError_t rc, const char *call)
+{
+    if (rc != cudaSuccess && dev->failed.code == 0)
+        wsl_cuda_fail(&dev->failed, rc, call);
+    return rc == cudaSuccess;
+}
+
+bool wsl_cuda_cudnn_ok(struct wsl_device *dev, cudnnStatus_t rc, const char *call)
+{
+    if (rc != CUDNN_STATUS_SUCCESS && dev->failed.code == 0) {
+        wsl_cuda_fail_cudnn(&dev->failed, rc, call);
+        wsl_err_prefix(&dev->failed, "the backend cuda failed in");
+    }
+    return rc == CUDNN_STATUS_SUCCESS;
+}
+
+/* ---- probing and opening ---- */
+
+static int probe(struct wsl_err *err)
+{
+    int count = 0, major = 0;
+    cudaError_t rc = cudaGetDeviceCount(&count);
+
+    if (rc != cudaSuccess || count == 0)
+        return wsl_fail(err, WSL_EUNAVAILABLE,
+                        "there is no GPU that CUDA can use (%s); use the backend cpu",
+                        rc != cudaSuccess ? cudaGetErrorString(rc) : "no device");
+    rc = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    if (rc != cudaSuccess)
+        return wsl_cuda_fail(err, rc, "cudaDeviceGetAttribute");
+    if (major < CAPABILITY_LEAST)
+        return wsl_fail(err, WSL_EUNAVAILABLE,
+                        "the GPU has compute capability %d; the backend cuda needs %d; use the "
+                        "backend cpu",
+                        major, CAPABILITY_LEAST);
+    if (cudnnGetVersion() / 10000 != CUDNN_MAJOR)
+        return wsl_fail(err, WSL_EUNAVAILABLE,
+                        "cuDNN %zu is installed, and this program is built for %d.x; use the "
+                        "backend cpu",
+                        cudnnGetVersion(), CUDNN_MAJOR);
+    return 0;
+}
+
+static void free_chosen(struct wsl_device *dev)
+{
+    while (dev->chosen) {
+        struct wsl_cuda_chosen *next = dev->chosen->next;
+
+        wsl_cuda_plan_fini(&dev->chosen->plan);
+        wsl_cuda_graph_fini(&dev->chosen->graph);
+        free(dev->chosen);
+        dev->chosen = next;
+    }
+}
+
+static void cuda_close(struct wsl_device *dev)
+{
+    if (!dev)
+        return;
+    if (dev->compute)
+        cudaStreamSynchronize(dev->compute);
+    if (dev->upload)
+        cudaStreamSynchronize(dev->upload);
+    while (dev->convs) {
+        struct wsl_conv *next = dev->convs->next;
+
+        wsl_cuda_conv_free(dev->convs);
+        dev->convs = next;
+    }
+    free_chosen(dev);
+    wsl_cuda_ends_fini(dev);
+    wsl_cuda_pieces_fini(dev);
+    if (dev->target.handle)
+        cudnnDestroy(dev->target.handle);
+    for (size_t i = 0; i < dev->block_count; i++)
+        cudaFree(dev->blocks[i].data);
+    if (dev->published)
+        cudaEventDestroy(dev->published);
+    if (dev->upload)
+        cudaStreamDestroy(dev->upload);
+    if (dev->compute)
+        cudaStreamDestroy(dev->compute);
+    free(dev->copies);
+    free(dev);
+}
+
+static int make_streams(struct wsl_device *dev, struct wsl_err *err)
+{
+    /* Waiting sleeps: the processor has pictures to decode. Too late when a context exists; then it
+     * only waits otherwise. */
+    cudaError_t rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync);
+
+    if (rc != cudaSuccess)
+        cudaGetLastError();
+    rc = cudaSetDevice(0);
+    if (rc != cudaSuccess)
+        return wsl_cuda_fail(err, rc, "cudaSetDevice");
+    rc = cudaStreamCreateWithFlags(&dev->compute, cudaStreamNonBlocking);
+    if (rc == cudaSuccess)
+        rc = cudaStreamCreateWithFlags(&dev->upload, cudaStreamNonBlocking);
+    if (rc != cudaSuccess)
+        return wsl_cuda_fail(err, rc, "cudaStreamCreate");
+    rc = cudaEventCreateWithFlags(&dev->published, cudaEventDisableTiming);
+    return rc == cudaSuccess ? 0 : wsl_cuda_fail(err, rc, "cudaEventCreate");
+}
+
+static int start(struct wsl_device *dev, struct wsl_err *err)
+{
+    cudnnStatus_t status;
+    int rc = probe(err);
+
+    if (rc == 0)
+        rc = make_streams(dev, err);
+    if (rc)
+        return rc;
+    status = cudnnCreate(&dev->target.handle);
+    if (status != CUDNN_STATUS_SUCCESS)
+        return wsl_cuda_fail_cudnn(err, status, "cudnnCreate");
+    status = cudnnSetStream(dev->target.handle, dev->compute);
+    if (status != CUDNN_STATUS_SUCCESS)
+        return wsl_cuda_fail_cudnn(err, status, "cudnnSetStream");
+    rc = wsl_cuda_pieces_init(dev, err);
+    return rc ? rc : wsl_cuda_ends_init(dev, err);
+}
+
+static int cuda_open(struct wsl_device **ret, const struct wsl_device_setup *setup,
+                     struct wsl_err *err)
+{
+    struct wsl_device *dev = calloc(1, sizeof *dev);
+    int rc;
+
+    if (!dev)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the cuda backend's device");
+    dev->setup = *setup;
+    dev->count = setup->batch;
+    dev->f32 = setup->precision == WSL_PRECISION_F32;
+    rc = start(dev, err);
+    if (rc) {
+        cuda_close(dev);
+        return rc;
+    }
+    *ret = dev;
+    return 0;
+}
+
+/* ---- memory ---- */
+
+static double gib(size_t bytes)
+{
+    return (double)bytes / (1024.0 * 1024 * 1024);
+}
+
+int wsl_cuda_alloc(struct wsl_device *dev, size_t bytes, const char *what, void **ret,
+                   struct wsl_err *err)
+{
+    size_t idle = 0, total = 0;
+    void *data = NULL;
+    cudaError_t rc;
+
+    assert(dev->block_count < WSL_CUDA_BLOCKS);
+    if (bytes == 0)
+        bytes = 256;
+    rc = cudaMalloc(&data, bytes);
+    if (rc == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* not to be found by the next call */
+        cudaMemGetInfo(&idle, &total);
+        return wsl_fail(err, WSL_ENOMEM,
+                        "%s need %.2f GiB, and %.2f of the GPU's %.2f GiB are free; use a smaller "
+                        "batch, image size or net",
+                        what, gib(bytes), gib(idle), gib(total));
+    }
+    if (rc != cudaSuccess)
+        return wsl_cuda_fail(err, rc, "cudaMalloc");
+    dev->blocks[dev->block_count].data = data;
+    dev->blocks[dev->block_count].bytes = bytes;
+    dev->block_count++;
+    rc = cudaMemsetAsync(data, 0, bytes, dev->compute);
+    if (rc != cudaSuccess)
+        return wsl_cuda_fail(err, rc, "cudaMemset");
+    *ret = data;
+    return 0;
+}
+
+/* One block for the bf16 copies of all weights. */
+static int take_working(struct wsl_device *dev, struct wsl_err *err)
+{
+    size_t total = 0, at = 0, convs = 0;
+    void *working;
+    int rc;
+
+    for (struct wsl_conv *c = dev->convs; c; c = c->next, convs++)
+        total += (c->weight_count + 127) / 128 * 128;
+    dev->copies = calloc(convs + 1, sizeof *dev->copies);
+    if (!dev->copies)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a table of %zu weights", convs);
+    if (dev->f32)
+        return 0;
+    rc = wsl_cuda_alloc(dev, total * sizeof(uint16_t), "the bf16 weights", &working, err);
+    if (rc)
+        return rc;
+    for (struct wsl_conv *c = dev->convs; c; c = c->next) {
+        c->working = (uint16_t *)working + at;
+        at += (c->weight_count + 127) / 128 * 128;
+    }
+    return 0;
+}
+
+static int prepare(struct wsl_device *dev, struct wsl_err *err)
+{
+    void *workspace, *dweights, *sums, *slope_level;
+    int rc = take_working(dev, err);
+
+    if (rc == 0)
+        rc = wsl_cuda_alloc(dev, dev->weights_most * sizeof(uint16_t), "the bf16 weight gradients",
+                            &dweights, err);
+    if (rc == 0)
+        rc = wsl_cuda_alloc(dev, dev->sums_floats * sizeof(float), "the partial sums", &sums, err);
+    if (rc == 0)
+        rc = wsl_cuda_alloc(dev, 2 * dev->channels * sizeof(float), "the coefficients",
+                            &slope_level, err);
+    if (rc == 0)
+        rc = wsl_cuda_choose(dev, err);
+    if (rc == 0)
+        rc = wsl_cuda_alloc(dev, dev->workspace_bytes, "the convolutions' workspace", &workspace,
+                            err);
+    if (rc)
+        return rc;
+    dev->dweights = dweights;
+    dev->sums = sums;
+    dev->slope_level = slope_level;
+    dev->workspace = workspace;
+    return 0;
+}
+
+/* ---- order ---- */
+
+static void begin(struct wsl_device *dev, int count)
+{
+    assert(count >= 1 && count <= dev->setup.batch);
+    dev->count = count;
+    /* The step may run on another thread than opened the device. */
+    wsl_cuda_ok(dev, cudaSetDevice(0), "cudaSetDevice");
+}
+
+static void publish(struct wsl_device *dev)
+{
+    wsl_cuda_ok(dev, cudaEventRecord(dev->published, dev->compute), "cudaEventRecord");
+    /* The default stream is where a collective, which knows no device of ours, meets it. */
+    wsl_cuda_ok(dev, cudaStreamWaitEvent(cudaStreamLegacy, dev->published, 0),
+                "cudaStreamWaitEvent");
+}
+
+static int cuda_wait(struct wsl_device *dev, struct wsl_err *err)
+{
+    struct wsl_err failed;
+
+    wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "an operation of the step");
+    wsl_cuda_loss_deliver(dev);
+    failed = dev->failed;
+    dev->failed = (struct wsl_err){0};
+    if (failed.code == 0)
+        return 0;
+    if (err)
+        *err = failed;
+    return failed.code;
+}
+
+/* ---- sizes ---- */
+
+static size_t activation_bytes(struct wsl_device *dev, const struct wsl_shape *shape)
+{
+    size_t rows = (size_t)shape->height * (size_t)shape->width * (size_t)dev->setup.batch;
+
+    return rows * (size_t)wsl_cuda_stored(shape->channels) * (dev->f32 ? sizeof(float) : 2);
+}
+
+static size_t pool_index_bytes(struct wsl_device *dev, const struct wsl_shape *pooled)
+{
+    return wsl_shape_count(pooled) * (size_t)dev->setup.batch;
+}
+
+static size_t bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *shape)
+{
+    (void)dev;
+    return 4 * (size_t)shape->channels * sizeof(float);
+}
+
+static size_t conv_weight_count(const struct wsl_conv *conv)
+{
+    return conv->weight_count;
+}
+
+const struct wsl_ops wsl_ops_cuda = {
+    .name = "cuda",
+    .probe = probe,
+    .open = cuda_open,
+    .close = cuda_close,
+    .alloc = wsl_cuda_alloc,
+    .prepare = prepare,
+    .begin = begin,
+    .weights_changed = wsl_cuda_weights_changed,
+    .publish = publish,
+    .wait = cuda_wait,
+    .activation_bytes = activation_bytes,
+    .pool_index_bytes = pool_index_bytes,
+    .bn_saved_bytes = bn_saved_bytes,
+    .activation_read = wsl_cuda_activation_read,
+    .activation_write = wsl_cuda_activation_write,
+    .floats_read = wsl_cuda_floats_read,
+    .floats_write = wsl_cuda_floats_write,
+    .conv_open = wsl_cuda_conv_open,
+    .conv_weight_count = conv_weight_count,
+    .conv_weights_read = wsl_cuda_weights_read,
+    .conv_weights_write = wsl_cuda_weights_write,
+    .conv_forward = wsl_cuda_conv_forward,
+    .conv_backward_data = wsl_cuda_conv_backward_data,
+    .conv_backward_weights = wsl_cuda_conv_backward_weights,
+    .bn_running = wsl_cuda_bn_running,
+    .bn_relu = wsl_cuda_bn_relu,
+    .bn_relu_backward = wsl_cuda_bn_relu_backward,
+    .bn_relu_pool = wsl_cuda_bn_relu_pool,
+    .bn_relu_pool_backward = wsl_cuda_bn_relu_pool_backward,
+    .join = wsl_cuda_join,
+    .join_backward = wsl_cuda_join_backward,
+    .input = wsl_cuda_input,
+    .average_pool = wsl_cuda_average_pool,
+    .average_pool_backward = wsl_cuda_average_pool_backward,
+    .head = wsl_cuda_head,
+    .head_backward = wsl_cuda_head_backward,
+    .loss = wsl_cuda_loss,
+    .sgd = wsl_cuda_sgd_update,
+    .scale = wsl_cuda_scale,
+};

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A net on paper: its layers, its tensors, and the memory that a real one would take, without
+ * taking it. And the way back: the config whose tensors somebody has. Any thread; nothing blocks.
+ */
+#ifndef WSL_KERNELS_OUTLINE_H
+#define WSL_KERNELS_OUTLINE_H
+
+#include "kernels/model/net.h"
+
+struct wsl_net_outline;
+
+/* The config must pass wsl_net_config_check; else WSL_EINVAL names the field. */
+int wsl_net_outline_open(struct wsl_net_outline **ret, const struct wsl_net_config *config,
+                         struct wsl_err *err);
+void wsl_net_outline_close(struct wsl_net_outline *outline); /* NULL is fine */
+
+/* A convolution and its BN, or the head; in the order of the forward pass, a block's projection
+ * after its three. */
+struct wsl_net_layer_info {
+    const char *name;            /* "layer1.0.conv2", "fc"; lives as long as the outline */
+    int kernel, stride, groups;  /* fc: 1, 1, 1 */
+    int channels, height, width; /* of the output */
+    uint64_t parameters;         /* with gamma and beta, with biases */
+    uint64_t macs;               /* multiply-adds of one image, forward */
+    uint64_t activation_bytes;   /* the convolution's output of one image in f32 */
+};
+size_t wsl_net_outline_layer_count(const struct wsl_net_outline *outline);
+const struct wsl_net_layer_info *wsl_net_outline_layer(const struct wsl_net_outline *outline,
+                                                       size_t i);
+
+/* The tensors of a net of this config, in its order: wsl_net_tensor_count() and wsl_net_tensor()
+ * of it. Offsets are those of a backend that pads nothing. */
+size_t wsl_net_outline_tensor_count(const struct wsl_net_outline *outline);
+const struct wsl_tensor_info *wsl_net_outline_tensor(const struct wsl_net_outline *outline,
+                                                     size_t i);
+
+/* Bytes that wsl_net_open with this setup takes, as the net's own plan has them. The backend's
+ * workspace, which all layers share, comes on top. */
+struct wsl_net_memory {
+    const char *backend;            /* the one that was asked; static */
+    uint64_t parameters, gradients; /* gradients and momentum are 0 for inference */
+    uint64_t momentum, statistics;  /* running mean and variance */
+    uint64_t batch_statistics;      /* what each BN keeps from forward to backward */
+    uint64_t activations;           /* the arena: buffers that live at different times share it */
+    uint64_t total;
+};
+/* Opens the backend and its plans, takes none of that memory. Errors as wsl_net_open. */
+int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret,
+                   struct wsl_err *err);
+
+/* ---- from tensors to a config ---- */
+
+/* A tensor as somebody has it. */
+struct wsl_tensor_shape {
+    const char *name;
+    int dims; /* shape has the first four */
+    int64_t shape[4];
+};
+
+/* Stages, depths, groups, width and classes of the net that these tensors are of, from the names
+ * "layerN.M." and the shapes of the 3x3 convolutions and of the head; classes 0: there is no head.
+ * Sets all of *ret but image_size. Tensors that decide nothing are not looked at. WSL_EINVAL says
+ * what is missing or cannot be. */
+int wsl_net_config_of_tensors(const struct wsl_tensor_shape *tensors, size_t count,
+                              struct wsl_net_config *ret, struct wsl_err *err);
+
+/* Is each tensor of the outline there in its shape (`with_head`: the head's too), and nothing else
+ * but num_batches_tracked, which PyTorch counts and nobody needs? `report` (may be NULL) is called
+ * for each fault; WSL_EINVAL with the first of them. */
+int wsl_net_outline_compare(const struct wsl_net_outline *outline, bool with_head,
+                            const struct wsl_tensor_shape *tensors, size_t count,
+                            void (*report)(void *context, const char *line), void *context,
+                            struct wsl_err *err);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An exchange for ranks that are processes of one machine, over files in a folder of the test's
+ * own:
+ * "<folder>/<generation>-<round>-<rank>".
+ */
+#ifndef WSL_TESTS_FILE_EXCHANGE_H
+#define WSL_TESTS_FILE_EXCHANGE_H
+
+#include "kernels/collective/collective.h"
+
+#include <stdatomic.h>
+
+struct file_exchange {
+    const char *folder;
+    int generation, rank, world;
+    atomic_bool cancelled;
+};
+
+/* Lives as long as *f. */
+struct wsl_exchange file_exchange_of(struct file_exchange *f);
+
+#endif
