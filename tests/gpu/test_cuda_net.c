@@ -224,7 +224,7 @@ static void test_it_learns(void **state)
 
     (void)state;
     make_batch(&b, 3);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 10; i++) {
         expected = step(right, &b, BATCH);
         got = step(net, &b, BATCH);
         first = i == 0 ? got : first;

@@ -101,6 +101,16 @@ static void check_remains(void)
     wsl_cuda_cache_fini(&cache);
 }
 
+/* Not the tree's careful way to write: there are hundreds of them. */
+static void write_damaged(const void *bytes, size_t size)
+{
+    FILE *f = fopen(path, "wb");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+}
+
 static void test_damage(void **state)
 {
     static const uint8_t wrong[] = {0, '\t', '\n', 0xff, 'x'};
@@ -113,13 +123,13 @@ static void test_damage(void **state)
     for (size_t i = 0; i < file.size; i++) {
         uint8_t right = file.data[i];
 
-        assert_int_equal(wsl_file_write_atomic(path, file.data, i, &err), 0);
+        write_damaged(file.data, i);
         check_remains();
         for (size_t k = 0; k < sizeof wrong; k++) {
             if (wrong[k] == right)
                 continue;
             file.data[i] = wrong[k];
-            assert_int_equal(wsl_file_write_atomic(path, file.data, file.size, &err), 0);
+            write_damaged(file.data, file.size);
             check_remains();
         }
         file.data[i] = right;
