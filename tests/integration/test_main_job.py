@@ -65,9 +65,10 @@ class MainJob(Case):
 
         scores = {"transfer": [], "scratch": []}
         for seed in (1, 2, 3):
-            # One trainer each, side by side.
-            self.run_job("stamps-transfer", f"transfer-{seed}", f"data={self.data}/stamps", "init=job:tags", f"seed={seed}", "world=1")
-            self.run_job("stamps-scratch", f"scratch-{seed}", f"data={self.data}/stamps", f"seed={seed}", "world=1")
+            # One trainer each, side by side; 150 steps instead of 250 save two minutes.
+            same = (f"data={self.data}/stamps", f"seed={seed}", "world=1", "max_steps=150")
+            self.run_job("stamps-transfer", f"transfer-{seed}", "init=job:tags", *same)
+            self.run_job("stamps-scratch", f"scratch-{seed}", *same)
             for kind, found in scores.items():
                 found.append(self.score_of(f"{kind}-{seed}")["hit1"])
         print(f"top-1 of three seeds: {scores}", flush=True)

@@ -61,10 +61,12 @@ void ops_open_backend(struct world *w, const char *backend, int count)
     struct wsl_device_setup setup = {.batch = BATCH, .threads = 1};
     struct wsl_err err = {0};
     void *pool = NULL;
-    char name[16];
+    char name[16] = "";
 
     *w = (struct world){.count = count};
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(backend, " "), backend);
+    assert_non_null(backend);
+    assert_true(strcspn(backend, " ") < sizeof name);
+    memcpy(name, backend, strcspn(backend, " "));
     if (strstr(backend, " f32"))
         setup.precision = WSL_PRECISION_F32;
     if (wsl_ops_find(name, &w->ops, &err) || w->ops->open(&w->dev, &setup, &err))
