@@ -72,9 +72,9 @@ class Mesh : public gloo::transport::Context
         if (aborted)
             throw Failure{WSL_ECANCELLED, "collective: aborted"};
     }
-    milliseconds left() const /* 0 would be "for ever" to Gloo */
+    milliseconds left() const /* rounded up, or a wait ends before it is late; 0: for ever */
     {
-        auto rest = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
+        auto rest = std::chrono::ceil<milliseconds>(deadline - Clock::now());
         return std::max(rest, milliseconds(1));
     }
     void abort();
