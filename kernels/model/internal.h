@@ -15,6 +15,9 @@ struct wsl_net_tensor {
     const struct wsl_conv *conv; /* of a convolution's weight, else NULL */
 };
 
+/* Called after each operation of a step, once it is complete. layer: NULL at the two ends. */
+typedef void (*wsl_watch_fn)(void *context, const struct wsl_op *op, const struct wsl_layer *layer);
+
 struct wsl_net {
     const struct wsl_ops *ops;
     struct wsl_device *dev;
@@ -35,6 +38,9 @@ struct wsl_net {
     size_t parameter_count, statistic_count; /* floats, with the gaps between tensors */
     char *saved;                             /* every BN's `saved` */
     char *arena;                             /* the program's buffers */
+
+    wsl_watch_fn watch; /* NULL, but in profiles: the backend is waited for after each operation */
+    void *watch_context;
 };
 
 /* tensors.c: the table of tensors with their offsets, and the ranges for sgd. Where the layers'

@@ -146,6 +146,23 @@ static void run_backward(struct pass *pass, const struct wsl_op *op)
     }
 }
 
+static int run_op(struct pass *pass, int index, struct wsl_err *err)
+{
+    struct wsl_net *net = pass->net;
+    const struct wsl_op *op = &net->program.ops[index];
+    int rc;
+
+    if (index < net->program.forward_count)
+        run_forward(pass, op);
+    else
+        run_backward(pass, op);
+    if (!net->watch)
+        return 0;
+    rc = net->ops->wait(net->dev, err);
+    net->watch(net->watch_context, op, op->layer < 0 ? NULL : &net->graph.layers[op->layer]);
+    return rc;
+}
+
 static int check_targets(const struct wsl_net *net, const struct wsl_targets *targets, int count,
                          struct wsl_err *err)
 {
@@ -190,10 +207,10 @@ int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_ta
         return rc;
     assert(!net->setup.inference_only);
     net->ops->begin(net->dev, count);
-    for (int i = 0; i < net->program.forward_count; i++)
-        run_forward(&pass, &net->program.ops[i]);
-    for (int i = net->program.forward_count; i < net->program.op_count; i++)
-        run_backward(&pass, &net->program.ops[i]);
+    for (int i = 0; rc == 0 && i < net->program.op_count; i++)
+        rc = run_op(&pass, i, err);
+    if (rc)
+        return rc;
     assert(!on_bucket || pass.buckets.end == 0);
     rc = net->ops->wait(net->dev, err);
     if (rc == 0)

@@ -2,10 +2,11 @@
  *
  * How many images a second a net trains on: full steps (forward, backward, update) on random
  * pictures, after some to warm up. Prints one line: the median step's rate, the fastest step's, and
- * the peak of resident memory. */
+ * the peak of resident memory; with --profile a table of where the time goes. */
 #include "base/args.h"
 #include "base/clock.h"
 #include "kernels/model/net.h"
+#include "tests/bench/profile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 struct options {
     const char *model, *depths, *backend;
     uint64_t groups, width, image, classes, batch, threads, steps, warm_up;
+    bool profile;
 };
 
 static int fill_config(const struct options *o, struct wsl_net_config *ret, struct wsl_err *err)
@@ -84,12 +86,30 @@ struct times {
     double processor; /* seconds of all of them */
 };
 
+/* A step with its update. */
+static int step(const struct options *o, struct wsl_net *net, const struct batch *batch,
+                struct profile *profile, struct wsl_err *err)
+{
+    struct wsl_targets targets = {batch->begin, batch->tags};
+    struct wsl_step_result result;
+    int rc;
+
+    if (profile)
+        profile_step_begins(profile);
+    rc = wsl_net_step(net, batch->pixels, &targets, (int)o->batch, 1 / (float)o->batch, NULL, NULL,
+                      &result, err);
+    if (rc)
+        return rc;
+    wsl_net_update(net, 0.01f, 0.9f, 1e-4f);
+    if (profile)
+        profile_update_done(profile);
+    return 0;
+}
+
 static int measure(const struct options *o, struct wsl_net *net, const struct batch *batch,
                    struct times *ret, struct wsl_err *err)
 {
     double before = 0;
-    struct wsl_targets targets = {batch->begin, batch->tags};
-    struct wsl_step_result result;
 
     for (uint64_t i = 0; i < o->warm_up + o->steps; i++) {
         uint64_t start = wsl_clock_ns();
@@ -97,17 +117,28 @@ static int measure(const struct options *o, struct wsl_net *net, const struct ba
 
         if (i == o->warm_up)
             before = processor_seconds();
-        rc = wsl_net_step(net, batch->pixels, &targets, (int)o->batch, 1 / (float)o->batch, NULL,
-                          NULL, &result, err);
-
+        rc = step(o, net, batch, NULL, err);
         if (rc)
             return rc;
-        wsl_net_update(net, 0.01f, 0.9f, 1e-4f);
         if (i >= o->warm_up)
             ret->seconds[i - o->warm_up] = (double)(wsl_clock_ns() - start) * 1e-9;
     }
     ret->processor = processor_seconds() - before;
     return 0;
+}
+
+static int print_profile(const struct options *o, struct wsl_net *net, const struct batch *batch,
+                         struct wsl_err *err)
+{
+    struct profile *profile = profile_open(net);
+    int rc = profile ? 0 : wsl_fail(err, WSL_ENOMEM, "no memory for the profile");
+
+    for (uint64_t i = 0; rc == 0 && i < o->steps; i++)
+        rc = step(o, net, batch, profile, err);
+    if (rc == 0)
+        rc = profile_print(profile, (int)o->batch, (int)o->threads, err);
+    profile_close(profile);
+    return rc;
 }
 
 static int bench(const struct options *o, struct wsl_err *err)
@@ -133,13 +164,15 @@ static int bench(const struct options *o, struct wsl_err *err)
     if (rc == 0) {
         qsort(times.seconds, o->steps, sizeof *times.seconds, by_value);
         getrusage(RUSAGE_SELF, &usage);
-        printf("backend=%s params=%.2fM macs=%.3fG batch=%d threads=%d images_per_second=%.1f "
-               "best=%.1f per_processor_second=%.1f peak_MiB=%ld\n",
+        printf("backend=%s params=%.2fM macs=%.3fG batch=%d threads=%d images_per_second=%.2f "
+               "best=%.2f per_processor_second=%.2f peak_MiB=%ld\n",
                wsl_net_backend(net), (double)wsl_net_parameter_count(&setup.config) * 1e-6,
                (double)wsl_net_macs(&setup.config) * 1e-9, setup.batch, setup.threads,
                (double)o->batch / times.seconds[o->steps / 2], (double)o->batch / times.seconds[0],
                (double)(o->batch * o->steps) / times.processor, usage.ru_maxrss / 1024);
     }
+    if (rc == 0 && o->profile)
+        rc = print_profile(o, net, &batch, err);
     wsl_net_close(net);
     free(times.seconds);
     free(batch.pixels);
@@ -171,6 +204,7 @@ int main(int argc, char **argv)
         {"threads", 0, WSL_ARG_UINT, &o.threads, 1, 1024, "N", "compute threads"},
         {"steps", 0, WSL_ARG_UINT, &o.steps, 1, 100000, "N", "measured steps"},
         {"warm-up", 0, WSL_ARG_UINT, &o.warm_up, 0, 1000, "N", "steps before them"},
+        {"profile", 0, WSL_ARG_FLAG, &o.profile, 0, 0, NULL, "then as many steps with a clock"},
     };
     const struct wsl_args args = {"train_step [options]",
                                   "Images a second of training steps on random pictures.", rows,
