@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Inside the cpu backend. Activations are NHWC floats without gaps; weights in blocks are
- * canonical. A 1x1 convolution is then one matrix product in each direction, with no reordering at
- * all; grouped 3x3 ones with few channels in a group are loops of our own (grouped.c), other wider
- * ones go to oneDNN's plans. Everything else is a loop of our own. Our loops are cut into parts
- * that do not depend on the number of threads and summed in the order of the parts.
+ * canonical. A 1x1 convolution is then a matrix product in each direction, with no reordering at
+ * all (pointwise.c); grouped 3x3 ones with few channels in a group are loops of our own
+ * (grouped.c), other wider ones go to oneDNN's plans. Everything else is a loop of our own. Our
+ * loops are cut into parts that do not depend on the number of threads and summed in the order of
+ * the parts.
  */
 #ifndef WSL_KERNELS_CPU_CPU_H
 #define WSL_KERNELS_CPU_CPU_H
@@ -65,6 +66,14 @@ void wsl_cpu_conv_backward_data(struct wsl_conv *conv, const void *dy, const flo
 void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const void *dy,
                                    float *dweights);
 
+/* pointwise.c: 1x1 convolutions. Return 0 or WSL_EINTERNAL. With bn: its batch statistics too. */
+size_t wsl_pointwise_scratch(const struct wsl_conv *conv); /* bytes, as dev->scratch */
+int wsl_pointwise_forward(struct wsl_conv *conv, const float *x, const float *weights, float *y,
+                          const struct wsl_bn *bn);
+int wsl_pointwise_data(struct wsl_conv *conv, const float *dy, const float *weights, float *dx,
+                       bool add);
+int wsl_pointwise_weights(struct wsl_conv *conv, const float *x, const float *dy, float *dweights);
+
 /* grouped.c: convolutions of the shapes of grouped.h. Weights are canonical. */
 bool wsl_grouped_fits(const struct wsl_conv_shape *shape);
 int wsl_grouped_open(const struct wsl_device *dev, const struct wsl_conv_shape *shape,
@@ -83,6 +92,17 @@ void wsl_grouped_weights(const struct wsl_device *dev, const struct wsl_grouped 
 size_t wsl_cpu_bn_sums_floats(const struct wsl_shape *shape, int batch);
 size_t wsl_cpu_bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *shape);
 void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const float *x);
+/* The same in parts: each a number of pixels, and some or all of their channels. Parts may be
+ * computed by different threads at a time; then, with all channels of `parts` parts done, finish.
+ * x points to the part's first value. */
+#define WSL_CPU_BN_PARTS_MAX 256
+struct wsl_cpu_bn_part {
+    const float *x;
+    size_t rows, channel, channels, part;
+};
+void wsl_cpu_bn_part(struct wsl_device *dev, const struct wsl_bn *bn,
+                     const struct wsl_cpu_bn_part *part);
+void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t rows, size_t parts);
 void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn);
 void wsl_cpu_bn_relu(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y);
 void wsl_cpu_bn_relu_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,

@@ -89,7 +89,8 @@ void wsl_cpu_average_pool_backward(struct wsl_device *dev, const struct wsl_shap
 void wsl_cpu_head(struct wsl_device *dev, const struct wsl_head *head, const void *x, void *logits)
 {
     size_t classes = (size_t)head->classes, count = (size_t)dev->count;
-    struct wsl_matmul shape = {false, true, true, count, classes, (size_t)head->features};
+    struct wsl_matmul shape = {
+        .transpose_b = true, .add = true, .m = count, .n = classes, .k = (size_t)head->features};
 
     for (size_t n = 0; n < count; n++)
         dev->loops->row_fill(head->bias, 1, classes, 1, (float *)logits + n * classes);
@@ -101,8 +102,8 @@ void wsl_cpu_head_backward(struct wsl_device *dev, const struct wsl_head *head, 
 {
     size_t classes = (size_t)head->classes, features = (size_t)head->features;
     size_t count = (size_t)dev->count;
-    struct wsl_matmul weights = {true, false, false, classes, features, count};
-    struct wsl_matmul data = {false, false, false, count, features, classes};
+    struct wsl_matmul weights = {.transpose_a = true, .m = classes, .n = features, .k = count};
+    struct wsl_matmul data = {.m = count, .n = features, .k = classes};
 
     dev->loops->row_sum(dlogits, count, classes, 1, head->dbias);
     wsl_cpu_fail(dev, wsl_onednn_matmul(&weights, dlogits, x, head->dweight),

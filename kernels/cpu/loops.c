@@ -15,32 +15,42 @@ static inline float relu(float x)
     return x <= 0 ? 0 : x;
 }
 
-static void bn_sums(const float *x, size_t rows, size_t channels, const float *restrict base,
-                    float *restrict ret_sum, float *restrict ret_squares)
+/* Parameters, because the compiler does not trust `restrict` anywhere else. */
+static void add_to_sums(const float *restrict x, size_t rows, size_t channels, size_t pitch,
+                        const float *restrict base, float *restrict sum, float *restrict squares)
 {
     size_t r = 0;
 
-    memset(ret_sum, 0, channels * sizeof(float));
-    memset(ret_squares, 0, channels * sizeof(float));
     /* Four rows at once: the sums are loaded and stored a quarter as often. */
     for (; r + 4 <= rows; r += 4) {
-        const float *restrict a = x + r * channels, *restrict b = a + channels;
-        const float *restrict c = b + channels, *restrict d = c + channels;
+        const float *a = x + r * pitch, *b = a + pitch, *c = b + pitch, *d = c + pitch;
 
         for (size_t i = 0; i < channels; i++) {
             float p = a[i] - base[i], q = b[i] - base[i], s = c[i] - base[i], t = d[i] - base[i];
 
-            ret_sum[i] += (p + q) + (s + t);
-            ret_squares[i] += (p * p + q * q) + (s * s + t * t);
+            sum[i] += (p + q) + (s + t);
+            squares[i] += (p * p + q * q) + (s * s + t * t);
         }
     }
     for (; r < rows; r++)
         for (size_t i = 0; i < channels; i++) {
-            float p = x[r * channels + i] - base[i];
+            float p = x[r * pitch + i] - base[i];
 
-            ret_sum[i] += p;
-            ret_squares[i] += p * p;
+            sum[i] += p;
+            squares[i] += p * p;
         }
+}
+
+static void bn_sums(const float *x, size_t rows, size_t channels, size_t pitch,
+                    float *const ret_sum_squares_base[3])
+{
+    float *sum = ret_sum_squares_base[0], *squares = ret_sum_squares_base[1];
+    float *base = ret_sum_squares_base[2];
+
+    memset(sum, 0, channels * sizeof(float));
+    memset(squares, 0, channels * sizeof(float));
+    memcpy(base, x, channels * sizeof(float));
+    add_to_sums(x, rows, channels, pitch, base, sum, squares);
 }
 
 static void bn_relu(const float *restrict x, size_t rows, size_t channels,

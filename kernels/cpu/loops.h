@@ -40,9 +40,10 @@ struct wsl_cpu_loops {
     const struct wsl_grouped_sweeps *sweeps;
     const struct wsl_grouped_gradients *gradients;
 
-    /* sum of (x - base), sum of (x - base)^2 */
-    void (*bn_sums)(const float *x, size_t rows, size_t channels, const float *base, float *ret_sum,
-                    float *ret_squares);
+    /* sum of (x - base), sum of (x - base)^2, with base the first row, a copy of which is returned
+     * too; rows are `pitch` floats apart */
+    void (*bn_sums)(const float *x, size_t rows, size_t channels, size_t pitch,
+                    float *const ret_sum_squares_base[3]);
     void (*bn_relu)(const float *x, size_t rows, size_t channels, const struct wsl_cpu_affine *a,
                     float *y);
     /* g = dy where y > 0; sum of g, sum of g (x - mean) */

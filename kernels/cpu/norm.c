@@ -3,7 +3,8 @@
  * Batch normalisation and what is fused with it. Each pass over an activation is cut into parts of
  * rows; a part's sums are floats over at most a few hundred rows, and doubles add the parts up in
  * order, so neither the number of threads nor the size of the batch costs bits. Sums of squares are
- * taken around the first pixel's values, which keeps the variance of a channel with a large mean.
+ * taken around the values of a part's first pixel, which keeps the variance of a channel with a
+ * large mean.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -12,7 +13,6 @@
 #define EPSILON   1e-5
 #define RUNNING   0.1
 #define PART_ROWS 64 /* at least, in a part */
-#define PARTS_MAX 256
 
 static size_t rows_of(const struct wsl_shape *shape, int count)
 {
@@ -23,7 +23,7 @@ static size_t parts_of(size_t rows)
 {
     size_t parts = (rows + PART_ROWS - 1) / PART_ROWS;
 
-    return parts < PARTS_MAX ? parts : PARTS_MAX;
+    return parts < WSL_CPU_BN_PARTS_MAX ? parts : WSL_CPU_BN_PARTS_MAX;
 }
 
 /* Three sums for each channel of each part; the stem's pool has one part for each image. */
@@ -102,6 +102,14 @@ static float *sum_of(const struct pass *p, size_t part, size_t which)
     return p->dev->sums + (part * 3 + which) * p->channels;
 }
 
+static double part_rows(size_t rows, size_t parts, size_t part)
+{
+    size_t begin, end;
+
+    wsl_cpu_part(rows, parts, part, &begin, &end);
+    return (double)(end - begin);
+}
+
 static double total(const struct pass *p, size_t which, size_t channel)
 {
     double sum = 0;
@@ -124,33 +132,60 @@ static void fold(const struct wsl_bn *bn, struct wsl_cpu_saved saved, size_t c, 
     saved.offset[c] = (float)((double)bn->beta[c] - mean * scale);
 }
 
-static void batch_part(const void *args, size_t part)
+void wsl_cpu_bn_part(struct wsl_device *dev, const struct wsl_bn *bn,
+                     const struct wsl_cpu_bn_part *part)
 {
-    const struct pass *p = args;
-    size_t rows, at = part_of(p, part, &rows);
+    size_t channels = (size_t)bn->shape.channels;
+    float *sums = dev->sums + part->part * 3 * channels + part->channel;
+    float *const three[3] = {sums, sums + channels, sums + 2 * channels};
 
-    /* The base is the first row. */
-    p->dev->loops->bn_sums(p->x + at, rows, p->channels, p->x, sum_of(p, part, 0),
-                           sum_of(p, part, 1));
+    dev->loops->bn_sums(part->x, part->rows, part->channels, channels, three);
 }
 
-void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const float *x)
+/* With s and q the sums of x - base and of its square over a part's n values, its sum is n base + s
+ * and its sum of (x - mean)^2 is q + 2 s (base - mean) + n (base - mean)^2. */
+void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t rows, size_t parts)
 {
-    struct pass p = pass_of(dev, bn, x);
+    struct pass p = {.dev = dev, .channels = (size_t)bn->shape.channels};
     struct wsl_cpu_saved saved = saved_of(bn);
-    double m = (double)p.rows;
+    double m = (double)rows;
 
-    run(&p, batch_part);
     for (size_t c = 0; c < p.channels; c++) {
-        double shift = total(&p, 0, c) / m, mean = (double)x[c] + shift;
-        double var = total(&p, 1, c) / m - shift * shift, unbiased;
+        double sum = 0, squares = 0, mean, var, unbiased;
 
-        var = var < 0 ? 0 : var;
+        for (size_t i = 0; i < parts; i++)
+            sum += part_rows(rows, parts, i) * (double)sum_of(&p, i, 2)[c] +
+                   (double)sum_of(&p, i, 0)[c];
+        mean = sum / m;
+        for (size_t i = 0; i < parts; i++) {
+            double off = (double)sum_of(&p, i, 2)[c] - mean, s = (double)sum_of(&p, i, 0)[c];
+
+            squares +=
+                (double)sum_of(&p, i, 1)[c] + 2 * s * off + part_rows(rows, parts, i) * off * off;
+        }
+        var = squares < 0 ? 0 : squares / m;
         unbiased = m > 1 ? var * m / (m - 1) : var;
         fold(bn, saved, c, mean, var);
         bn->running_mean[c] += (float)(RUNNING * (mean - (double)bn->running_mean[c]));
         bn->running_var[c] += (float)(RUNNING * (unbiased - (double)bn->running_var[c]));
     }
+}
+
+static void batch_part(const void *args, size_t part)
+{
+    const struct pass *p = args;
+    size_t rows, at = part_of(p, part, &rows);
+
+    wsl_cpu_bn_part(p->dev, p->bn,
+                    &(struct wsl_cpu_bn_part){p->x + at, rows, 0, p->channels, part});
+}
+
+void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const float *x)
+{
+    struct pass p = pass_of(dev, bn, x);
+
+    run(&p, batch_part);
+    wsl_cpu_bn_finish(dev, bn, p.rows, p.parts);
 }
 
 void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn)

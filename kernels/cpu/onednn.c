@@ -80,12 +80,18 @@ void wsl_onednn_set_threads(int threads)
     omp_set_num_threads(threads);
 }
 
+static dnnl_dim_t pitch(size_t given, size_t tight)
+{
+    return (dnnl_dim_t)(given ? given : tight);
+}
+
 int wsl_onednn_matmul(const struct wsl_matmul *s, const float *a, const float *b, float *c)
 {
-    dnnl_dim_t m = (dnnl_dim_t)s->m, n = (dnnl_dim_t)s->n, k = (dnnl_dim_t)s->k;
-    dnnl_status_t status =
-        dnnl_sgemm(s->transpose_a ? 'T' : 'N', s->transpose_b ? 'T' : 'N', m, n, k, 1.0f, a,
-                   s->transpose_a ? m : k, b, s->transpose_b ? k : n, s->add ? 1.0f : 0.0f, c, n);
+    dnnl_status_t status = dnnl_sgemm(s->transpose_a ? 'T' : 'N', s->transpose_b ? 'T' : 'N',
+                                      (dnnl_dim_t)s->m, (dnnl_dim_t)s->n, (dnnl_dim_t)s->k, 1.0f, a,
+                                      pitch(s->a_pitch, s->transpose_a ? s->m : s->k), b,
+                                      pitch(s->b_pitch, s->transpose_b ? s->k : s->n),
+                                      s->add ? 1.0f : 0.0f, c, pitch(s->c_pitch, s->n));
 
     return status == dnnl_success ? 0 : WSL_EINTERNAL;
 }

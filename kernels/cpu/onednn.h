@@ -18,11 +18,13 @@ void wsl_onednn_close(struct wsl_onednn *onednn);
 /* Threads of the calling thread's next calls. */
 void wsl_onednn_set_threads(int threads);
 
-/* C (m x n) = A B, plus C when `add`; row-major without gaps. transpose_a: A is stored k x m;
- * transpose_b: B is stored n x k. Returns 0 or WSL_EINTERNAL. */
+/* C (m x n) = A B, plus C when `add`; row-major. transpose_a: A is stored k x m; transpose_b: B is
+ * stored n x k. The pitches are floats from row to row as stored; 0: no gaps. Called from a thread
+ * of a parallel region it computes on that thread alone. Returns 0 or WSL_EINTERNAL. */
 struct wsl_matmul {
     bool transpose_a, transpose_b, add;
     size_t m, n, k;
+    size_t a_pitch, b_pitch, c_pitch;
 };
 int wsl_onednn_matmul(const struct wsl_matmul *shape, const float *a, const float *b, float *c);
 

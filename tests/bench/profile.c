@@ -9,17 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CEILING_SIDE 2048
+#define CEILING_SIDE  2048
 #define CEILING_TIMES 3
 
 enum direction { FORWARD, DATA, WEIGHTS, DIRECTIONS };
 
 enum other { INPUT, NORM, JOIN, POOL, HEAD, LOSS, UPDATE, OTHERS };
 
-static const char *const other_names[OTHERS] = {
-    [INPUT] = "pixels to floats", [NORM] = "BN + ReLU",     [JOIN] = "BN + add + ReLU",
-    [POOL] = "pools",             [HEAD] = "fully connected", [LOSS] = "loss",
-    [UPDATE] = "update"};
+static const char *const other_names[OTHERS] = {[INPUT] = "pixels to floats", [NORM] = "BN + ReLU",
+                                                [JOIN] = "BN + add + ReLU",   [POOL] = "pools",
+                                                [HEAD] = "fully connected",   [LOSS] = "loss",
+                                                [UPDATE] = "update"};
 
 struct row {
     struct wsl_conv_shape shape;
@@ -38,8 +38,8 @@ struct profile {
 static bool same_shape(const struct wsl_conv_shape *a, const struct wsl_conv_shape *b)
 {
     return a->in.channels == b->in.channels && a->in.height == b->in.height &&
-           a->out.channels == b->out.channels && a->kernel == b->kernel &&
-           a->stride == b->stride && a->groups == b->groups;
+           a->out.channels == b->out.channels && a->kernel == b->kernel && a->stride == b->stride &&
+           a->groups == b->groups;
 }
 
 static struct row *row_of(struct profile *p, const struct wsl_layer *layer)
@@ -223,8 +223,9 @@ int profile_print(const struct profile *p, int batch, int threads, struct wsl_er
     for (int i = 0; i < OTHERS; i++)
         print_other(p, i);
     printf("%-45s  %8.1f\n", "a step", step_seconds(p) * 1e3);
-    printf("Forward of a convolution includes the sums of its BN. A product of two %d x %d matrices "
-           "runs at %.0f GFLOP/s here.\n",
-           CEILING_SIDE, CEILING_SIDE, most);
+    printf(
+        "Forward of a convolution includes the sums of its BN. A product of two %d x %d matrices "
+        "runs at %.0f GFLOP/s here.\n",
+        CEILING_SIDE, CEILING_SIDE, most);
     return 0;
 }
