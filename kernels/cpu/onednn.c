@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * oneDNN 2.6, C API. Pictures are NHWC, the first layer's too: a 3-channel NCHW input with NHWC
- * output makes oneDNN crawl. Weights have the layout a plan asks for ("any"), which for a forward
- * plan may differ from its backward plans; they are reordered in each call, which costs little
- * because only convolutions wider than 1x1 come here. */
+ * oneDNN 2.6 or 3.x, C API (onednn_api.h: where they differ). Pictures are NHWC, the first layer's
+ * too: a 3-channel NCHW input with NHWC output makes oneDNN crawl. Weights have the layout a plan
+ * asks for ("any"), which for a forward plan may differ from its backward plans; they are reordered
+ * in each call, which costs little because only convolutions wider than 1x1 come here. */
 #include "kernels/cpu/onednn.h"
+
+#include "kernels/cpu/onednn_api.h"
 
 #include <assert.h>
 #include <omp.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 
 struct wsl_onednn {
@@ -32,7 +33,7 @@ struct wsl_onednn_conv {
     struct wsl_onednn *onednn;
     struct wsl_conv_shape shape;
     int batch;
-    dnnl_memory_desc_t x, y, any, canonical; /* `any` and `canonical` are the weights' */
+    struct tensor_desc x, y, any, canonical; /* `any` and `canonical` are the weights' */
     dnnl_primitive_attr_t attr;
     struct plan forward, data, weights;
 };
@@ -109,18 +110,16 @@ static int describe(struct wsl_onednn_conv *conv, struct wsl_err *err)
     bool dense_weights = s->groups == 1;
     const dnnl_dim_t *w = dense_weights ? dense : grouped;
     int dims = dense_weights ? 4 : 5;
-    int rc = failed(dnnl_memory_desc_init_by_tag(&conv->x, 4, x, dnnl_f32, dnnl_nhwc), "nhwc", err);
+    int rc = failed(tensor_desc_open(&conv->x, 4, x, dnnl_nhwc), "nhwc", err);
 
     if (rc == 0)
-        rc = failed(dnnl_memory_desc_init_by_tag(&conv->y, 4, y, dnnl_f32, dnnl_nhwc), "nhwc", err);
+        rc = failed(tensor_desc_open(&conv->y, 4, y, dnnl_nhwc), "nhwc", err);
     if (rc == 0)
-        rc =
-            failed(dnnl_memory_desc_init_by_tag(&conv->any, dims, w, dnnl_f32, dnnl_format_tag_any),
-                   "any", err);
+        rc = failed(tensor_desc_open(&conv->any, dims, w, dnnl_format_tag_any), "any", err);
     if (rc == 0)
-        rc = failed(dnnl_memory_desc_init_by_tag(&conv->canonical, dims, w, dnnl_f32,
-                                                 dense_weights ? dnnl_oihw : dnnl_goihw),
-                    "oihw", err);
+        rc = failed(
+            tensor_desc_open(&conv->canonical, dims, w, dense_weights ? dnnl_oihw : dnnl_goihw),
+            "oihw", err);
     if (rc == 0)
         rc = failed(dnnl_primitive_attr_create(&conv->attr), "primitive_attr_create", err);
     if (rc == 0)
@@ -129,7 +128,7 @@ static int describe(struct wsl_onednn_conv *conv, struct wsl_err *err)
     return rc;
 }
 
-static int memory(struct wsl_onednn_conv *conv, const dnnl_memory_desc_t *desc, dnnl_memory_t *ret,
+static int memory(struct wsl_onednn_conv *conv, tensor_desc_ref desc, dnnl_memory_t *ret,
                   struct wsl_err *err)
 {
     return failed(dnnl_memory_create(ret, desc, conv->onednn->engine, DNNL_MEMORY_NONE),
@@ -137,15 +136,15 @@ static int memory(struct wsl_onednn_conv *conv, const dnnl_memory_desc_t *desc, 
 }
 
 /* The reorder between canonical weights and those of the plan, where they differ. */
-static int open_reorder(struct wsl_onednn_conv *conv, struct plan *plan,
-                        const dnnl_memory_desc_t *own, bool out, struct wsl_err *err)
+static int open_reorder(struct wsl_onednn_conv *conv, struct plan *plan, tensor_desc_ref own,
+                        bool out, struct wsl_err *err)
 {
     dnnl_engine_t engine = conv->onednn->engine;
-    const dnnl_memory_desc_t *from = out ? own : &conv->canonical;
-    const dnnl_memory_desc_t *to = out ? &conv->canonical : own;
-    int rc = memory(conv, &conv->canonical, &plan->canonical, err);
+    tensor_desc_ref canonical = ref(&conv->canonical);
+    tensor_desc_ref from = out ? own : canonical, to = out ? canonical : own;
+    int rc = memory(conv, canonical, &plan->canonical, err);
 
-    if (rc || dnnl_memory_desc_equal(own, &conv->canonical))
+    if (rc || dnnl_memory_desc_equal(own, canonical))
         return rc;
     plan->own_bytes = (dnnl_memory_desc_get_size(own) + 63) / 64 * 64;
     rc = memory(conv, own, &plan->own, err);
@@ -161,26 +160,26 @@ static int open_reorder(struct wsl_onednn_conv *conv, struct plan *plan,
 
 static size_t scratchpad_of(dnnl_primitive_desc_t desc)
 {
-    const dnnl_memory_desc_t *md =
+    tensor_desc_ref md =
         desc ? dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0) : NULL;
 
     return md ? dnnl_memory_desc_get_size(md) : 0;
 }
 
 static int open_plan(struct wsl_onednn_conv *conv, struct plan *plan,
-                     const dnnl_convolution_desc_t *op, bool weights_out, struct wsl_err *err)
+                     const struct conv_desc_args *args, enum conv_direction direction,
+                     struct wsl_err *err)
 {
-    const dnnl_memory_desc_t *own, *pad;
-    int rc = failed(dnnl_primitive_desc_create(&plan->desc, op, conv->attr, conv->onednn->engine,
-                                               conv->forward.desc),
-                    "primitive_desc_create", err);
+    bool weights_out = direction == CONV_WEIGHTS;
+    tensor_desc_ref own, pad;
+    int rc = failed(conv_desc(args, direction, &plan->desc), "primitive_desc_create", err);
 
     if (rc == 0)
         rc = failed(dnnl_primitive_create(&plan->primitive, plan->desc), "primitive_create", err);
     if (rc == 0)
-        rc = memory(conv, &conv->x, &plan->image_in, err);
+        rc = memory(conv, ref(&conv->x), &plan->image_in, err);
     if (rc == 0)
-        rc = memory(conv, &conv->y, &plan->image, err);
+        rc = memory(conv, ref(&conv->y), &plan->image, err);
     if (rc)
         return rc;
     own = dnnl_primitive_desc_query_md(
@@ -198,37 +197,28 @@ static int open_plan(struct wsl_onednn_conv *conv, struct plan *plan,
 static int open_plans(struct wsl_onednn_conv *conv, bool inference_only, struct wsl_err *err)
 {
     const struct wsl_conv_shape *s = &conv->shape;
-    dnnl_dims_t strides = {s->stride, s->stride}, pad = {s->pad, s->pad};
-    /* What rounding down of the output size leaves unused at the far edges. */
-    dnnl_dims_t far = {
-        (s->out.height - 1) * s->stride + s->kernel - s->in.height - s->pad,
-        (s->out.width - 1) * s->stride + s->kernel - s->in.width - s->pad,
+    struct conv_desc_args args = {
+        .engine = conv->onednn->engine,
+        .attr = conv->attr,
+        .x = &conv->x,
+        .w = &conv->any,
+        .y = &conv->y,
+        .strides = {s->stride, s->stride},
+        .near = {s->pad, s->pad},
+        /* What rounding down of the output size leaves unused at the far edges. */
+        .far = {(s->out.height - 1) * s->stride + s->kernel - s->in.height - s->pad,
+                (s->out.width - 1) * s->stride + s->kernel - s->in.width - s->pad},
     };
-    dnnl_convolution_desc_t op;
-    int rc = failed(dnnl_convolution_forward_desc_init(
-                        &op, inference_only ? dnnl_forward_inference : dnnl_forward_training,
-                        dnnl_convolution_direct, &conv->x, &conv->any, NULL, &conv->y, strides, pad,
-                        far),
-                    "convolution_forward_desc_init", err);
+    int rc =
+        open_plan(conv, &conv->forward, &args, inference_only ? CONV_INFERENCE : CONV_FORWARD, err);
 
-    if (rc == 0)
-        rc = open_plan(conv, &conv->forward, &op, false, err);
     if (rc || inference_only)
         return rc;
-    rc = failed(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &conv->x,
-                                                            &conv->any, NULL, &conv->y, strides,
-                                                            pad, far),
-                "convolution_backward_weights_desc_init", err);
-    if (rc == 0)
-        rc = open_plan(conv, &conv->weights, &op, true, err);
+    args.forward = conv->forward.desc;
+    rc = open_plan(conv, &conv->weights, &args, CONV_WEIGHTS, err);
     if (rc || !s->input_gradient)
         return rc;
-    rc = failed(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &conv->x,
-                                                         &conv->any, &conv->y, strides, pad, far),
-                "convolution_backward_data_desc_init", err);
-    if (rc == 0)
-        rc = open_plan(conv, &conv->data, &op, false, err);
-    return rc;
+    return open_plan(conv, &conv->data, &args, CONV_DATA, err);
 }
 
 int wsl_onednn_conv_open(struct wsl_onednn *onednn, const struct wsl_conv_shape *shape, int batch,
@@ -280,6 +270,10 @@ void wsl_onednn_conv_close(struct wsl_onednn_conv *conv)
     close_plan(&conv->forward);
     if (conv->attr)
         dnnl_primitive_attr_destroy(conv->attr);
+    tensor_desc_close(&conv->x);
+    tensor_desc_close(&conv->y);
+    tensor_desc_close(&conv->any);
+    tensor_desc_close(&conv->canonical);
     free(conv);
 }
 
