@@ -17,7 +17,7 @@ int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape
 {
     bool pointwise = shape->kernel == 1 && shape->groups == 1 && shape->pad == 0;
     struct wsl_conv *conv = calloc(1, sizeof *conv);
-    size_t scratch = 0;
+    size_t scratch = 0, parts = wsl_cpu_bn_parts(&shape->out, dev->setup.batch);
     int rc = 0;
 
     if (!conv)
@@ -28,8 +28,10 @@ int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape
         scratch = wsl_pointwise_scratch(conv);
     } else if (wsl_grouped_fits(shape)) {
         rc = wsl_grouped_open(dev, shape, &conv->grouped, err);
-        if (rc == 0)
+        if (rc == 0) {
             scratch = wsl_grouped_scratch(dev, conv->grouped);
+            parts = at_least(parts, wsl_grouped_bn_parts(conv->grouped, dev->setup.batch));
+        }
     } else {
         rc = wsl_onednn_conv_open(dev->onednn, shape, dev->setup.batch, dev->setup.inference_only,
                                   &conv->plan, err);
@@ -43,8 +45,8 @@ int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape
     conv->next = dev->convs;
     dev->convs = conv;
     dev->scratch_bytes = at_least(dev->scratch_bytes, scratch);
-    dev->sums_floats =
-        at_least(dev->sums_floats, wsl_cpu_bn_sums_floats(&shape->out, dev->setup.batch));
+    dev->sums_floats = at_least(dev->sums_floats, 3 * parts * (size_t)shape->out.channels);
+    dev->parts_most = at_least(dev->parts_most, parts);
     dev->channels = at_least(dev->channels, (size_t)shape->out.channels);
     *ret = conv;
     return 0;
@@ -58,13 +60,13 @@ void wsl_cpu_conv_forward(struct wsl_conv *conv, const void *x, const float *wei
     struct wsl_device *dev = conv->dev;
 
     if (conv->grouped)
-        wsl_grouped_forward(dev, conv->grouped, x, weights, y);
+        wsl_grouped_forward(dev, conv->grouped, x, weights, y, bn);
     else if (conv->plan)
         wsl_cpu_fail(dev, wsl_onednn_conv_forward(conv->plan, x, weights, y, dev->scratch),
                      "a convolution");
     else
         wsl_cpu_fail(dev, wsl_pointwise_forward(conv, x, weights, y, bn), "a 1x1 convolution");
-    if (bn && (conv->grouped || conv->plan))
+    if (bn && conv->plan)
         wsl_cpu_bn_batch(dev, bn, y);
 }
 

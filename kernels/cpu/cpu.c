@@ -129,11 +129,13 @@ static int cpu_alloc(struct wsl_device *dev, size_t bytes, const char *what, voi
 
 static int prepare(struct wsl_device *dev, struct wsl_err *err)
 {
-    void *scratch, *sums, *coefficients;
+    void *scratch, *sums, *rows, *coefficients;
     int rc = cpu_alloc(dev, dev->scratch_bytes, "the convolutions' scratch", &scratch, err);
 
     if (rc == 0)
         rc = cpu_alloc(dev, dev->sums_floats * sizeof(float), "the partial sums", &sums, err);
+    if (rc == 0)
+        rc = cpu_alloc(dev, dev->parts_most * sizeof(size_t), "the parts of sums", &rows, err);
     if (rc == 0)
         rc = cpu_alloc(dev, 4 * dev->channels * sizeof(float), "the coefficients", &coefficients,
                        err);
@@ -141,6 +143,7 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
         return rc;
     dev->scratch = scratch;
     dev->sums = sums;
+    dev->part_rows = rows;
     dev->coefficients = coefficients;
     return 0;
 }

@@ -33,9 +33,11 @@ struct wsl_device {
     const char *failed;   /* first call that failed since the last wait */
     size_t scratch_bytes; /* the most that any conv wants */
     size_t sums_floats;   /* the most that any BN's partial sums want */
+    size_t parts_most;    /* of any BN */
     size_t channels;      /* the most of any conv */
     char *scratch;
     float *sums;
+    size_t *part_rows;   /* of the parts of a BN's sums */
     float *coefficients; /* 4 * channels */
 };
 
@@ -81,28 +83,31 @@ int wsl_grouped_open(const struct wsl_device *dev, const struct wsl_conv_shape *
 void wsl_grouped_close(struct wsl_grouped *grouped);
 /* What the calls below need as dev->scratch. */
 size_t wsl_grouped_scratch(const struct wsl_device *dev, const struct wsl_grouped *grouped);
-void wsl_grouped_forward(const struct wsl_device *dev, const struct wsl_grouped *grouped,
-                         const float *x, const float *weights, float *y);
-void wsl_grouped_data(const struct wsl_device *dev, const struct wsl_grouped *grouped,
-                      const float *dy, const float *weights, float *dx);
-void wsl_grouped_weights(const struct wsl_device *dev, const struct wsl_grouped *grouped,
-                         const float *x, const float *dy, float *dweights);
+size_t wsl_grouped_bn_parts(const struct wsl_grouped *grouped, int batch);
+/* With bn: also y's batch statistics. */
+void wsl_grouped_forward(struct wsl_device *dev, const struct wsl_grouped *grouped, const float *x,
+                         const float *weights, float *y, const struct wsl_bn *bn);
+void wsl_grouped_data(struct wsl_device *dev, const struct wsl_grouped *grouped, const float *dy,
+                      const float *weights, float *dx);
+void wsl_grouped_weights(struct wsl_device *dev, const struct wsl_grouped *grouped, const float *x,
+                         const float *dy, float *dweights);
 
 /* norm.c */
-size_t wsl_cpu_bn_sums_floats(const struct wsl_shape *shape, int batch);
+size_t wsl_cpu_bn_parts(const struct wsl_shape *shape,
+                        int batch); /* at most, with three sums each */
 size_t wsl_cpu_bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *shape);
 void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const float *x);
 /* The same in parts: each a number of pixels, and some or all of their channels. Parts may be
- * computed by different threads at a time; then, with all channels of `parts` parts done, finish.
- * x points to the part's first value. */
-#define WSL_CPU_BN_PARTS_MAX 256
+ * computed by different threads at a time; then, with all channels of parts 0 .. parts - 1 done,
+ * finish. x points to the part's first value. */
+#define WSL_CPU_BN_PARTS_MAX 256 /* of a BN's own passes; a convolution may want more */
 struct wsl_cpu_bn_part {
     const float *x;
     size_t rows, channel, channels, part;
 };
 void wsl_cpu_bn_part(struct wsl_device *dev, const struct wsl_bn *bn,
                      const struct wsl_cpu_bn_part *part);
-void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t rows, size_t parts);
+void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t parts);
 void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn);
 void wsl_cpu_bn_relu(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y);
 void wsl_cpu_bn_relu_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,

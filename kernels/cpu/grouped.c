@@ -122,16 +122,17 @@ size_t wsl_grouped_scratch(const struct wsl_device *dev, const struct wsl_groupe
 
 /* Everything a pass may need. */
 struct pass {
-    const struct wsl_device *dev;
+    struct wsl_device *dev;
     const struct wsl_grouped *grouped;
     const struct wsl_grouped_sweep *sweep;
     const float *in, *weights, *dy;
     float *out, *scratch;
-    size_t pieces; /* rows of pieces of an image */
+    const struct wsl_bn *bn; /* NULL: no statistics */
+    size_t pieces;           /* rows of pieces of an image */
     size_t parts;
 };
 
-static struct pass pass_of(const struct wsl_device *dev, const struct wsl_grouped *grouped,
+static struct pass pass_of(struct wsl_device *dev, const struct wsl_grouped *grouped,
                            const struct wsl_grouped_sweep *sweep)
 {
     return (struct pass){
@@ -153,40 +154,68 @@ static void weights_part(const void *args, size_t slab)
                                    p->scratch + slab * floats);
 }
 
+static size_t pieces_of(const struct wsl_grouped_sweep *sweep)
+{
+    int step = sweep->out_step * sweep->rows;
+
+    return (size_t)((sweep->out.height + step - 1) / step);
+}
+
+size_t wsl_grouped_bn_parts(const struct wsl_grouped *grouped, int batch)
+{
+    return pieces_of(&grouped->forward) * (size_t)batch;
+}
+
+/* The sums of what a part has just written, whole rows of a picture. */
+static void sum_part(const struct pass *p, size_t part, const float *image, int row)
+{
+    const struct wsl_shape *out = &p->sweep->out;
+    int rows = out->height - row < p->sweep->rows ? out->height - row : p->sweep->rows;
+    size_t width = (size_t)out->width, channels = (size_t)out->channels;
+
+    wsl_cpu_bn_part(p->dev, p->bn,
+                    &(struct wsl_cpu_bn_part){image + (size_t)row * width * channels,
+                                              (size_t)rows * width, 0, channels, part});
+}
+
 /* A part is a row of pieces of an image. */
 static void sweep_part(const void *args, size_t part)
 {
     const struct pass *p = args;
     size_t image = part / p->pieces;
     int row = (int)(part % p->pieces) * p->sweep->rows;
+    float *out = p->out + image * wsl_shape_count(&p->sweep->out);
 
-    p->dev->loops->sweeps->sweep(
-        p->sweep, p->scratch, p->in + image * wsl_shape_count(&p->sweep->in),
-        (size_t)p->dev->count - image, row, p->out + image * wsl_shape_count(&p->sweep->out));
+    p->dev->loops->sweeps->sweep(p->sweep, p->scratch,
+                                 p->in + image * wsl_shape_count(&p->sweep->in),
+                                 (size_t)p->dev->count - image, row, out);
+    if (p->bn)
+        sum_part(p, part, out, row);
 }
 
 static void run_sweep(struct pass *p)
 {
-    int step = p->sweep->out_step * p->sweep->rows;
-
-    p->pieces = (size_t)((p->sweep->out.height + step - 1) / step);
+    p->pieces = pieces_of(p->sweep);
     wsl_cpu_parallel(p->dev, slabs_of(p), weights_part, p);
     wsl_cpu_parallel(p->dev, p->pieces * (size_t)p->dev->count, sweep_part, p);
 }
 
-void wsl_grouped_forward(const struct wsl_device *dev, const struct wsl_grouped *grouped,
-                         const float *x, const float *weights, float *y)
+void wsl_grouped_forward(struct wsl_device *dev, const struct wsl_grouped *grouped, const float *x,
+                         const float *weights, float *y, const struct wsl_bn *bn)
 {
     struct pass p = pass_of(dev, grouped, &grouped->forward);
 
     p.in = x;
     p.weights = weights;
     p.out = y;
+    p.bn = bn;
     run_sweep(&p);
+    if (bn)
+        wsl_cpu_bn_finish(dev, bn, p.pieces * (size_t)dev->count);
 }
 
-void wsl_grouped_data(const struct wsl_device *dev, const struct wsl_grouped *grouped,
-                      const float *dy, const float *weights, float *dx)
+void wsl_grouped_data(struct wsl_device *dev, const struct wsl_grouped *grouped, const float *dy,
+                      const float *weights, float *dx)
 {
     struct pass p = pass_of(dev, grouped, &grouped->data);
 
@@ -219,8 +248,8 @@ static void total_part(const void *args, size_t slab)
 }
 
 /* Floats add up a piece, then the pieces of a part; doubles add the parts up, in order. */
-void wsl_grouped_weights(const struct wsl_device *dev, const struct wsl_grouped *grouped,
-                         const float *x, const float *dy, float *dweights)
+void wsl_grouped_weights(struct wsl_device *dev, const struct wsl_grouped *grouped, const float *x,
+                         const float *dy, float *dweights)
 {
     struct pass p = pass_of(dev, grouped, &grouped->forward);
 

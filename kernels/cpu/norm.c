@@ -26,14 +26,12 @@ static size_t parts_of(size_t rows)
     return parts < WSL_CPU_BN_PARTS_MAX ? parts : WSL_CPU_BN_PARTS_MAX;
 }
 
-/* Three sums for each channel of each part; the stem's pool has one part for each image. */
-size_t wsl_cpu_bn_sums_floats(const struct wsl_shape *shape, int batch)
+/* The stem's pool has one part for each image. */
+size_t wsl_cpu_bn_parts(const struct wsl_shape *shape, int batch)
 {
     size_t parts = parts_of(rows_of(shape, batch));
 
-    if (parts < (size_t)batch)
-        parts = (size_t)batch;
-    return 3 * parts * (size_t)shape->channels;
+    return parts < (size_t)batch ? (size_t)batch : parts;
 }
 
 size_t wsl_cpu_bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *shape)
@@ -102,14 +100,6 @@ static float *sum_of(const struct pass *p, size_t part, size_t which)
     return p->dev->sums + (part * 3 + which) * p->channels;
 }
 
-static double part_rows(size_t rows, size_t parts, size_t part)
-{
-    size_t begin, end;
-
-    wsl_cpu_part(rows, parts, part, &begin, &end);
-    return (double)(end - begin);
-}
-
 static double total(const struct pass *p, size_t which, size_t channel)
 {
     double sum = 0;
@@ -139,29 +129,31 @@ void wsl_cpu_bn_part(struct wsl_device *dev, const struct wsl_bn *bn,
     float *sums = dev->sums + part->part * 3 * channels + part->channel;
     float *const three[3] = {sums, sums + channels, sums + 2 * channels};
 
+    if (part->channel == 0)
+        dev->part_rows[part->part] = part->rows;
     dev->loops->bn_sums(part->x, part->rows, part->channels, channels, three);
 }
 
 /* With s and q the sums of x - base and of its square over a part's n values, its sum is n base + s
  * and its sum of (x - mean)^2 is q + 2 s (base - mean) + n (base - mean)^2. */
-void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t rows, size_t parts)
+void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t parts)
 {
     struct pass p = {.dev = dev, .channels = (size_t)bn->shape.channels};
     struct wsl_cpu_saved saved = saved_of(bn);
-    double m = (double)rows;
+    double m = (double)rows_of(&bn->shape, dev->count);
 
     for (size_t c = 0; c < p.channels; c++) {
         double sum = 0, squares = 0, mean, var, unbiased;
 
         for (size_t i = 0; i < parts; i++)
-            sum += part_rows(rows, parts, i) * (double)sum_of(&p, i, 2)[c] +
+            sum += (double)dev->part_rows[i] * (double)sum_of(&p, i, 2)[c] +
                    (double)sum_of(&p, i, 0)[c];
         mean = sum / m;
         for (size_t i = 0; i < parts; i++) {
             double off = (double)sum_of(&p, i, 2)[c] - mean, s = (double)sum_of(&p, i, 0)[c];
 
             squares +=
-                (double)sum_of(&p, i, 1)[c] + 2 * s * off + part_rows(rows, parts, i) * off * off;
+                (double)sum_of(&p, i, 1)[c] + 2 * s * off + (double)dev->part_rows[i] * off * off;
         }
         var = squares < 0 ? 0 : squares / m;
         unbiased = m > 1 ? var * m / (m - 1) : var;
@@ -185,7 +177,7 @@ void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const flo
     struct pass p = pass_of(dev, bn, x);
 
     run(&p, batch_part);
-    wsl_cpu_bn_finish(dev, bn, p.rows, p.parts);
+    wsl_cpu_bn_finish(dev, bn, p.parts);
 }
 
 void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn)

@@ -276,7 +276,7 @@ int wsl_pointwise_forward(struct wsl_conv *conv, const float *x, const float *we
     failed = run(&p, cut_of(p.pixels, p.channels_out, pixel_parts(p.pixels), PART_CHANNELS),
                  forward_part);
     if (bn)
-        wsl_cpu_bn_finish(conv->dev, bn, p.pixels, p.cut.row_parts);
+        wsl_cpu_bn_finish(conv->dev, bn, p.cut.row_parts);
     return failed;
 }
 
