@@ -4,6 +4,8 @@
  * Plain C: the compiler vectorises the innermost loops over channels. */
 #include "kernels/cpu/loops.h"
 
+#include <immintrin.h>
+#include <stdint.h>
 #include <string.h>
 
 #define CHANNELS_AT_ONCE 64 /* of the pool: its working values stay in L1 */
@@ -53,14 +55,59 @@ static void bn_sums(const float *x, size_t rows, size_t channels, size_t pitch,
     add_to_sums(x, rows, channels, pitch, base, sum, squares);
 }
 
+/* ---- outputs past the cache ----
+ * What is too large to stay in the cache until somebody reads it is stored without reading the old
+ * lines first. Rows go through a buffer, so that the loops stay plain. */
+
+#define LANES           WSL_CPU_LANES
+#define STREAMED        512 /* floats at once */
+#define STREAM_4(p, q)  _mm_stream_ps(p, _mm_load_ps(q))
+#define STREAM_8(p, q)  _mm256_stream_ps(p, _mm256_load_ps(q))
+#define STREAM_16(p, q) _mm512_stream_ps(p, _mm512_load_ps(q))
+#define STREAM_OF(n)    WSL_CPU_PASTE(STREAM, n)
+#define ALIGNMENT       (LANES * sizeof(float))
+
+struct streamed {
+    _Alignas(64) float values[STREAMED];
+};
+
+static inline void stream(const struct streamed *from, size_t floats, float *to)
+{
+    for (size_t i = 0; i < floats; i += LANES)
+        STREAM_OF(WSL_CPU_LANES)(to + i, from->values + i);
+}
+
+static inline bool streams(bool wanted, const float *to, size_t channels)
+{
+    return wanted && channels % LANES == 0 && (uintptr_t)to % ALIGNMENT == 0;
+}
+
+static inline size_t at_most(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 static void bn_relu(const float *restrict x, size_t rows, size_t channels,
-                    const struct wsl_cpu_affine *a, float *restrict y)
+                    const struct wsl_cpu_affine *a, bool past_cache, float *restrict y)
 {
     const float *restrict scale = a->scale, *restrict offset = a->offset;
+    struct streamed out;
 
+    if (!streams(past_cache, y, channels)) {
+        for (size_t r = 0; r < rows; r++, x += channels, y += channels)
+            for (size_t i = 0; i < channels; i++)
+                y[i] = relu(x[i] * scale[i] + offset[i]);
+        return;
+    }
     for (size_t r = 0; r < rows; r++, x += channels, y += channels)
-        for (size_t i = 0; i < channels; i++)
-            y[i] = relu(x[i] * scale[i] + offset[i]);
+        for (size_t c = 0; c < channels; c += STREAMED) {
+            size_t n = at_most(channels - c, STREAMED);
+
+            for (size_t i = 0; i < n; i++)
+                out.values[i] = relu(x[c + i] * scale[c + i] + offset[c + i]);
+            stream(&out, n, y + c);
+        }
+    _mm_sfence();
 }
 
 static void bn_relu_sums(const float *restrict dy, const float *restrict x, size_t rows,
@@ -110,34 +157,70 @@ static void bn_relu_gradient(const float *dy, const float *restrict x, size_t ro
 }
 
 static void bn_gradient(const float *g, const float *restrict x, size_t rows, size_t channels,
-                        const struct wsl_cpu_bn_gradient *k, float *dx)
+                        const struct wsl_cpu_bn_gradient *k, bool past_cache, float *dx)
 {
     const float *restrict mean = k->mean, *restrict scale = k->scale, *restrict slope = k->slope;
     const float *restrict level = k->level;
+    struct streamed out;
 
-    for (size_t r = 0; r < rows; r++, x += channels, g += channels, dx += channels) {
+    if (dx == g || !streams(past_cache, dx, channels)) {
+        for (size_t r = 0; r < rows; r++, x += channels, g += channels, dx += channels) {
 #pragma GCC ivdep
-        for (size_t i = 0; i < channels; i++)
-            dx[i] = scale[i] * g[i] + (x[i] - mean[i]) * slope[i] + level[i];
+            for (size_t i = 0; i < channels; i++)
+                dx[i] = scale[i] * g[i] + (x[i] - mean[i]) * slope[i] + level[i];
+        }
+        return;
+    }
+    for (size_t r = 0; r < rows; r++, x += channels, g += channels, dx += channels)
+        for (size_t c = 0; c < channels; c += STREAMED) {
+            size_t n = at_most(channels - c, STREAMED);
+
+            for (size_t i = 0; i < n; i++)
+                out.values[i] = scale[c + i] * g[c + i] + (x[c + i] - mean[c + i]) * slope[c + i] +
+                                level[c + i];
+            stream(&out, n, dx + c);
+        }
+    _mm_sfence();
+}
+
+/* n values of a row. */
+static inline void join_values(const float *restrict x, const float *restrict z, size_t n,
+                               const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b,
+                               size_t c, float *restrict y)
+{
+    const float *restrict scale = a->scale + c, *restrict offset = a->offset + c;
+
+    if (b) {
+        const float *restrict scale_z = b->scale + c, *restrict offset_z = b->offset + c;
+
+        for (size_t i = 0; i < n; i++)
+            y[i] = relu(x[i] * scale[i] + offset[i] + (z[i] * scale_z[i] + offset_z[i]));
+    } else {
+        for (size_t i = 0; i < n; i++)
+            y[i] = relu(x[i] * scale[i] + offset[i] + z[i]);
     }
 }
 
 static void join(const float *const x_and_z[2], size_t rows, size_t channels,
-                 const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b, float *restrict y)
+                 const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b, bool past_cache,
+                 float *restrict y)
 {
     const float *restrict x = x_and_z[0], *restrict z = x_and_z[1];
-    const float *restrict scale = a->scale, *restrict offset = a->offset;
+    struct streamed out;
 
+    if (!streams(past_cache, y, channels)) {
+        for (size_t r = 0; r < rows; r++, x += channels, z += channels, y += channels)
+            join_values(x, z, channels, a, b, 0, y);
+        return;
+    }
     for (size_t r = 0; r < rows; r++, x += channels, z += channels, y += channels)
-        if (b) {
-            const float *restrict scale_z = b->scale, *restrict offset_z = b->offset;
+        for (size_t c = 0; c < channels; c += STREAMED) {
+            size_t n = at_most(channels - c, STREAMED);
 
-            for (size_t i = 0; i < channels; i++)
-                y[i] = relu(x[i] * scale[i] + offset[i] + (z[i] * scale_z[i] + offset_z[i]));
-        } else {
-            for (size_t i = 0; i < channels; i++)
-                y[i] = relu(x[i] * scale[i] + offset[i] + z[i]);
+            join_values(x + c, z + c, n, a, b, c, out.values);
+            stream(&out, n, y + c);
         }
+    _mm_sfence();
 }
 
 static void join_sums(const float *const dy_y_x_z[4], size_t rows, size_t channels,

@@ -10,9 +10,10 @@
 
 #include <math.h>
 
-#define EPSILON   1e-5
-#define RUNNING   0.1
-#define PART_ROWS 64 /* at least, in a part */
+#define EPSILON      1e-5
+#define RUNNING      0.1
+#define PART_ROWS    64                /* at least, in a part */
+#define CACHED_BYTES ((size_t)8 << 20) /* of an activation */
 
 static size_t rows_of(const struct wsl_shape *shape, int count)
 {
@@ -82,6 +83,12 @@ static struct pass pass_of(struct wsl_device *dev, const struct wsl_bn *bn, cons
 static void run(const struct pass *p, wsl_cpu_part_fn fn)
 {
     wsl_cpu_parallel(p->dev, p->parts, fn, p);
+}
+
+/* Is the output of a pass too large to be read from the cache afterwards? */
+static bool past_cache(const struct pass *p)
+{
+    return p->rows * p->channels * sizeof(float) > CACHED_BYTES;
 }
 
 /* First float and number of rows of a part. */
@@ -194,7 +201,7 @@ static void relu_part(const void *args, size_t part)
     const struct pass *p = args;
     size_t rows, at = part_of(p, part, &rows);
 
-    p->dev->loops->bn_relu(p->x + at, rows, p->channels, &p->affine, p->out + at);
+    p->dev->loops->bn_relu(p->x + at, rows, p->channels, &p->affine, past_cache(p), p->out + at);
 }
 
 void wsl_cpu_bn_relu(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y)
@@ -212,7 +219,7 @@ static void join_part(const void *args, size_t part)
     const float *x_and_z[2] = {p->x + at, p->z + at};
 
     p->dev->loops->join(x_and_z, rows, p->channels, &p->affine,
-                        p->projection ? &p->shortcut_affine : NULL, p->out + at);
+                        p->projection ? &p->shortcut_affine : NULL, past_cache(p), p->out + at);
 }
 
 void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
@@ -285,7 +292,8 @@ static void gradient_part(const void *args, size_t part)
     const struct pass *p = args;
     size_t rows, at = part_of(p, part, &rows);
 
-    p->dev->loops->bn_gradient(p->g + at, p->x + at, rows, p->channels, &p->gradient, p->out + at);
+    p->dev->loops->bn_gradient(p->g + at, p->x + at, rows, p->channels, &p->gradient, past_cache(p),
+                               p->out + at);
 }
 
 static void join_sums_part(const void *args, size_t part)
