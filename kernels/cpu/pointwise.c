@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define PARTS_WANTED   16                /* so that threads have something to share */
+#define PARTS_WANTED   4                 /* for each thread, so that they end together */
 #define PART_PIXELS    392               /* about, in a part: its rows of X and Y fit into L2 */
 #define PART_CHANNELS  128               /* at least, where the channels are cut too */
 #define SUM_PIXELS     784               /* at least, in a part of a weight gradient */
@@ -41,10 +41,13 @@ struct block {
     size_t row, rows, column, columns, row_part;
 };
 
-/* columns_least: of a part. */
-static struct cut cut_of(size_t rows, size_t columns, size_t row_parts, size_t columns_least)
+/* columns_least: of a part. The threads may decide here: bits are promised at equal numbers only.
+ */
+static struct cut cut_of(const struct wsl_conv *conv, size_t rows, size_t columns, size_t row_parts,
+                         size_t columns_least)
 {
-    size_t wanted = (PARTS_WANTED + row_parts - 1) / row_parts;
+    size_t parts = PARTS_WANTED * (size_t)conv->dev->setup.threads;
+    size_t wanted = (parts + row_parts - 1) / row_parts;
 
     return (struct cut){rows, columns, row_parts, within(columns / columns_least, 1, wanted)};
 }
@@ -273,7 +276,7 @@ int wsl_pointwise_forward(struct wsl_conv *conv, const float *x, const float *we
         transpose(conv->dev, (struct transpose_args){weights, p.channels_out, p.channels_in,
                                                      scratch_of(conv)});
     }
-    failed = run(&p, cut_of(p.pixels, p.channels_out, pixel_parts(p.pixels), PART_CHANNELS),
+    failed = run(&p, cut_of(conv, p.pixels, p.channels_out, pixel_parts(p.pixels), PART_CHANNELS),
                  forward_part);
     if (bn)
         wsl_cpu_bn_finish(conv->dev, bn, p.cut.row_parts);
@@ -308,8 +311,8 @@ int wsl_pointwise_data(struct wsl_conv *conv, const float *dy, const float *weig
     p.dy = dy;
     p.weights = weights;
     p.add = add && !strided;
-    failed =
-        run(&p, cut_of(p.pixels, p.channels_in, pixel_parts(p.pixels), PART_CHANNELS), data_part);
+    failed = run(&p, cut_of(conv, p.pixels, p.channels_in, pixel_parts(p.pixels), PART_CHANNELS),
+                 data_part);
     if (strided)
         stride_copy((struct stride_args){conv, dx, to, add ? SCATTER_ADD : SCATTER});
     return failed;
@@ -380,7 +383,7 @@ int wsl_pointwise_weights(struct wsl_conv *conv, const float *x, const float *dy
     p.x = seen_pixels(conv, x);
     p.dy = dy;
     p.transposed = parts > 1 && p.channels_out > p.channels_in;
-    failed = run(&p, cut_of(p.pixels, p.channels_out, parts, SUM_CHANNELS), weights_part);
+    failed = run(&p, cut_of(conv, p.pixels, p.channels_out, parts, SUM_CHANNELS), weights_part);
     if (parts > 1)
         add_sums(&p, parts, sums, dweights);
     return failed;
