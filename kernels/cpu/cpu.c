@@ -2,6 +2,8 @@
 #include "kernels/cpu/cpu.h"
 
 #include <assert.h>
+#include <omp.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +64,44 @@ void wsl_cpu_fail(struct wsl_device *dev, int rc, const char *what)
 {
     if (rc && !dev->failed)
         dev->failed = what;
+}
+
+/* ---- threads and processors ---- */
+
+/* The n-th processor of a set. */
+static int processor_of(const cpu_set_t *set, int n)
+{
+    int cpu = 0;
+
+    while (!CPU_ISSET(cpu, set) || n-- > 0)
+        cpu++;
+    return cpu;
+}
+
+/* Gives each of the calling thread's OpenMP threads a processor of its own, where the device has
+ * all that this process may use to itself. The caller itself stays free, and with it whatever
+ * threads it starts later: the one processor left over is its own. */
+static void pin_threads(struct wsl_device *dev)
+{
+    pthread_t caller = pthread_self();
+    int threads = dev->setup.threads;
+    cpu_set_t allowed;
+
+    if (dev->pinned && pthread_equal(dev->pinned_for, caller))
+        return;
+    dev->pinned = true;
+    dev->pinned_for = caller;
+    if (threads == 1 || sched_getaffinity(0, sizeof allowed, &allowed) ||
+        CPU_COUNT(&allowed) != threads)
+        return;
+#pragma omp parallel num_threads(threads)
+    if (omp_get_thread_num() > 0) {
+        cpu_set_t own;
+
+        CPU_ZERO(&own);
+        CPU_SET(processor_of(&allowed, omp_get_thread_num()), &own);
+        (void)sched_setaffinity(0, sizeof own, &own); /* without it: as before */
+    }
 }
 
 static int probe(struct wsl_err *err)
@@ -155,6 +195,7 @@ static void begin(struct wsl_device *dev, int count)
     /* OpenMP keeps the number for each calling thread: a net may step on another one than opened
      * it. */
     wsl_onednn_set_threads(dev->setup.threads);
+    pin_threads(dev);
 }
 
 static void weights_changed(struct wsl_device *dev)

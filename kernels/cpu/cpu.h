@@ -15,6 +15,8 @@
 #include "kernels/host.h"
 #include "kernels/ops.h"
 
+#include <pthread.h>
+
 struct wsl_conv {
     struct wsl_device *dev;
     struct wsl_conv_shape shape;
@@ -29,6 +31,8 @@ struct wsl_device {
     struct wsl_onednn *onednn;
     const struct wsl_cpu_loops *loops;
     struct wsl_conv *convs;
+    bool pinned;
+    pthread_t pinned_for; /* whose OpenMP threads have processors of their own */
     int count;            /* images of this pass */
     const char *failed;   /* first call that failed since the last wait */
     size_t scratch_bytes; /* the most that any conv wants */
