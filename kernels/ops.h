@@ -216,6 +216,9 @@ struct wsl_ops {
 
     void (*sgd)(struct wsl_device *dev, const struct wsl_sgd *sgd);
     void (*scale)(struct wsl_device *dev, float *block, size_t count, float factor);
+    /* The largest magnitude; *ret is valid after wait. NaN counts as more than infinity, so all is
+     * finite if *ret is. Denormals count as what they are. */
+    void (*largest)(struct wsl_device *dev, const float *block, size_t count, float *ret);
 };
 
 /* The backends; a backend that is not built is a _none.c file with the same symbol. */

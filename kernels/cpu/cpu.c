@@ -278,4 +278,5 @@ const struct wsl_ops wsl_ops_cpu = {
     .loss = wsl_cpu_loss,
     .sgd = wsl_cpu_sgd,
     .scale = wsl_cpu_scale,
+    .largest = wsl_cpu_largest,
 };

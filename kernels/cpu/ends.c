@@ -4,6 +4,8 @@
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
+#include <stdatomic.h>
+#include <string.h>
 
 #define SGD_PART ((size_t)1 << 16) /* floats */
 #define BEST     5
@@ -214,4 +216,33 @@ void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd)
 void wsl_cpu_scale(struct wsl_device *dev, float *block, size_t count, float factor)
 {
     dev->loops->scale(block, count, factor);
+}
+
+struct largest_args {
+    const struct wsl_cpu_loops *loops;
+    const float *block;
+    size_t count;
+    atomic_uint *most; /* in whatever order: it is a maximum */
+};
+
+static void largest_part(const void *args, size_t part)
+{
+    const struct largest_args *a = args;
+    size_t begin = part * SGD_PART, left = a->count - begin;
+    unsigned own = a->loops->largest(a->block + begin, left > SGD_PART ? SGD_PART : left);
+    unsigned most = atomic_load(a->most);
+
+    while (own > most && !atomic_compare_exchange_weak(a->most, &most, own))
+        ;
+}
+
+void wsl_cpu_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
+{
+    atomic_uint most = 0;
+    struct largest_args args = {dev->loops, block, count, &most};
+    unsigned bits;
+
+    wsl_cpu_parallel(dev, (count + SGD_PART - 1) / SGD_PART, largest_part, &args);
+    bits = atomic_load(&most);
+    memcpy(ret, &bits, sizeof *ret);
 }

@@ -280,7 +280,7 @@ static int cuda_wait(struct wsl_device *dev, struct wsl_err *err)
     struct wsl_err failed;
 
     wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "an operation of the step");
-    wsl_cuda_loss_deliver(dev);
+    wsl_cuda_deliver(dev);
     failed = dev->failed;
     dev->failed = (struct wsl_err){0};
     if (failed.code == 0)
@@ -355,4 +355,5 @@ const struct wsl_ops wsl_ops_cuda = {
     .loss = wsl_cuda_loss,
     .sgd = wsl_cuda_sgd_update,
     .scale = wsl_cuda_scale,
+    .largest = wsl_cuda_largest,
 };

@@ -143,6 +143,17 @@ float *wsl_net_momentum(struct wsl_net *net, size_t *ret_count);
  * applies), u = m u + g', w -= lr (g' + m u). */
 void wsl_net_update(struct wsl_net *net, float learning_rate, float momentum, float weight_decay);
 
+/* Are all gradients finite, the running statistics that the step left, and the weights (ReLU can
+ * hide one that is not)? To be asked between a step and its update; after sums over ranks every
+ * rank gets the same answer. One pass over them that blocks; only where they are not, tensors are
+ * read one by one. WSL_EINVAL names the weight that is the cause, or else the gradient (the first
+ * that came to be) or the statistic: "the gradient of layer3.4.conv2.weight is not finite (NaN,
+ * first at element 17 of 36864)". Other codes are failures of the backend. Not for inference. */
+int wsl_net_check_step(struct wsl_net *net, struct wsl_err *err);
+/* The same of weights, running statistics and momentum, to be asked before they are saved and after
+ * they were read. */
+int wsl_net_check_values(struct wsl_net *net, struct wsl_err *err);
+
 /* Evaluation with running statistics; no gradients. logits (count x classes) may be NULL. */
 int wsl_net_evaluate(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
                      int count, float *ret_logits, struct wsl_step_result *ret,

@@ -191,4 +191,5 @@ const struct wsl_ops wsl_ops_ref = {
     .loss = wsl_ref_loss,
     .sgd = wsl_ref_sgd,
     .scale = wsl_ref_scale,
+    .largest = wsl_ref_largest,
 };
