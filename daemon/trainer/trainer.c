@@ -198,6 +198,19 @@ static int load(struct wsl_trainer *t, struct wsl_err *err)
     return r;
 }
 
+/* On all ranks: they have the same weights by now. */
+static int check_weights(const struct wsl_trainer *t, struct wsl_err *err)
+{
+    const Wsl__V1__Assignment *a = t->assignment;
+    int r = wsl_net_check_values(t->net, err);
+
+    if (r == WSL_EINVAL && *a->resume)
+        return wsl_err_prefix(err, "cannot resume: %.120s", a->resume);
+    if (r == WSL_EINVAL && *a->init)
+        return wsl_err_prefix(err, "init: %.120s", a->init);
+    return r;
+}
+
 static int join(struct wsl_trainer *t, struct wsl_err *err)
 {
     int r = open_collective(t, err);
@@ -302,6 +315,8 @@ static void train(struct wsl_trainer *t, Wsl__V1__Assignment *assignment,
         if (r == WSL_EINVAL) /* the address is the worker's setting, not the job's */
             err.code = r = WSL_EIO;
     }
+    if (r == 0)
+        r = check_weights(t, &err);
     if (r == 0)
         r = prepare(t, &err);
     if (r == 0)
