@@ -278,5 +278,6 @@ const struct wsl_ops wsl_ops_cpu = {
     .loss = wsl_cpu_loss,
     .sgd = wsl_cpu_sgd,
     .scale = wsl_cpu_scale,
+    .add_up = wsl_cpu_add_up,
     .largest = wsl_cpu_largest,
 };

@@ -218,6 +218,29 @@ void wsl_cpu_scale(struct wsl_device *dev, float *block, size_t count, float fac
     dev->loops->scale(block, count, factor);
 }
 
+struct add_up_args {
+    const struct wsl_cpu_loops *loops;
+    float *block, *more;
+    size_t count;
+};
+
+static void add_up_part(const void *args, size_t part)
+{
+    const struct add_up_args *a = args;
+    size_t begin = part * SGD_PART, left = a->count - begin;
+    size_t count = left > SGD_PART ? SGD_PART : left;
+
+    a->loops->add(a->more + begin, count, a->block + begin);
+    memset(a->more + begin, 0, count * sizeof(float));
+}
+
+void wsl_cpu_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
+{
+    struct add_up_args args = {dev->loops, block, more, count};
+
+    wsl_cpu_parallel(dev, (count + SGD_PART - 1) / SGD_PART, add_up_part, &args);
+}
+
 struct largest_args {
     const struct wsl_cpu_loops *loops;
     const float *block;

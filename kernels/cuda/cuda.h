@@ -170,6 +170,7 @@ void wsl_cuda_loss(struct wsl_device *dev, const struct wsl_loss *loss, const vo
 void wsl_cuda_deliver(struct wsl_device *dev);
 void wsl_cuda_sgd_update(struct wsl_device *dev, const struct wsl_sgd *sgd);
 void wsl_cuda_scale(struct wsl_device *dev, float *block, size_t count, float factor);
+void wsl_cuda_add_up(struct wsl_device *dev, float *block, float *more, size_t count);
 void wsl_cuda_largest(struct wsl_device *dev, const float *block, size_t count, float *ret);
 
 #endif

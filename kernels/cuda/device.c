@@ -355,5 +355,6 @@ const struct wsl_ops wsl_ops_cuda = {
     .loss = wsl_cuda_loss,
     .sgd = wsl_cuda_sgd_update,
     .scale = wsl_cuda_scale,
+    .add_up = wsl_cuda_add_up,
     .largest = wsl_cuda_largest,
 };

@@ -281,6 +281,14 @@ void wsl_cuda_scale(struct wsl_device *dev, float *block, size_t count, float fa
                 "the kernel that scales a block");
 }
 
+void wsl_cuda_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
+{
+    wsl_cuda_written(dev, block, count);
+    wsl_cuda_written(dev, more, count);
+    wsl_cuda_ok(dev, wsl_cuda_launch_add_up(dev->compute, block, more, count),
+                "the kernel that adds blocks");
+}
+
 void wsl_cuda_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
 {
     int i;

@@ -55,9 +55,16 @@ struct wsl_net;
 struct wsl_net_setup {
     struct wsl_net_config config;
     const char *backend; /* "cpu", "ref"; "cuda" where built; NULL: the best there is */
-    int batch;           /* images of one forward call at most; BN statistics are over one call */
+    int batch;           /* images of one call at most */
+    int micro_batch;     /* images computed at a time: a call of more goes through in pieces of so
+                            many (the last may have fewer), with gradients, losses and hits added
+                            up. Activations take the memory of a piece, gradients that of two
+                            blocks. BN statistics are over a piece, and each piece moves the
+                            running ones. 0, or batch: all at once */
     int threads;         /* compute threads of the cpu backend */
     bool inference_only; /* no gradients, no momentum */
+    bool recompute;      /* BN and ReLU inside of a block are computed again for the backward pass,
+                            not kept: less memory, the same bits */
     bool f32;            /* no number is rounded to less than a float (cuda: to bf16), to compare */
 };
 
@@ -123,7 +130,9 @@ typedef void (*wsl_bucket_fn)(void *context, int bucket, float *gradients, size_
 /* Forward and backward of `count` images (u8 NHWC RGB, count <= batch): gradients of the SUM of
  * losses times loss_scale (pass 1 / global batch, so that summing over ranks gives the gradient of
  * the mean loss) replace the old ones. Running BN statistics of this rank are updated (momentum
- * 0.1). on_bucket may be NULL. WSL_EINVAL for a tag >= classes. */
+ * 0.1). on_bucket may be NULL; with micro_batch it is called in the last piece. WSL_EINVAL for a
+ * tag
+ * >= classes. */
 int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
                  int count, float loss_scale, wsl_bucket_fn on_bucket, void *context,
                  struct wsl_step_result *ret, struct wsl_err *err);

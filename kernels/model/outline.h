@@ -40,9 +40,11 @@ const struct wsl_tensor_info *wsl_net_outline_tensor(const struct wsl_net_outlin
 struct wsl_net_memory {
     const char *backend;            /* the one that was asked; static */
     uint64_t parameters, gradients; /* gradients and momentum are 0 for inference */
-    uint64_t momentum, statistics;  /* running mean and variance */
-    uint64_t batch_statistics;      /* what each BN keeps from forward to backward */
-    uint64_t activations;           /* the arena: buffers that live at different times share it */
+    uint64_t momentum;
+    uint64_t gradient_sums;    /* of a batch in pieces, else 0 */
+    uint64_t statistics;       /* running mean and variance */
+    uint64_t batch_statistics; /* what each BN keeps from forward to backward */
+    uint64_t activations;      /* the arena: buffers that live at different times share it */
     uint64_t total;
 };
 /* Opens the backend and its plans, takes none of that memory. Errors as wsl_net_open. */

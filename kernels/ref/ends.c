@@ -159,6 +159,15 @@ void wsl_ref_scale(struct wsl_device *dev, float *block, size_t count, float fac
         block[i] *= factor;
 }
 
+void wsl_ref_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
+{
+    (void)dev;
+    for (size_t i = 0; i < count; i++) {
+        block[i] += more[i];
+        more[i] = 0;
+    }
+}
+
 void wsl_ref_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
 {
     (void)dev;

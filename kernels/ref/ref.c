@@ -191,5 +191,6 @@ const struct wsl_ops wsl_ops_ref = {
     .loss = wsl_ref_loss,
     .sgd = wsl_ref_sgd,
     .scale = wsl_ref_scale,
+    .add_up = wsl_ref_add_up,
     .largest = wsl_ref_largest,
 };

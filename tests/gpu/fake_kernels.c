@@ -342,6 +342,16 @@ cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *block, size_t coun
     return cudaSuccess;
 }
 
+cudaError_t wsl_cuda_launch_add_up(cudaStream_t stream, float *block, float *more, size_t count)
+{
+    (void)stream;
+    for (size_t i = 0; i < count; i++) {
+        block[i] += more[i];
+        more[i] = 0;
+    }
+    return cudaSuccess;
+}
+
 cudaError_t wsl_cuda_launch_largest(cudaStream_t stream, const float *block, size_t count,
                                     uint32_t *ret_bits)
 {
