@@ -34,6 +34,12 @@ const struct wsl_spec_field wsl_spec_fields[] = {
      "trainers that share each step"},
     {"batch", SPEC_UINT32, SPEC_TOP, AT(JobSpec, batch), SPEC_REQUIRED, 1, 1 << 20, .standard = "",
      .help = "images per step over all trainers; a multiple of world"},
+    {"micro_batches", SPEC_UINT32, SPEC_TOP, AT(JobSpec, micro_batches), 0, 1, 65536, 1, NULL, "1",
+     "pieces that a trainer computes its share of a batch in, one after another, for less memory; "
+     "batch-norm statistics are those of a piece"},
+    {"recompute", SPEC_BOOL, SPEC_TOP, AT(JobSpec, recompute), .standard = "false",
+     .help = "compute batch norm and ReLU inside of blocks again for the backward pass, instead of "
+             "keeping them: less memory, more time, the same result"},
     {"epochs", SPEC_UINT32, SPEC_TOP, AT(JobSpec, epochs), 0, 1, 1000000, .standard = "",
      .help = "length of the training in passes over the data; this or max_steps is given"},
     {"max_steps", SPEC_UINT64, SPEC_TOP, AT(JobSpec, max_steps), 0, 1, 1e12, .standard = "",

@@ -52,9 +52,13 @@ static int check_assignment(struct wsl_trainer *t, Wsl__V1__Assignment *a, struc
     if (a->spec->batch % a->world != 0)
         return wsl_fail(err, WSL_EINVAL, "batch: %u images do not divide among %u ranks",
                         a->spec->batch, a->world);
+    t->slots = a->spec->batch / a->world;
+    if (t->slots % a->spec->micro_batches != 0)
+        return wsl_fail(err, WSL_EINVAL,
+                        "micro_batches: %u images of a rank do not divide into %u pieces", t->slots,
+                        a->spec->micro_batches);
     t->assignment = a;
     t->spec = a->spec;
-    t->slots = a->spec->batch / a->world;
     return 0;
 }
 
@@ -64,6 +68,8 @@ static int open_net(struct wsl_trainer *t, struct wsl_err *err)
     struct wsl_net_setup setup = {
         .backend = *t->spec->backend ? t->spec->backend : NULL,
         .batch = (int)t->slots,
+        .micro_batch = (int)(t->slots / t->spec->micro_batches),
+        .recompute = t->spec->recompute,
         .threads = (int)t->spec->threads,
     };
 

@@ -164,6 +164,22 @@ class Trainer(Case):
         print(f"# held-out hit@1 {evaluation.hit1:.3f}, always the most frequent: {evaluation.baseline_hit1:.3f}")
         self.assertGreater(evaluation.hit1, 2 * evaluation.baseline_hit1)
 
+    def test_pieces_and_recompute(self):
+        """Recomputing changes no bit; batches in pieces have the statistics of pieces, and are the same every time."""
+        for folder, changes in (("whole", {}), ("again", {"recompute": True}), ("pieces", {"micro_batches": 4}),
+                                ("both", {"micro_batches": 4, "recompute": True})):
+            generation = self.finish(self.start(folder=folder, spec=self.spec(world=2, epochs=1, **changes)))
+            progress = generation.ranks[0].metrics("progress")[-1]
+            self.assertEqual(progress.step, progress.total_steps)
+            log = generation.ranks[0].log()
+            (self.assertIn if "micro_batches" in changes else self.assertNotIn)("in 4 pieces of 2 on each", log)
+        newest = {folder: self.checkpoints(folder)[-1] for folder in ("whole", "again", "pieces", "both")}
+        self.assert_same_weights(newest["whole"], newest["again"])
+        self.assert_same_weights(newest["pieces"], newest["both"])
+        whole, pieces = (read_safetensors(os.path.join(newest[name], "model.safetensors")) for name in ("whole", "pieces"))
+        self.assertNotEqual(whole, pieces)
+        self.fails(self.start(folder="odd", spec=self.spec(micro_batches=5)), "USER_ERROR", "micro_batches", "16", "5")
+
     # ---- kills and resumes ----
 
     def test_a_killed_rank_and_a_resume_change_nothing(self):

@@ -32,6 +32,8 @@ static const char whole[] = "# every field\n"
                             "  image_size: 96\n"
                             "world: 4\n"
                             "batch: 128\n"
+                            "micro_batches: 4\n"
+                            "recompute: true\n"
                             "epochs: 7\n"
                             "max_steps: 123456789012\n"
                             "optimizer: {learning_rate: 0.3, momentum: 0, weight_decay: 5e-5}\n"
@@ -113,6 +115,8 @@ static void test_minimal_and_fill(void **state)
     assert_int_equal(spec->restart->max_machine_errors, 10);
     assert_int_equal(spec->restart->max_user_errors, 0);
     assert_int_equal(spec->threads, 1);
+    assert_int_equal(spec->micro_batches, 1);
+    assert_false(spec->recompute);
     assert_int_equal(spec->loader_threads, 1);
     assert_int_equal(spec->evaluate_every_epochs, 1);
     assert_true(spec->max_bad_records == 0.01);
@@ -147,6 +151,8 @@ static void test_all_fields(void **state)
     assert_true(spec->augmentation->no_flip);
     assert_int_equal(spec->init->from_case, WSL__V1__INIT__FROM_JOB);
     assert_string_equal(spec->init->job, "other");
+    assert_int_equal(spec->micro_batches, 4);
+    assert_true(spec->recompute);
     assert_true(spec->seed == UINT64_MAX);
     assert_string_equal(spec->backend, "ref");
     drop(spec);
@@ -227,6 +233,12 @@ static const struct mistake mistakes[] = {
      "j.yaml:5: batch: must be a whole number from 1 to "
      "1048576, is a map"},
     {"batch", "batch: 63\nworld: 2\n", "j.yaml:5: batch: must be a multiple of world (2), is 63"},
+    {"", "micro_batches: 0\n", "j.yaml:7: micro_batches: must be a whole number from 1 to 65536"},
+    {"", "micro_batches: 3\n",
+     "j.yaml:7: micro_batches: must divide the images of a trainer, batch / world (64), is 3"},
+    {"", "world: 2\nmicro_batches: 64\n",
+     "j.yaml:8: micro_batches: must divide the images of a trainer, batch / world (32), is 64"},
+    {"", "recompute: 2\n", "j.yaml:7: recompute: must be true or false, is 2"},
     {"epochs", "", "j.yaml:1: epochs: is missing; give epochs or max_steps"},
     {"", "world: 0\n", "j.yaml:7: world: must be a whole number from 1 to 4096, is 0"},
     {"", "batch: 8\n", "j.yaml:7: batch: is given twice, first on line 5"},
