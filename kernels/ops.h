@@ -130,6 +130,9 @@ struct wsl_ops {
                  struct wsl_err *err);
     /* After the last conv_open and before the first pass: takes the workspace that all share. */
     int (*prepare)(struct wsl_device *dev, struct wsl_err *err);
+    /* What prepare will take besides the blocks, once all convolutions are open; *ret_more: at most
+     * so many bytes more, which only prepare can know. */
+    size_t (*workspace_bytes)(struct wsl_device *dev, size_t *ret_more);
     /* Starts a pass of 1 <= count <= batch images. Weights may have changed since the last pass. */
     void (*begin)(struct wsl_device *dev, int count);
     /* Others than the entries of this table write weights until the next `begin` (a broadcast):

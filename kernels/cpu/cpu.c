@@ -145,6 +145,12 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
     return 0;
 }
 
+static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
+{
+    *ret_more = 0;
+    return dev->scratch_bytes + (dev->sums_floats + 4 * dev->channels) * sizeof(float);
+}
+
 static void begin(struct wsl_device *dev, int count)
 {
     assert(count >= 1 && count <= dev->setup.batch);
@@ -245,6 +251,7 @@ const struct wsl_ops wsl_ops_cpu = {
     .close = cpu_close,
     .alloc = cpu_alloc,
     .prepare = prepare,
+    .workspace_bytes = workspace_bytes,
     .begin = begin,
     .weights_changed = weights_changed,
     .publish = publish,

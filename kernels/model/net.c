@@ -246,6 +246,7 @@ int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret
     bool training = !setup->inference_only;
     struct wsl_net *net;
     uint64_t bytes;
+    size_t more;
     int rc = open_planned(&net, setup, err);
 
     if (rc)
@@ -260,9 +261,11 @@ int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret
         .statistics = net->statistic_count * sizeof(float),
         .batch_statistics = all_saved_bytes(net),
         .activations = net->program.arena_bytes,
+        .workspace = net->ops->workspace_bytes(net->dev, &more),
     };
+    ret->workspace_more = more;
     ret->total = ret->parameters + ret->gradients + ret->momentum + ret->gradient_sums +
-                 ret->statistics + ret->batch_statistics + ret->activations;
+                 ret->statistics + ret->batch_statistics + ret->activations + ret->workspace;
     wsl_net_close(net);
     return 0;
 }

@@ -2,6 +2,7 @@
  *
  * Nets on paper: layers, tensors and memory against the published numbers and against real nets;
  * configs found from tensors. */
+#include "kernels/cpu/cpu.h"
 #include "kernels/model/internal.h"
 #include "kernels/model/outline.h"
 
@@ -193,9 +194,15 @@ static void check_memory(const char *backend, bool inference_only, int micro_bat
     assert_true(memory.batch_statistics > 0);
     assert_int_equal(memory.activations, net->program.arena_bytes);
     assert_int_equal(memory.gradient_sums, micro_batch == 2 ? memory.gradients : 0);
+    if (strcmp(backend, "cpu") == 0) {
+        assert_true(memory.workspace > 0);
+        assert_int_equal(memory.total, net->dev->memory.bytes); /* to the byte */
+    }
+    assert_int_equal(memory.workspace_more, 0);
     assert_int_equal(memory.total, memory.parameters + memory.gradients + memory.momentum +
                                        memory.gradient_sums + memory.statistics +
-                                       memory.batch_statistics + memory.activations);
+                                       memory.batch_statistics + memory.activations +
+                                       memory.workspace);
     wsl_net_close(net);
 }
 
