@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
+#include "base/resnext.h"
 #include "base/rng.h"
 #include "base/suggest.h"
 #include "proto/jobspec.h"
@@ -180,6 +181,37 @@ static void test_short_forms(void **state)
     assert_int_equal(spec->model->depths[2], 6);
     assert_int_equal(spec->model->image_size, 64);
     drop(spec);
+}
+
+/* Each published network is a model of a job file, and stands in what is allowed. */
+static void test_published_networks(void **state)
+{
+    const struct wsl_resnext *known;
+    struct wsl_jobspec_field field = {0};
+    char text[300];
+    size_t i;
+
+    (void)state;
+    for (i = 0; strcmp(field.path ? field.path : "", "model.name") != 0; i++)
+        wsl_jobspec_field(i, &field);
+    for (i = 0; (known = wsl_resnext_known(i)); i++) {
+        Wsl__V1__JobSpec *spec;
+
+        snprintf(text, sizeof text,
+                 "name: a\nkind: pretrain\ndata: d\nmodel: %s\nbatch: 8\nmax_steps: 5\n",
+                 known->name);
+        spec = good(text);
+        assert_int_equal(spec->model->n_depths, 4);
+        assert_memory_equal(spec->model->depths, known->depths, sizeof known->depths);
+        assert_int_equal(spec->model->groups, known->groups);
+        assert_int_equal(spec->model->width, known->width);
+        drop(spec);
+        assert_ptr_equal(wsl_resnext_named(known->name), known);
+        assert_non_null(strstr(field.allowed, known->name));
+    }
+    assert_int_equal(i, 9);
+    assert_null(wsl_resnext_named("resnext50_32x5d"));
+    assert_true(strlen(field.allowed) + 1 < sizeof field.allowed); /* not cut off */
 }
 
 /* Text to put after (or, with the name of a line of `minimal`, in the place of) the minimal job;
@@ -646,7 +678,7 @@ int main(void)
         cmocka_unit_test(test_size_and_depth),   cmocka_unit_test(test_sets),
         cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_check_foreign),
         cmocka_unit_test(test_explain),          cmocka_unit_test(test_mutations),
-        cmocka_unit_test(test_suggest),
+        cmocka_unit_test(test_suggest),          cmocka_unit_test(test_published_networks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

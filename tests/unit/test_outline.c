@@ -2,6 +2,7 @@
  *
  * Nets on paper: layers, tensors and memory against the published numbers and against real nets;
  * configs found from tensors. */
+#include "base/resnext.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/model/internal.h"
 #include "kernels/model/outline.h"
@@ -124,9 +125,17 @@ static void test_names_go_both_ways(void **state)
 
     (void)state;
     for (; wsl_net_config_known(i); i++) {
+        const struct wsl_resnext *known = wsl_resnext_known(i);
+
         config = named(wsl_net_config_known(i), 224, 10);
+        assert_string_equal(wsl_net_config_known(i), known->name);
+        assert_memory_equal(config.depths, known->depths, sizeof config.depths);
+        assert_int_equal(config.groups, known->groups);
+        assert_int_equal(config.width, known->width);
+        assert_int_equal(wsl_net_config_check(&config, NULL), 0);
         assert_string_equal(wsl_net_config_name(&config), wsl_net_config_known(i));
     }
+    assert_null(wsl_resnext_known(i));
     assert_true(i >= 6);
     config = odd();
     assert_null(wsl_net_config_name(&config));
