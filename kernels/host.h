@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WSL_HOST_BLOCKS 16 /* a net takes fewer than ten */
+#define WSL_HOST_BLOCKS 16 /* a net takes 10 at most */
 
 struct wsl_host_memory {
     struct {

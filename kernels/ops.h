@@ -130,6 +130,9 @@ struct wsl_ops {
                  struct wsl_err *err);
     /* After the last conv_open and before the first pass: takes the workspace that all share. */
     int (*prepare)(struct wsl_device *dev, struct wsl_err *err);
+    /* What prepare will take besides the blocks, once all convolutions are open; *ret_more: at most
+     * so many bytes more, which only prepare can know. */
+    size_t (*workspace_bytes)(struct wsl_device *dev, size_t *ret_more);
     /* Starts a pass of 1 <= count <= batch images. Weights may have changed since the last pass. */
     void (*begin)(struct wsl_device *dev, int count);
     /* Others than the entries of this table write weights until the next `begin` (a broadcast):
@@ -177,6 +180,7 @@ struct wsl_ops {
 
     /* bn->saved from the running statistics, for evaluation. */
     void (*bn_running)(struct wsl_device *dev, const struct wsl_bn *bn);
+    /* The same y again for the same x, until the backward entry is called for this BN. */
     void (*bn_relu)(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y);
     /* From the gradient of y: dgamma, dbeta and dx, which may be dy. */
     void (*bn_relu_backward)(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
@@ -216,6 +220,11 @@ struct wsl_ops {
 
     void (*sgd)(struct wsl_device *dev, const struct wsl_sgd *sgd);
     void (*scale)(struct wsl_device *dev, float *block, size_t count, float factor);
+    /* block += more, and more = 0: how gradients of several passes become one. */
+    void (*add_up)(struct wsl_device *dev, float *block, float *more, size_t count);
+    /* The largest magnitude; *ret is valid after wait. NaN counts as more than infinity, so all is
+     * finite if *ret is. Denormals count as what they are. */
+    void (*largest)(struct wsl_device *dev, const float *block, size_t count, float *ret);
 };
 
 /* The backends; a backend that is not built is a _none.c file with the same symbol. */

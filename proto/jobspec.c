@@ -234,6 +234,10 @@ static void check_length(struct checker *c)
     if (spec->batch % world != 0)
         fault(c, wsl_spec_find("batch"), "must be a multiple of world (%u), is %u", world,
               spec->batch);
+    else if (spec->micro_batches > 0 && spec->batch / world % spec->micro_batches != 0)
+        fault(c, wsl_spec_find("micro_batches"),
+              "must divide the images of a trainer, batch / world (%u), is %u", spec->batch / world,
+              spec->micro_batches);
     if (spec->schedule && spec->epochs && spec->schedule->warmup_epochs > spec->epochs)
         fault(c, wsl_spec_find("schedule.warmup_epochs"), "must be at most epochs (%u), is %g",
               spec->epochs, spec->schedule->warmup_epochs);

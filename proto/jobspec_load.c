@@ -19,7 +19,7 @@ static bool clash(const struct wsl_spec_origin *a, const struct wsl_spec_origin 
     return a->line > 0 && b->line > 0 && !a->set == !b->set;
 }
 
-static int take_depths(Wsl__V1__Model *model, const struct wsl_spec_model *named)
+static int take_depths(Wsl__V1__Model *model, const struct wsl_resnext *named)
 {
     uint32_t *depths = malloc(sizeof named->depths);
 

@@ -6,6 +6,7 @@
 #ifndef WSL_PROTO_JOBSPEC_PARSE_H
 #define WSL_PROTO_JOBSPEC_PARSE_H
 
+#include "base/resnext.h"
 #include "proto/jobspec_table.h"
 
 /* Where a value was written: a line of the file, or a --set. line 0: nowhere. */
@@ -20,8 +21,8 @@ struct wsl_spec_parse {
     struct wsl_spec_origin fields[SPEC_FIELDS_MAX];
     bool bad[SPEC_FIELDS_MAX]; /* has been reported; later checks keep quiet about it */
     struct wsl_spec_origin sections[SPEC_SECTIONS];
-    const struct wsl_spec_model *model; /* named by model.name */
-    const char *set;                    /* the override being applied, NULL in the file */
+    const struct wsl_resnext *model; /* named by model.name */
+    const char *set;                 /* the override being applied, NULL in the file */
     int faults;
     bool stop; /* enough, or nothing more can be read */
     struct wsl_err first;

@@ -2,6 +2,7 @@
 #include "proto/jobspec_table.h"
 
 #include "base/buf.h"
+#include "base/resnext.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ const struct wsl_spec_field wsl_spec_fields[] = {
      .help = "folder with dataset.json, the same path on every worker"},
     {"model.name", SPEC_MODEL_NAME, SPEC_MODEL, 0, SPEC_FILE_ONLY, .standard = "",
      .help =
-         "a published ResNeXt instead of depths, groups and width; 'model: NAME' is short for it"},
+         "a published network instead of depths, groups and width; 'model: NAME' is short for it"},
     {"model.depths", SPEC_DEPTHS, SPEC_MODEL, 0, SPEC_REQUIRED, 1, 256, .standard = "",
      .help = "residual blocks of each stage, e.g. [3, 4, 23, 3]"},
     {"model.groups", SPEC_UINT32, SPEC_MODEL, AT(Model, groups), 0, 1, 1024, 32, NULL, "32",
@@ -34,6 +35,12 @@ const struct wsl_spec_field wsl_spec_fields[] = {
      "trainers that share each step"},
     {"batch", SPEC_UINT32, SPEC_TOP, AT(JobSpec, batch), SPEC_REQUIRED, 1, 1 << 20, .standard = "",
      .help = "images per step over all trainers; a multiple of world"},
+    {"micro_batches", SPEC_UINT32, SPEC_TOP, AT(JobSpec, micro_batches), 0, 1, 65536, 1, NULL, "1",
+     "pieces that a trainer computes its share of a batch in, one after another, for less memory; "
+     "batch-norm statistics are those of a piece"},
+    {"recompute", SPEC_BOOL, SPEC_TOP, AT(JobSpec, recompute), .standard = "false",
+     .help = "compute batch norm and ReLU inside of blocks again for the backward pass, instead of "
+             "keeping them: less memory, more time, the same result"},
     {"epochs", SPEC_UINT32, SPEC_TOP, AT(JobSpec, epochs), 0, 1, 1000000, .standard = "",
      .help = "length of the training in passes over the data; this or max_steps is given"},
     {"max_steps", SPEC_UINT64, SPEC_TOP, AT(JobSpec, max_steps), 0, 1, 1e12, .standard = "",
@@ -119,28 +126,6 @@ static const struct section {
                          &wsl__v1__checkpointing__descriptor},
     [SPEC_RESTART] = {"restart", AT(JobSpec, restart), &wsl__v1__restart__descriptor},
 };
-
-/* Depths and widths of Xie et al. 2017 and Mahajan et al. 2018. */
-static const struct wsl_spec_model models[] = {
-    {"resnext50_32x4d", {3, 4, 6, 3}, 32, 4},     {"resnext101_32x4d", {3, 4, 23, 3}, 32, 4},
-    {"resnext101_64x4d", {3, 4, 23, 3}, 64, 4},   {"resnext101_32x8d", {3, 4, 23, 3}, 32, 8},
-    {"resnext101_32x16d", {3, 4, 23, 3}, 32, 16}, {"resnext101_32x32d", {3, 4, 23, 3}, 32, 32},
-    {"resnext101_32x48d", {3, 4, 23, 3}, 32, 48},
-};
-
-const struct wsl_spec_model *wsl_spec_model_named(const char *name)
-{
-    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
-        if (strcmp(models[i].name, name) == 0)
-            return &models[i];
-    return NULL;
-}
-
-const char *wsl_spec_model_names(void)
-{
-    return "resnext50_32x4d, resnext101_32x4d, resnext101_64x4d, resnext101_32x8d, "
-           "resnext101_32x16d, resnext101_32x32d, resnext101_32x48d";
-}
 
 const struct wsl_spec_field *wsl_spec_find(const char *path)
 {
@@ -340,6 +325,15 @@ static void allowed_number(const struct wsl_spec_field *field, char *text, size_
         snprintf(text, size, "a number from %g to %g", field->min, field->max);
 }
 
+static void allowed_models(char *text, size_t size)
+{
+    const struct wsl_resnext *known;
+    size_t used = (size_t)snprintf(text, size, "one of ");
+
+    for (size_t i = 0; (known = wsl_resnext_known(i)) && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", known->name);
+}
+
 void wsl_spec_allowed(const struct wsl_spec_field *field, char *text, size_t size)
 {
     switch (field->type) {
@@ -364,7 +358,7 @@ void wsl_spec_allowed(const struct wsl_spec_field *field, char *text, size_t siz
         snprintf(text, size, "job:NAME, job:ID or a path");
         break;
     case SPEC_MODEL_NAME:
-        snprintf(text, size, "one of %s", wsl_spec_model_names());
+        allowed_models(text, size);
         break;
     case SPEC_TEXT:
         snprintf(text, size, "%s",

@@ -94,16 +94,6 @@ bool wsl_spec_word_of(const char *words, int number, char *word, size_t size);
 /* Is a value inside the row's limits? Not for NaN. */
 bool wsl_spec_in_limits(const struct wsl_spec_field *field, double value);
 
-/* depths, groups and width of a published ResNeXt; false when the name is none. Names for people:
- * wsl_spec_model_names(). */
-struct wsl_spec_model {
-    const char *name;
-    uint32_t depths[4];
-    uint32_t groups, width;
-};
-const struct wsl_spec_model *wsl_spec_model_named(const char *name);
-const char *wsl_spec_model_names(void);
-
 /* Every mistake of a specification, each with its row; wsl_jobspec_check takes the first. */
 typedef void (*wsl_spec_fault_fn)(void *context, const struct wsl_spec_field *field,
                                   const char *text);

@@ -170,7 +170,7 @@ static void set_model_name(struct wsl_spec_parse *p, const struct wsl_spec_field
 {
     static const char *const replaced[] = {"model.depths", "model.groups", "model.width"};
 
-    p->model = wsl_spec_model_named(text);
+    p->model = wsl_resnext_named(text);
     if (!p->model) {
         wrong(p, field, line, text, true);
         return;

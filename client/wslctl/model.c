@@ -14,9 +14,8 @@ static const struct wsl_ctl_verb verbs[] = {
      "('-':\n"
      "standard input); --depths describes any other. ACTIVATION is a convolution's output for one\n"
      "image in f32. The memory is what one trainer takes for a batch of its own, as the network\n"
-     "plans it; none of it is taken. The workspace of the backend's convolutions comes on top.\n"
-     "-q leaves the layers out.",
-     "  wslctl model describe resnext101_32x8d --batch 24\n"
+     "and its backend plan it; none of it is taken. -q leaves the layers out.",
+     "  wslctl model describe resnext101_32x8d --batch 24 --micro-batches 3 --recompute\n"
      "  wslctl model describe --depths 1,1,1,1 --groups 32 --width 4 --image-size 64 --classes "
      "150\n"
      "  wslctl model describe job.yaml -o json | jq .model.memory.total",

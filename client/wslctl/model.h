@@ -19,8 +19,8 @@ json_t *wsl_ctl_model_json(const struct wsl_net_config *config);
 #define WSL_CTL_MODEL_NONE UINT64_MAX
 struct wsl_ctl_model_options {
     const char *depths, *backend;
-    uint64_t groups, width, classes, image_size, batch, threads;
-    bool inference;
+    uint64_t groups, width, classes, image_size, batch, micro_batches, threads;
+    bool inference, recompute;
     struct wsl_arg_list sets;
 };
 

@@ -102,6 +102,7 @@ static int from_spec(const struct wsl_ctl *ctl, const struct wsl_ctl_model_optio
     if (o->classes == WSL_CTL_MODEL_NONE)
         config->classes = classes_of(ctl, spec->data);
     ret->batch = (int)(spec->batch / spec->world);
+    ret->recompute = spec->recompute;
     ret->threads = (int)spec->threads;
     return WSL_CTL_DONE;
 }
@@ -139,7 +140,7 @@ int wsl_ctl_model_choose(struct wsl_ctl *ctl, const struct wsl_ctl_model_options
                          struct wsl_net_setup *ret, Wsl__V1__JobSpec **ret_spec)
 {
     struct wsl_net_config *config = &ret->config;
-    int code = check_options(ctl, o);
+    int code = check_options(ctl, o), pieces;
 
     *ret = (struct wsl_net_setup){.batch = BATCH, .threads = 1, .inference_only = o->inference};
     config->image_size = IMAGE_SIZE;
@@ -154,7 +155,13 @@ int wsl_ctl_model_choose(struct wsl_ctl *ctl, const struct wsl_ctl_model_options
     config->classes = int_or(o->classes, config->classes);
     ret->batch = int_or(o->batch, ret->batch);
     ret->threads = int_or(o->threads, ret->threads);
+    ret->recompute |= o->recompute;
     if (o->backend)
         ret->backend = o->backend;
+    pieces = int_or(o->micro_batches, *ret_spec ? (int)(*ret_spec)->micro_batches : 1);
+    if (code == WSL_CTL_DONE && ret->batch % pieces != 0)
+        return wsl_ctl_usage(ctl, "a batch of %d does not divide into %d pieces (--micro-batches)",
+                             ret->batch, pieces);
+    ret->micro_batch = ret->batch / pieces;
     return code;
 }

@@ -6,12 +6,15 @@
 
 #include "kernels/model/outline.h"
 
+#include <stdio.h>
+
 /* ---- printing ---- */
 
 struct description {
     const struct wsl_net_setup *setup;
     const struct wsl_net_outline *outline;
     struct wsl_net_memory memory;
+    uint64_t other_activations; /* with recompute where the setup has none, or without */
     uint64_t parameters, macs, activation_bytes;
 };
 
@@ -76,22 +79,59 @@ struct part {
     const char *what;
 };
 
+/* "Memory to train on a batch of 24, in 4 pieces of 6, on cpu:" */
+static int add_memory_title(struct wsl_buf *out, const struct description *d)
+{
+    const struct wsl_net_setup *s = d->setup;
+    char pieces[64] = "";
+
+    if (s->micro_batch < s->batch)
+        snprintf(pieces, sizeof pieces, ", in %d pieces of %d,", s->batch / s->micro_batch,
+                 s->micro_batch);
+    return wsl_buf_add_format(out, "\nMemory to %s a batch of %d%s on %s:\n",
+                              s->inference_only ? "evaluate" : "train on", s->batch, pieces,
+                              d->memory.backend);
+}
+
+/* What is left out of the total, as far as it can be told. */
+static int add_left_out(struct wsl_buf *out, const struct description *d)
+{
+    const struct wsl_net_memory *m = &d->memory;
+    char text[WSL_CTL_TEXT];
+    int r = wsl_buf_add_text(out, "Not in it: the loader's pictures, what libraries keep");
+
+    wsl_ctl_bytes(m->parameters + m->momentum + m->statistics, text);
+    if (r == 0 && !d->setup->inference_only)
+        r = wsl_buf_add_format(out, ", a checkpoint's copy on rank 0 (%s)", text);
+    wsl_ctl_bytes(m->workspace_more, text);
+    if (r == 0 && m->workspace_more > 0)
+        r = wsl_buf_add_format(
+            out, ",\nand up to %s of workspace, as plans are chosen at the start", text);
+    return r < 0 ? r : wsl_buf_add_text(out, "\n");
+}
+
 static int add_memory(struct wsl_buf *out, const struct description *d)
 {
     const struct wsl_net_memory *m = &d->memory;
+    const char *arena =
+        d->setup->recompute ? "  with recompute; %s without" : "  %s with recompute";
+    char other[WSL_CTL_TEXT], activations[80] = "";
     const struct part parts[] = {
         {"parameters", m->parameters, ""},
         {"gradients", m->gradients, ""},
+        {"sums", m->gradient_sums, "  of the pieces' gradients"},
         {"momentum", m->momentum, ""},
         {"statistics", m->statistics, "  running mean and variance"},
         {"of a batch", m->batch_statistics, "  its own mean and variance"},
-        {"activations", m->activations, "  the arena, shared by buffers of different times"},
+        {"activations", m->activations, activations},
+        {"workspace", m->workspace, "  of the backend, shared by all layers"},
         {"total", m->total, ""},
     };
-    int r = wsl_buf_add_format(out, "\nMemory to %s a batch of %d on %s:\n",
-                               d->setup->inference_only ? "evaluate" : "train on", d->setup->batch,
-                               m->backend);
+    int r = add_memory_title(out, d);
 
+    wsl_ctl_bytes(d->other_activations, other);
+    if (!d->setup->inference_only)
+        snprintf(activations, sizeof activations, arena, other);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && r == 0; i++) {
         char text[WSL_CTL_TEXT];
 
@@ -100,7 +140,7 @@ static int add_memory(struct wsl_buf *out, const struct description *d)
         wsl_ctl_bytes(parts[i].bytes, text);
         r = wsl_buf_add_format(out, "  %-12s %10s%s\n", parts[i].name, text, parts[i].what);
     }
-    return r;
+    return r < 0 ? r : add_left_out(out, d);
 }
 
 static int put_text(const struct wsl_ctl *ctl, const struct description *d)
@@ -134,21 +174,29 @@ static json_t *layers_json(const struct wsl_net_outline *outline)
 
 static json_t *memory_json(const struct wsl_net_memory *m)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters", (json_int_t)m->parameters,
-                     "gradients", (json_int_t)m->gradients, "momentum", (json_int_t)m->momentum,
-                     "statistics", (json_int_t)m->statistics, "batch_statistics",
-                     (json_int_t)m->batch_statistics, "activations", (json_int_t)m->activations,
-                     "total", (json_int_t)m->total);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters",
+                     (json_int_t)m->parameters, "gradients", (json_int_t)m->gradients,
+                     "gradient_sums", (json_int_t)m->gradient_sums, "momentum",
+                     (json_int_t)m->momentum, "statistics", (json_int_t)m->statistics,
+                     "batch_statistics", (json_int_t)m->batch_statistics, "activations",
+                     (json_int_t)m->activations, "workspace", (json_int_t)m->workspace, "total",
+                     (json_int_t)m->total);
 }
 
 static int put_json(const struct description *d)
 {
     json_t *model = wsl_ctl_model_json(&d->setup->config);
-    json_t *more = json_pack("{s:i, s:s, s:b, s:I, s:I, s:I, s:o, s:o}", "batch", d->setup->batch,
-                             "backend", d->memory.backend, "inference", d->setup->inference_only,
-                             "parameters", (json_int_t)d->parameters, "macs", (json_int_t)d->macs,
-                             "activation_bytes", (json_int_t)d->activation_bytes, "memory",
-                             memory_json(&d->memory), "layers", layers_json(d->outline));
+    uint64_t with = d->setup->recompute ? d->memory.activations : d->other_activations;
+    uint64_t without = d->setup->recompute ? d->other_activations : d->memory.activations;
+    json_t *more =
+        json_pack("{s:i, s:i, s:b, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "batch",
+                  d->setup->batch, "micro_batch", d->setup->micro_batch, "recompute",
+                  d->setup->recompute, "backend", d->memory.backend, "inference",
+                  d->setup->inference_only, "activations_with_recompute", (json_int_t)with,
+                  "activations_without_recompute", (json_int_t)without, "workspace_more",
+                  (json_int_t)d->memory.workspace_more, "parameters", (json_int_t)d->parameters,
+                  "macs", (json_int_t)d->macs, "activation_bytes", (json_int_t)d->activation_bytes,
+                  "memory", memory_json(&d->memory), "layers", layers_json(d->outline));
 
     if (!model || !more || json_object_update(model, more) < 0) {
         json_decref(model);
@@ -161,19 +209,25 @@ static int put_json(const struct description *d)
 /* ---- the verb ---- */
 
 /* A job's backend may be one that only the workers have. */
-static int ask_memory(const struct wsl_ctl *ctl, const struct wsl_net_setup *setup, bool may_change,
-                      struct wsl_net_memory *ret, struct wsl_err *err)
+static int ask_memory(const struct wsl_ctl *ctl, struct description *d, bool may_change,
+                      struct wsl_err *err)
 {
-    struct wsl_net_setup other = *setup;
-    int r = wsl_net_memory(setup, ret, err);
+    struct wsl_net_setup setup = *d->setup;
+    struct wsl_net_memory other;
+    int r = wsl_net_memory(&setup, &d->memory, err);
 
-    if (!may_change || (r != WSL_EUNSUPPORTED && r != WSL_EUNAVAILABLE))
-        return r;
-    other.backend = NULL;
-    r = wsl_net_memory(&other, ret, err);
+    if (may_change && (r == WSL_EUNSUPPORTED || r == WSL_EUNAVAILABLE)) {
+        setup.backend = NULL;
+        r = wsl_net_memory(&setup, &d->memory, err);
+        if (r == 0)
+            wsl_ctl_note(ctl, "note: the backend %s is not here; the memory is that of %s",
+                         d->setup->backend, d->memory.backend);
+    }
+    setup.recompute = !setup.recompute;
     if (r == 0)
-        wsl_ctl_note(ctl, "note: the backend %s is not here; the memory is that of %s",
-                     setup->backend, ret->backend);
+        r = wsl_net_memory(&setup, &other, err);
+    if (r == 0)
+        d->other_activations = other.activations;
     return r;
 }
 
@@ -194,7 +248,7 @@ static int describe(const struct wsl_ctl *ctl, const struct wsl_net_setup *setup
         d.macs += wsl_net_outline_layer(outline, i)->macs;
         d.activation_bytes += wsl_net_outline_layer(outline, i)->activation_bytes;
     }
-    if (ask_memory(ctl, setup, may_change, &d.memory, &err) < 0) {
+    if (ask_memory(ctl, &d, may_change, &err) < 0) {
         wsl_ctl_say("%s", err.text);
         code = err.code == WSL_EINVAL || err.code == WSL_ENOENT ? WSL_CTL_USAGE : WSL_CTL_FAILED;
     } else {
@@ -211,6 +265,7 @@ int wsl_ctl_model_describe(struct wsl_ctl *ctl, int argc, char **argv)
                                       .classes = WSL_CTL_MODEL_NONE,
                                       .image_size = WSL_CTL_MODEL_NONE,
                                       .batch = WSL_CTL_MODEL_NONE,
+                                      .micro_batches = WSL_CTL_MODEL_NONE,
                                       .threads = WSL_CTL_MODEL_NONE};
     struct wsl_net_setup setup;
     Wsl__V1__JobSpec *spec = NULL;
@@ -227,6 +282,10 @@ int wsl_ctl_model_describe(struct wsl_ctl *ctl, int argc, char **argv)
          "of a side, a multiple of 32 (default: 224)"},
         {"batch", 0, WSL_ARG_UINT, &o.batch, 1, 65536, "N",
          "images of one trainer (default: 32; of a job: batch / world)"},
+        {"micro-batches", 0, WSL_ARG_UINT, &o.micro_batches, 1, 65536, "N",
+         "pieces that the batch is computed in (default: 1; of a job: its own)"},
+        {"recompute", 0, WSL_ARG_FLAG, &o.recompute, 0, 0, NULL,
+         "batch norm and ReLU are computed again for the backward pass"},
         {"threads", 0, WSL_ARG_UINT, &o.threads, 1, 1024, "N", "of the cpu backend (default: 1)"},
         {"backend", 0, WSL_ARG_TEXT, &o.backend, 0, 0, "NAME",
          "whose memory: cuda, cpu or ref (default: the best here)"},

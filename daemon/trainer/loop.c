@@ -2,6 +2,7 @@
  *
  * The steps. Every decision that changes what all ranks do next (stop, bad loss, too many bad
  * records) is made from sums that all ranks see, so that all make it in the same step.
+ * Numbers that are not finite end the job before an update uses them or a checkpoint holds them.
  */
 #include "daemon/trainer/internal.h"
 
@@ -68,16 +69,40 @@ static int compute(struct wsl_trainer *t, const struct wsl_batch *batch, struct 
     return r;
 }
 
-static int check_loss(const struct wsl_trainer *t, double rate, struct wsl_err *err)
+/* Before the update: loss, gradients and statistics are sums over the ranks by now. */
+static int check_step(const struct wsl_trainer *t, double rate, struct wsl_err *err)
 {
-    double loss = t->totals[WSL_TOTAL_LOSS] / t->spec->batch;
+    double loss = t->totals[WSL_TOTAL_LOSS];
+    struct wsl_err bad = {0};
+    int r = wsl_net_check_step(t->net, &bad);
 
-    if (isfinite(loss))
+    if (r == 0 && isfinite(loss))
         return 0;
+    if (r < 0 && r != WSL_EINVAL) {
+        *err = bad;
+        return r;
+    }
     return wsl_fail(err, WSL_EINVAL,
-                    "the loss is %s at step %" PRIu64 " with learning rate %g: lower "
-                    "optimizer.learning_rate or lengthen schedule.warmup_epochs",
-                    isnan(loss) ? "not a number" : "infinite", t->step, rate);
+                    "step %" PRIu64 ": %s%s%s; lower optimizer.learning_rate (now %g) or lengthen "
+                    "schedule.warmup_epochs",
+                    t->step + 1, isfinite(loss) ? "" : "the loss is not finite",
+                    isfinite(loss) || r == 0 ? "" : "; ", bad.text, rate);
+}
+
+/* After the update, before it is saved: the rate may have been too much for the weights alone. */
+static int check_values(const struct wsl_trainer *t, struct wsl_err *err)
+{
+    struct wsl_err bad = {0};
+    int r = wsl_net_check_values(t->net, &bad);
+
+    if (r == WSL_EINVAL)
+        return wsl_fail(err, r,
+                        "step %" PRIu64 ": after the update %s, and no checkpoint is made of it; "
+                        "lower optimizer.learning_rate or lengthen schedule.warmup_epochs",
+                        t->step, bad.text);
+    if (r < 0)
+        *err = bad;
+    return r;
 }
 
 /* The share is of an epoch, or of what was read when that is more: one bad record among the first
@@ -113,7 +138,7 @@ static int run_step(struct wsl_trainer *t, double rate, struct wsl_err *err)
     if (r == 0)
         r = compute(t, &batch, err);
     if (r == 0)
-        r = check_loss(t, rate, err);
+        r = check_step(t, rate, err);
     if (r == 0)
         r = check_bad(t, err);
     if (r < 0)
@@ -126,12 +151,20 @@ static int run_step(struct wsl_trainer *t, double rate, struct wsl_err *err)
     return 0;
 }
 
-static void save(struct wsl_trainer *t)
+/* Only rank 0 writes, but all look at what it writes, and end together when that is no good. */
+static int save(struct wsl_trainer *t, struct wsl_err *err)
 {
-    if (!t->saver || t->saved_step == t->step)
-        return;
-    wsl_saver_save(t->saver, t->step);
+    int r;
+
+    if (t->saved_step == t->step)
+        return 0;
+    r = check_values(t, err);
+    if (r < 0)
+        return r;
+    if (t->saver)
+        wsl_saver_save(t->saver, t->step);
     t->saved_step = t->step;
+    return 0;
 }
 
 static int evaluate(struct wsl_trainer *t, struct wsl_err *err)
@@ -175,8 +208,8 @@ static int after_step(struct wsl_trainer *t, double rate, struct wsl_err *err)
     if (epoch_ended || last)
         wsl_report_epoch(t, rate);
     if (last || (every > 0 ? t->step % every == 0 : epoch_ended))
-        save(t);
-    if (last || (epoch_ended && epochs % t->spec->evaluate_every_epochs == 0)) {
+        r = save(t, err);
+    if (r == 0 && (last || (epoch_ended && epochs % t->spec->evaluate_every_epochs == 0))) {
         r = evaluate(t, err);
         if (r == 0)
             wsl_report_progress(t, rate);
@@ -203,8 +236,9 @@ int wsl_trainer_loop(struct wsl_trainer *t, struct wsl_err *err)
         if (r == 0)
             r = after_step(t, rate, err);
         if (r == 0 && t->totals[WSL_TOTAL_STOP] > 0 && t->step < t->total_steps) {
-            save(t);
-            r = WSL_TRAINER_STOPPED;
+            r = save(t, err);
+            if (r == 0)
+                r = WSL_TRAINER_STOPPED;
         }
     }
     return r;

@@ -51,7 +51,7 @@ static const char *sampling_word(const Wsl__V1__JobSpec *spec)
 void wsl_report_start(const struct wsl_trainer *t)
 {
     const struct wsl_net_config *c = &t->config;
-    char text[200], depths[48] = "";
+    char text[200], depths[48] = "", pieces[64] = "";
 
     if (t->assignment->rank != 0)
         return;
@@ -69,10 +69,13 @@ void wsl_report_start(const struct wsl_trainer *t)
             depths, c->groups, c->width, c->image_size, c->image_size,
             (double)wsl_net_parameter_count(c) / 1e6, (double)wsl_net_macs(c) / 1e9,
             wsl_net_backend(t->net));
-    wsl_say("batch: %u over %u %s; an epoch is %" PRIu64 " draws (%s sampling); %" PRIu64
+    if (t->spec->micro_batches > 1)
+        snprintf(pieces, sizeof(pieces), ", in %u pieces of %u on each", t->spec->micro_batches,
+                 t->slots / t->spec->micro_batches);
+    wsl_say("batch: %u over %u %s%s; an epoch is %" PRIu64 " draws (%s sampling); %" PRIu64
             " steps are %.2f epochs",
             t->spec->batch, t->assignment->world, t->assignment->world == 1 ? "rank" : "ranks",
-            t->epoch_length, sampling_word(t->spec), t->total_steps,
+            pieces, t->epoch_length, sampling_word(t->spec), t->total_steps,
             wsl_trainer_epoch(t, t->total_steps));
     wsl_say("learning rate: %s; momentum %g (Nesterov), weight decay %g", schedule_words(t, text),
             t->spec->optimizer->momentum, t->spec->optimizer->weight_decay);

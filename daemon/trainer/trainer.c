@@ -52,9 +52,13 @@ static int check_assignment(struct wsl_trainer *t, Wsl__V1__Assignment *a, struc
     if (a->spec->batch % a->world != 0)
         return wsl_fail(err, WSL_EINVAL, "batch: %u images do not divide among %u ranks",
                         a->spec->batch, a->world);
+    t->slots = a->spec->batch / a->world;
+    if (t->slots % a->spec->micro_batches != 0)
+        return wsl_fail(err, WSL_EINVAL,
+                        "micro_batches: %u images of a rank do not divide into %u pieces", t->slots,
+                        a->spec->micro_batches);
     t->assignment = a;
     t->spec = a->spec;
-    t->slots = a->spec->batch / a->world;
     return 0;
 }
 
@@ -64,6 +68,8 @@ static int open_net(struct wsl_trainer *t, struct wsl_err *err)
     struct wsl_net_setup setup = {
         .backend = *t->spec->backend ? t->spec->backend : NULL,
         .batch = (int)t->slots,
+        .micro_batch = (int)(t->slots / t->spec->micro_batches),
+        .recompute = t->spec->recompute,
         .threads = (int)t->spec->threads,
     };
 
@@ -198,6 +204,19 @@ static int load(struct wsl_trainer *t, struct wsl_err *err)
     return r;
 }
 
+/* On all ranks: they have the same weights by now. */
+static int check_weights(const struct wsl_trainer *t, struct wsl_err *err)
+{
+    const Wsl__V1__Assignment *a = t->assignment;
+    int r = wsl_net_check_values(t->net, err);
+
+    if (r == WSL_EINVAL && *a->resume)
+        return wsl_err_prefix(err, "cannot resume: %.120s", a->resume);
+    if (r == WSL_EINVAL && *a->init)
+        return wsl_err_prefix(err, "init: %.120s", a->init);
+    return r;
+}
+
 static int join(struct wsl_trainer *t, struct wsl_err *err)
 {
     int r = open_collective(t, err);
@@ -302,6 +321,8 @@ static void train(struct wsl_trainer *t, Wsl__V1__Assignment *assignment,
         if (r == WSL_EINVAL) /* the address is the worker's setting, not the job's */
             err.code = r = WSL_EIO;
     }
+    if (r == 0)
+        r = check_weights(t, &err);
     if (r == 0)
         r = prepare(t, &err);
     if (r == 0)

@@ -188,6 +188,13 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
     return 0;
 }
 
+static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
+{
+    *ret_more = 0;
+    return dev->scratch_bytes + (dev->sums_floats + 4 * dev->channels) * sizeof(float) +
+           dev->parts_most * sizeof(size_t);
+}
+
 static void begin(struct wsl_device *dev, int count)
 {
     assert(count >= 1 && count <= dev->setup.batch);
@@ -289,6 +296,7 @@ const struct wsl_ops wsl_ops_cpu = {
     .close = cpu_close,
     .alloc = cpu_alloc,
     .prepare = prepare,
+    .workspace_bytes = workspace_bytes,
     .begin = begin,
     .weights_changed = weights_changed,
     .publish = publish,
@@ -322,4 +330,6 @@ const struct wsl_ops wsl_ops_cpu = {
     .loss = wsl_cpu_loss,
     .sgd = wsl_cpu_sgd,
     .scale = wsl_cpu_scale,
+    .add_up = wsl_cpu_add_up,
+    .largest = wsl_cpu_largest,
 };

@@ -4,6 +4,8 @@
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
+#include <stdatomic.h>
+#include <string.h>
 
 #define SGD_PART ((size_t)1 << 16) /* floats */
 #define BEST     5
@@ -215,4 +217,56 @@ void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd)
 void wsl_cpu_scale(struct wsl_device *dev, float *block, size_t count, float factor)
 {
     dev->loops->scale(block, count, factor);
+}
+
+struct add_up_args {
+    const struct wsl_cpu_loops *loops;
+    float *block, *more;
+    size_t count;
+};
+
+static void add_up_part(const void *args, size_t part)
+{
+    const struct add_up_args *a = args;
+    size_t begin = part * SGD_PART, left = a->count - begin;
+    size_t count = left > SGD_PART ? SGD_PART : left;
+
+    a->loops->add(a->more + begin, count, a->block + begin);
+    memset(a->more + begin, 0, count * sizeof(float));
+}
+
+void wsl_cpu_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
+{
+    struct add_up_args args = {dev->loops, block, more, count};
+
+    wsl_cpu_parallel(dev, (count + SGD_PART - 1) / SGD_PART, add_up_part, &args);
+}
+
+struct largest_args {
+    const struct wsl_cpu_loops *loops;
+    const float *block;
+    size_t count;
+    atomic_uint *most; /* in whatever order: it is a maximum */
+};
+
+static void largest_part(const void *args, size_t part)
+{
+    const struct largest_args *a = args;
+    size_t begin = part * SGD_PART, left = a->count - begin;
+    unsigned own = a->loops->largest(a->block + begin, left > SGD_PART ? SGD_PART : left);
+    unsigned most = atomic_load(a->most);
+
+    while (own > most && !atomic_compare_exchange_weak(a->most, &most, own))
+        ;
+}
+
+void wsl_cpu_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
+{
+    atomic_uint most = 0;
+    struct largest_args args = {dev->loops, block, count, &most};
+    unsigned bits;
+
+    wsl_cpu_parallel(dev, (count + SGD_PART - 1) / SGD_PART, largest_part, &args);
+    bits = atomic_load(&most);
+    memcpy(ret, &bits, sizeof *ret);
 }

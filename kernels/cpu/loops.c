@@ -391,6 +391,20 @@ static void scale(float *x, size_t count, float factor)
         x[i] *= factor;
 }
 
+static uint32_t largest(const float *x, size_t count)
+{
+    uint32_t most = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
+    }
+    return most;
+}
+
 const struct wsl_cpu_loops WSL_CPU_NAME(wsl_cpu_loops) = {
     .sweeps = &WSL_CPU_NAME(wsl_grouped_sweeps),
     .gradients = &WSL_CPU_NAME(wsl_grouped_gradients),
@@ -408,4 +422,5 @@ const struct wsl_cpu_loops WSL_CPU_NAME(wsl_cpu_loops) = {
     .add = add,
     .sgd = sgd,
     .scale = scale,
+    .largest = largest,
 };

@@ -76,6 +76,9 @@ struct wsl_cpu_loops {
     void (*add)(const float *x, size_t count, float *y); /* y += x */
     void (*sgd)(const struct wsl_sgd *sgd, size_t begin, size_t end, bool decay);
     void (*scale)(float *x, size_t count, float factor);
+    /* Bits of the largest magnitude: as numbers without sign they are in the order of magnitudes,
+     * with NaN above infinity. */
+    uint32_t (*largest)(const float *x, size_t count);
 };
 
 extern const struct wsl_cpu_loops wsl_cpu_loops_v2, wsl_cpu_loops_v3, wsl_cpu_loops_v4;

@@ -49,6 +49,30 @@ static __global__ void scale(float *x, size_t count, float factor)
         x[i] *= factor;
 }
 
+static __global__ void add_up(float *__restrict__ x, float *__restrict__ more, size_t count)
+{
+    size_t step = (size_t)gridDim.x * WSL_CUDA_THREADS;
+
+    for (size_t i = (size_t)blockIdx.x * WSL_CUDA_THREADS + threadIdx.x; i < count; i += step) {
+        x[i] += more[i];
+        more[i] = 0;
+    }
+}
+
+/* One atomic operation for each warp: a maximum is the same in any order. */
+static __global__ void largest(const float *__restrict__ x, size_t count,
+                               uint32_t *__restrict__ ret_bits)
+{
+    size_t step = (size_t)gridDim.x * WSL_CUDA_THREADS;
+    uint32_t most = 0;
+
+    for (size_t i = (size_t)blockIdx.x * WSL_CUDA_THREADS + threadIdx.x; i < count; i += step)
+        most = max(most, __float_as_uint(x[i]) & 0x7fffffffu);
+    most = __reduce_max_sync(0xffffffffu, most);
+    if (threadIdx.x % 32 == 0)
+        atomicMax(ret_bits, most);
+}
+
 static __global__ void to_bf16(const float *__restrict__ from, size_t count,
                                uint16_t *__restrict__ to)
 {
@@ -81,6 +105,26 @@ extern "C" cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *block, 
 {
     if (count > 0)
         scale<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(block, count, factor);
+    return cudaGetLastError();
+}
+
+extern "C" cudaError_t wsl_cuda_launch_add_up(cudaStream_t stream, float *block, float *more,
+                                              size_t count)
+{
+    if (count > 0)
+        add_up<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(block, more, count);
+    return cudaGetLastError();
+}
+
+extern "C" cudaError_t wsl_cuda_launch_largest(cudaStream_t stream, const float *block,
+                                               size_t count, uint32_t *ret_bits)
+{
+    cudaError_t rc = cudaMemsetAsync(ret_bits, 0, sizeof *ret_bits, stream);
+
+    if (rc != cudaSuccess)
+        return rc;
+    if (count > 0)
+        largest<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(block, count, ret_bits);
     return cudaGetLastError();
 }
 

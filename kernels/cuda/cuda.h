@@ -18,10 +18,11 @@
 #include "kernels/cuda/workspace.h"
 #include "kernels/ops.h"
 
-#define WSL_CUDA_BLOCKS      16                /* a net takes fewer than ten */
+#define WSL_CUDA_BLOCKS      24                /* a net takes 15 at most */
 #define WSL_CUDA_PIECE       ((size_t)6 << 20) /* bytes of a staging buffer: whole pixels of 3 */
 #define WSL_CUDA_TAGS_LEAST  100000            /* tags of one image at most */
 #define WSL_CUDA_TAGS_IMAGE  64                /* room for tags of a batch, for each image */
+#define WSL_CUDA_LARGEST     4                 /* between two waits; more only wait in between */
 #define WSL_CUDA_PLANS_TRIED 8                 /* by timing, for a problem */
 
 /* A problem with the plan that was chosen; convolutions of one shape share it. */
@@ -88,6 +89,11 @@ struct wsl_device {
     struct wsl_cuda_loss_image *losses; /* on the GPU: total, then batch images */
     struct wsl_cuda_loss_image *total;  /* pinned */
     struct wsl_loss_result *waiting;    /* where the total goes at the next wait */
+
+    /* Largest magnitudes, likewise. */
+    uint32_t *largest_gpu, *largest_host; /* bits */
+    float *largest_waiting[WSL_CUDA_LARGEST];
+    int largest_count;
 };
 
 /* device.c: note a failure of `call` unless there was one before; true when there was none. */
@@ -160,9 +166,11 @@ void wsl_cuda_head_backward(struct wsl_device *dev, const struct wsl_head *head,
                             const void *dlogits, void *dx);
 void wsl_cuda_loss(struct wsl_device *dev, const struct wsl_loss *loss, const void *logits,
                    void *dlogits, struct wsl_loss_result *ret);
-/* After the stream is done: hands out the result that waits for it. */
-void wsl_cuda_loss_deliver(struct wsl_device *dev);
+/* After the stream is done: hands out the results that wait for it. */
+void wsl_cuda_deliver(struct wsl_device *dev);
 void wsl_cuda_sgd_update(struct wsl_device *dev, const struct wsl_sgd *sgd);
 void wsl_cuda_scale(struct wsl_device *dev, float *block, size_t count, float factor);
+void wsl_cuda_add_up(struct wsl_device *dev, float *block, float *more, size_t count);
+void wsl_cuda_largest(struct wsl_device *dev, const float *block, size_t count, float *ret);
 
 #endif

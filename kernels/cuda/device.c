@@ -206,15 +206,24 @@ int wsl_cuda_alloc(struct wsl_device *dev, size_t bytes, const char *what, void 
     return 0;
 }
 
-/* One block for the bf16 copies of all weights. */
+/* Of the bf16 copies of all weights. */
+static size_t working_count(const struct wsl_device *dev, size_t *ret_convs)
+{
+    size_t total = 0;
+
+    *ret_convs = 0;
+    for (struct wsl_conv *c = dev->convs; c; c = c->next, ++*ret_convs)
+        total += (c->weight_count + 127) / 128 * 128;
+    return dev->f32 ? 0 : total;
+}
+
+/* One block for them. */
 static int take_working(struct wsl_device *dev, struct wsl_err *err)
 {
-    size_t total = 0, at = 0, convs = 0;
+    size_t at = 0, convs, total = working_count(dev, &convs);
     void *working;
     int rc;
 
-    for (struct wsl_conv *c = dev->convs; c; c = c->next, convs++)
-        total += (c->weight_count + 127) / 128 * 128;
     dev->copies = calloc(convs + 1, sizeof *dev->copies);
     if (!dev->copies)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a table of %zu weights", convs);
@@ -257,6 +266,15 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
     return 0;
 }
 
+/* Plans are chosen by prepare, so their workspace is known then. */
+static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
+{
+    size_t convs, halves = working_count(dev, &convs) + dev->weights_most;
+
+    *ret_more = wsl_cuda_workspace_most();
+    return halves * sizeof(uint16_t) + (dev->sums_floats + 2 * dev->channels) * sizeof(float);
+}
+
 /* ---- order ---- */
 
 static void begin(struct wsl_device *dev, int count)
@@ -280,7 +298,7 @@ static int cuda_wait(struct wsl_device *dev, struct wsl_err *err)
     struct wsl_err failed;
 
     wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "an operation of the step");
-    wsl_cuda_loss_deliver(dev);
+    wsl_cuda_deliver(dev);
     failed = dev->failed;
     dev->failed = (struct wsl_err){0};
     if (failed.code == 0)
@@ -322,6 +340,7 @@ const struct wsl_ops wsl_ops_cuda = {
     .close = cuda_close,
     .alloc = wsl_cuda_alloc,
     .prepare = prepare,
+    .workspace_bytes = workspace_bytes,
     .begin = begin,
     .weights_changed = wsl_cuda_weights_changed,
     .publish = publish,
@@ -355,4 +374,6 @@ const struct wsl_ops wsl_ops_cuda = {
     .loss = wsl_cuda_loss,
     .sgd = wsl_cuda_sgd_update,
     .scale = wsl_cuda_scale,
+    .add_up = wsl_cuda_add_up,
+    .largest = wsl_cuda_largest,
 };

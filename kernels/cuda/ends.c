@@ -3,6 +3,7 @@
  * The average pool, the head, the loss, and the operations on blocks. */
 #include "kernels/cuda/cuda.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- average pool ---- */
@@ -112,6 +113,8 @@ int wsl_cuda_ends_init(struct wsl_device *dev, struct wsl_err *err)
     rc = cudaMallocHost((void **)&dev->targets_host, targets);
     if (rc == cudaSuccess)
         rc = cudaMallocHost((void **)&dev->total, sizeof *dev->total);
+    if (rc == cudaSuccess)
+        rc = cudaMallocHost((void **)&dev->largest_host, WSL_CUDA_LARGEST * sizeof(uint32_t));
     if (rc != cudaSuccess)
         return wsl_fail(err, WSL_ENOMEM, "no %zu KiB of pinned memory for targets: %s",
                         targets >> 10, cudaGetErrorString(rc));
@@ -123,7 +126,12 @@ int wsl_cuda_ends_init(struct wsl_device *dev, struct wsl_err *err)
         return code;
     dev->targets_gpu = gpu;
     code = wsl_cuda_alloc(dev, (batch + 1) * sizeof *dev->losses, "the losses", &gpu, err);
+    if (code)
+        return code;
     dev->losses = gpu;
+    code = wsl_cuda_alloc(dev, WSL_CUDA_LARGEST * sizeof(uint32_t), "the largest magnitudes", &gpu,
+                          err);
+    dev->largest_gpu = gpu;
     return code;
 }
 
@@ -131,16 +139,20 @@ void wsl_cuda_ends_fini(struct wsl_device *dev)
 {
     if (dev->targets_uploaded)
         cudaEventDestroy(dev->targets_uploaded);
+    cudaFreeHost(dev->largest_host);
     cudaFreeHost(dev->total);
     cudaFreeHost(dev->targets_host);
 }
 
-void wsl_cuda_loss_deliver(struct wsl_device *dev)
+void wsl_cuda_deliver(struct wsl_device *dev)
 {
     if (dev->waiting)
         *dev->waiting =
             (struct wsl_loss_result){dev->total->loss, dev->total->hit1, dev->total->hit5};
     dev->waiting = NULL;
+    for (int i = 0; i < dev->largest_count; i++)
+        memcpy(dev->largest_waiting[i], &dev->largest_host[i], sizeof(float));
+    dev->largest_count = 0;
 }
 
 /* How many images from `first` on have room for their tags. */
@@ -210,7 +222,7 @@ void wsl_cuda_loss(struct wsl_device *dev, const struct wsl_loss *loss, const vo
     *ret = (struct wsl_loss_result){0};
     /* One result is on its way at a time. */
     if (dev->waiting && wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "the loss before"))
-        wsl_cuda_loss_deliver(dev);
+        wsl_cuda_deliver(dev);
     for (int first = 0, n; first < dev->count; first += n) {
         n = images_that_fit(dev, loss, first);
         if (n == 0) {
@@ -267,4 +279,31 @@ void wsl_cuda_scale(struct wsl_device *dev, float *block, size_t count, float fa
     wsl_cuda_written(dev, block, count);
     wsl_cuda_ok(dev, wsl_cuda_launch_scale(dev->compute, block, count, factor),
                 "the kernel that scales a block");
+}
+
+void wsl_cuda_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
+{
+    wsl_cuda_written(dev, block, count);
+    wsl_cuda_written(dev, more, count);
+    wsl_cuda_ok(dev, wsl_cuda_launch_add_up(dev->compute, block, more, count),
+                "the kernel that adds blocks");
+}
+
+void wsl_cuda_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
+{
+    int i;
+
+    *ret = NAN;
+    if (dev->largest_count == WSL_CUDA_LARGEST &&
+        wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "the largest magnitudes before"))
+        wsl_cuda_deliver(dev);
+    i = dev->largest_count;
+    if (i < WSL_CUDA_LARGEST &&
+        wsl_cuda_ok(dev, wsl_cuda_launch_largest(dev->compute, block, count, &dev->largest_gpu[i]),
+                    "the kernel of a largest magnitude") &&
+        wsl_cuda_ok(dev,
+                    cudaMemcpyAsync(&dev->largest_host[i], &dev->largest_gpu[i], sizeof(uint32_t),
+                                    cudaMemcpyDeviceToHost, dev->compute),
+                    "cudaMemcpyAsync of a largest magnitude"))
+        dev->largest_waiting[dev->largest_count++] = ret;
 }

@@ -122,6 +122,10 @@ cudaError_t wsl_cuda_launch_sgd(cudaStream_t stream, const struct wsl_cuda_segme
                                 float *parameters, float *momentum, const float *gradients,
                                 struct wsl_cuda_rates rates);
 cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *block, size_t count, float factor);
+cudaError_t wsl_cuda_launch_add_up(cudaStream_t stream, float *block, float *more, size_t count);
+/* *ret_bits = the bits of the largest magnitude, which are in the order of magnitudes, NaN last. */
+cudaError_t wsl_cuda_launch_largest(cudaStream_t stream, const float *block, size_t count,
+                                    uint32_t *ret_bits);
 cudaError_t wsl_cuda_launch_narrow(cudaStream_t stream, const float *from, size_t count,
                                    uint16_t *to);
 cudaError_t wsl_cuda_launch_widen(cudaStream_t stream, const uint16_t *from, size_t count,

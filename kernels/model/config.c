@@ -1,54 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Configurations: names, limits, and what can be counted without building anything. */
+#include "base/resnext.h"
 #include "kernels/model/graph.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #define DEPTH_MAX    1000  /* blocks per stage */
 #define CHANNELS_MAX 65536 /* of any layer */
 #define IMAGE_MAX    2048
 #define CLASSES_MAX  100000
 
-static const struct known {
-    const char *name;
-    int depths[4], groups, width;
-} known[] = {
-    {"resnext50_32x4d", {3, 4, 6, 3}, 32, 4},     {"resnext101_32x4d", {3, 4, 23, 3}, 32, 4},
-    {"resnext101_64x4d", {3, 4, 23, 3}, 64, 4},   {"resnext101_32x8d", {3, 4, 23, 3}, 32, 8},
-    {"resnext101_32x16d", {3, 4, 23, 3}, 32, 16}, {"resnext101_32x32d", {3, 4, 23, 3}, 32, 32},
-    {"resnext101_32x48d", {3, 4, 23, 3}, 32, 48}, {"resnet50", {3, 4, 6, 3}, 1, 64},
-    {"resnet101", {3, 4, 23, 3}, 1, 64},
-};
-#define KNOWN (sizeof known / sizeof known[0])
-
 int wsl_net_config_named(const char *name, struct wsl_net_config *ret)
 {
-    for (size_t i = 0; i < KNOWN; i++) {
-        if (strcmp(name, known[i].name) != 0)
-            continue;
-        ret->stages = 4;
-        memcpy(ret->depths, known[i].depths, sizeof ret->depths);
-        ret->groups = known[i].groups;
-        ret->width = known[i].width;
-        return 0;
-    }
-    return WSL_ENOENT;
+    const struct wsl_resnext *known = wsl_resnext_named(name);
+
+    if (!known)
+        return WSL_ENOENT;
+    ret->stages = 4;
+    for (int i = 0; i < 4; i++)
+        ret->depths[i] = (int)known->depths[i];
+    ret->groups = (int)known->groups;
+    ret->width = (int)known->width;
+    return 0;
 }
 
 const char *wsl_net_config_known(size_t i)
 {
-    return i < KNOWN ? known[i].name : NULL;
+    const struct wsl_resnext *known = wsl_resnext_known(i);
+
+    return known ? known->name : NULL;
+}
+
+static bool is_known(const struct wsl_net_config *config, const struct wsl_resnext *known)
+{
+    bool same = config->stages == 4 && config->groups == (int)known->groups &&
+                config->width == (int)known->width;
+
+    for (int i = 0; i < 4 && same; i++)
+        same = config->depths[i] == (int)known->depths[i];
+    return same;
 }
 
 const char *wsl_net_config_name(const struct wsl_net_config *config)
 {
-    for (size_t i = 0; i < KNOWN; i++)
-        if (config->stages == 4 && config->groups == known[i].groups &&
-            config->width == known[i].width &&
-            memcmp(config->depths, known[i].depths, sizeof known[i].depths) == 0)
-            return known[i].name;
+    const struct wsl_resnext *known;
+
+    for (size_t i = 0; (known = wsl_resnext_known(i)); i++)
+        if (is_known(config, known))
+            return known->name;
     return NULL;
 }
 

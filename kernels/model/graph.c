@@ -57,7 +57,9 @@ static struct wsl_shape add_block(struct wsl_graph *graph, int stage, int index,
     block->projection = stride != 1 || in.channels != outer;
     x = add_layer(graph, where, 1, conv_of(in, inner, 1, 1, 1));
     x = add_layer(graph, where, 2, conv_of(x, inner, 3, stride, config->groups));
+    graph->layers[graph->layer_count - 1].after_bn_relu = true;
     x = add_layer(graph, where, 3, conv_of(x, outer, 1, 1, 1));
+    graph->layers[graph->layer_count - 1].after_bn_relu = true;
     graph->layers[graph->layer_count - 1].last_of_block = true;
     if (block->projection)
         add_layer(graph, where, 0, conv_of(in, outer, 1, stride, 1));

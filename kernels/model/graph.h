@@ -17,6 +17,7 @@ struct wsl_layer {
     char bn_name[56]; /* "layer1.0.bn2" */
     struct wsl_conv_shape shape;
     bool last_of_block; /* its gamma starts at 0 */
+    bool after_bn_relu; /* its input is that of the layer before */
     struct wsl_conv *conv;
     struct wsl_bn bn;
     size_t weight, gamma, beta, mean, var; /* tensors */
@@ -52,7 +53,7 @@ uint64_t wsl_layer_macs(const struct wsl_layer *layer);
 enum wsl_op_kind {
     WSL_OP_INPUT,                 /* out: image */
     WSL_OP_CONV,                  /* in: x; out: y */
-    WSL_OP_BN_RELU,               /* in: x; out: y */
+    WSL_OP_BN_RELU,               /* in: x; out: y; also backward, see `recompute` */
     WSL_OP_BN_RELU_POOL,          /* in: x; out: y, index */
     WSL_OP_JOIN,                  /* in: x, shortcut; out: y */
     WSL_OP_AVERAGE_POOL,          /* in: x; out: y */
@@ -91,8 +92,14 @@ struct wsl_program {
     int logits; /* buffer */
 };
 
-int wsl_program_init(struct wsl_program *program, const struct wsl_graph *graph, bool training,
-                     struct wsl_err *err);
+struct wsl_program_kind {
+    bool training;
+    bool recompute; /* training: inputs of convolutions behind BN and ReLU are not kept for the
+                       backward pass, but computed again before the weights' gradient. Nothing else
+                       runs twice: no statistics move. */
+};
+int wsl_program_init(struct wsl_program *program, const struct wsl_graph *graph,
+                     const struct wsl_program_kind *kind, struct wsl_err *err);
 void wsl_program_fini(struct wsl_program *program);
 
 /* Once every buffer's `bytes` is set: gives buffers whose uses do not overlap in time the same

@@ -35,6 +35,7 @@ struct wsl_net {
 
     /* Blocks, in memory of the backend. gradients and momentum are NULL for inference. */
     float *parameters, *gradients, *momentum, *statistics;
+    float *sums; /* of the gradients of the pieces before the last, then 0; NULL: one piece */
     size_t parameter_count, statistic_count; /* floats, with the gaps between tensors */
     char *saved;                             /* every BN's `saved` */
     char *arena;                             /* the program's buffers */

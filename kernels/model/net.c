@@ -18,6 +18,10 @@ static int check_setup(const struct wsl_net_setup *setup, struct wsl_err *err)
     if (setup->batch < 1 || setup->batch > BATCH_MAX)
         return wsl_fail(err, WSL_EINVAL, "the batch is %d images; it must be 1 to %d", setup->batch,
                         BATCH_MAX);
+    if (setup->micro_batch < 0 || setup->micro_batch > setup->batch)
+        return wsl_fail(err, WSL_EINVAL,
+                        "the micro-batch is %d images; it must be 1 to the batch, which is %d",
+                        setup->micro_batch, setup->batch);
     if (setup->threads < 1)
         return wsl_fail(err, WSL_EINVAL, "threads is %d; a net needs at least one", setup->threads);
     return 0;
@@ -41,6 +45,7 @@ static int take_blocks(struct wsl_net *net, struct wsl_err *err)
 {
     size_t bytes = net->parameter_count * sizeof(float);
     bool training = !net->setup.inference_only;
+    bool pieces = training && net->setup.micro_batch < net->setup.batch;
     struct {
         const char *what;
         size_t bytes;
@@ -50,6 +55,7 @@ static int take_blocks(struct wsl_net *net, struct wsl_err *err)
         {"the statistics", net->statistic_count * sizeof(float), &net->statistics},
         {"the gradients", training ? bytes : 0, &net->gradients},
         {"the momentum", training ? bytes : 0, &net->momentum},
+        {"the sums of gradients", pieces ? bytes : 0, &net->sums},
     };
 
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
@@ -120,7 +126,8 @@ static int bind(struct wsl_net *net, struct wsl_err *err)
 static int plan_arena(struct wsl_net *net, struct wsl_err *err)
 {
     struct wsl_program *program = &net->program;
-    int rc = wsl_program_init(program, &net->graph, !net->setup.inference_only, err);
+    struct wsl_program_kind kind = {!net->setup.inference_only, net->setup.recompute};
+    int rc = wsl_program_init(program, &net->graph, &kind, err);
 
     if (rc)
         return rc;
@@ -159,7 +166,7 @@ static int take_staging(struct wsl_net *net, struct wsl_err *err)
 /* Everything but memory for values: layers, the backend's plans, tensors, places in the arena. */
 static int plan(struct wsl_net *net, struct wsl_err *err)
 {
-    struct wsl_device_setup device = {.batch = net->setup.batch,
+    struct wsl_device_setup device = {.batch = net->setup.micro_batch,
                                       .threads = net->setup.threads,
                                       .inference_only = net->setup.inference_only,
                                       .precision =
@@ -206,6 +213,8 @@ static int open_planned(struct wsl_net **ret, const struct wsl_net_setup *setup,
     net->ops = ops;
     net->setup = *setup;
     net->setup.backend = ops->name;
+    if (setup->micro_batch == 0)
+        net->setup.micro_batch = setup->batch;
     rc = plan(net, err);
     if (rc) {
         wsl_net_close(net);
@@ -237,6 +246,7 @@ int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret
     bool training = !setup->inference_only;
     struct wsl_net *net;
     uint64_t bytes;
+    size_t more;
     int rc = open_planned(&net, setup, err);
 
     if (rc)
@@ -247,12 +257,15 @@ int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret
         .parameters = bytes,
         .gradients = training ? bytes : 0,
         .momentum = training ? bytes : 0,
+        .gradient_sums = training && net->setup.micro_batch < setup->batch ? bytes : 0,
         .statistics = net->statistic_count * sizeof(float),
         .batch_statistics = all_saved_bytes(net),
         .activations = net->program.arena_bytes,
+        .workspace = net->ops->workspace_bytes(net->dev, &more),
     };
-    ret->total = ret->parameters + ret->gradients + ret->momentum + ret->statistics +
-                 ret->batch_statistics + ret->activations;
+    ret->workspace_more = more;
+    ret->total = ret->parameters + ret->gradients + ret->momentum + ret->gradient_sums +
+                 ret->statistics + ret->batch_statistics + ret->activations + ret->workspace;
     wsl_net_close(net);
     return 0;
 }

@@ -55,9 +55,16 @@ struct wsl_net;
 struct wsl_net_setup {
     struct wsl_net_config config;
     const char *backend; /* "cpu", "ref"; "cuda" where built; NULL: the best there is */
-    int batch;           /* images of one forward call at most; BN statistics are over one call */
+    int batch;           /* images of one call at most */
+    int micro_batch;     /* images computed at a time: a call of more goes through in pieces of so
+                            many (the last may have fewer), with gradients, losses and hits added
+                            up. Activations take the memory of a piece, gradients that of two
+                            blocks. BN statistics are over a piece, and each piece moves the
+                            running ones. 0, or batch: all at once */
     int threads;         /* compute threads of the cpu backend */
     bool inference_only; /* no gradients, no momentum */
+    bool recompute;      /* BN and ReLU inside of a block are computed again for the backward pass,
+                            not kept: less memory, the same bits */
     bool f32;            /* no number is rounded to less than a float (cuda: to bf16), to compare */
 };
 
@@ -123,7 +130,9 @@ typedef void (*wsl_bucket_fn)(void *context, int bucket, float *gradients, size_
 /* Forward and backward of `count` images (u8 NHWC RGB, count <= batch): gradients of the SUM of
  * losses times loss_scale (pass 1 / global batch, so that summing over ranks gives the gradient of
  * the mean loss) replace the old ones. Running BN statistics of this rank are updated (momentum
- * 0.1). on_bucket may be NULL. WSL_EINVAL for a tag >= classes. */
+ * 0.1). on_bucket may be NULL; with micro_batch it is called in the last piece. WSL_EINVAL for a
+ * tag
+ * >= classes. */
 int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
                  int count, float loss_scale, wsl_bucket_fn on_bucket, void *context,
                  struct wsl_step_result *ret, struct wsl_err *err);
@@ -142,6 +151,17 @@ float *wsl_net_momentum(struct wsl_net *net, size_t *ret_count);
 /* SGD with Nesterov momentum on the gradient block: g' = g + weight_decay * w (where decay
  * applies), u = m u + g', w -= lr (g' + m u). */
 void wsl_net_update(struct wsl_net *net, float learning_rate, float momentum, float weight_decay);
+
+/* Are all gradients finite, the running statistics that the step left, and the weights (ReLU can
+ * hide one that is not)? To be asked between a step and its update; after sums over ranks every
+ * rank gets the same answer. One pass over them that blocks; only where they are not, tensors are
+ * read one by one. WSL_EINVAL names the weight that is the cause, or else the gradient (the first
+ * that came to be) or the statistic: "the gradient of layer3.4.conv2.weight is not finite (NaN,
+ * first at element 17 of 36864)". Other codes are failures of the backend. Not for inference. */
+int wsl_net_check_step(struct wsl_net *net, struct wsl_err *err);
+/* The same of weights, running statistics and momentum, to be asked before they are saved and after
+ * they were read. */
+int wsl_net_check_values(struct wsl_net *net, struct wsl_err *err);
 
 /* Evaluation with running statistics; no gradients. logits (count x classes) may be NULL. */
 int wsl_net_evaluate(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,

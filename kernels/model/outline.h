@@ -35,15 +35,21 @@ size_t wsl_net_outline_tensor_count(const struct wsl_net_outline *outline);
 const struct wsl_tensor_info *wsl_net_outline_tensor(const struct wsl_net_outline *outline,
                                                      size_t i);
 
-/* Bytes that wsl_net_open with this setup takes, as the net's own plan has them. The backend's
- * workspace, which all layers share, comes on top. */
+/* Bytes that wsl_net_open with this setup takes, as the net's own plan and the backend's have them.
+ * Not in it: pictures and targets on their way, what the backend's libraries take for themselves
+ * (cuda: its context), and what others keep of a net (a checkpoint's copy). */
 struct wsl_net_memory {
     const char *backend;            /* the one that was asked; static */
     uint64_t parameters, gradients; /* gradients and momentum are 0 for inference */
-    uint64_t momentum, statistics;  /* running mean and variance */
-    uint64_t batch_statistics;      /* what each BN keeps from forward to backward */
-    uint64_t activations;           /* the arena: buffers that live at different times share it */
+    uint64_t momentum;
+    uint64_t gradient_sums;    /* of a batch in pieces, else 0 */
+    uint64_t statistics;       /* running mean and variance */
+    uint64_t batch_statistics; /* what each BN keeps from forward to backward */
+    uint64_t activations;      /* the arena: buffers that live at different times share it */
+    uint64_t workspace;        /* of the backend: what all layers share in turn */
     uint64_t total;
+    uint64_t workspace_more; /* at most so much comes to the workspace, and is not in the total:
+                                only the start of training finds out */
 };
 /* Opens the backend and its plans, takes none of that memory. Errors as wsl_net_open. */
 int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret,

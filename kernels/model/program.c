@@ -7,8 +7,8 @@
 #define ALIGN 256 /* of a buffer in the arena: whole cache lines, and CUDA's vector loads */
 
 /* What a program needs at most for each layer, block and end. */
-#define OPS_PER_LAYER     5
-#define BUFFERS_PER_LAYER 4
+#define OPS_PER_LAYER     6
+#define BUFFERS_PER_LAYER 5
 #define ENDS              16
 
 struct builder {
@@ -17,6 +17,7 @@ struct builder {
     int *conv_in, *conv_out; /* buffer of each layer's convolution */
     int *block_out;
     int features, logits, pool_index;
+    bool recompute;
     int ops_most, buffers_most;
 };
 
@@ -122,10 +123,22 @@ static void forward(struct builder *b)
     added(b);
 }
 
+/* BN and ReLU of the layer before once more: its convolution's output is kept in any case. */
+static int recompute_input(struct builder *b, int layer)
+{
+    int x = add_buffer(b, b->graph->layers[layer].shape.in);
+
+    add(b, WSL_OP_BN_RELU, layer - 1, b->conv_out[layer - 1], x);
+    added(b);
+    return x;
+}
+
 /* Weights first, so that their bucket can leave while the rest goes on. */
 static void conv_backward(struct builder *b, int layer, int dy, int dx, bool add_to)
 {
-    struct wsl_op *op = add(b, WSL_OP_CONV_BACKWARD_WEIGHTS, layer, b->conv_in[layer], -1);
+    bool again = b->recompute && b->graph->layers[layer].after_bn_relu;
+    int x = again ? recompute_input(b, layer) : b->conv_in[layer];
+    struct wsl_op *op = add(b, WSL_OP_CONV_BACKWARD_WEIGHTS, layer, x, -1);
 
     op->in[1] = dy;
     added(b);
@@ -201,10 +214,10 @@ static void backward(struct builder *b)
     conv_backward(b, 0, dstem, -1, false);
 }
 
-int wsl_program_init(struct wsl_program *program, const struct wsl_graph *graph, bool training,
-                     struct wsl_err *err)
+int wsl_program_init(struct wsl_program *program, const struct wsl_graph *graph,
+                     const struct wsl_program_kind *kind, struct wsl_err *err)
 {
-    struct builder b = {.program = program, .graph = graph};
+    struct builder b = {.program = program, .graph = graph, .recompute = kind->recompute};
     size_t layers = (size_t)graph->layer_count;
     int *numbers = calloc(2 * layers + (size_t)graph->block_count, sizeof *numbers);
 
@@ -225,7 +238,7 @@ int wsl_program_init(struct wsl_program *program, const struct wsl_graph *graph,
     forward(&b);
     program->forward_count = program->op_count;
     program->logits = b.logits;
-    if (training)
+    if (kind->training)
         backward(&b);
     else /* read after the last operation */
         program->buffers[b.logits].last = program->op_count;

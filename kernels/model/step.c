@@ -21,6 +21,10 @@ struct pass {
     struct wsl_loss_result result;
     struct buckets buckets;
     bool training;
+    bool last;   /* piece of the batch: its gradients are handed out */
+    bool later;  /* there were pieces before it: their gradients are in net->sums */
+    int watched; /* the first failure that was seen between operations */
+    struct wsl_err watched_err;
 };
 
 static void *place(struct wsl_net *net, int buffer)
@@ -28,22 +32,27 @@ static void *place(struct wsl_net *net, int buffer)
     return buffer < 0 ? NULL : net->arena + net->program.buffers[buffer].offset;
 }
 
-/* Gradients from `ready` on are final: hands out the buckets that lie there. */
+/* Gradients from `ready` on are final: adds those of the pieces before, and hands out the buckets
+ * that lie there. */
 static void hand_out(struct pass *pass, size_t ready)
 {
     struct wsl_net *net = pass->net;
     size_t piece = WSL_NET_BUCKET_BYTES / sizeof(float);
     struct buckets *b = &pass->buckets;
 
-    if (!b->fn)
+    if (!pass->last || (!b->fn && !pass->later))
         return;
     while (b->end > 0) {
         size_t begin = b->end > piece ? b->end - piece : 0;
 
         if (begin < ready)
             return;
-        net->ops->publish(net->dev);
-        b->fn(b->context, b->next, net->gradients + begin, b->end - begin);
+        if (pass->later)
+            net->ops->add_up(net->dev, net->gradients + begin, net->sums + begin, b->end - begin);
+        if (b->fn) {
+            net->ops->publish(net->dev);
+            b->fn(b->context, b->next, net->gradients + begin, b->end - begin);
+        }
         b->next++;
         b->end = begin;
     }
@@ -111,6 +120,9 @@ static void run_backward(struct pass *pass, const struct wsl_op *op)
     for (int i = 0; i < 4; i++)
         in[i] = place(net, op->in[i]);
     switch (op->kind) {
+    case WSL_OP_BN_RELU: /* again */
+        ops->bn_relu(net->dev, &layer->bn, in[0], out);
+        break;
     case WSL_OP_LOSS:
         ops->loss(net->dev, &pass->loss, in[0], out, &pass->result);
         break;
@@ -146,21 +158,20 @@ static void run_backward(struct pass *pass, const struct wsl_op *op)
     }
 }
 
-static int run_op(struct pass *pass, int index, struct wsl_err *err)
+static void run_op(struct pass *pass, int index)
 {
     struct wsl_net *net = pass->net;
     const struct wsl_op *op = &net->program.ops[index];
-    int rc;
 
     if (index < net->program.forward_count)
         run_forward(pass, op);
     else
         run_backward(pass, op);
     if (!net->watch)
-        return 0;
-    rc = net->ops->wait(net->dev, err);
+        return;
+    if (pass->watched == 0)
+        pass->watched = net->ops->wait(net->dev, &pass->watched_err);
     net->watch(net->watch_context, op, op->layer < 0 ? NULL : &net->graph.layers[op->layer]);
-    return rc;
 }
 
 static int check_targets(const struct wsl_net *net, const struct wsl_targets *targets, int count,
@@ -183,11 +194,47 @@ static int check_targets(const struct wsl_net *net, const struct wsl_targets *ta
     return 0;
 }
 
-static void give_result(const struct pass *pass, struct wsl_step_result *ret)
+/* The images of one piece, from `first` on; returns how many. */
+static int begin_piece(struct pass *pass, const uint8_t *pixels, const struct wsl_targets *targets,
+                       int first, int count)
 {
-    ret->loss = pass->result.loss;
-    ret->hit1 = pass->result.hit1;
-    ret->hit5 = pass->result.hit5;
+    const struct wsl_net *net = pass->net;
+    size_t image = 3 * (size_t)net->setup.config.image_size * (size_t)net->setup.config.image_size;
+    int most = net->setup.micro_batch, n = count - first < most ? count - first : most;
+
+    pass->pixels = pixels + (size_t)first * image;
+    pass->loss.begin = targets->begin + first;
+    pass->last = first + n == count;
+    pass->later = first > 0;
+    net->ops->begin(net->dev, n);
+    for (int i = 0; i < net->program.forward_count; i++)
+        run_op(pass, i);
+    return n;
+}
+
+/* Waits for it. */
+static int end_piece(const struct pass *pass, struct wsl_step_result *sum, struct wsl_err *err)
+{
+    int rc = pass->net->ops->wait(pass->net->dev, err);
+
+    if (pass->watched) {
+        *err = pass->watched_err;
+        rc = pass->watched;
+    }
+    sum->loss += pass->result.loss;
+    sum->hit1 += pass->result.hit1;
+    sum->hit5 += pass->result.hit5;
+    return rc;
+}
+
+static void run_gradients(struct pass *pass)
+{
+    struct wsl_net *net = pass->net;
+
+    for (int i = net->program.forward_count; i < net->program.op_count; i++)
+        run_op(pass, i);
+    if (!pass->last)
+        net->ops->add_up(net->dev, net->sums, net->gradients, net->parameter_count);
 }
 
 int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
@@ -196,26 +243,24 @@ int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_ta
 {
     struct pass pass = {
         .net = net,
-        .pixels = pixels,
-        .loss = {net->setup.config.classes, targets->begin, targets->tags, loss_scale},
+        .loss = {net->setup.config.classes, NULL, targets->tags, loss_scale},
         .buckets = {on_bucket, context, 0, net->parameter_count},
         .training = true,
     };
+    struct wsl_step_result sum = {0};
     int rc = check_targets(net, targets, count, err);
 
-    if (rc)
-        return rc;
     assert(!net->setup.inference_only);
-    net->ops->begin(net->dev, count);
-    for (int i = 0; rc == 0 && i < net->program.op_count; i++)
-        rc = run_op(&pass, i, err);
+    for (int first = 0; rc == 0 && first < count;) {
+        first += begin_piece(&pass, pixels, targets, first, count);
+        run_gradients(&pass);
+        rc = end_piece(&pass, &sum, err);
+    }
     if (rc)
         return rc;
     assert(!on_bucket || pass.buckets.end == 0);
-    rc = net->ops->wait(net->dev, err);
-    if (rc == 0)
-        give_result(&pass, ret);
-    return rc;
+    *ret = sum;
+    return 0;
 }
 
 int wsl_net_evaluate(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
@@ -223,26 +268,24 @@ int wsl_net_evaluate(struct wsl_net *net, const uint8_t *pixels, const struct ws
 {
     struct pass pass = {
         .net = net,
-        .pixels = pixels,
-        .loss = {net->setup.config.classes, targets->begin, targets->tags, 0},
+        .loss = {net->setup.config.classes, NULL, targets->tags, 0},
     };
     const struct wsl_shape *shape = &net->program.buffers[net->program.logits].shape;
     void *logits = place(net, net->program.logits);
+    struct wsl_step_result sum = {0};
     int rc = check_targets(net, targets, count, err);
 
-    if (rc)
-        return rc;
-    net->ops->begin(net->dev, count);
-    for (int i = 0; i < net->program.forward_count; i++)
-        run_forward(&pass, &net->program.ops[i]);
-    net->ops->loss(net->dev, &pass.loss, logits, NULL, &pass.result);
-    rc = net->ops->wait(net->dev, err);
-    if (rc)
-        return rc;
-    if (ret_logits)
-        net->ops->activation_read(net->dev, shape, count, logits, ret_logits);
-    give_result(&pass, ret);
-    return 0;
+    for (int first = 0, n; rc == 0 && first < count; first += n) {
+        n = begin_piece(&pass, pixels, targets, first, count);
+        net->ops->loss(net->dev, &pass.loss, logits, NULL, &pass.result);
+        rc = end_piece(&pass, &sum, err);
+        if (rc == 0 && ret_logits)
+            net->ops->activation_read(net->dev, shape, n, logits,
+                                      ret_logits + (size_t)first * (size_t)shape->channels);
+    }
+    if (rc == 0)
+        *ret = sum;
+    return rc;
 }
 
 void wsl_net_update(struct wsl_net *net, float learning_rate, float momentum, float weight_decay)

@@ -158,3 +158,21 @@ void wsl_ref_scale(struct wsl_device *dev, float *block, size_t count, float fac
     for (size_t i = 0; i < count; i++)
         block[i] *= factor;
 }
+
+void wsl_ref_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
+{
+    (void)dev;
+    for (size_t i = 0; i < count; i++) {
+        block[i] += more[i];
+        more[i] = 0;
+    }
+}
+
+void wsl_ref_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
+{
+    (void)dev;
+    *ret = 0;
+    for (size_t i = 0; i < count && !isnan(*ret); i++)
+        if (!(fabsf(block[i]) <= *ret)) /* larger, or NaN */
+            *ret = fabsf(block[i]);
+}

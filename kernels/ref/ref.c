@@ -51,6 +51,13 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
     return 0;
 }
 
+static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
+{
+    (void)dev;
+    *ret_more = 0;
+    return 0;
+}
+
 static void begin(struct wsl_device *dev, int count)
 {
     dev->count = count;
@@ -158,6 +165,7 @@ const struct wsl_ops wsl_ops_ref = {
     .close = ref_close,
     .alloc = ref_alloc,
     .prepare = prepare,
+    .workspace_bytes = workspace_bytes,
     .begin = begin,
     .weights_changed = weights_changed,
     .publish = publish,
@@ -191,4 +199,6 @@ const struct wsl_ops wsl_ops_ref = {
     .loss = wsl_ref_loss,
     .sgd = wsl_ref_sgd,
     .scale = wsl_ref_scale,
+    .add_up = wsl_ref_add_up,
+    .largest = wsl_ref_largest,
 };

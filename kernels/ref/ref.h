@@ -71,5 +71,7 @@ void wsl_ref_loss(struct wsl_device *dev, const struct wsl_loss *loss, const voi
                   void *dlogits, struct wsl_loss_result *ret);
 void wsl_ref_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd);
 void wsl_ref_scale(struct wsl_device *dev, float *block, size_t count, float factor);
+void wsl_ref_add_up(struct wsl_device *dev, float *block, float *more, size_t count);
+void wsl_ref_largest(struct wsl_device *dev, const float *block, size_t count, float *ret);
 
 #endif

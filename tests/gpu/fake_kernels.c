@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static float get(const void *x, bool f32, size_t i)
 {
@@ -338,6 +339,31 @@ cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *block, size_t coun
     (void)stream;
     for (size_t i = 0; i < count; i++)
         block[i] *= factor;
+    return cudaSuccess;
+}
+
+cudaError_t wsl_cuda_launch_add_up(cudaStream_t stream, float *block, float *more, size_t count)
+{
+    (void)stream;
+    for (size_t i = 0; i < count; i++) {
+        block[i] += more[i];
+        more[i] = 0;
+    }
+    return cudaSuccess;
+}
+
+cudaError_t wsl_cuda_launch_largest(cudaStream_t stream, const float *block, size_t count,
+                                    uint32_t *ret_bits)
+{
+    (void)stream;
+    *ret_bits = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, &block[i], sizeof bits);
+        bits &= 0x7fffffff;
+        *ret_bits = bits > *ret_bits ? bits : *ret_bits;
+    }
     return cudaSuccess;
 }
 

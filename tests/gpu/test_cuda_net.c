@@ -27,9 +27,12 @@
 struct kind {
     const char *backend;
     bool f32;
+    int micro_batch;
+    bool recompute;
 };
 
-static const struct kind cpu = {"cpu", false}, exact = {"cuda", true}, bf16 = {"cuda", false};
+static const struct kind cpu = {"cpu", false, 0, false}, exact = {"cuda", true, 0, false},
+                         bf16 = {"cuda", false, 0, false};
 
 static const struct wsl_net_config configs[] = {
     /* Odd channels, no engine of which has tensor cores. */
@@ -39,8 +42,13 @@ static const struct wsl_net_config configs[] = {
 };
 static struct wsl_net *open_net(const struct wsl_net_config *config, struct kind kind)
 {
-    struct wsl_net_setup setup = {
-        .config = *config, .backend = kind.backend, .batch = BATCH, .threads = 2, .f32 = kind.f32};
+    struct wsl_net_setup setup = {.config = *config,
+                                  .backend = kind.backend,
+                                  .batch = BATCH,
+                                  .threads = 2,
+                                  .f32 = kind.f32,
+                                  .micro_batch = kind.micro_batch,
+                                  .recompute = kind.recompute};
     struct wsl_net *net = NULL;
     struct wsl_err err = {0};
 
@@ -291,6 +299,58 @@ static void test_evaluation(void **state)
     wsl_net_close(net);
 }
 
+static void test_pieces_and_recompute(void **state)
+{
+    struct kind cpu_pieces = {"cpu", false, 3, false}, pieces = {"cuda", true, 3, false};
+    struct kind again = {"cuda", false, 3, true}, kept = {"cuda", false, 3, false};
+    struct wsl_net *right = open_net(&configs[USED], cpu_pieces);
+    struct wsl_net *net = open_net(&configs[USED], pieces);
+    struct batch b;
+
+    (void)state;
+    make_batch(&b, 8);
+    assert_true(fabs(step(right, &b, BATCH) - step(net, &b, BATCH)) < 1e-3);
+    close_enough(right, net, WSL_TENSOR_GRADIENT, 2e-3);
+    wsl_net_close(right);
+    wsl_net_close(net);
+    right = open_net(&configs[USED], kept);
+    net = open_net(&configs[USED], again);
+    for (int i = 0; i < 2; i++) {
+        assert_true(step(right, &b, BATCH) == step(net, &b, BATCH));
+        close_enough(right, net, WSL_TENSOR_GRADIENT, 0);
+        wsl_net_update(right, 0.05f, 0.9f, 1e-4f);
+        wsl_net_update(net, 0.05f, 0.9f, 1e-4f);
+    }
+    close_enough(right, net, WSL_TENSOR_VALUE, 0);
+    wsl_net_close(right);
+    wsl_net_close(net);
+}
+
+static void test_what_is_not_finite_is_named(void **state)
+{
+    struct wsl_net *net = open_net(&configs[USED], bf16);
+    const float zero[CLASSES] = {0}, bad[CLASSES] = {0, 0, NAN};
+    struct wsl_err err = {0};
+    size_t i = wsl_net_tensor_count(net) - 1; /* fc.bias */
+    struct batch b;
+
+    (void)state;
+    make_batch(&b, 8);
+    step(net, &b, BATCH);
+    assert_int_equal(wsl_net_check_step(net, &err), 0);
+    assert_int_equal(wsl_net_check_values(net, &err), 0);
+    wsl_net_set(net, i, WSL_TENSOR_MOMENTUM, bad);
+    assert_int_equal(wsl_net_check_values(net, &err), WSL_EINVAL);
+    assert_string_equal(err.text, "the momentum of fc.bias is not finite (NaN, first at element 2 "
+                                  "of 11)");
+    wsl_net_set(net, i, WSL_TENSOR_MOMENTUM, zero);
+    wsl_net_set(net, i, WSL_TENSOR_VALUE, bad);
+    step(net, &b, BATCH);
+    assert_int_equal(wsl_net_check_step(net, &err), WSL_EINVAL);
+    assert_string_equal(err.text, "fc.bias is not finite (NaN, first at element 2 of 11)");
+    wsl_net_close(net);
+}
+
 static int skip_without_gpu(void)
 {
     struct wsl_net_setup setup = {
@@ -312,10 +372,15 @@ static int skip_without_gpu(void)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_floats_agree),  cmocka_unit_test(test_bf16_is_near),
-        cmocka_unit_test(test_updates_agree), cmocka_unit_test(test_same_bits_twice),
-        cmocka_unit_test(test_it_learns),     cmocka_unit_test(test_new_weights_count),
+        cmocka_unit_test(test_floats_agree),
+        cmocka_unit_test(test_bf16_is_near),
+        cmocka_unit_test(test_updates_agree),
+        cmocka_unit_test(test_same_bits_twice),
+        cmocka_unit_test(test_it_learns),
+        cmocka_unit_test(test_new_weights_count),
         cmocka_unit_test(test_evaluation),
+        cmocka_unit_test(test_pieces_and_recompute),
+        cmocka_unit_test(test_what_is_not_finite_is_named),
     };
     int skip = skip_without_gpu();
 

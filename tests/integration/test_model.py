@@ -115,6 +115,8 @@ class Describe(Model):
                     self.assertLess(memory[part], 4.001 * model["parameters"])
                 # At least what each convolution keeps for the way back.
                 self.assertGreater(memory["activations"], 32 * model["activation_bytes"])
+                self.assertGreater(memory["workspace"], 0)
+                self.assertEqual((model["micro_batch"], model["recompute"], model["workspace_more"]), (32, False, 0))
 
     def test_text(self):
         lines = self.run_ok("describe", "resnext101_32x8d", "--batch", "24", "--backend", "cpu").stdout.splitlines()
@@ -131,6 +133,26 @@ class Describe(Model):
         self.assertIn("Memory to train on a batch of 24 on cpu:", text)
         quiet = self.run_ok("describe", "resnext101_32x8d", "--batch", "24", "--backend", "cpu", "-q").stdout
         self.assertTrue(text.endswith("\n\n" + quiet.rstrip("\n")))
+
+    def test_less_memory(self):
+        words = ("describe", "resnext50_32x4d", "--backend", "cpu", "--batch")
+        whole, small = self.run_json(*words, "32"), self.run_json(*words, "8")
+        pieces = self.run_json(*words, "32", "--micro-batches", "4")
+        self.assertEqual((pieces["batch"], pieces["micro_batch"]), (32, 8))
+        self.assertEqual(pieces["memory"]["activations"], small["memory"]["activations"])
+        self.assertEqual(pieces["memory"]["gradient_sums"], pieces["memory"]["gradients"])
+        self.assertEqual(whole["memory"]["gradient_sums"], 0)
+        again = self.run_json(*words, "32", "--recompute")
+        self.assertTrue(again["recompute"])
+        self.assertEqual(again["memory"]["activations"], whole["activations_with_recompute"])
+        self.assertEqual(whole["memory"]["activations"], again["activations_without_recompute"])
+        self.assertLess(again["memory"]["activations"], 0.8 * whole["memory"]["activations"])
+        text = self.run_ok(*words, "32", "-q").stdout
+        self.assertRegex(text, r"activations +[\d.]+ GiB  [\d.]+ GiB with recompute\n  workspace +[\d.]+ MiB  of the back")
+        self.assertRegex(text, r"Not in it: .*a checkpoint's copy on rank 0 \(191.2 MiB\)\n$")
+        text = self.run_ok(*words, "32", "-q", "--micro-batches", "4", "--recompute").stdout
+        self.assertIn("Memory to train on a batch of 32, in 4 pieces of 8, on cpu:", text)
+        self.assertRegex(text, r"with recompute; [\d.]+ MiB without\n")
 
     def test_any_other(self):
         words = ("describe", "--depths", "1,1,1,1", "--groups", "32", "--width", "4", "--image-size", "64", "--classes",
@@ -157,6 +179,8 @@ class Describe(Model):
         model = json.loads(done.stdout)["model"]
         self.assertEqual((model["depths"], model["groups"], model["image_size"], model["batch"], model["classes"]),
                          ([1, 2], 8, 64, 12, 1000))
+        model = self.run_json("describe", path, "--set", "micro_batches=3", "--set", "recompute=true", "--classes", "5")
+        self.assertEqual((model["batch"], model["micro_batch"], model["recompute"]), (12, 4, True))
         model = self.run_json("describe", path, "--set", "model.groups=4", "--batch", "3", "--classes", "5")
         self.assertEqual((model["groups"], model["batch"], model["classes"]), (4, 3, 5))
         done = self.run_ok("describe", self.write("cuda.yml", JOB + "backend: cuda\n"), "--classes", "9")
@@ -187,6 +211,7 @@ class Describe(Model):
                 (["resnet50", "--groups", "2"], "--groups is only for --depths"),
                 (["resnet50", "--set", "batch=2"], "--set is only for a job file"),
                 (["resnet50", "--image-size", "50"], "multiple of 32"), (["resnet50", "--batch", "0"], "--batch"),
+                (["resnet50", "--batch", "9", "--micro-batches", "2"], "9 does not divide into 2 pieces"),
                 (["resnet50", "--backend", "abacus"], 'no backend "abacus"'), (["resnet50", "-o", "yaml"], "-o yaml")]:
             with self.subTest(words=words):
                 self.assert_one_line(self.run_wrong(USAGE, "describe", *words), text, "wslctl")

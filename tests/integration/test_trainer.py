@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """wsl-trainer by itself: whole runs, kills, resumes, and what bad input gets. This process is the worker."""
 import json
+import math
 import os
 import shutil
 import signal
@@ -163,6 +164,22 @@ class Trainer(Case):
         print(f"# held-out hit@1 {evaluation.hit1:.3f}, always the most frequent: {evaluation.baseline_hit1:.3f}")
         self.assertGreater(evaluation.hit1, 2 * evaluation.baseline_hit1)
 
+    def test_pieces_and_recompute(self):
+        """Recomputing changes no bit; batches in pieces have the statistics of pieces, and are the same every time."""
+        for folder, changes in (("whole", {}), ("again", {"recompute": True}), ("pieces", {"micro_batches": 4}),
+                                ("both", {"micro_batches": 4, "recompute": True})):
+            generation = self.finish(self.start(folder=folder, spec=self.spec(world=2, epochs=1, **changes)))
+            progress = generation.ranks[0].metrics("progress")[-1]
+            self.assertEqual(progress.step, progress.total_steps)
+            log = generation.ranks[0].log()
+            (self.assertIn if "micro_batches" in changes else self.assertNotIn)("in 4 pieces of 2 on each", log)
+        newest = {folder: self.checkpoints(folder)[-1] for folder in ("whole", "again", "pieces", "both")}
+        self.assert_same_weights(newest["whole"], newest["again"])
+        self.assert_same_weights(newest["pieces"], newest["both"])
+        whole, pieces = (read_safetensors(os.path.join(newest[name], "model.safetensors")) for name in ("whole", "pieces"))
+        self.assertNotEqual(whole, pieces)
+        self.fails(self.start(folder="odd", spec=self.spec(micro_batches=5)), "USER_ERROR", "micro_batches", "16", "5")
+
     # ---- kills and resumes ----
 
     def test_a_killed_rank_and_a_resume_change_nothing(self):
@@ -315,8 +332,66 @@ class Trainer(Case):
         spec.optimizer.learning_rate = 1000
         spec.schedule.warmup_epochs = 0
         generation = self.start(spec=spec)
-        self.fails(generation, "USER_ERROR", "loss", "at step", "learning rate 1000")
+        self.fails(generation, "USER_ERROR", "step ", "not finite", "optimizer.learning_rate (now 1000)")
         self.assertEqual(generation.ranks[1].outcome(), generation.ranks[0].outcome())
+        self.assert_checkpoints_are_finite()
+
+    # ---- numbers that are none ----
+
+    def assert_checkpoints_are_finite(self, folder="a"):
+        for checkpoint in self.checkpoints(folder):
+            for part in ("model", "optimizer"):
+                for name, (_, data) in read_safetensors(os.path.join(checkpoint, part + ".safetensors")).items():
+                    self.assertTrue(all(map(math.isfinite, floats(data))), f"{checkpoint}: {name}")
+
+    def start_from(self, changes, folder="a", **more):
+        """A transfer job of two ranks that starts from the weights of a trained one, with changes: {tensor: {element:
+        value}}, and has a checkpoint after each step."""
+        if not hasattr(self, "trained"):
+            self.finish(self.start(folder="trained", spec=self.spec(epochs=0, max_steps=1)))
+            self.trained = read_safetensors(os.path.join(self.checkpoints("trained")[-1], "model.safetensors"))
+        tensors = dict(self.trained)
+        for name, elements in changes.items():
+            shape, data = tensors[name]
+            values = list(floats(data))
+            for at, value in elements.items():
+                values[at] = value
+            tensors[name] = (shape, struct.pack(f"<{len(values)}f", *values))
+        path = os.path.join(self.folder, folder + ".safetensors")
+        write_safetensors(path, tensors)
+        spec = self.spec(kind=job_pb2.TRANSFER, world=2, epochs=0, max_steps=3,
+                         checkpoint=job_pb2.Checkpointing(every_steps=1), **more)
+        spec.schedule.warmup_epochs = 0
+        return self.start(folder=folder, spec=spec, init=path)
+
+    def fails_alike(self, generation, *words):
+        self.fails(generation, "USER_ERROR", *words)
+        self.assertEqual(generation.ranks[1].outcome(), generation.ranks[0].outcome())
+        print(f"# {generation.ranks[0].outcome()[1]}")
+
+    def test_weights_that_are_not_finite_are_refused(self):
+        self.fails_alike(self.start_from({"layer2.0.conv2.weight": {17: math.nan, 40: math.inf}}),
+                         "init: ", "a.safetensors: layer2.0.conv2.weight is not finite (NaN, first at element 17 of ")
+        self.assertEqual(self.checkpoints(), [])
+
+    def test_a_step_that_overflows_changes_nothing(self):
+        self.fails_alike(self.start_from({"layer1.0.conv2.weight": {5: 3e38, 6: 3e38}}),
+                         "step 1: ", "is not finite (", "optimizer.learning_rate (now 0.02)")
+        self.assertEqual(self.checkpoints(), [])
+
+    def test_an_update_that_overflows_is_not_saved(self):
+        # What the first channel sends to the next convolution is 0, so that a weight there may be anything, until the
+        # decay of this one is too much for a float.
+        dead = {"layer1.0.bn1.weight": {0: 0.0}, "layer1.0.bn1.bias": {0: -1.0}, "layer1.0.conv2.weight": {4: 3e37}}
+        rate = job_pb2.Optimizer(learning_rate=1000, momentum=0.9, weight_decay=1)
+        self.fails_alike(self.start_from(dead, optimizer=rate), "step 1: after the update ",
+                         "layer1.0.conv2.weight is not finite (-infinity, first at element 4 of ", "no checkpoint")
+        self.assertEqual(self.checkpoints(), [])
+
+    def test_denormals_train(self):
+        tiny = {"layer1.0.conv2.weight": {at: 1e-40 * (at - 20) for at in range(40)}}
+        self.finish(self.start_from(tiny))
+        self.assert_checkpoints_are_finite()
 
     def test_a_missing_data_set(self):
         self.fails(self.start(spec=self.spec(data="/nowhere/data")), "USER_ERROR", "/nowhere/data")

@@ -295,6 +295,62 @@ static void sgd_scenario(struct world *w, struct dice *d, struct results *ret)
     free(expected);
 }
 
+/* All but the last value of two blocks. */
+static void add_up_scenario(struct world *w, struct dice *d, struct results *ret)
+{
+    size_t n = 1 + ops_roll(d, 200000);
+    float *block = ops_block(w, n, d), *more = ops_block(w, n, d), *sum, *left;
+    float *a = ops_block_read(w, block, n), *b = ops_block_read(w, more, n);
+
+    w->ops->add_up(w->dev, block, more, n - 1);
+    ops_finish(w);
+    sum = ops_block_read(w, block, n);
+    left = ops_block_read(w, more, n);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(sum[i] == (i < n - 1 ? a[i] + b[i] : a[i]));
+        assert_true(left[i] == (i < n - 1 ? 0 : b[i]));
+    }
+    ops_keep_block(ret, w, "sum", block, n);
+    ops_give(w, block);
+    ops_give(w, more);
+    free(a);
+    free(b);
+    free(sum);
+    free(left);
+}
+
+/* The largest magnitude of a block, and with values in it that sort wrongly when compared as
+ * floats. More questions than a backend may keep in flight come before one wait. */
+static void largest_scenario(struct world *w, struct dice *d, struct results *ret)
+{
+    static const float odd[] = {0, -0.0f, 1e-42f, -1e-45f, 3.4e38f, -INFINITY, NAN, -NAN};
+    enum { ODD = sizeof odd / sizeof odd[0] };
+    size_t n = 1 + ops_roll(d, 200000);
+    float *blocks[ODD], largest[ODD + 2], *values = ops_floats(n, d);
+
+    for (int i = 0; i < ODD; i++) {
+        for (size_t k = 0; k < n; k++)
+            values[k] = i < 4 ? 0 : values[k];
+        values[ops_roll(d, (uint32_t)n)] = odd[i];
+        blocks[i] = ops_block(w, n, d);
+        w->ops->floats_write(w->dev, values, n, blocks[i]);
+        w->ops->largest(w->dev, blocks[i], n, &largest[i]);
+        free(values);
+        values = ops_floats(n, d);
+    }
+    w->ops->largest(w->dev, blocks[ODD - 1], 0, &largest[ODD]);
+    w->ops->largest(w->dev, blocks[3], n, &largest[ODD + 1]);
+    ops_finish(w);
+    for (int i = 0; i < 6; i++)
+        assert_true(largest[i] == fabsf(odd[i]));
+    assert_true(isnan(largest[6]) && isnan(largest[7]));
+    assert_true(largest[ODD] == 0 && largest[ODD + 1] == largest[3]);
+    ops_keep_floats(ret, "largest", largest, 5);
+    for (int i = 0; i < ODD; i++)
+        ops_give(w, blocks[i]);
+    free(values);
+}
+
 const struct ops_scenario ops_scenarios[OPS_SCENARIOS] = {
     {"convolutions", conv_scenario, 60, 1e-5, 1e-2, 0},
     [OPS_GROUPED] = {"grouped convolutions", grouped_scenario, 40, 1e-5, 1e-2, 0},
@@ -304,6 +360,8 @@ const struct ops_scenario ops_scenarios[OPS_SCENARIOS] = {
     {"join of a block", join_scenario, 32, 1e-4, 1e-2, 0},
     {"input, pool, head, loss", ends_scenario, 40, 1e-5, 1e-2, 0},
     {"sgd and scale", sgd_scenario, 4, 0, 0, 0},
+    {"add up", add_up_scenario, 4, 0, 0, 0},
+    {"largest magnitude", largest_scenario, 4, 0, 0, 0},
 };
 
 /* ---- running them ---- */

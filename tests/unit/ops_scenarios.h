@@ -19,7 +19,7 @@ struct ops_scenario {
     double bf16_share; /* of the values may be off by more in bf16 */
 };
 
-enum { OPS_GROUPED = 1, OPS_SCENARIOS = 7 };
+enum { OPS_GROUPED = 1, OPS_SCENARIOS = 9 };
 extern const struct ops_scenario ops_scenarios[OPS_SCENARIOS];
 
 /* ops_open_world or ops_open_backend; `how` is their second argument. */

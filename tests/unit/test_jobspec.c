@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
+#include "base/resnext.h"
 #include "base/rng.h"
 #include "base/suggest.h"
 #include "proto/jobspec.h"
@@ -32,6 +33,8 @@ static const char whole[] = "# every field\n"
                             "  image_size: 96\n"
                             "world: 4\n"
                             "batch: 128\n"
+                            "micro_batches: 4\n"
+                            "recompute: true\n"
                             "epochs: 7\n"
                             "max_steps: 123456789012\n"
                             "optimizer: {learning_rate: 0.3, momentum: 0, weight_decay: 5e-5}\n"
@@ -113,6 +116,8 @@ static void test_minimal_and_fill(void **state)
     assert_int_equal(spec->restart->max_machine_errors, 10);
     assert_int_equal(spec->restart->max_user_errors, 0);
     assert_int_equal(spec->threads, 1);
+    assert_int_equal(spec->micro_batches, 1);
+    assert_false(spec->recompute);
     assert_int_equal(spec->loader_threads, 1);
     assert_int_equal(spec->evaluate_every_epochs, 1);
     assert_true(spec->max_bad_records == 0.01);
@@ -147,6 +152,8 @@ static void test_all_fields(void **state)
     assert_true(spec->augmentation->no_flip);
     assert_int_equal(spec->init->from_case, WSL__V1__INIT__FROM_JOB);
     assert_string_equal(spec->init->job, "other");
+    assert_int_equal(spec->micro_batches, 4);
+    assert_true(spec->recompute);
     assert_true(spec->seed == UINT64_MAX);
     assert_string_equal(spec->backend, "ref");
     drop(spec);
@@ -174,6 +181,37 @@ static void test_short_forms(void **state)
     assert_int_equal(spec->model->depths[2], 6);
     assert_int_equal(spec->model->image_size, 64);
     drop(spec);
+}
+
+/* Each published network is a model of a job file, and stands in what is allowed. */
+static void test_published_networks(void **state)
+{
+    const struct wsl_resnext *known;
+    struct wsl_jobspec_field field = {0};
+    char text[300];
+    size_t i;
+
+    (void)state;
+    for (i = 0; strcmp(field.path ? field.path : "", "model.name") != 0; i++)
+        wsl_jobspec_field(i, &field);
+    for (i = 0; (known = wsl_resnext_known(i)); i++) {
+        Wsl__V1__JobSpec *spec;
+
+        snprintf(text, sizeof text,
+                 "name: a\nkind: pretrain\ndata: d\nmodel: %s\nbatch: 8\nmax_steps: 5\n",
+                 known->name);
+        spec = good(text);
+        assert_int_equal(spec->model->n_depths, 4);
+        assert_memory_equal(spec->model->depths, known->depths, sizeof known->depths);
+        assert_int_equal(spec->model->groups, known->groups);
+        assert_int_equal(spec->model->width, known->width);
+        drop(spec);
+        assert_ptr_equal(wsl_resnext_named(known->name), known);
+        assert_non_null(strstr(field.allowed, known->name));
+    }
+    assert_int_equal(i, 9);
+    assert_null(wsl_resnext_named("resnext50_32x5d"));
+    assert_true(strlen(field.allowed) + 1 < sizeof field.allowed); /* not cut off */
 }
 
 /* Text to put after (or, with the name of a line of `minimal`, in the place of) the minimal job;
@@ -227,6 +265,12 @@ static const struct mistake mistakes[] = {
      "j.yaml:5: batch: must be a whole number from 1 to "
      "1048576, is a map"},
     {"batch", "batch: 63\nworld: 2\n", "j.yaml:5: batch: must be a multiple of world (2), is 63"},
+    {"", "micro_batches: 0\n", "j.yaml:7: micro_batches: must be a whole number from 1 to 65536"},
+    {"", "micro_batches: 3\n",
+     "j.yaml:7: micro_batches: must divide the images of a trainer, batch / world (64), is 3"},
+    {"", "world: 2\nmicro_batches: 64\n",
+     "j.yaml:8: micro_batches: must divide the images of a trainer, batch / world (32), is 64"},
+    {"", "recompute: 2\n", "j.yaml:7: recompute: must be true or false, is 2"},
     {"epochs", "", "j.yaml:1: epochs: is missing; give epochs or max_steps"},
     {"", "world: 0\n", "j.yaml:7: world: must be a whole number from 1 to 4096, is 0"},
     {"", "batch: 8\n", "j.yaml:7: batch: is given twice, first on line 5"},
@@ -634,7 +678,7 @@ int main(void)
         cmocka_unit_test(test_size_and_depth),   cmocka_unit_test(test_sets),
         cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_check_foreign),
         cmocka_unit_test(test_explain),          cmocka_unit_test(test_mutations),
-        cmocka_unit_test(test_suggest),
+        cmocka_unit_test(test_suggest),          cmocka_unit_test(test_published_networks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

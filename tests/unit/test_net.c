@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/model/net.h"
+#include "tests/unit/net_world.h"
 
 #include <malloc.h>
 #include <math.h>
@@ -11,10 +11,7 @@
 
 #include <cmocka.h>
 
-#define BATCH   4
-#define IMAGE   32
-#define FEW     2 /* images of a gradient check */
-#define CLASSES 7
+#define FEW 2 /* images of a gradient check */
 
 /* ---- allocations of our own code, counted: the linker wraps its calls (--wrap), not libraries'
  * ---- */
@@ -44,97 +41,6 @@ void *__wrap_realloc(void *old, size_t size)
 {
     allocations++;
     return __real_realloc(old, size);
-}
-
-static struct wsl_net_config tiny(void)
-{
-    return (struct wsl_net_config){.stages = 3,
-                                   .depths = {2, 1, 1},
-                                   .groups = 2,
-                                   .width = 3,
-                                   .image_size = IMAGE,
-                                   .classes = CLASSES};
-}
-
-static struct wsl_net *open_net(const struct wsl_net_config *config, const char *backend, int batch,
-                                int threads)
-{
-    struct wsl_net_setup setup = {
-        .config = *config, .backend = backend, .batch = batch, .threads = threads};
-    struct wsl_net *net = NULL;
-    struct wsl_err err = {0};
-
-    if (wsl_net_open(&net, &setup, &err))
-        fail_msg("%s", err.text);
-    return net;
-}
-
-struct batch {
-    uint8_t pixels[BATCH * IMAGE * IMAGE * 3];
-    uint32_t begin[BATCH + 1], tags[2 * BATCH];
-    struct wsl_targets targets;
-};
-
-static void make_batch(struct batch *b, uint32_t seed)
-{
-    for (size_t i = 0; i < sizeof b->pixels; i++) {
-        seed = seed * 1664525 + 1013904223;
-        b->pixels[i] = (uint8_t)(seed >> 24);
-    }
-    b->begin[0] = 0;
-    for (uint32_t i = 0; i < BATCH; i++) {
-        uint32_t k = 1 + i % 2;
-
-        b->begin[i + 1] = b->begin[i] + k;
-        for (uint32_t j = 0; j < k; j++)
-            b->tags[b->begin[i] + j] = (i + 3 * j) % CLASSES;
-    }
-    b->targets = (struct wsl_targets){b->begin, b->tags};
-}
-
-static double step(struct wsl_net *net, const struct batch *b, int count, float scale)
-{
-    struct wsl_step_result result;
-    struct wsl_err err = {0};
-
-    if (wsl_net_step(net, b->pixels, &b->targets, count, scale, NULL, NULL, &result, &err))
-        fail_msg("%s", err.text);
-    return result.loss;
-}
-
-static float *get(struct wsl_net *net, size_t i, enum wsl_tensor_what what)
-{
-    float *values = malloc(wsl_net_tensor(net, i)->count * sizeof *values);
-
-    assert_non_null(values);
-    wsl_net_get(net, i, what, values);
-    return values;
-}
-
-static size_t tensor_named(struct wsl_net *net, const char *name)
-{
-    for (size_t i = 0; i < wsl_net_tensor_count(net); i++)
-        if (strcmp(wsl_net_tensor(net, i)->name, name) == 0)
-            return i;
-    fail_msg("no tensor %s", name);
-    return 0;
-}
-
-/* Gives zero gammas (block ends) other values, so that every path carries gradients. */
-static void shake(struct wsl_net *net)
-{
-    for (size_t i = 0; i < wsl_net_tensor_count(net); i++) {
-        const struct wsl_tensor_info *info = wsl_net_tensor(net, i);
-        float *values;
-
-        if (info->kind != WSL_TENSOR_WEIGHT || info->dims != 1 || info->head)
-            continue;
-        values = get(net, i, WSL_TENSOR_VALUE);
-        for (size_t j = 0; j < info->count; j++)
-            values[j] += 0.5f + 0.1f * (float)(j % 5);
-        wsl_net_set(net, i, WSL_TENSOR_VALUE, values);
-        free(values);
-    }
 }
 
 /* ---- the tests ---- */
@@ -173,21 +79,22 @@ static void refuse(struct wsl_net_config config, const char *word)
 
 static void test_bad_configs_are_named(void **state)
 {
-    struct wsl_net_config c = tiny();
-    struct wsl_net_setup setup = {.config = tiny(), .backend = "abacus", .batch = 1, .threads = 1};
+    struct wsl_net_config c = net_tiny();
+    struct wsl_net_setup setup = {
+        .config = net_tiny(), .backend = "abacus", .batch = 1, .threads = 1};
     struct wsl_net *net;
     struct wsl_err err = {0};
 
     (void)state;
     assert_int_equal(wsl_net_config_check(&c, &err), 0);
-    refuse((c = tiny(), c.stages = 5, c), "stages is 5");
-    refuse((c = tiny(), c.depths[1] = 0, c), "depths[1] is 0");
-    refuse((c = tiny(), c.groups = 0, c), "groups is 0");
-    refuse((c = tiny(), c.width = -1, c), "width is -1");
-    refuse((c = tiny(), c.groups = 60000, c.width = 60000, c), "groups * width");
-    refuse((c = tiny(), c.image_size = 48, c), "image_size is 48");
-    refuse((c = tiny(), c.image_size = 0, c), "image_size is 0");
-    refuse((c = tiny(), c.classes = 100001, c), "classes is 100001");
+    refuse((c = net_tiny(), c.stages = 5, c), "stages is 5");
+    refuse((c = net_tiny(), c.depths[1] = 0, c), "depths[1] is 0");
+    refuse((c = net_tiny(), c.groups = 0, c), "groups is 0");
+    refuse((c = net_tiny(), c.width = -1, c), "width is -1");
+    refuse((c = net_tiny(), c.groups = 60000, c.width = 60000, c), "groups * width");
+    refuse((c = net_tiny(), c.image_size = 48, c), "image_size is 48");
+    refuse((c = net_tiny(), c.image_size = 0, c), "image_size is 0");
+    refuse((c = net_tiny(), c.classes = 100001, c), "classes is 100001");
     assert_int_equal(wsl_net_open(&net, &setup, &err), WSL_ENOENT);
     assert_non_null(strstr(err.text, "abacus"));
     setup.backend = "ref";
@@ -216,19 +123,19 @@ static void test_too_big_says_how_much(void **state)
 
 static void test_bad_targets_are_named(void **state)
 {
-    struct wsl_net_config config = tiny();
-    struct wsl_net *net = open_net(&config, "ref", BATCH, 1);
+    struct wsl_net_config config = net_tiny();
+    struct wsl_net *net = net_open(&config, "ref", BATCH, 1);
     struct wsl_step_result result;
-    struct batch b;
+    struct net_batch b;
     struct wsl_err err = {0};
 
     (void)state;
-    make_batch(&b, 1);
+    net_make_batch(&b, 1);
     b.tags[2] = CLASSES;
     assert_int_equal(wsl_net_step(net, b.pixels, &b.targets, BATCH, 1, NULL, NULL, &result, &err),
                      WSL_EINVAL);
     assert_non_null(strstr(err.text, "image 1 of the batch has tag 7"));
-    make_batch(&b, 1);
+    net_make_batch(&b, 1);
     b.begin[1] = 0;
     assert_int_equal(wsl_net_evaluate(net, b.pixels, &b.targets, BATCH, NULL, &result, &err),
                      WSL_EINVAL);
@@ -241,8 +148,8 @@ static void test_bad_targets_are_named(void **state)
 
 static void test_names_are_torchvisions(void **state)
 {
-    struct wsl_net_config config = tiny();
-    struct wsl_net *net = open_net(&config, "ref", BATCH, 1);
+    struct wsl_net_config config = net_tiny();
+    struct wsl_net *net = net_open(&config, "ref", BATCH, 1);
     static const struct {
         const char *name;
         int dims;
@@ -264,7 +171,8 @@ static void test_names_are_torchvisions(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        const struct wsl_tensor_info *info = wsl_net_tensor(net, tensor_named(net, known[i].name));
+        const struct wsl_tensor_info *info =
+            wsl_net_tensor(net, net_tensor_named(net, known[i].name));
 
         assert_int_equal(info->dims, known[i].dims);
         for (int d = 0; d < info->dims; d++)
@@ -282,7 +190,7 @@ static void test_names_are_torchvisions(void **state)
 /* The derivative of the loss along one weight, by central differences on the exact backend, for
  * some weights of every tensor. Where a step of half the size gives another value, a ReLU or a
  * maximum changed its mind in between; such a weight says nothing and is passed over. */
-static bool slope(struct wsl_net *net, const struct batch *b, size_t tensor, size_t at,
+static bool slope(struct wsl_net *net, const struct net_batch *b, size_t tensor, size_t at,
                   float *values, double *ret)
 {
     float kept = values[at];
@@ -294,10 +202,10 @@ static bool slope(struct wsl_net *net, const struct batch *b, size_t tensor, siz
 
         values[at] = up;
         wsl_net_set(net, tensor, WSL_TENSOR_VALUE, values);
-        above = step(net, b, FEW, 1);
+        above = net_step(net, b, FEW, 1);
         values[at] = down;
         wsl_net_set(net, tensor, WSL_TENSOR_VALUE, values);
-        below = step(net, b, FEW, 1);
+        below = net_step(net, b, FEW, 1);
         slopes[half] = (above - below) / ((double)up - (double)down);
     }
     values[at] = kept;
@@ -314,23 +222,23 @@ static void test_gradient_of_every_tensor(void **state)
                                     .width = 2,
                                     .image_size = IMAGE,
                                     .classes = CLASSES};
-    struct wsl_net *net = open_net(&config, "ref", FEW, 1);
-    struct batch b;
+    struct wsl_net *net = net_open(&config, "ref", FEW, 1);
+    struct net_batch b;
     int smooth = 0, tried = 0;
 
     (void)state;
-    make_batch(&b, 3);
+    net_make_batch(&b, 3);
     wsl_net_init(net, 5);
-    shake(net);
+    net_shake(net);
     for (size_t i = 0; i < wsl_net_tensor_count(net); i++) {
         const struct wsl_tensor_info *info = wsl_net_tensor(net, i);
         float *values, *gradient;
 
         if (info->kind != WSL_TENSOR_WEIGHT)
             continue;
-        step(net, &b, FEW, 1);
-        values = get(net, i, WSL_TENSOR_VALUE);
-        gradient = get(net, i, WSL_TENSOR_GRADIENT);
+        net_step(net, &b, FEW, 1);
+        values = net_get(net, i, WSL_TENSOR_VALUE);
+        gradient = net_get(net, i, WSL_TENSOR_GRADIENT);
         for (size_t at = i % 4; at < info->count; at += info->count) {
             double expected;
 
@@ -353,22 +261,22 @@ static void test_gradient_of_every_tensor(void **state)
 static void test_overfits_one_batch(void **state)
 {
     static const char *const backends[] = {"ref", "cpu"};
-    struct wsl_net_config config = tiny();
-    struct batch b;
+    struct wsl_net_config config = net_tiny();
+    struct net_batch b;
 
     (void)state;
     config.stages = 1;
-    make_batch(&b, 9);
+    net_make_batch(&b, 9);
     for (int k = 0; k < 2; k++) {
-        struct wsl_net *net = open_net(&config, backends[k], BATCH, 1);
+        struct wsl_net *net = net_open(&config, backends[k], BATCH, 1);
         struct wsl_step_result result;
         double first, last = 0;
 
         wsl_net_init(net, 1);
-        first = step(net, &b, BATCH, 1.0f / BATCH);
+        first = net_step(net, &b, BATCH, 1.0f / BATCH);
         for (int i = 0; i < 25; i++) {
             wsl_net_update(net, 0.05f, 0.9f, 1e-4f);
-            last = step(net, &b, BATCH, 1.0f / BATCH);
+            last = net_step(net, &b, BATCH, 1.0f / BATCH);
         }
         assert_in_range((int)(first / BATCH * 1000), 1500, 3000); /* about log 7 */
         if (last > 0.35 * first) /* two tags of 1/2 leave log 2 for half of the images */
@@ -382,17 +290,17 @@ static void test_overfits_one_batch(void **state)
 
 static uint64_t bits_after(const char *backend, int threads, int count)
 {
-    struct wsl_net_config config = tiny();
-    struct wsl_net *net = open_net(&config, backend, BATCH, threads);
+    struct wsl_net_config config = net_tiny();
+    struct wsl_net *net = net_open(&config, backend, BATCH, threads);
     uint64_t hash = 14695981039346656037u;
-    struct batch b;
+    struct net_batch b;
     size_t n;
     const float *blocks[3];
 
-    make_batch(&b, 17);
+    net_make_batch(&b, 17);
     wsl_net_init(net, 4);
     for (int i = 0; i < 3; i++) {
-        step(net, &b, count, 0.25f);
+        net_step(net, &b, count, 0.25f);
         wsl_net_update(net, 0.05f, 0.9f, 1e-4f);
     }
     blocks[0] = wsl_net_parameters(net, &n);
@@ -420,26 +328,26 @@ static void test_same_bits_twice(void **state)
 /* A net made for more images than it gets computes the same as one made for that many. */
 static void test_fewer_images_than_the_batch(void **state)
 {
-    struct wsl_net_config config = tiny();
-    struct wsl_net *roomy = open_net(&config, "cpu", BATCH, 1);
-    struct wsl_net *exact = open_net(&config, "cpu", BATCH - 1, 1);
-    struct batch b;
+    struct wsl_net_config config = net_tiny();
+    struct wsl_net *roomy = net_open(&config, "cpu", BATCH, 1);
+    struct wsl_net *exact = net_open(&config, "cpu", BATCH - 1, 1);
+    struct net_batch b;
 
     (void)state;
-    make_batch(&b, 23);
+    net_make_batch(&b, 23);
     wsl_net_init(roomy, 8);
     wsl_net_init(exact, 8);
-    shake(roomy);
-    shake(exact);
-    step(roomy, &b, BATCH, 1); /* leaves its own values everywhere */
+    net_shake(roomy);
+    net_shake(exact);
+    net_step(roomy, &b, BATCH, 1); /* leaves its own values everywhere */
     wsl_net_init(roomy, 8);
-    shake(roomy);
-    assert_true(fabs(step(roomy, &b, BATCH - 1, 1) - step(exact, &b, BATCH - 1, 1)) < 1e-4);
+    net_shake(roomy);
+    assert_true(fabs(net_step(roomy, &b, BATCH - 1, 1) - net_step(exact, &b, BATCH - 1, 1)) < 1e-4);
     for (size_t i = 0; i < wsl_net_tensor_count(exact); i++) {
         const struct wsl_tensor_info *info = wsl_net_tensor(exact, i);
         enum wsl_tensor_what what =
             info->kind == WSL_TENSOR_WEIGHT ? WSL_TENSOR_GRADIENT : WSL_TENSOR_VALUE;
-        float *x = get(roomy, i, what), *y = get(exact, i, what);
+        float *x = net_get(roomy, i, what), *y = net_get(exact, i, what);
         double difference = 0, size = 0;
 
         for (size_t j = 0; j < info->count; j++) {
@@ -484,15 +392,15 @@ static void test_buckets_cover_the_block_from_its_end(void **state)
                                     .width = 4,
                                     .image_size = IMAGE,
                                     .classes = CLASSES};
-    struct wsl_net *net = open_net(&config, "cpu", BATCH, 1);
+    struct wsl_net *net = net_open(&config, "cpu", BATCH, 1);
     struct seen seen = {0};
     struct wsl_step_result result;
-    struct batch b;
+    struct net_batch b;
 
     (void)state;
-    make_batch(&b, 2);
+    net_make_batch(&b, 2);
     wsl_net_init(net, 2);
-    shake(net);
+    net_shake(net);
     wsl_net_parameters(net, &seen.total);
     seen.snapshot = malloc(seen.total * sizeof(float));
     assert_non_null(seen.snapshot);
@@ -515,23 +423,23 @@ static void test_buckets_cover_the_block_from_its_end(void **state)
 static void test_get_set_round_trip(void **state)
 {
     static const char *const backends[] = {"ref", "cpu"};
-    struct wsl_net_config config = tiny();
+    struct wsl_net_config config = net_tiny();
 
     (void)state;
     for (int k = 0; k < 2; k++) {
-        struct wsl_net *net = open_net(&config, backends[k], 1, 1);
+        struct wsl_net *net = net_open(&config, backends[k], 1, 1);
 
         wsl_net_init(net, 1);
         for (size_t i = 0; i < wsl_net_tensor_count(net); i++) {
             const struct wsl_tensor_info *info = wsl_net_tensor(net, i);
-            float *values = get(net, i, WSL_TENSOR_VALUE), *back;
+            float *values = net_get(net, i, WSL_TENSOR_VALUE), *back;
             int last = info->kind == WSL_TENSOR_WEIGHT ? WSL_TENSOR_GRADIENT : WSL_TENSOR_VALUE;
 
             for (int what = WSL_TENSOR_VALUE; what <= last; what++) {
                 for (size_t j = 0; j < info->count; j++)
                     values[j] = (float)(j + 10 * i) + (float)what * 0.25f;
                 wsl_net_set(net, i, (enum wsl_tensor_what)what, values);
-                back = get(net, i, (enum wsl_tensor_what)what);
+                back = net_get(net, i, (enum wsl_tensor_what)what);
                 assert_memory_equal(values, back, info->count * sizeof(float));
                 free(back);
             }
@@ -543,8 +451,8 @@ static void test_get_set_round_trip(void **state)
 
 static void test_init(void **state)
 {
-    struct wsl_net_config config = tiny();
-    struct wsl_net *a = open_net(&config, "ref", 1, 1), *b = open_net(&config, "cpu", 1, 1);
+    struct wsl_net_config config = net_tiny();
+    struct wsl_net *a = net_open(&config, "ref", 1, 1), *b = net_open(&config, "cpu", 1, 1);
     double squares = 0;
     float *w;
     size_t i;
@@ -553,28 +461,28 @@ static void test_init(void **state)
     wsl_net_init(a, 77);
     wsl_net_init(b, 77);
     for (i = 0; i < wsl_net_tensor_count(a); i++) {
-        float *x = get(a, i, WSL_TENSOR_VALUE), *y = get(b, i, WSL_TENSOR_VALUE);
+        float *x = net_get(a, i, WSL_TENSOR_VALUE), *y = net_get(b, i, WSL_TENSOR_VALUE);
 
         assert_memory_equal(x, y, wsl_net_tensor(a, i)->count * sizeof(float));
         free(x);
         free(y);
     }
-    i = tensor_named(a, "conv1.weight");
-    w = get(a, i, WSL_TENSOR_VALUE);
+    i = net_tensor_named(a, "conv1.weight");
+    w = net_get(a, i, WSL_TENSOR_VALUE);
     for (size_t j = 0; j < wsl_net_tensor(a, i)->count; j++)
         squares += (double)w[j] * (double)w[j];
     free(w);
     /* variance 2 / (64 * 7 * 7) */
     assert_true(fabs(squares / (64 * 3 * 49) * (64 * 49) / 2 - 1) < 0.05);
-    w = get(a, tensor_named(a, "layer1.0.bn3.weight"), WSL_TENSOR_VALUE);
+    w = net_get(a, net_tensor_named(a, "layer1.0.bn3.weight"), WSL_TENSOR_VALUE);
     assert_true(w[0] == 0);
     free(w);
-    w = get(a, tensor_named(a, "layer1.0.bn2.weight"), WSL_TENSOR_VALUE);
+    w = net_get(a, net_tensor_named(a, "layer1.0.bn2.weight"), WSL_TENSOR_VALUE);
     assert_true(w[0] == 1);
     free(w);
     wsl_net_init_head(b, 78);
-    w = get(a, tensor_named(a, "fc.weight"), WSL_TENSOR_VALUE);
-    float *other = get(b, tensor_named(b, "fc.weight"), WSL_TENSOR_VALUE);
+    w = net_get(a, net_tensor_named(a, "fc.weight"), WSL_TENSOR_VALUE);
+    float *other = net_get(b, net_tensor_named(b, "fc.weight"), WSL_TENSOR_VALUE);
     assert_memory_not_equal(w, other, 16);
     free(w);
     free(other);
@@ -584,20 +492,20 @@ static void test_init(void **state)
 
 static void test_evaluation(void **state)
 {
-    struct wsl_net_config config = tiny();
-    struct wsl_net *net = open_net(&config, "cpu", BATCH, 1), *only = NULL;
+    struct wsl_net_config config = net_tiny();
+    struct wsl_net *net = net_open(&config, "cpu", BATCH, 1), *only = NULL;
     struct wsl_net_setup setup = {
         .config = config, .backend = "cpu", .batch = BATCH, .threads = 1, .inference_only = true};
     float logits[BATCH * CLASSES], again[BATCH * CLASSES];
     struct wsl_step_result result, second;
-    struct batch b;
+    struct net_batch b;
     double loss = 0;
 
     (void)state;
-    make_batch(&b, 31);
+    net_make_batch(&b, 31);
     wsl_net_init(net, 3);
     for (int i = 0; i < 5; i++) {
-        step(net, &b, BATCH, 0.25f);
+        net_step(net, &b, BATCH, 0.25f);
         wsl_net_update(net, 0.02f, 0.9f, 0);
     }
     assert_int_equal(wsl_net_evaluate(net, b.pixels, &b.targets, BATCH, logits, &result, NULL), 0);
@@ -612,7 +520,7 @@ static void test_evaluation(void **state)
     assert_true(fabs(loss - result.loss) < 1e-4 * loss);
     assert_int_equal(wsl_net_open(&only, &setup, NULL), 0);
     for (size_t i = 0; i < wsl_net_tensor_count(net); i++) {
-        float *values = get(net, i, WSL_TENSOR_VALUE);
+        float *values = net_get(net, i, WSL_TENSOR_VALUE);
 
         wsl_net_set(only, i, WSL_TENSOR_VALUE, values);
         free(values);
@@ -627,8 +535,8 @@ static void test_evaluation(void **state)
 
 static void test_statistics_average(void **state)
 {
-    struct wsl_net_config config = tiny();
-    struct wsl_net *net = open_net(&config, "cpu", 1, 1);
+    struct wsl_net_config config = net_tiny();
+    struct wsl_net *net = net_open(&config, "cpu", 1, 1);
     size_t count, used = 0;
     float *block = wsl_net_statistics(net, &count), *var;
 
@@ -641,7 +549,7 @@ static void test_statistics_average(void **state)
     for (size_t i = 0; i < count; i++)
         block[i] *= 4;
     wsl_net_scale_statistics(net, 0.25f);
-    var = get(net, tensor_named(net, "bn1.running_var"), WSL_TENSOR_VALUE);
+    var = net_get(net, net_tensor_named(net, "bn1.running_var"), WSL_TENSOR_VALUE);
     assert_true(var[0] == 1 && var[63] == 1);
     free(var);
     wsl_net_close(net);
@@ -652,24 +560,24 @@ static void test_statistics_average(void **state)
 static void test_no_allocation_after_the_first_step(void **state)
 {
     static const char *const backends[] = {"ref", "cpu"};
-    struct wsl_net_config config = tiny();
-    struct batch b;
+    struct wsl_net_config config = net_tiny();
+    struct net_batch b;
 
     (void)state;
     config.stages = 2;
-    make_batch(&b, 1);
+    net_make_batch(&b, 1);
     for (int k = 0; k < 2; k++) {
         size_t counted = allocations;
-        struct wsl_net *net = open_net(&config, backends[k], BATCH, 1);
+        struct wsl_net *net = net_open(&config, backends[k], BATCH, 1);
         struct mallinfo2 before, after;
 
         assert_true(allocations > counted); /* the counter works */
         wsl_net_init(net, 1);
-        step(net, &b, BATCH, 1);
+        net_step(net, &b, BATCH, 1);
         before = mallinfo2();
         counted = allocations;
         for (int i = 0; i < 4; i++) {
-            step(net, &b, BATCH, 1);
+            net_step(net, &b, BATCH, 1);
             wsl_net_update(net, 0.1f, 0.9f, 0);
         }
         after = mallinfo2();

@@ -2,6 +2,8 @@
  *
  * Nets on paper: layers, tensors and memory against the published numbers and against real nets;
  * configs found from tensors. */
+#include "base/resnext.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/model/internal.h"
 #include "kernels/model/outline.h"
 
@@ -123,9 +125,17 @@ static void test_names_go_both_ways(void **state)
 
     (void)state;
     for (; wsl_net_config_known(i); i++) {
+        const struct wsl_resnext *known = wsl_resnext_known(i);
+
         config = named(wsl_net_config_known(i), 224, 10);
+        assert_string_equal(wsl_net_config_known(i), known->name);
+        assert_memory_equal(config.depths, known->depths, sizeof config.depths);
+        assert_int_equal(config.groups, known->groups);
+        assert_int_equal(config.width, known->width);
+        assert_int_equal(wsl_net_config_check(&config, NULL), 0);
         assert_string_equal(wsl_net_config_name(&config), wsl_net_config_known(i));
     }
+    assert_null(wsl_resnext_known(i));
     assert_true(i >= 6);
     config = odd();
     assert_null(wsl_net_config_name(&config));
@@ -169,11 +179,12 @@ static void test_tensors_are_those_of_a_net(void **state)
     wsl_net_outline_close(outline);
 }
 
-static void check_memory(const char *backend, bool inference_only)
+static void check_memory(const char *backend, bool inference_only, int micro_batch)
 {
     struct wsl_net_setup setup = {.config = odd(),
                                   .backend = backend,
                                   .batch = 5,
+                                  .micro_batch = micro_batch,
                                   .threads = 1,
                                   .inference_only = inference_only};
     struct wsl_net_memory memory;
@@ -191,18 +202,45 @@ static void check_memory(const char *backend, bool inference_only)
     assert_int_equal(memory.statistics, statistics * sizeof(float));
     assert_true(memory.batch_statistics > 0);
     assert_int_equal(memory.activations, net->program.arena_bytes);
+    assert_int_equal(memory.gradient_sums, micro_batch == 2 ? memory.gradients : 0);
+    if (strcmp(backend, "cpu") == 0) {
+        assert_true(memory.workspace > 0);
+        assert_int_equal(memory.total, net->dev->memory.bytes); /* to the byte */
+    }
+    assert_int_equal(memory.workspace_more, 0);
     assert_int_equal(memory.total, memory.parameters + memory.gradients + memory.momentum +
-                                       memory.statistics + memory.batch_statistics +
-                                       memory.activations);
+                                       memory.gradient_sums + memory.statistics +
+                                       memory.batch_statistics + memory.activations +
+                                       memory.workspace);
     wsl_net_close(net);
 }
 
 static void test_memory_is_that_of_a_net(void **state)
 {
     (void)state;
-    check_memory("cpu", false);
-    check_memory("cpu", true);
-    check_memory("ref", false);
+    check_memory("cpu", false, 0);
+    check_memory("cpu", true, 0);
+    check_memory("ref", false, 0);
+    check_memory("cpu", false, 5);
+    check_memory("cpu", false, 2);
+    check_memory("cpu", true, 2);
+}
+
+/* Activations of a batch in pieces are those of a piece. */
+static void test_memory_of_pieces(void **state)
+{
+    struct wsl_net_setup whole = {.config = odd(), .backend = "cpu", .batch = 8, .threads = 1};
+    struct wsl_net_setup pieces = whole, small = whole;
+    struct wsl_net_memory a, b, c;
+
+    (void)state;
+    pieces.micro_batch = 2;
+    small.batch = 2;
+    assert_int_equal(wsl_net_memory(&whole, &a, NULL), 0);
+    assert_int_equal(wsl_net_memory(&pieces, &b, NULL), 0);
+    assert_int_equal(wsl_net_memory(&small, &c, NULL), 0);
+    assert_int_equal(b.activations, c.activations);
+    assert_true(b.activations < a.activations / 3);
 }
 
 /* What could never be had here is still told, and nothing of it is taken. */
@@ -439,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_bad_configs_are_named),
         cmocka_unit_test(test_tensors_are_those_of_a_net),
         cmocka_unit_test(test_memory_is_that_of_a_net),
+        cmocka_unit_test(test_memory_of_pieces),
         cmocka_unit_test(test_memory_is_not_taken),
         cmocka_unit_test(test_memory_refuses_what_open_refuses),
         cmocka_unit_test(test_configs_are_found_from_tensors),

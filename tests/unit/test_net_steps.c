@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Steps under conditions: numbers that are not finite, batches in pieces, BN computed again. */
+#include "kernels/model/internal.h"
+#include "kernels/model/outline.h"
+#include "tests/unit/net_world.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xmmintrin.h>
+
+#include <cmocka.h>
+
+#define DENORMAL 1e-40f
+
+static const char *const backends[] = {"ref", "cpu"};
+enum { BACKENDS = sizeof backends / sizeof backends[0] };
+
+/* ---- numbers that are not finite ---- */
+
+static struct wsl_net *fresh(const char *backend)
+{
+    struct wsl_net_config config = net_tiny();
+    struct wsl_net *net;
+
+    config.stages = 2;
+    net = net_open(&config, backend, BATCH, 2);
+    wsl_net_init(net, 3);
+    net_shake(net);
+    return net;
+}
+
+static void expect(int rc, const struct wsl_err *err, const char *text)
+{
+    assert_int_equal(rc, WSL_EINVAL);
+    if (!strstr(err->text, text))
+        fail_msg("\"%s\" does not say \"%s\"", err->text, text);
+}
+
+static void test_good_steps_pass(void **state)
+{
+    struct net_batch b;
+
+    (void)state;
+    net_make_batch(&b, 5);
+    for (int k = 0; k < BACKENDS; k++) {
+        struct wsl_net *net = fresh(backends[k]);
+
+        for (int i = 0; i < 3; i++) {
+            net_step(net, &b, BATCH, 0.25f);
+            assert_int_equal(wsl_net_check_step(net, NULL), 0);
+            wsl_net_update(net, 0.05f, 0.9f, 1e-4f);
+            assert_int_equal(wsl_net_check_values(net, NULL), 0);
+        }
+        wsl_net_close(net);
+    }
+}
+
+/* Sets one element of a tensor, and what is said of it. */
+static void spoil(struct wsl_net *net, const char *name, enum wsl_tensor_what what, float value)
+{
+    size_t i = net_tensor_named(net, name), count = wsl_net_tensor(net, i)->count;
+    float *values = net_get(net, i, what);
+
+    values[count - 2] = value;
+    wsl_net_set(net, i, what, values);
+    free(values);
+}
+
+static void test_what_is_not_finite_is_named(void **state)
+{
+    static const struct {
+        const char *tensor;
+        enum wsl_tensor_what what;
+        float value;
+        const char *text;
+    } cases[] = {
+        {"conv1.weight", WSL_TENSOR_VALUE, NAN,
+         "conv1.weight is not finite (NaN, first at element 9406 of 9408)"},
+        {"fc.bias", WSL_TENSOR_VALUE, INFINITY, "fc.bias is not finite (infinity, first at elem"},
+        {"layer1.0.bn1.running_var", WSL_TENSOR_VALUE, -INFINITY,
+         "layer1.0.bn1.running_var is not finite (-infinity, first at element 4 of 6)"},
+        {"layer2.0.bn3.bias", WSL_TENSOR_MOMENTUM, -NAN,
+         "the momentum of layer2.0.bn3.bias is not finite (NaN, "},
+        {"layer2.0.conv2.weight", WSL_TENSOR_GRADIENT, NAN,
+         "the gradient of layer2.0.conv2.weight is not finite (NaN, "},
+        {"layer1.1.bn2.weight", WSL_TENSOR_GRADIENT, INFINITY,
+         "the gradient of layer1.1.bn2.weight is not finite (infinity, first at element 4 of 6)"},
+    };
+    struct net_batch b;
+
+    (void)state;
+    net_make_batch(&b, 5);
+    for (int k = 0; k < BACKENDS; k++)
+        for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+            struct wsl_net *net = fresh(backends[k]);
+            struct wsl_err err = {0};
+
+            net_step(net, &b, BATCH, 0.25f);
+            spoil(net, cases[c].tensor, cases[c].what, cases[c].value);
+            if (cases[c].what == WSL_TENSOR_GRADIENT) {
+                assert_int_equal(wsl_net_check_values(net, NULL), 0);
+                expect(wsl_net_check_step(net, &err), &err, cases[c].text);
+            } else {
+                expect(wsl_net_check_values(net, &err), &err, cases[c].text);
+            }
+            wsl_net_close(net);
+        }
+}
+
+/* Of many, the gradient that came first is named; the rest is counted. */
+static void test_the_first_of_many_is_named(void **state)
+{
+    struct wsl_net *net = fresh("cpu");
+    struct net_batch b;
+    struct wsl_err err = {0};
+
+    (void)state;
+    net_make_batch(&b, 5);
+    net_step(net, &b, BATCH, 0.25f);
+    spoil(net, "conv1.weight", WSL_TENSOR_GRADIENT, NAN);
+    spoil(net, "layer1.0.conv1.weight", WSL_TENSOR_GRADIENT, NAN);
+    spoil(net, "layer2.0.conv1.weight", WSL_TENSOR_GRADIENT, INFINITY);
+    expect(wsl_net_check_step(net, &err), &err, "the gradient of layer2.0.conv1.weight is not ");
+    assert_non_null(strstr(err.text, ", and 2 others"));
+    wsl_net_close(net);
+}
+
+/* Whatever a weight is, the step after it notices, also where the loss stays a number; and a weight
+ * that is the cause is named, not what follows from it. */
+static void test_a_bad_weight_shows_in_the_step(void **state)
+{
+    static const char *const names[] = {"conv1.weight",          "bn1.weight",
+                                        "layer1.1.conv2.weight", "layer2.0.downsample.0.weight",
+                                        "layer2.0.bn2.bias",     "fc.weight"};
+    static const float values[] = {NAN, INFINITY, -INFINITY};
+    char text[100];
+    struct net_batch b;
+
+    (void)state;
+    net_make_batch(&b, 5);
+    for (int k = 0; k < BACKENDS; k++)
+        for (size_t c = 0; c < 18; c += k == 0 ? 3 : 1) { /* ref is slow */
+            struct wsl_net *net = fresh(backends[k]);
+            struct wsl_err err = {0};
+
+            net_put(net, names[c / 3], 1, values[c % 3]);
+            net_step(net, &b, BATCH, 0.25f);
+            snprintf(text, sizeof text, "%s is not finite (", names[c / 3]);
+            expect(wsl_net_check_step(net, &err), &err, text);
+            assert_int_equal(strncmp(err.text, text, strlen(text)), 0);
+            wsl_net_close(net);
+        }
+}
+
+/* Finite weights that a step cannot be computed with. */
+static void test_an_overflow_shows_in_the_step(void **state)
+{
+    struct wsl_net *net = fresh("cpu");
+    struct net_batch b;
+    struct wsl_err err = {0};
+
+    (void)state;
+    net_make_batch(&b, 5);
+    net_put(net, "layer2.0.conv1.weight", 7, 3e38f);
+    net_put(net, "layer2.0.conv1.weight", 8, 3e38f);
+    net_step(net, &b, BATCH, 0.25f);
+    expect(wsl_net_check_step(net, &err), &err, "the gradient of ");
+    assert_non_null(strstr(err.text, " is not finite ("));
+    wsl_net_close(net);
+}
+
+/* Denormals are numbers like others: nothing switches them off, and they make nothing else. */
+static void test_denormals_are_harmless(void **state)
+{
+    unsigned before = _mm_getcsr();
+    struct net_batch b;
+
+    (void)state;
+    net_make_batch(&b, 5);
+    for (int k = 0; k < BACKENDS; k++) {
+        struct wsl_net *net = fresh(backends[k]);
+        size_t i = net_tensor_named(net, "layer1.0.conv2.weight");
+        size_t count = wsl_net_tensor(net, i)->count;
+        float *values = net_get(net, i, WSL_TENSOR_VALUE), *after;
+
+        for (size_t at = 0; at < count; at++)
+            values[at] = (float)at * DENORMAL;
+        wsl_net_set(net, i, WSL_TENSOR_VALUE, values);
+        for (int n = 0; n < 3; n++) {
+            net_step(net, &b, BATCH, DENORMAL); /* and so are gradients */
+            assert_int_equal(wsl_net_check_step(net, NULL), 0);
+            wsl_net_update(net, 0, 0.9f, 1e-4f);
+            assert_int_equal(wsl_net_check_values(net, NULL), 0);
+        }
+        after = net_get(net, i, WSL_TENSOR_VALUE);
+        assert_memory_equal(after, values, count * sizeof *values);
+        free(values);
+        free(after);
+        wsl_net_close(net);
+    }
+    assert_int_equal(_mm_getcsr() & 0x8040, 0); /* flush to zero, denormals are zero */
+    assert_int_equal(before & 0x8040, 0);
+}
+
+/* ---- batches in pieces ---- */
+
+static struct wsl_net *open_pieces(const char *backend, int batch, int micro_batch)
+{
+    struct wsl_net_setup setup = {.config = net_tiny(),
+                                  .backend = backend,
+                                  .batch = batch,
+                                  .micro_batch = micro_batch,
+                                  .threads = 2};
+    struct wsl_net *net;
+
+    setup.config.stages = 2;
+    net = net_open_setup(&setup);
+    wsl_net_init(net, 3);
+    net_shake(net);
+    return net;
+}
+
+/* A step on images [first, first + count) of a batch. */
+static struct wsl_step_result step_on(struct wsl_net *net, const struct net_batch *b, int first,
+                                      int count)
+{
+    struct wsl_targets targets = {b->begin + first, b->tags};
+    struct wsl_step_result result;
+    struct wsl_err err = {0};
+
+    if (wsl_net_step(net, b->pixels + (size_t)first * IMAGE * IMAGE * 3, &targets, count, 0.25f,
+                     NULL, NULL, &result, &err))
+        fail_msg("%s", err.text);
+    return result;
+}
+
+/* What one net does on images [0, count) in pieces, another does in separate steps of so many
+ * images, whose gradients are added up here in the same order: the same bits. */
+static void compare_pieces(const char *backend, int micro_batch, int count)
+{
+    struct wsl_net *pieces = open_pieces(backend, BATCH, micro_batch);
+    struct wsl_net *steps = open_pieces(backend, micro_batch, 0);
+    struct wsl_step_result all, sum = {0};
+    size_t n, statistics;
+    float *expected;
+    struct net_batch b;
+
+    net_make_batch(&b, 12);
+    wsl_net_parameters(steps, &n);
+    expected = calloc(n, sizeof *expected);
+    assert_non_null(expected);
+    for (int first = 0; first < count; first += micro_batch) {
+        int images = count - first < micro_batch ? count - first : micro_batch;
+        struct wsl_step_result one = step_on(steps, &b, first, images);
+
+        sum.loss += one.loss;
+        sum.hit1 += one.hit1;
+        sum.hit5 += one.hit5;
+        for (size_t i = 0; i < n; i++)
+            expected[i] += steps->gradients[i];
+    }
+    for (int round = 0; round < 2; round++) { /* nothing is left of the first */
+        all = step_on(pieces, &b, 0, count);
+        assert_memory_equal(pieces->gradients, expected, n * sizeof *expected);
+        assert_true(all.loss == sum.loss && all.hit1 == sum.hit1 && all.hit5 == sum.hit5);
+        if (round == 0) { /* each piece has moved the running statistics */
+            wsl_net_statistics(pieces, &statistics);
+            assert_memory_equal(pieces->statistics, steps->statistics, statistics * sizeof(float));
+        }
+    }
+    free(expected);
+    wsl_net_close(pieces);
+    wsl_net_close(steps);
+}
+
+static void test_pieces_are_separate_steps(void **state)
+{
+    (void)state;
+    compare_pieces("ref", 2, BATCH);
+    compare_pieces("cpu", 1, BATCH);
+    compare_pieces("cpu", 2, BATCH);
+    compare_pieces("cpu", 3, BATCH); /* and one */
+    compare_pieces("cpu", 2, BATCH - 1);
+    compare_pieces("cpu", 2, 1);
+    compare_pieces("cpu", BATCH, BATCH);
+}
+
+/* Pieces of equal images have equal statistics: then it is the gradient of the whole batch. */
+static void test_equal_pieces_are_the_batch(void **state)
+{
+    struct wsl_net *whole = open_pieces("ref", BATCH, 0), *pieces = open_pieces("ref", BATCH, 2);
+    size_t image = (size_t)IMAGE * IMAGE * 3, n;
+    double off = 0, size = 0;
+    struct net_batch b;
+
+    (void)state;
+    net_make_batch(&b, 4);
+    memcpy(b.pixels + 2 * image, b.pixels, 2 * image);
+    for (int i = 0; i < BATCH + 1; i++)
+        b.begin[i] = (uint32_t)i;
+    for (int i = 0; i < BATCH; i++)
+        b.tags[i] = (uint32_t)i % 2;
+    assert_true(fabs(step_on(whole, &b, 0, BATCH).loss - step_on(pieces, &b, 0, BATCH).loss) <
+                1e-9);
+    wsl_net_parameters(whole, &n);
+    for (size_t i = 0; i < n; i++) {
+        off += pow((double)whole->gradients[i] - (double)pieces->gradients[i], 2);
+        size += pow((double)whole->gradients[i], 2);
+    }
+    assert_true(size > 1e-3 && sqrt(off / size) < 1e-6);
+    wsl_net_close(whole);
+    wsl_net_close(pieces);
+}
+
+struct handed {
+    struct wsl_net *net;
+    float *values;
+    size_t end;
+    int buckets;
+};
+
+static void on_bucket(void *context, int bucket, float *gradients, size_t count)
+{
+    struct handed *h = context;
+
+    assert_int_equal(bucket, h->buckets++);
+    h->end -= count;
+    assert_ptr_equal(gradients, h->net->gradients + h->end);
+    memcpy(h->values + h->end, gradients, count * sizeof *gradients);
+}
+
+/* What is handed out is the sum, once, and nothing changes it later. */
+static void test_buckets_of_pieces_are_sums(void **state)
+{
+    struct wsl_net *net = open_pieces("cpu", BATCH, 1), *other = open_pieces("cpu", BATCH, 1);
+    struct handed h = {.net = net};
+    struct wsl_step_result result;
+    struct net_batch b;
+    size_t n;
+
+    (void)state;
+    net_make_batch(&b, 12);
+    wsl_net_parameters(net, &n);
+    h.end = n;
+    h.values = calloc(n, sizeof *h.values);
+    assert_non_null(h.values);
+    assert_int_equal(
+        wsl_net_step(net, b.pixels, &b.targets, BATCH, 0.25f, on_bucket, &h, &result, NULL), 0);
+    step_on(other, &b, 0, BATCH);
+    assert_int_equal(h.end, 0);
+    assert_int_equal(h.buckets, wsl_net_bucket_count(net));
+    assert_memory_equal(h.values, other->gradients, n * sizeof *h.values);
+    assert_memory_equal(h.values, net->gradients, n * sizeof *h.values);
+    free(h.values);
+    wsl_net_close(net);
+    wsl_net_close(other);
+}
+
+static void test_evaluation_in_pieces(void **state)
+{
+    struct wsl_net *whole = open_pieces("cpu", BATCH, 0), *pieces = open_pieces("cpu", BATCH, 3);
+    float logits[BATCH * CLASSES], again[BATCH * CLASSES];
+    struct wsl_step_result a, b;
+    struct net_batch batch;
+
+    (void)state;
+    net_make_batch(&batch, 12);
+    assert_int_equal(wsl_net_evaluate(whole, batch.pixels, &batch.targets, BATCH, logits, &a, NULL),
+                     0);
+    assert_int_equal(wsl_net_evaluate(pieces, batch.pixels, &batch.targets, BATCH, again, &b, NULL),
+                     0);
+    for (int i = 0; i < BATCH * CLASSES; i++)
+        assert_true(fabs((double)logits[i] - (double)again[i]) < 1e-4);
+    assert_true(fabs(a.loss - b.loss) < 1e-4);
+    assert_int_equal(a.hit1, b.hit1);
+    assert_int_equal(a.hit5, b.hit5);
+    wsl_net_close(whole);
+    wsl_net_close(pieces);
+}
+
+static void test_bad_pieces_are_named(void **state)
+{
+    struct wsl_net_setup setup = {.config = net_tiny(), .backend = "ref", .batch = 4, .threads = 1};
+    struct wsl_net *net;
+    struct wsl_err err = {0};
+
+    (void)state;
+    setup.micro_batch = 5;
+    expect(wsl_net_open(&net, &setup, &err), &err, "micro-batch is 5 images");
+    setup.micro_batch = -1;
+    expect(wsl_net_open(&net, &setup, &err), &err, "micro-batch is -1 images");
+}
+
+/* ---- BN and ReLU computed again ---- */
+
+/* Three steps with updates, in pieces or not; the two nets never differ in a bit. */
+static void compare_recompute(const char *backend, int micro_batch, int count)
+{
+    struct wsl_net_setup setup = {.config = net_tiny(),
+                                  .backend = backend,
+                                  .batch = BATCH,
+                                  .micro_batch = micro_batch,
+                                  .threads = 2};
+    struct wsl_net *kept, *again;
+    struct net_batch b;
+    size_t n, statistics;
+
+    setup.config.stages = 2;
+    kept = net_open_setup(&setup);
+    setup.recompute = true;
+    again = net_open_setup(&setup);
+    assert_true(again->program.arena_bytes < kept->program.arena_bytes);
+    net_make_batch(&b, 12);
+    wsl_net_init(kept, 3);
+    wsl_net_init(again, 3);
+    net_shake(kept);
+    net_shake(again);
+    wsl_net_parameters(kept, &n);
+    wsl_net_statistics(kept, &statistics);
+    for (int i = 0; i < 3; i++) {
+        assert_true(step_on(kept, &b, 0, count).loss == step_on(again, &b, 0, count).loss);
+        assert_memory_equal(kept->gradients, again->gradients, n * sizeof(float));
+        assert_memory_equal(kept->statistics, again->statistics, statistics * sizeof(float));
+        wsl_net_update(kept, 0.05f, 0.9f, 1e-4f);
+        wsl_net_update(again, 0.05f, 0.9f, 1e-4f);
+    }
+    assert_memory_equal(kept->parameters, again->parameters, n * sizeof(float));
+    wsl_net_close(kept);
+    wsl_net_close(again);
+}
+
+static void test_recomputing_changes_no_bit(void **state)
+{
+    (void)state;
+    compare_recompute("ref", 0, BATCH);
+    compare_recompute("cpu", 0, BATCH);
+    compare_recompute("cpu", 0, BATCH - 1);
+    compare_recompute("cpu", 2, BATCH);
+}
+
+/* What is left out is, for each image, the inputs of the convolutions in a block but the first. */
+static void test_recomputing_saves_memory(void **state)
+{
+    struct wsl_net_setup setup = {.backend = "cpu", .batch = 8, .threads = 1};
+    struct wsl_net_memory kept, again;
+    uint64_t inputs = 0, widest = 0;
+    struct wsl_net_outline *outline;
+
+    (void)state;
+    assert_int_equal(wsl_net_config_named("resnext50_32x4d", &setup.config), 0);
+    setup.config.image_size = 224;
+    setup.config.classes = 1000;
+    assert_int_equal(wsl_net_memory(&setup, &kept, NULL), 0);
+    setup.recompute = true;
+    assert_int_equal(wsl_net_memory(&setup, &again, NULL), 0);
+    assert_int_equal(wsl_net_outline_open(&outline, &setup.config, NULL), 0);
+    for (size_t i = 0; i < wsl_net_outline_layer_count(outline); i++) {
+        const struct wsl_net_layer_info *l = wsl_net_outline_layer(outline, i);
+
+        if (strstr(l->name, ".conv1") || strstr(l->name, ".conv2")) {
+            inputs += l->activation_bytes;
+            widest = l->activation_bytes > widest ? l->activation_bytes : widest;
+        }
+    }
+    wsl_net_outline_close(outline);
+    print_message("# activations of 8 images: %.1f MiB, with recompute %.1f MiB\n",
+                  (double)kept.activations / (1 << 20), (double)again.activations / (1 << 20));
+    /* All of them, but for the one that is there at a time. */
+    assert_true(kept.activations - again.activations >= 8 * (inputs - 2 * widest));
+    assert_int_equal(kept.total - kept.activations, again.total - again.activations);
+    setup.inference_only = true;
+    assert_int_equal(wsl_net_memory(&setup, &again, NULL), 0);
+    setup.recompute = false;
+    assert_int_equal(wsl_net_memory(&setup, &kept, NULL), 0);
+    assert_int_equal(kept.total, again.total);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_good_steps_pass),
+        cmocka_unit_test(test_what_is_not_finite_is_named),
+        cmocka_unit_test(test_the_first_of_many_is_named),
+        cmocka_unit_test(test_a_bad_weight_shows_in_the_step),
+        cmocka_unit_test(test_an_overflow_shows_in_the_step),
+        cmocka_unit_test(test_denormals_are_harmless),
+        cmocka_unit_test(test_pieces_are_separate_steps),
+        cmocka_unit_test(test_equal_pieces_are_the_batch),
+        cmocka_unit_test(test_buckets_of_pieces_are_sums),
+        cmocka_unit_test(test_evaluation_in_pieces),
+        cmocka_unit_test(test_bad_pieces_are_named),
+        cmocka_unit_test(test_recomputing_changes_no_bit),
+        cmocka_unit_test(test_recomputing_saves_memory),
+    };
+
+    return cmocka_run_group_tests_name("net steps", tests, NULL, NULL);
+}
