@@ -182,7 +182,11 @@ struct wsl_ops {
     void (*bn_running)(struct wsl_device *dev, const struct wsl_bn *bn);
     /* The same y again for the same x, until the backward entry is called for this BN. */
     void (*bn_relu)(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y);
-    /* From the gradient of y: dgamma, dbeta and dx, which may be dy. */
+    /* From the gradient of y: dgamma, dbeta and dx, which may be dy. Here and in join_backward, dx
+     * (and dshortcut, with shortcut_bn) may be put off: it is for the next backward calls of the
+     * convolution whose output x is, first its data's, then its weights'. Until then nobody writes
+     * this call's inputs, or reads dx in another way than by activation_read; afterwards dx is
+     * unspecified. */
     void (*bn_relu_backward)(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
                              const void *x, void *dx);
     /* y = max over 3x3 windows, stride 2, padding 1, of relu(bn(x)); `index` remembers which. */

@@ -59,6 +59,7 @@ void wsl_cpu_conv_forward(struct wsl_conv *conv, const void *x, const float *wei
 {
     struct wsl_device *dev = conv->dev;
 
+    wsl_cpu_settle(dev);
     if (conv->grouped)
         wsl_grouped_forward(dev, conv->grouped, x, weights, y, bn);
     else if (conv->plan)
@@ -76,6 +77,9 @@ void wsl_cpu_conv_backward_data(struct wsl_conv *conv, const void *dy, const flo
     struct wsl_device *dev = conv->dev;
 
     assert(conv->shape.input_gradient && !dev->setup.inference_only);
+    if (wsl_cpu_put_off_data(conv, dy, weights, dx, add))
+        return;
+    wsl_cpu_settle(dev);
     if (!conv->plan && !conv->grouped) {
         wsl_cpu_fail(dev, wsl_pointwise_data(conv, dy, weights, dx, add),
                      "a 1x1 convolution's data gradient");
@@ -104,6 +108,9 @@ void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const v
 {
     struct wsl_device *dev = conv->dev;
 
+    if (wsl_cpu_run_put_off(conv, x, dy, dweights))
+        return;
+    wsl_cpu_settle(dev);
     if (conv->grouped) {
         wsl_grouped_weights(dev, conv->grouped, x, dy, dweights);
         return;

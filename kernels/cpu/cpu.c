@@ -54,6 +54,11 @@ void wsl_cpu_parallel(const struct wsl_device *dev, size_t parts, wsl_cpu_part_f
     assert(ended == parts);
 }
 
+int wsl_cpu_thread(void)
+{
+    return omp_get_thread_num();
+}
+
 void wsl_cpu_part(size_t rows, size_t parts, size_t part, size_t *ret_begin, size_t *ret_end)
 {
     *ret_begin = rows * part / parts;
@@ -177,8 +182,8 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
     if (rc == 0)
         rc = cpu_alloc(dev, dev->parts_most * sizeof(size_t), "the parts of sums", &rows, err);
     if (rc == 0)
-        rc = cpu_alloc(dev, 4 * dev->channels * sizeof(float), "the coefficients", &coefficients,
-                       err);
+        rc = cpu_alloc(dev, 2 * WSL_CPU_PUT_OFF * dev->channels * sizeof(float), "the coefficients",
+                       &coefficients, err);
     if (rc)
         return rc;
     dev->scratch = scratch;
@@ -191,13 +196,15 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
 static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
 {
     *ret_more = 0;
-    return dev->scratch_bytes + (dev->sums_floats + 4 * dev->channels) * sizeof(float) +
+    return dev->scratch_bytes +
+           (dev->sums_floats + 2 * WSL_CPU_PUT_OFF * dev->channels) * sizeof(float) +
            dev->parts_most * sizeof(size_t);
 }
 
 static void begin(struct wsl_device *dev, int count)
 {
     assert(count >= 1 && count <= dev->setup.batch);
+    wsl_cpu_settle(dev);
     dev->count = count;
     /* OpenMP keeps the number for each calling thread: a net may step on another one than opened
      * it. */
@@ -212,13 +219,15 @@ static void weights_changed(struct wsl_device *dev)
 
 static void publish(struct wsl_device *dev)
 {
-    (void)dev; /* everything here is done when it returns */
+    (void)dev; /* what writes a block is done when it returns */
 }
 
 static int cpu_wait(struct wsl_device *dev, struct wsl_err *err)
 {
-    const char *failed = dev->failed;
+    const char *failed;
 
+    wsl_cpu_settle(dev);
+    failed = dev->failed;
     dev->failed = NULL;
     if (failed)
         return wsl_fail(err, WSL_EINTERNAL, "the backend cpu failed in %s", failed);
@@ -240,7 +249,7 @@ static void activation_read(struct wsl_device *dev, const struct wsl_shape *shap
 {
     size_t size = (size_t)shape->height * (size_t)shape->width, channels = (size_t)shape->channels;
 
-    (void)dev;
+    wsl_cpu_settle(dev);
     for (size_t n = 0; n < (size_t)count; n++)
         for (size_t c = 0; c < channels; c++)
             for (size_t i = 0; i < size; i++)
@@ -253,7 +262,7 @@ static void activation_write(struct wsl_device *dev, const struct wsl_shape *sha
 {
     size_t size = (size_t)shape->height * (size_t)shape->width, channels = (size_t)shape->channels;
 
-    (void)dev;
+    wsl_cpu_settle(dev);
     for (size_t n = 0; n < (size_t)count; n++)
         for (size_t c = 0; c < channels; c++)
             for (size_t i = 0; i < size; i++)
@@ -263,13 +272,13 @@ static void activation_write(struct wsl_device *dev, const struct wsl_shape *sha
 
 static void floats_read(struct wsl_device *dev, const float *block, size_t count, float *ret_host)
 {
-    (void)dev;
+    wsl_cpu_settle(dev);
     memcpy(ret_host, block, count * sizeof(float));
 }
 
 static void floats_write(struct wsl_device *dev, const float *host, size_t count, float *block)
 {
-    (void)dev;
+    wsl_cpu_settle(dev);
     memcpy(block, host, count * sizeof(float));
 }
 

@@ -25,6 +25,27 @@ struct wsl_conv {
     struct wsl_conv *next;
 };
 
+/* The second half of a BN's backward pass: dx from the gradient g behind it (and behind its ReLU,
+ * where `offset` is set: g counts where y is above 0). */
+struct wsl_cpu_gradient {
+    const float *g, *x;
+    float *dx; /* where all of it belongs; may be g */
+    size_t rows, channels;
+    struct wsl_cpu_bn_gradient coefficients;
+    const float *offset; /* or NULL */
+};
+
+/* What put_off.c keeps: gradients, and the data gradient of a convolution that waits for one. */
+#define WSL_CPU_PUT_OFF 2
+struct wsl_cpu_put_off {
+    struct wsl_cpu_gradient gradients[WSL_CPU_PUT_OFF];
+    int count;
+    struct wsl_conv *conv; /* NULL: none */
+    const float *dy, *weights;
+    float *dx;
+    bool add;
+};
+
 struct wsl_device {
     struct wsl_device_setup setup;
     struct wsl_host_memory memory;
@@ -42,7 +63,8 @@ struct wsl_device {
     char *scratch;
     float *sums;
     size_t *part_rows;   /* of the parts of a BN's sums */
-    float *coefficients; /* 4 * channels */
+    float *coefficients; /* 2 * channels for each gradient that is put off */
+    struct wsl_cpu_put_off put_off;
 };
 
 /* bn->saved: four arrays of `channels` floats. */
@@ -56,6 +78,7 @@ void wsl_cpu_parallel(const struct wsl_device *dev, size_t parts, wsl_cpu_part_f
                       const void *args);
 /* Rows [*ret_begin, *ret_end) of a part, when `rows` are cut into `parts`. */
 void wsl_cpu_part(size_t rows, size_t parts, size_t part, size_t *ret_begin, size_t *ret_end);
+int wsl_cpu_thread(void); /* in a part: 0 to the device's threads - 1 */
 void wsl_cpu_fail(struct wsl_device *dev, int rc, const char *what);
 
 /* Opens a device whose own loops use at most this instruction set ("v2", "v3", "v4"); for tests. */
@@ -72,6 +95,19 @@ void wsl_cpu_conv_backward_data(struct wsl_conv *conv, const void *dy, const flo
 void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const void *dy,
                                    float *dweights);
 
+/* put_off.c */
+void wsl_cpu_put_off(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient);
+/* Puts the data gradient off until that of the weights is asked for, where its dy is put off too
+ * and both can be computed in one sweep; else false. */
+bool wsl_cpu_put_off_data(struct wsl_conv *conv, const float *dy, const float *weights, float *dx,
+                          bool add);
+/* Computes both gradients now, if the one of the data was put off; else false. */
+bool wsl_cpu_run_put_off(struct wsl_conv *conv, const float *x, const float *dy, float *dweights);
+/* Is one of these activations part of what was put off? */
+bool wsl_cpu_is_put_off(const struct wsl_device *dev, const float *x, const float *y);
+/* Every entry that could notice calls this first. */
+void wsl_cpu_settle(struct wsl_device *dev);
+
 /* pointwise.c: 1x1 convolutions. Return 0 or WSL_EINTERNAL. With bn: its batch statistics too. */
 size_t wsl_pointwise_scratch(const struct wsl_conv *conv); /* bytes, as dev->scratch */
 int wsl_pointwise_forward(struct wsl_conv *conv, const float *x, const float *weights, float *y,
@@ -79,6 +115,16 @@ int wsl_pointwise_forward(struct wsl_conv *conv, const float *x, const float *we
 int wsl_pointwise_data(struct wsl_conv *conv, const float *dy, const float *weights, float *dx,
                        bool add);
 int wsl_pointwise_weights(struct wsl_conv *conv, const float *x, const float *dy, float *dweights);
+/* Both gradients in one sweep, with dy computed on the way. */
+struct wsl_pointwise_backward {
+    const struct wsl_cpu_gradient *dy;
+    const float *x, *weights;
+    float *dx;
+    bool add;
+    float *dweights;
+};
+bool wsl_pointwise_takes_gradient(const struct wsl_conv *conv);
+int wsl_pointwise_backward(struct wsl_conv *conv, const struct wsl_pointwise_backward *b);
 
 /* grouped.c: convolutions of the shapes of grouped.h. Weights are canonical. */
 bool wsl_grouped_fits(const struct wsl_conv_shape *shape);
@@ -112,6 +158,10 @@ struct wsl_cpu_bn_part {
 void wsl_cpu_bn_part(struct wsl_device *dev, const struct wsl_bn *bn,
                      const struct wsl_cpu_bn_part *part);
 void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t parts);
+/* dx of some rows of a gradient that was put off into `to`, or of all of it to where it belongs. */
+void wsl_cpu_gradient_rows(const struct wsl_device *dev, const struct wsl_cpu_gradient *gradient,
+                           size_t row, size_t rows, float *to);
+void wsl_cpu_gradient_all(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient);
 void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn);
 void wsl_cpu_bn_relu(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y);
 void wsl_cpu_bn_relu_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,

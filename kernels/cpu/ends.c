@@ -33,6 +33,7 @@ static void input_part(const void *args, size_t n)
 void wsl_cpu_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                    void *x)
 {
+    wsl_cpu_settle(dev);
     static const double mean[3] = {.485, .456, .406}, deviation[3] = {.229, .224, .225};
     struct input_args args = {.pixels = pixels, .x = x, .image = wsl_shape_count(shape)};
 
@@ -77,6 +78,7 @@ void wsl_cpu_average_pool(struct wsl_device *dev, const struct wsl_shape *shape,
 {
     struct average_args args = average_of(dev, shape, x, y);
 
+    wsl_cpu_settle(dev);
     wsl_cpu_parallel(dev, (size_t)dev->count, average_part, &args);
 }
 
@@ -85,6 +87,7 @@ void wsl_cpu_average_pool_backward(struct wsl_device *dev, const struct wsl_shap
 {
     struct average_args args = average_of(dev, shape, dy, dx);
 
+    wsl_cpu_settle(dev);
     wsl_cpu_parallel(dev, (size_t)dev->count, spread_part, &args);
 }
 
@@ -94,6 +97,7 @@ void wsl_cpu_head(struct wsl_device *dev, const struct wsl_head *head, const voi
     struct wsl_matmul shape = {
         .transpose_b = true, .add = true, .m = count, .n = classes, .k = (size_t)head->features};
 
+    wsl_cpu_settle(dev);
     for (size_t n = 0; n < count; n++)
         dev->loops->row_fill(head->bias, 1, classes, 1, (float *)logits + n * classes);
     wsl_cpu_fail(dev, wsl_onednn_matmul(&shape, x, head->weight, logits), "the head");
@@ -107,6 +111,7 @@ void wsl_cpu_head_backward(struct wsl_device *dev, const struct wsl_head *head, 
     struct wsl_matmul weights = {.transpose_a = true, .m = classes, .n = features, .k = count};
     struct wsl_matmul data = {.m = count, .n = features, .k = classes};
 
+    wsl_cpu_settle(dev);
     dev->loops->row_sum(dlogits, count, classes, 1, head->dbias);
     wsl_cpu_fail(dev, wsl_onednn_matmul(&weights, dlogits, x, head->dweight),
                  "the head's weight gradient");
@@ -180,6 +185,7 @@ static void image_loss(const struct wsl_loss *loss, int n, const float *logits, 
 void wsl_cpu_loss(struct wsl_device *dev, const struct wsl_loss *loss, const void *logits,
                   void *dlogits, struct wsl_loss_result *ret)
 {
+    wsl_cpu_settle(dev);
     *ret = (struct wsl_loss_result){0};
     for (int n = 0; n < dev->count; n++) {
         size_t at = (size_t)n * (size_t)loss->classes;
@@ -207,6 +213,7 @@ static void sgd_part(const void *args, size_t part)
 
 void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd)
 {
+    wsl_cpu_settle(dev);
     for (size_t r = 0; r < sgd->range_count; r++) {
         struct sgd_args args = {dev->loops, sgd, &sgd->ranges[r]};
 
@@ -216,6 +223,7 @@ void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd)
 
 void wsl_cpu_scale(struct wsl_device *dev, float *block, size_t count, float factor)
 {
+    wsl_cpu_settle(dev);
     dev->loops->scale(block, count, factor);
 }
 
@@ -239,6 +247,7 @@ void wsl_cpu_add_up(struct wsl_device *dev, float *block, float *more, size_t co
 {
     struct add_up_args args = {dev->loops, block, more, count};
 
+    wsl_cpu_settle(dev);
     wsl_cpu_parallel(dev, (count + SGD_PART - 1) / SGD_PART, add_up_part, &args);
 }
 
@@ -262,6 +271,7 @@ static void largest_part(const void *args, size_t part)
 
 void wsl_cpu_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
 {
+    wsl_cpu_settle(dev);
     atomic_uint most = 0;
     struct largest_args args = {dev->loops, block, count, &most};
     unsigned bits;

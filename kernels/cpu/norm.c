@@ -62,7 +62,6 @@ struct pass {
     struct wsl_device *dev;
     const struct wsl_bn *bn;
     struct wsl_cpu_affine affine, shortcut_affine;
-    struct wsl_cpu_bn_gradient gradient;
     bool projection;
     size_t rows, channels, parts;
     const float *x, *y, *z, *dy;
@@ -191,6 +190,7 @@ void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn)
 {
     struct wsl_cpu_saved saved = saved_of(bn);
 
+    wsl_cpu_settle(dev);
     (void)dev;
     for (size_t c = 0; c < (size_t)bn->shape.channels; c++)
         fold(bn, saved, c, (double)bn->running_mean[c], (double)bn->running_var[c]);
@@ -208,6 +208,8 @@ void wsl_cpu_bn_relu(struct wsl_device *dev, const struct wsl_bn *bn, const void
 {
     struct pass p = pass_of(dev, bn, x);
 
+    if (wsl_cpu_is_put_off(dev, x, y)) /* else it may come between: outputs computed again */
+        wsl_cpu_settle(dev);
     p.out = y;
     run(&p, relu_part);
 }
@@ -226,6 +228,7 @@ void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
 {
     struct pass p = pass_of(dev, join->bn, join->x);
 
+    wsl_cpu_settle(dev);
     p.z = join->shortcut;
     p.projection = join->shortcut_bn != NULL;
     if (p.projection)
@@ -238,10 +241,11 @@ void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
 
 /* dgamma and dbeta from the sums of g and of g (x - mean), and the coefficients of
  * dx = scale (g - dbeta / m - x^ dgamma / m) = scale g + (x - mean) slope + level. */
-static void solve(struct pass *p, const struct wsl_bn *bn, size_t which)
+static struct wsl_cpu_bn_gradient solve(const struct pass *p, const struct wsl_bn *bn, size_t which)
 {
     struct wsl_cpu_saved saved = saved_of(bn);
-    float *slope = p->dev->coefficients, *level = slope + p->channels;
+    float *slope = p->dev->coefficients + (size_t)p->dev->put_off.count * 2 * p->dev->channels;
+    float *level = slope + p->channels;
     double m = (double)p->rows;
 
     for (size_t c = 0; c < p->channels; c++) {
@@ -253,7 +257,66 @@ static void solve(struct pass *p, const struct wsl_bn *bn, size_t which)
         slope[c] = (float)(-scale * rstd * dgamma / m);
         level[c] = (float)(-scale * dbeta / m);
     }
-    p->gradient = (struct wsl_cpu_bn_gradient){saved.mean, saved.scale, slope, level};
+    return (struct wsl_cpu_bn_gradient){saved.mean, saved.scale, slope, level};
+}
+
+/* From sum number `which` on: the rest of it is put off. */
+static void put_off(const struct pass *p, const struct wsl_bn *bn, size_t which,
+                    const float *offset)
+{
+    struct wsl_cpu_gradient gradient = {.g = offset ? p->dy : p->g,
+                                        .x = p->x,
+                                        .dx = p->out,
+                                        .rows = p->rows,
+                                        .channels = p->channels,
+                                        .coefficients = solve(p, bn, which),
+                                        .offset = offset};
+
+    wsl_cpu_put_off(p->dev, &gradient);
+}
+
+static void gradient_rows(const struct wsl_device *dev, const struct wsl_cpu_gradient *gradient,
+                          size_t row, size_t rows, bool past_cache, float *to)
+{
+    const float *offset_and_dx[2] = {gradient->offset, to};
+    const float *g = gradient->g + row * gradient->channels;
+    const float *x = gradient->x + row * gradient->channels;
+
+    if (gradient->offset)
+        dev->loops->bn_relu_gradient(g, x, rows, gradient->channels, &gradient->coefficients,
+                                     offset_and_dx);
+    else
+        dev->loops->bn_gradient(g, x, rows, gradient->channels, &gradient->coefficients, past_cache,
+                                to);
+}
+
+void wsl_cpu_gradient_rows(const struct wsl_device *dev, const struct wsl_cpu_gradient *gradient,
+                           size_t row, size_t rows, float *to)
+{
+    gradient_rows(dev, gradient, row, rows, false, to);
+}
+
+struct all {
+    const struct wsl_device *dev;
+    const struct wsl_cpu_gradient *gradient;
+    size_t parts;
+};
+
+static void all_part(const void *args, size_t part)
+{
+    const struct all *a = args;
+    size_t begin, end, bytes = a->gradient->rows * a->gradient->channels * sizeof(float);
+
+    wsl_cpu_part(a->gradient->rows, a->parts, part, &begin, &end);
+    gradient_rows(a->dev, a->gradient, begin, end - begin, bytes > CACHED_BYTES,
+                  a->gradient->dx + begin * a->gradient->channels);
+}
+
+void wsl_cpu_gradient_all(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient)
+{
+    struct all all = {dev, gradient, parts_of(gradient->rows)};
+
+    wsl_cpu_parallel(dev, all.parts, all_part, &all);
 }
 
 static void relu_sums_part(const void *args, size_t part)
@@ -265,35 +328,16 @@ static void relu_sums_part(const void *args, size_t part)
     p->dev->loops->bn_relu_sums(p->dy + at, p->x + at, rows, p->channels, &p->affine, sums);
 }
 
-static void relu_gradient_part(const void *args, size_t part)
-{
-    const struct pass *p = args;
-    size_t rows, at = part_of(p, part, &rows);
-    const float *offset_and_dx[2] = {p->affine.offset, p->out + at};
-
-    p->dev->loops->bn_relu_gradient(p->dy + at, p->x + at, rows, p->channels, &p->gradient,
-                                    offset_and_dx);
-}
-
 void wsl_cpu_bn_relu_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
                               const void *x, void *dx)
 {
     struct pass p = pass_of(dev, bn, x);
 
+    wsl_cpu_settle(dev);
     p.dy = dy;
     p.out = dx;
     run(&p, relu_sums_part);
-    solve(&p, bn, 1);
-    run(&p, relu_gradient_part);
-}
-
-static void gradient_part(const void *args, size_t part)
-{
-    const struct pass *p = args;
-    size_t rows, at = part_of(p, part, &rows);
-
-    p->dev->loops->bn_gradient(p->g + at, p->x + at, rows, p->channels, &p->gradient, past_cache(p),
-                               p->out + at);
+    put_off(&p, bn, 1, p.affine.offset);
 }
 
 static void join_sums_part(const void *args, size_t part)
@@ -312,6 +356,7 @@ void wsl_cpu_join_backward(struct wsl_device *dev, const struct wsl_join *join, 
 {
     struct pass p = pass_of(dev, join->bn, join->x);
 
+    wsl_cpu_settle(dev);
     p.dy = dy;
     p.y = y;
     p.z = join->shortcut;
@@ -321,14 +366,12 @@ void wsl_cpu_join_backward(struct wsl_device *dev, const struct wsl_join *join, 
         p.shortcut_affine = affine_of(join->shortcut_bn);
     run(&p, join_sums_part);
     p.out = dx;
-    solve(&p, join->bn, 1);
-    run(&p, gradient_part);
+    put_off(&p, join->bn, 1, NULL);
     if (!p.projection)
         return;
     p.x = p.z;
     p.out = p.g;
-    solve(&p, join->shortcut_bn, 2);
-    run(&p, gradient_part);
+    put_off(&p, join->shortcut_bn, 2, NULL);
 }
 
 /* ---- the stem's pool: a part is an image ---- */
@@ -366,6 +409,7 @@ void wsl_cpu_bn_relu_pool(struct wsl_device *dev, const struct wsl_bn *bn, const
 {
     struct pass p = pass_of(dev, bn, x);
 
+    wsl_cpu_settle(dev);
     p.parts = (size_t)dev->count;
     p.out = y;
     p.index = index;
@@ -377,11 +421,12 @@ void wsl_cpu_bn_relu_pool_backward(struct wsl_device *dev, const struct wsl_bn *
 {
     struct pass p = pass_of(dev, bn, x);
 
+    wsl_cpu_settle(dev);
     p.parts = (size_t)dev->count;
     p.dy = dy;
     p.index = (uint8_t *)index;
     p.g = p.out = dx;
     run(&p, pool_sums_part);
-    solve(&p, bn, 1);
-    run(&p, gradient_part);
+    put_off(&p, bn, 1, NULL);
+    wsl_cpu_settle(dev);
 }

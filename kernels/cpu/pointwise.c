@@ -23,6 +23,7 @@
 #define SUM_PIECE      392   /* the same in a weight gradient */
 #define TRANSPOSE_FROM 2048  /* pixels that pay for transposing the weights first */
 #define TILE           16    /* of a matrix that is transposed */
+#define SWEEP_CHANNELS 256   /* output channels, at most: with more, pixels take too much of L2 */
 #define ADD_FLOATS     16384 /* of a part when partial sums are added up */
 
 static size_t within(size_t x, size_t least, size_t most)
@@ -100,15 +101,25 @@ static size_t gathered_floats(const struct wsl_conv *conv, size_t images)
                : images * (size_t)s->in.channels * (size_t)s->out.height * (size_t)s->out.width;
 }
 
+/* Each thread has a chunk of dy, where that is computed on the way. */
+static size_t chunk_floats(const struct wsl_conv *conv)
+{
+    return SUM_PIECE * (size_t)conv->shape.out.channels;
+}
+
 size_t wsl_pointwise_scratch(const struct wsl_conv *conv)
 {
     const struct wsl_conv_shape *s = &conv->shape;
-    size_t images = (size_t)conv->dev->setup.batch;
+    size_t images = (size_t)conv->dev->setup.batch, threads = (size_t)conv->dev->setup.threads;
     size_t parts = sum_parts(conv, images * (size_t)s->out.height * (size_t)s->out.width);
+    size_t chunks = threads * chunk_floats(conv);
 
-    if (conv->dev->setup.inference_only)
+    if (conv->dev->setup.inference_only) {
         parts = 1;
-    return sizeof(float) * (gathered_floats(conv, images) + parts * wsl_conv_shape_weights(s));
+        chunks = 0;
+    }
+    return sizeof(float) *
+           (gathered_floats(conv, images) + parts * wsl_conv_shape_weights(s) + chunks);
 }
 
 /* Behind the gathered pixels of this pass. */
@@ -387,4 +398,87 @@ int wsl_pointwise_weights(struct wsl_conv *conv, const float *x, const float *dy
     if (parts > 1)
         add_sums(&p, parts, sums, dweights);
     return failed;
+}
+
+/* ---- both gradients in one sweep ---- */
+
+struct sweep {
+    struct product data, weights; /* the same convolution */
+    const struct wsl_cpu_gradient *dy;
+    float *chunks; /* one for each thread */
+    size_t parts;
+};
+
+bool wsl_pointwise_takes_gradient(const struct wsl_conv *conv)
+{
+    bool pointwise = !conv->plan && !conv->grouped && conv->shape.stride == 1;
+    size_t parts = sum_parts(conv, pixels_of(conv));
+
+    return pointwise && conv->shape.out.channels <= SWEEP_CHANNELS && parts > 1 &&
+           parts >= (size_t)conv->dev->setup.threads;
+}
+
+/* Some pixels of dy, and what they add to dx and to the part's sums. */
+static void sweep_chunk(const struct sweep *s, size_t row, size_t rows, bool first, float *sums)
+{
+    const struct product *data = &s->data, *weights = &s->weights;
+    const struct wsl_conv *conv = data->conv;
+    size_t in = data->channels_in, out = data->channels_out;
+    float *dy = s->chunks + (size_t)wsl_cpu_thread() * chunk_floats(conv);
+    const float *x = weights->x + row * in;
+    struct wsl_matmul to_data = {.add = data->add,
+                                 .m = rows,
+                                 .n = in,
+                                 .k = out,
+                                 .a_pitch = out,
+                                 .b_pitch = in,
+                                 .c_pitch = in};
+    struct wsl_matmul to_sums = {.transpose_a = true, .add = !first, .k = rows};
+
+    wsl_cpu_gradient_rows(conv->dev, s->dy, row, rows, dy);
+    multiply(data, to_data, PIECE, dy, data->weights, data->out + row * in);
+    to_sums.m = to_sums.a_pitch = weights->transposed ? in : out;
+    to_sums.n = to_sums.b_pitch = to_sums.c_pitch = weights->transposed ? out : in;
+    multiply(weights, to_sums, SUM_PIECE, weights->transposed ? x : dy,
+             weights->transposed ? dy : x, sums);
+}
+
+/* A part is some pixels, with sums of its own. */
+static void sweep_part(const void *args, size_t part)
+{
+    const struct sweep *s = args;
+    const struct product *p = &s->weights;
+    size_t begin, end, chunks;
+    float *sums = p->out + part * p->channels_in * p->channels_out;
+
+    wsl_cpu_part(p->pixels, s->parts, part, &begin, &end);
+    chunks = (end - begin + SUM_PIECE - 1) / SUM_PIECE;
+    for (size_t i = 0; i < chunks; i++) {
+        size_t first, last;
+
+        wsl_cpu_part(end - begin, chunks, i, &first, &last);
+        sweep_chunk(s, begin + first, last - first, i == 0, sums);
+    }
+}
+
+int wsl_pointwise_backward(struct wsl_conv *conv, const struct wsl_pointwise_backward *b)
+{
+    atomic_int rc = 0;
+    size_t parts = sum_parts(conv, pixels_of(conv));
+    float *sums = scratch_of(conv);
+    struct sweep s = {
+        .data = product_of(conv, b->dx, &rc),
+        .weights = product_of(conv, sums, &rc),
+        .dy = b->dy,
+        .chunks = sums + parts * wsl_conv_shape_weights(&conv->shape),
+        .parts = parts,
+    };
+
+    s.data.weights = b->weights;
+    s.data.add = b->add;
+    s.weights.x = b->x;
+    s.weights.transposed = s.weights.channels_out > s.weights.channels_in;
+    wsl_cpu_parallel(conv->dev, parts, sweep_part, &s);
+    add_sums(&s.weights, parts, sums, b->dweights);
+    return atomic_load_explicit(&rc, memory_order_relaxed);
 }

@@ -64,8 +64,8 @@ enum wsl_op_kind {
     WSL_OP_JOIN_BACKWARD,         /* in: dy, y, x, shortcut; out: dx, dshortcut */
     WSL_OP_BN_RELU_BACKWARD,      /* in: dy, x; out: dx */
     WSL_OP_BN_RELU_POOL_BACKWARD, /* in: dy, index, x; out: dx */
-    WSL_OP_CONV_BACKWARD_WEIGHTS, /* in: x, dy; out: - */
-    WSL_OP_CONV_BACKWARD_DATA,    /* in: dy; out: dx */
+    WSL_OP_CONV_BACKWARD_DATA,    /* in: dy, -, kept, kept; out: dx */
+    WSL_OP_CONV_BACKWARD_WEIGHTS, /* in: x, dy, kept, kept; out: - */
 };
 
 struct wsl_op {

@@ -133,19 +133,30 @@ static int recompute_input(struct builder *b, int layer)
     return x;
 }
 
-/* Weights first, so that their bucket can leave while the rest goes on. */
-static void conv_backward(struct builder *b, int layer, int dy, int dx, bool add_to)
+/* A backend may put off the dy of a convolution, from `join_backward` or `bn_relu_backward`, until
+ * here: what it is computed from is kept so long. */
+struct kept {
+    int a, b; /* buffers, -1: none */
+};
+
+static void conv_backward(struct builder *b, int layer, int dy, int dx, bool add_to,
+                          struct kept kept)
 {
     bool again = b->recompute && b->graph->layers[layer].after_bn_relu;
     int x = again ? recompute_input(b, layer) : b->conv_in[layer];
-    struct wsl_op *op = add(b, WSL_OP_CONV_BACKWARD_WEIGHTS, layer, x, -1);
+    struct wsl_op *op;
 
+    if (dx >= 0) {
+        op = add(b, WSL_OP_CONV_BACKWARD_DATA, layer, dy, dx);
+        op->in[2] = kept.a;
+        op->in[3] = kept.b;
+        op->add = add_to;
+        added(b);
+    }
+    op = add(b, WSL_OP_CONV_BACKWARD_WEIGHTS, layer, x, -1);
     op->in[1] = dy;
-    added(b);
-    if (dx < 0)
-        return;
-    op = add(b, WSL_OP_CONV_BACKWARD_DATA, layer, dy, dx);
-    op->add = add_to;
+    op->in[2] = kept.a;
+    op->in[3] = kept.b;
     added(b);
 }
 
@@ -160,7 +171,7 @@ static int conv_bn_relu_backward(struct builder *b, int layer, int dy, int dx)
     added(b);
     if (!add_to)
         dx = add_buffer(b, b->graph->layers[layer].shape.in);
-    conv_backward(b, layer, dy, dx, add_to);
+    conv_backward(b, layer, dy, dx, add_to, (struct kept){b->conv_out[layer], -1});
     return dx;
 }
 
@@ -182,10 +193,10 @@ static int block_backward(struct builder *b, int i, int dy)
     added(b);
     if (block->projection) {
         dinput = add_buffer(b, b->graph->layers[projection].shape.in);
-        conv_backward(b, projection, dy, dinput, false);
+        conv_backward(b, projection, dy, dinput, false, (struct kept){shortcut, -1});
     }
     d = add_buffer(b, b->graph->layers[c3].shape.in);
-    conv_backward(b, c3, dx, d, false);
+    conv_backward(b, c3, dx, d, false, (struct kept){dy, b->conv_out[c3]});
     d = conv_bn_relu_backward(b, block->first + 1, d, -1);
     return conv_bn_relu_backward(b, block->first, d, dinput);
 }
@@ -211,7 +222,7 @@ static void backward(struct builder *b)
     op->in[1] = b->pool_index;
     op->in[2] = b->conv_out[0];
     added(b);
-    conv_backward(b, 0, dstem, -1, false);
+    conv_backward(b, 0, dstem, -1, false, (struct kept){-1, -1});
 }
 
 int wsl_program_init(struct wsl_program *program, const struct wsl_graph *graph,
