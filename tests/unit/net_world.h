@@ -9,7 +9,7 @@
 
 #define BATCH     4
 #define IMAGE     32
-#define IMAGE_MAX 64 /* a batch has pixels for images of this size */
+#define IMAGE_MAX 128 /* a batch has pixels for images of this size */
 #define CLASSES   7
 
 /* Three stages; 2 groups of 3 channels. */
