@@ -30,7 +30,7 @@ static void on_bucket(void *context, int bucket, float *gradients, size_t count)
 
     (void)bucket;
     if (t->bucket_err.code == 0)
-        wsl_collective_sum(t->collective, gradients, count, &t->bucket_err);
+        wsl_collective_sum_gradients(t->collective, gradients, count, &t->bucket_err);
 }
 
 /* Forward, backward, and everything summed over the ranks. */
