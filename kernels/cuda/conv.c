@@ -53,6 +53,7 @@ void wsl_cuda_conv_free(struct wsl_conv *conv)
 
 void wsl_cuda_weights_changed(struct wsl_device *dev)
 {
+    wsl_cuda_tape_mark(dev);
     for (struct wsl_conv *c = dev->convs; c; c = c->next)
         c->weights_copied = NULL;
 }
@@ -78,6 +79,11 @@ static const void *working_of(struct wsl_conv *conv, const float *weights)
             "the kernel that rounds weights"))
         conv->weights_copied = weights;
     return conv->working;
+}
+
+void wsl_cuda_conv_refresh(struct wsl_conv *conv, const float *weights)
+{
+    working_of(conv, weights);
 }
 
 /* ---- the three directions ---- */

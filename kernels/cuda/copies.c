@@ -12,18 +12,22 @@ int wsl_cuda_pieces_init(struct wsl_device *dev, struct wsl_err *err)
 {
     for (int i = 0; i < 2; i++) {
         struct wsl_cuda_piece *p = &dev->pieces[i];
-        cudaError_t rc = cudaMallocHost((void **)&p->host, WSL_CUDA_PIECE);
+        void *host, *gpu;
+        cudaError_t status;
+        int rc = wsl_cuda_alloc_pinned(WSL_CUDA_PIECE, "the uploads", &host, err);
 
-        if (rc != cudaSuccess)
-            return wsl_fail(err, WSL_ENOMEM, "no %zu MiB of pinned memory for uploads: %s",
-                            WSL_CUDA_PIECE >> 20, cudaGetErrorString(rc));
-        rc = cudaMalloc((void **)&p->gpu, WSL_CUDA_PIECE);
-        if (rc == cudaSuccess)
-            rc = cudaEventCreateWithFlags(&p->uploaded, cudaEventDisableTiming);
-        if (rc == cudaSuccess)
-            rc = cudaEventCreateWithFlags(&p->consumed, cudaEventDisableTiming);
-        if (rc != cudaSuccess)
-            return wsl_cuda_fail(err, rc, "taking a piece of memory for uploads");
+        if (rc)
+            return rc;
+        p->host = host;
+        rc = wsl_cuda_alloc(dev, WSL_CUDA_PIECE, "the uploads", &gpu, err);
+        if (rc)
+            return rc;
+        p->gpu = gpu;
+        status = cudaEventCreateWithFlags(&p->uploaded, cudaEventDisableTiming);
+        if (status == cudaSuccess)
+            status = cudaEventCreateWithFlags(&p->consumed, cudaEventDisableTiming);
+        if (status != cudaSuccess)
+            return wsl_cuda_fail(err, status, "cudaEventCreate");
     }
     return 0;
 }
@@ -37,7 +41,6 @@ void wsl_cuda_pieces_fini(struct wsl_device *dev)
             cudaEventDestroy(p->consumed);
         if (p->uploaded)
             cudaEventDestroy(p->uploaded);
-        cudaFree(p->gpu);
         cudaFreeHost(p->host);
     }
 }
@@ -47,12 +50,14 @@ void wsl_cuda_pieces_fini(struct wsl_device *dev)
 /* Everything enqueued is done, so that the pieces are ours. */
 static bool quiet(struct wsl_device *dev)
 {
+    wsl_cuda_tape_mark(dev);
     return wsl_cuda_ok(dev, cudaStreamSynchronize(dev->upload), "an upload") &&
            wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "an operation before a copy");
 }
 
 static bool copy(struct wsl_device *dev, void *to, const void *from, size_t bytes)
 {
+    wsl_cuda_tape_mark(dev);
     return wsl_cuda_ok(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->compute),
                        "cudaMemcpy") &&
            wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "a copy");
@@ -215,6 +220,7 @@ void wsl_cuda_input(struct wsl_device *dev, const struct wsl_shape *shape, const
     size_t most = WSL_CUDA_PIECE / WSL_CUDA_PICTURE_CHANNELS;
     size_t row = WSL_CUDA_PICTURE_STORED * (dev->f32 ? sizeof(float) : sizeof(uint16_t));
 
+    wsl_cuda_tape_mark(dev);
     for (size_t at = 0; at < total; at += most)
         if (!input_piece(dev, pixels + at * WSL_CUDA_PICTURE_CHANNELS,
                          total - at < most ? total - at : most, (char *)x + at * row))

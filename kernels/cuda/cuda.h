@@ -15,6 +15,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/plan_cache.h"
 #include "kernels/cuda/segments.h"
+#include "kernels/cuda/tape.h"
 #include "kernels/cuda/workspace.h"
 #include "kernels/ops.h"
 
@@ -58,6 +59,7 @@ struct wsl_device {
     bool f32;
     int count;             /* images of this pass */
     struct wsl_err failed; /* the first failure since the last wait */
+    struct wsl_cuda_tape tape;
 
     cudaStream_t compute, upload;
     cudaEvent_t published;
@@ -97,6 +99,8 @@ bool wsl_cuda_cudnn_ok(struct wsl_device *dev, cudnnStatus_t rc, const char *cal
 int wsl_cuda_fail(struct wsl_err *err, cudaError_t rc, const char *call);
 int wsl_cuda_alloc(struct wsl_device *dev, size_t bytes, const char *what, void **ret,
                    struct wsl_err *err);
+/* Pinned memory of the host; the caller frees it with cudaFreeHost. */
+int wsl_cuda_alloc_pinned(size_t bytes, const char *what, void **ret, struct wsl_err *err);
 
 /* copies.c */
 int wsl_cuda_pieces_init(struct wsl_device *dev, struct wsl_err *err);
@@ -127,6 +131,8 @@ void wsl_cuda_conv_backward_data(struct wsl_conv *conv, const void *dy, const fl
                                  void *dx, bool add);
 void wsl_cuda_conv_backward_weights(struct wsl_conv *conv, const void *x, const void *dy,
                                     float *dweights);
+/* Makes the bf16 copy of weights now if it is old. */
+void wsl_cuda_conv_refresh(struct wsl_conv *conv, const float *weights);
 /* Somebody has written weights: every working copy must be made again. */
 void wsl_cuda_weights_changed(struct wsl_device *dev);
 /* The same for those that lie in a part of a block. */
