@@ -60,6 +60,7 @@ void wsl_cuda_weights_changed(struct wsl_device *dev)
 
 void wsl_cuda_written(struct wsl_device *dev, const float *block, size_t count)
 {
+    wsl_cuda_tape_mark(dev);
     for (struct wsl_conv *c = dev->convs; c; c = c->next)
         if (c->weights_copied && c->weights_copied < block + count &&
             block < c->weights_copied + c->weight_count)

@@ -135,7 +135,7 @@ void wsl_cuda_conv_backward_weights(struct wsl_conv *conv, const void *x, const 
 void wsl_cuda_conv_refresh(struct wsl_conv *conv, const float *weights);
 /* Somebody has written weights: every working copy must be made again. */
 void wsl_cuda_weights_changed(struct wsl_device *dev);
-/* The same for those that lie in a part of a block. */
+/* The same for those that lie in a part of a block. A mark, as whatever writes blocks is. */
 void wsl_cuda_written(struct wsl_device *dev, const float *block, size_t count);
 
 /* norm.c */

@@ -269,7 +269,6 @@ void wsl_cuda_sgd_update(struct wsl_device *dev, const struct wsl_sgd *sgd)
 
 void wsl_cuda_scale(struct wsl_device *dev, float *block, size_t count, float factor)
 {
-    wsl_cuda_tape_mark(dev);
     wsl_cuda_written(dev, block, count);
     wsl_cuda_ok(dev, wsl_cuda_launch_scale(dev->compute, block, count, factor),
                 "the kernel that scales a block");
