@@ -32,6 +32,8 @@ int wsl_cuda_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shap
                          (size_t)(wsl_cuda_stored(shape->in.channels) / shape->groups);
     conv->next = dev->convs;
     dev->convs = conv;
+    if (shape->in.channels == picture && !dev->setup.inference_only)
+        dev->pictures_bytes = wsl_shape_count(&shape->in) * (size_t)dev->setup.batch;
     dev->weights_most = at_least(dev->weights_most, conv->weight_count);
     dev->channels = at_least(dev->channels, (size_t)shape->out.channels);
     dev->sums_floats =

@@ -83,6 +83,12 @@ struct wsl_device {
     struct wsl_cuda_piece pieces[2];
     int piece; /* that is next */
 
+    /* The next pass's pictures, on their way while this one computes; a whole batch of them. */
+    size_t pictures_bytes; /* 0: there is no room for them */
+    struct wsl_cuda_piece ahead;
+    const uint8_t *ahead_of; /* the pixels that are in it, NULL: none */
+    int ahead_count;         /* images */
+
     /* The loss: targets on their way, results on their way back. */
     size_t tags_most;
     uint32_t *targets_host, *targets_gpu; /* begin[batch + 1], tags[tags_most] */
@@ -114,6 +120,9 @@ void wsl_cuda_floats_read(struct wsl_device *dev, const float *block, size_t cou
 void wsl_cuda_floats_write(struct wsl_device *dev, const float *host, size_t count, float *block);
 void wsl_cuda_weights_read(const struct wsl_conv *conv, const float *weights, float *ret_canonical);
 void wsl_cuda_weights_write(const struct wsl_conv *conv, const float *canonical, float *weights);
+int wsl_cuda_ahead_init(struct wsl_device *dev, struct wsl_err *err);
+void wsl_cuda_input_ahead(struct wsl_device *dev, const struct wsl_shape *shape,
+                          const uint8_t *pixels, int count);
 void wsl_cuda_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                     void *x);
 

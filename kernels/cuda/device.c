@@ -275,6 +275,8 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
         rc = wsl_cuda_alloc(dev, 2 * dev->channels * sizeof(float), "the coefficients",
                             &slope_level, err);
     if (rc == 0)
+        rc = wsl_cuda_ahead_init(dev, err);
+    if (rc == 0)
         rc = wsl_cuda_choose(dev, err);
     if (rc == 0)
         rc = wsl_cuda_alloc(dev, dev->workspace_bytes, "the convolutions' workspace", &workspace,
@@ -383,6 +385,7 @@ const struct wsl_ops wsl_ops_cuda = {
     .join = wsl_cuda_tape_join,
     .join_backward = wsl_cuda_tape_join_backward,
     .input = wsl_cuda_input,
+    .input_ahead = wsl_cuda_input_ahead,
     .average_pool = wsl_cuda_tape_average_pool,
     .average_pool_backward = wsl_cuda_tape_average_pool_backward,
     .head = wsl_cuda_tape_head,

@@ -35,6 +35,9 @@ struct wsl_net {
     size_t parameter_count, statistic_count; /* floats, with the gaps between tensors */
     char *saved;                             /* every BN's `saved` */
     char *arena;                             /* the program's buffers */
+
+    wsl_ahead_fn ahead; /* NULL: nobody has pictures ahead */
+    void *ahead_context;
 };
 
 /* tensors.c: the table of tensors with their offsets, and the ranges for sgd. Where the layers'

@@ -195,6 +195,10 @@ int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_ta
     for (int i = net->program.forward_count; i < net->program.op_count; i++)
         run_backward(&pass, &net->program.ops[i]);
     assert(!on_bucket || pass.buckets.end == 0);
+    if (net->ahead) {
+        net->ops->publish(net->dev); /* nothing enqueued is held back meanwhile */
+        net->ahead(net->ahead_context);
+    }
     rc = net->ops->wait(net->dev, err);
     if (rc == 0)
         give_result(&pass, ret);
@@ -226,6 +230,19 @@ int wsl_net_evaluate(struct wsl_net *net, const uint8_t *pixels, const struct ws
         net->ops->activation_read(net->dev, shape, count, logits, ret_logits);
     give_result(&pass, ret);
     return 0;
+}
+
+void wsl_net_set_ahead(struct wsl_net *net, wsl_ahead_fn fn, void *context)
+{
+    net->ahead = fn;
+    net->ahead_context = context;
+}
+
+void wsl_net_ahead(struct wsl_net *net, const uint8_t *pixels, int count)
+{
+    assert(count >= 1 && count <= net->setup.batch);
+    if (net->ops->input_ahead)
+        net->ops->input_ahead(net->dev, &net->graph.layers[0].shape.in, pixels, count);
 }
 
 void wsl_net_update(struct wsl_net *net, float learning_rate, float momentum, float weight_decay)

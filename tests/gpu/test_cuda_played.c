@@ -237,6 +237,66 @@ static void a_failed_capture_goes_on_without_graphs(void **state)
     }
 }
 
+/* ---- pictures ahead ---- */
+
+struct ahead {
+    struct wsl_net *net;
+    const uint8_t *next;
+    int calls, alone; /* jobs that had run by then */
+};
+
+static void hand_ahead(void *context)
+{
+    struct ahead *a = context;
+
+    a->calls++;
+    a->alone = fake_gpu.alone;
+    if (a->next)
+        wsl_net_ahead(a->net, a->next, BATCH);
+}
+
+/* What was sent ahead is what the next step computes with, if it comes with these pixels; bytes
+ * that change afterwards do not count. */
+static void pictures_come_ahead(void **state)
+{
+    static const uint32_t begin[] = {0, 1, 3}, tags[] = {1, 4, 0};
+    struct wsl_targets targets = {begin, tags};
+    uint8_t a[BATCH * IMAGE * IMAGE * 3], b[sizeof a];
+    double plain[3], ahead[3];
+
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct wsl_net *net = must_open("1");
+        struct ahead context = {.net = net};
+        struct wsl_step_result result;
+        struct wsl_err err = {0};
+
+        for (size_t i = 0; i < sizeof a; i++) {
+            a[i] = (uint8_t)(i * 7);
+            b[i] = (uint8_t)(i * 13);
+        }
+        if (way == 1)
+            wsl_net_set_ahead(net, hand_ahead, &context);
+        for (int i = 0; i < 3; i++) {
+            const uint8_t *now = i == 1 ? b : a;
+
+            context.next = i == 0 ? b : i == 1 ? b /* and then a comes */ : NULL;
+            if (wsl_net_step(net, now, &targets, BATCH, 0.5f, NULL, NULL, &result, &err))
+                fail_msg("%s", err.text);
+            wsl_net_update(net, 0.05f, 0.9f, 1e-4f);
+            (way == 1 ? ahead : plain)[i] = result.loss;
+            if (way == 1 && i == 0) /* the upload is done, so this changes nothing */
+                memset(b, 0, sizeof b);
+        }
+        if (way == 1) {
+            assert_int_equal(context.calls, 3);
+            assert_true(context.alone > 0);
+        }
+        wsl_net_close(net);
+    }
+    assert_memory_equal(ahead, plain, sizeof ahead);
+}
+
 /* ---- every call fails once ---- */
 
 /* Failures that only cost time: plans are timed or saved, graphs made, flags set. */
@@ -372,6 +432,7 @@ int main(void)
         cmocka_unit_test(graphs_change_no_bit),
         cmocka_unit_test(fewer_images_are_launched_one_by_one),
         cmocka_unit_test(a_failed_capture_goes_on_without_graphs),
+        cmocka_unit_test(pictures_come_ahead),
         {"every call may fail, without graphs", every_call_may_fail, NULL, NULL, (void *)"0"},
         {"every call may fail, with graphs", every_call_may_fail, NULL, NULL, (void *)"1"},
         cmocka_unit_test(lacking_memory_says_what_for),
