@@ -117,6 +117,9 @@ struct wsl_device_setup {
 
 struct wsl_ops {
     const char *name;
+    /* Gradients that are handed out for a sum over ranks at once: many enough that starting a sum
+     * costs nothing against it, few enough that most leave while the pass goes on. */
+    size_t bucket_bytes;
 
     /* ---- device ---- */
 
@@ -201,11 +204,18 @@ struct wsl_ops {
 
     /* ---- the two ends ---- */
 
-    /* x = (pixel / 255 - mean) / deviation for each of R, G, B: mean .485 .456 .406, deviation .229
+    /* `pixels` here and the targets of `loss` are read before these return.
+     * x = (pixel / 255 - mean) / deviation for each of R, G, B: mean .485 .456 .406, deviation .229
      * .224 .225. pixels: on the host, u8, image by image, rows of RGB triples. shape->channels
      * is 3. */
     void (*input)(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                   void *x);
+    /* Optional; NULL: it would save nothing. After everything of a pass is enqueued, before `wait`:
+     * the first `count` pictures of the next pass, which travel while this one computes. They may
+     * not change until that pass's `input`, which may also come with other pictures: then this was
+     * for nothing. Blocks only while it copies. */
+    void (*input_ahead)(struct wsl_device *dev, const struct wsl_shape *shape,
+                        const uint8_t *pixels, int count);
     /* Mean over height and width; y is an activation of {channels, 1, 1}. */
     void (*average_pool)(struct wsl_device *dev, const struct wsl_shape *shape, const void *x,
                          void *y);

@@ -106,6 +106,10 @@ const struct wsl_spec_field wsl_spec_fields[] = {
      .standard = "the best the worker has", .help = "what computes"},
     {"max_bad_records", SPEC_REAL, SPEC_TOP, AT(JobSpec, max_bad_records), SPEC_MIN_OPEN, 0, 1,
      0.01, NULL, "0.01", "share of records that may be unreadable before the job fails"},
+    {"gradient_wire", SPEC_CHOICE, SPEC_TOP, AT(JobSpec, gradient_wire), .words = "f32 bf16",
+     .standard = "f32",
+     .help =
+         "how gradients travel between trainers; bf16 sends half the bytes and rounds each sum"},
 };
 
 const size_t wsl_spec_field_count = sizeof wsl_spec_fields / sizeof wsl_spec_fields[0];

@@ -55,6 +55,11 @@ struct wsl_trainer {
     bool joining; /* a stop request may abort the collective */
     struct wsl_collective *collective;
 
+    struct wsl_batch ahead; /* the next step's, fetched within this one */
+    int ahead_result;       /* of fetching it */
+    bool has_ahead;
+    struct wsl_err ahead_err;
+
     uint32_t slots; /* images of a step on this rank */
     uint64_t first_step, step, total_steps;
     uint64_t epoch_length; /* draws */

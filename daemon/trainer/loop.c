@@ -31,7 +31,7 @@ static void on_bucket(void *context, int bucket, float *gradients, size_t count)
 
     (void)bucket;
     if (t->bucket_err.code == 0)
-        wsl_collective_sum(t->collective, gradients, count, &t->bucket_err);
+        wsl_collective_sum_gradients(t->collective, gradients, count, &t->bucket_err);
 }
 
 /* Forward, backward, and everything summed over the ranks. */
@@ -128,10 +128,34 @@ static int check_bad(struct wsl_trainer *t, struct wsl_err *err)
                     t->bad_records, t->drawn, t->spec->max_bad_records, list);
 }
 
+/* Within wsl_net_step, while the rest of it computes. A failure belongs to the next step. */
+static void fetch_ahead(void *context)
+{
+    struct wsl_trainer *t = context;
+
+    if (t->step + 1 >= t->total_steps)
+        return;
+    t->has_ahead = true;
+    t->ahead_result = wsl_loader_next(t->loader, &t->ahead, &t->ahead_err);
+    if (t->ahead_result == 0)
+        wsl_net_ahead(t->net, t->ahead.pixels, (int)t->ahead.count);
+}
+
+static int next_batch(struct wsl_trainer *t, struct wsl_batch *ret, struct wsl_err *err)
+{
+    if (!t->has_ahead)
+        return wsl_loader_next(t->loader, ret, err);
+    t->has_ahead = false;
+    *ret = t->ahead;
+    if (t->ahead_result < 0)
+        *err = t->ahead_err;
+    return t->ahead_result;
+}
+
 static int run_step(struct wsl_trainer *t, double rate, struct wsl_err *err)
 {
     struct wsl_batch batch;
-    int r = wsl_loader_next(t->loader, &batch, err);
+    int r = next_batch(t, &batch, err);
 
     if (r == WSL_LOADER_END)
         return wsl_fail(err, WSL_EINTERNAL, "the loader ended at step %" PRIu64, t->step);
@@ -222,6 +246,7 @@ int wsl_trainer_loop(struct wsl_trainer *t, struct wsl_err *err)
     int r = 0;
 
     t->begun_ns = t->progress.begun_ns = t->line.begun_ns = wsl_clock_ns();
+    wsl_net_set_ahead(t->net, fetch_ahead, t);
     wsl_trainer_control_phase(t->control, "training");
     if (t->step >= t->total_steps) { /* resumed from the last checkpoint */
         r = evaluate(t, err);

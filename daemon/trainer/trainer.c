@@ -100,8 +100,10 @@ static int open_collective(struct wsl_trainer *t, struct wsl_err *err)
         .exchange = wsl_trainer_control_exchange(t->control),
     };
     struct wsl_collective *c;
-    int r = wsl_collective_open(&c, &setup, err);
+    int r = wsl_wire_named(t->spec->gradient_wire, &setup.wire, err);
 
+    if (r == 0)
+        r = wsl_collective_open(&c, &setup, err);
     if (r < 0)
         return r;
     pthread_mutex_lock(&t->abort_lock);

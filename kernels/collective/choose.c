@@ -25,6 +25,17 @@ const char *wsl_collective_for(const char *backend)
     return "gloo";
 }
 
+int wsl_wire_named(const char *name, enum wsl_wire *ret, struct wsl_err *err)
+{
+    if (!name || !*name || strcmp(name, "f32") == 0)
+        *ret = WSL_WIRE_F32;
+    else if (strcmp(name, "bf16") == 0)
+        *ret = WSL_WIRE_BF16;
+    else
+        return wsl_fail(err, WSL_EINVAL, "gradient_wire: \"%s\"; there are f32 and bf16", name);
+    return 0;
+}
+
 int wsl_collective_find(const char *name, const struct wsl_collective_implementation **ret,
                         struct wsl_err *err)
 {

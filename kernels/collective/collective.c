@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "kernels/collective/implementation.h"
+#include "kernels/collective/wire.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -23,6 +24,7 @@ enum kind { SUM, BROADCAST };
 struct operation {
     enum kind kind;
     enum wsl_sum_type type;
+    bool rounded; /* a sum of floats that travel as bf16 */
     int root;
     void *mark; /* of implementations that have marks */
     void *data;
@@ -49,6 +51,10 @@ struct wsl_collective {
     struct operation queue[QUEUE_LIMIT];
     void *marks[QUEUE_LIMIT]; /* of the operation in the same place; stay for its next one */
     size_t first, count;
+
+    /* The thread's own: floats on the wire, of implementations that leave the rounding to us. */
+    uint16_t *wire;
+    size_t wire_count;
 };
 
 /* The first failure stays. Caller holds the lock. */
@@ -74,6 +80,31 @@ static void stop_implementation(struct wsl_collective *c)
         c->implementation->abort(self);
 }
 
+/* The sum of floats in host memory that travel as bf16. */
+static int sum_rounded(struct wsl_collective *c, float *data, size_t count, struct wsl_err *err)
+{
+    int r;
+
+    if (c->implementation->sum_rounded)
+        return c->implementation->sum_rounded(c->self, data, count, err);
+    if (count > c->wire_count) {
+        free(c->wire);
+        c->wire = malloc(count * sizeof(*c->wire));
+        c->wire_count = c->wire ? count : 0;
+        if (!c->wire)
+            return wsl_fail(err, WSL_ENOMEM,
+                            "collective: no memory for %zu MiB of gradients as bf16; use "
+                            "gradient_wire: f32",
+                            count * sizeof(*c->wire) >> 20);
+    }
+    for (size_t i = 0; i < count; i++)
+        c->wire[i] = wsl_wire_round(data[i]);
+    r = c->implementation->sum(c->self, c->wire, count, WSL_SUM_BF16, err);
+    for (size_t i = 0; i < count && r == 0; i++)
+        data[i] = wsl_wire_widen(c->wire[i]);
+    return r;
+}
+
 static int run_operation(struct wsl_collective *c, const struct operation *op, struct wsl_err *err)
 {
     int r;
@@ -83,6 +114,8 @@ static int run_operation(struct wsl_collective *c, const struct operation *op, s
     r = op->mark ? c->implementation->ready(c->self, op->mark, err) : 0;
     if (r < 0)
         return r;
+    if (op->rounded)
+        return sum_rounded(c, op->data, op->count, err);
     if (op->kind == SUM)
         return c->implementation->sum(c->self, op->data, op->count, op->type, err);
     return c->implementation->broadcast(c->self, op->data, op->count, op->root, err);
@@ -267,6 +300,15 @@ int wsl_collective_sum(struct wsl_collective *c, float *data, size_t count, stru
     return start(c, &(struct operation){.kind = SUM, .data = data, .count = count}, err);
 }
 
+int wsl_collective_sum_gradients(struct wsl_collective *c, float *data, size_t count,
+                                 struct wsl_err *err)
+{
+    bool rounded = c->setup.wire == WSL_WIRE_BF16;
+
+    return start(
+        c, &(struct operation){.kind = SUM, .data = data, .count = count, .rounded = rounded}, err);
+}
+
 int wsl_collective_sum_f64(struct wsl_collective *c, double *data, size_t count,
                            struct wsl_err *err)
 {
@@ -388,6 +430,7 @@ void wsl_collective_close(struct wsl_collective *c)
         c->implementation->destroy(c->self);
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
+    free(c->wire);
     free(c->address);
     free(c);
 }

@@ -43,6 +43,14 @@ struct wsl_exchange {
     void (*cancel)(void *context);
 };
 
+/* How the floats of wsl_collective_sum_gradients travel. With bf16 half the bytes do; every rank's
+ * floats are rounded to bf16 (to nearest, ties to even), and so is each sum of two: with a ring the
+ * error grows with the number of ranks. All ranks get the same bits either way. */
+enum wsl_wire { WSL_WIRE_F32, WSL_WIRE_BF16 };
+
+/* "f32", "bf16"; NULL and "" are f32. WSL_EINVAL names both. */
+int wsl_wire_named(const char *name, enum wsl_wire *ret, struct wsl_err *err);
+
 struct wsl_collective_setup {
     const char *implementation; /* "gloo", "nccl" or "local" */
     int rank, world;
@@ -51,6 +59,7 @@ struct wsl_collective_setup {
     uint32_t timeout_ms;          /* of one operation, and of joining */
     struct wsl_exchange exchange; /* not used with a world of one */
     int device;                   /* nccl: open fills in the GPU that the owner thread uses */
+    enum wsl_wire wire;           /* the same on every rank */
 };
 
 /* The implementation for nets on a backend: "nccl" for "cuda", else "gloo". */
@@ -66,6 +75,9 @@ int wsl_collective_open(struct wsl_collective **ret, const struct wsl_collective
 
 /* Start an operation on memory that stays the caller's and untouched until it is done. */
 int wsl_collective_sum(struct wsl_collective *c, float *data, size_t count, struct wsl_err *err);
+/* The same for gradients, which may travel rounded, as the setup's `wire` says. */
+int wsl_collective_sum_gradients(struct wsl_collective *c, float *data, size_t count,
+                                 struct wsl_err *err);
 int wsl_collective_sum_f64(struct wsl_collective *c, double *data, size_t count,
                            struct wsl_err *err);
 int wsl_collective_broadcast(struct wsl_collective *c, void *data, size_t bytes, int root,

@@ -9,6 +9,7 @@
  */
 extern "C" {
 #include "kernels/collective/implementation.h"
+#include "kernels/collective/wire.h"
 }
 
 #include <gloo/allreduce.h>
@@ -230,6 +231,14 @@ void add(void *to, const void *a, const void *b, size_t n)
         static_cast<T *>(to)[i] = static_cast<const T *>(a)[i] + static_cast<const T *>(b)[i];
 }
 
+template <>
+void add<uint16_t>(void *to, const void *a, const void *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        static_cast<uint16_t *>(to)[i] =
+            wsl_wire_add(static_cast<const uint16_t *>(a)[i], static_cast<const uint16_t *>(b)[i]);
+}
+
 template <typename T>
 void sum(std::shared_ptr<Group> group, void *data, size_t count)
 {
@@ -256,7 +265,9 @@ int group_sum(void *self, void *data, size_t count, wsl_sum_type type, wsl_err *
 {
     auto group = *static_cast<Instance *>(self);
     return guard(group->mesh.get(), err, [&] {
-        type == WSL_SUM_F32 ? sum<float>(group, data, count) : sum<double>(group, data, count);
+        type == WSL_SUM_F32   ? sum<float>(group, data, count)
+        : type == WSL_SUM_F64 ? sum<double>(group, data, count)
+                              : sum<uint16_t>(group, data, count);
     });
 }
 
@@ -295,6 +306,6 @@ void group_destroy(void *self)
 } // namespace
 
 extern "C" const wsl_collective_implementation wsl_collective_gloo = {
-    "gloo",     nullptr,   nullptr,         nullptr,     nullptr,     group_create,
-    group_join, group_sum, group_broadcast, group_abort, group_leave, group_destroy,
+    "gloo",    nullptr, nullptr,         nullptr,     nullptr,     group_create,  group_join,
+    group_sum, nullptr, group_broadcast, group_abort, group_leave, group_destroy,
 };

@@ -10,7 +10,13 @@
 
 #include "kernels/collective/collective.h"
 
-enum wsl_sum_type { WSL_SUM_F32, WSL_SUM_F64 };
+/* BF16: elements of 2 bytes (wire.h). */
+enum wsl_sum_type { WSL_SUM_F32, WSL_SUM_F64, WSL_SUM_BF16 };
+
+static inline size_t wsl_sum_bytes(enum wsl_sum_type type)
+{
+    return type == WSL_SUM_F64 ? sizeof(double) : type == WSL_SUM_F32 ? sizeof(float) : 2;
+}
 
 struct wsl_collective_implementation {
     const char *name;
@@ -31,6 +37,9 @@ struct wsl_collective_implementation {
     int (*join)(void *self, struct wsl_err *err);
     /* One operation, over before setup->timeout_ms have passed. count > 0, bytes > 0. */
     int (*sum)(void *self, void *data, size_t count, enum wsl_sum_type type, struct wsl_err *err);
+    /* Optional: the sum of floats that travel as bf16. Without it the data is host memory, and
+     * collective.c rounds and widens it around a sum of BF16. With it, nobody sums BF16. */
+    int (*sum_rounded)(void *self, float *data, size_t count, struct wsl_err *err);
     int (*broadcast)(void *self, void *data, size_t bytes, int root, struct wsl_err *err);
     void (*abort)(void *self);
     /* After the first failure, also of join: tells the other ranks that this one is gone. */

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "kernels/collective/implementation.h"
+#include "kernels/collective/wire.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -263,20 +264,22 @@ static int finish(struct member *m, int result, struct wsl_err *err)
     return result;
 }
 
-#define DEFINE_SUM_SLICE(name, type)                                                               \
+#define DEFINE_SUM_SLICE(name, type, add)                                                          \
     static void name(struct wsl_local_group *g, size_t from, size_t to)                            \
     {                                                                                              \
         for (size_t i = from; i < to; i++) {                                                       \
             type total = ((type *)g->members[0].data)[i];                                          \
                                                                                                    \
             for (int rank = 1; rank < g->world; rank++)                                            \
-                total += ((type *)g->members[rank].data)[i];                                       \
+                total = add(total, ((type *)g->members[rank].data)[i]);                            \
             for (int rank = 0; rank < g->world; rank++)                                            \
                 ((type *)g->members[rank].data)[i] = total;                                        \
         }                                                                                          \
     }
-DEFINE_SUM_SLICE(sum_slice_f32, float)
-DEFINE_SUM_SLICE(sum_slice_f64, double)
+#define ADD(a, b) ((a) + (b))
+DEFINE_SUM_SLICE(sum_slice_f32, float, ADD)
+DEFINE_SUM_SLICE(sum_slice_f64, double, ADD)
+DEFINE_SUM_SLICE(sum_slice_bf16, uint16_t, wsl_wire_add)
 
 static int local_sum(void *self, void *data, size_t count, enum wsl_sum_type type,
                      struct wsl_err *err)
@@ -285,13 +288,15 @@ static int local_sum(void *self, void *data, size_t count, enum wsl_sum_type typ
     struct wsl_local_group *g = m->group;
     size_t from = count * (size_t)m->rank / (size_t)g->world;
     size_t to = count * (size_t)(m->rank + 1) / (size_t)g->world;
-    int r = show(m, data, count * (type == WSL_SUM_F32 ? sizeof(float) : sizeof(double)), err);
+    int r = show(m, data, count * wsl_sum_bytes(type), err);
 
     if (r < 0)
         return r;
     r = check_same(m, err);
     if (r == 0 && type == WSL_SUM_F32)
         sum_slice_f32(g, from, to);
+    else if (r == 0 && type == WSL_SUM_BF16)
+        sum_slice_bf16(g, from, to);
     else if (r == 0)
         sum_slice_f64(g, from, to);
     return finish(m, r, err);

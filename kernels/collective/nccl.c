@@ -16,9 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STAGING_BYTES (1 << 20) /* host memory goes through the GPU in pieces of this */
-#define CTAS_MAX      16        /* blocks of a sum: leaves the other processors to convolutions */
-#define QUIET_MS      2000      /* to end a healthy communicator in order */
+#define STAGING_BYTES (1 << 20)         /* host memory goes through the GPU in pieces of this */
+#define WIRE_FLOATS   ((size_t)4 << 20) /* that travel as bf16 at once: 8 MiB of GPU memory */
+#define CTAS_MAX      16   /* blocks of a sum: leaves the other processors to convolutions */
+#define QUIET_MS      2000 /* to end a healthy communicator in order */
 
 /* What rank i gives to all. */
 struct part {
@@ -107,6 +108,7 @@ static void nccl_destroy(void *self)
     if (n->stream)
         cudaStreamDestroy(n->stream);
     cudaFreeHost(n->pinned);
+    cudaFree(n->wire);
     cudaFree(n->staging);
     free(n);
 }
@@ -148,6 +150,9 @@ static int nccl_create(void **ret, const struct wsl_collective_setup *setup, str
         r = wsl_nccl_check_cuda(cudaMallocHost(&n->pinned, STAGING_BYTES), "cudaMallocHost", err);
     if (r == 0)
         r = wsl_nccl_check_cuda(cudaMalloc(&n->staging, STAGING_BYTES), "cudaMalloc", err);
+    if (r == 0 && setup->wire == WSL_WIRE_BF16)
+        r = wsl_nccl_check_cuda(cudaMalloc((void **)&n->wire, WIRE_FLOATS * sizeof(*n->wire)),
+                                "cudaMalloc", err);
     if (r < 0)
         nccl_destroy(n);
     else
@@ -224,15 +229,40 @@ static int nccl_join(void *self, struct wsl_err *err)
 /* ---- operations ---- */
 
 struct work {
-    bool broadcast;
+    bool broadcast, rounded; /* rounded: floats that travel as bf16 */
     int root;
     ncclDataType_t type;
     size_t element; /* bytes */
 };
 
+/* All on one stream, so that a piece's floats are rounded when the piece before has been widened.
+ */
+static int on_gpu_rounded(struct wsl_nccl *n, float *data, size_t count, struct wsl_err *err)
+{
+    int r = 0;
+
+    for (size_t done = 0; done < count && r == 0; done += WIRE_FLOATS) {
+        size_t piece = count - done < WIRE_FLOATS ? count - done : WIRE_FLOATS;
+
+        r = wsl_nccl_check_cuda(wsl_wire_launch_round(n->stream, data + done, piece, n->wire),
+                                "the kernel that rounds gradients", err);
+        if (r == 0)
+            r = wsl_nccl_settle(
+                n,
+                ncclAllReduce(n->wire, n->wire, piece, ncclBfloat16, ncclSum, n->comm, n->stream),
+                "ncclAllReduce", err);
+        if (r == 0)
+            r = wsl_nccl_check_cuda(wsl_wire_launch_widen(n->stream, n->wire, piece, data + done),
+                                    "the kernel that widens gradients", err);
+    }
+    return r;
+}
+
 static int on_gpu(struct wsl_nccl *n, const struct work *work, void *data, size_t count,
                   struct wsl_err *err)
 {
+    if (work->rounded)
+        return on_gpu_rounded(n, data, count, err);
     if (work->broadcast)
         return wsl_nccl_settle(
             n, ncclBroadcast(data, data, count, work->type, work->root, n->comm, n->stream),
@@ -300,6 +330,13 @@ static int nccl_sum(void *self, void *data, size_t count, enum wsl_sum_type type
     return operate(self, &work, data, count, err);
 }
 
+static int nccl_sum_rounded(void *self, float *data, size_t count, struct wsl_err *err)
+{
+    struct work work = {.rounded = true, .type = ncclFloat32, .element = sizeof(float)};
+
+    return operate(self, &work, data, count, err);
+}
+
 static int nccl_broadcast(void *self, void *data, size_t bytes, int root, struct wsl_err *err)
 {
     struct work work = {.broadcast = true, .root = root, .type = ncclUint8, .element = 1};
@@ -328,6 +365,7 @@ const struct wsl_collective_implementation wsl_collective_nccl = {
     .create = nccl_create,
     .join = nccl_join,
     .sum = nccl_sum,
+    .sum_rounded = nccl_sum_rounded,
     .broadcast = nccl_broadcast,
     .abort = nccl_abort,
     .leave = nccl_leave,

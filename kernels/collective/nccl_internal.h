@@ -9,6 +9,7 @@
 
 #include "kernels/collective/implementation.h"
 #include "kernels/collective/peers.h"
+#include "kernels/collective/wire_gpu.h"
 
 #include <nccl.h>
 #include <stdatomic.h>
@@ -21,6 +22,7 @@ struct wsl_nccl {
     cudaEvent_t done; /* the last operation's */
     void *pinned;     /* host side of the staging buffer */
     void *staging;    /* GPU side */
+    uint16_t *wire;   /* on the GPU: floats that travel as bf16; NULL: none do */
     atomic_bool aborted;
     bool computing;       /* what runs now waits for the compute stream, not for other ranks */
     uint64_t deadline_ns; /* of what runs now */

@@ -300,6 +300,7 @@ static void conv_weights_write(const struct wsl_conv *conv, const float *canonic
 
 const struct wsl_ops wsl_ops_cpu = {
     .name = "cpu",
+    .bucket_bytes = (size_t)1 << 20,
     .probe = probe,
     .open = cpu_open,
     .close = cpu_close,

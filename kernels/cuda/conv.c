@@ -32,6 +32,8 @@ int wsl_cuda_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shap
                          (size_t)(wsl_cuda_stored(shape->in.channels) / shape->groups);
     conv->next = dev->convs;
     dev->convs = conv;
+    if (shape->in.channels == picture && !dev->setup.inference_only)
+        dev->pictures_bytes = wsl_shape_count(&shape->in) * (size_t)dev->setup.batch;
     dev->weights_most = at_least(dev->weights_most, conv->weight_count);
     dev->channels = at_least(dev->channels, (size_t)shape->out.channels);
     dev->sums_floats =
@@ -53,12 +55,14 @@ void wsl_cuda_conv_free(struct wsl_conv *conv)
 
 void wsl_cuda_weights_changed(struct wsl_device *dev)
 {
+    wsl_cuda_tape_mark(dev);
     for (struct wsl_conv *c = dev->convs; c; c = c->next)
         c->weights_copied = NULL;
 }
 
 void wsl_cuda_written(struct wsl_device *dev, const float *block, size_t count)
 {
+    wsl_cuda_tape_mark(dev);
     for (struct wsl_conv *c = dev->convs; c; c = c->next)
         if (c->weights_copied && c->weights_copied < block + count &&
             block < c->weights_copied + c->weight_count)
@@ -78,6 +82,11 @@ static const void *working_of(struct wsl_conv *conv, const float *weights)
             "the kernel that rounds weights"))
         conv->weights_copied = weights;
     return conv->working;
+}
+
+void wsl_cuda_conv_refresh(struct wsl_conv *conv, const float *weights)
+{
+    working_of(conv, weights);
 }
 
 /* ---- the three directions ---- */

@@ -2,44 +2,60 @@
  *
  * Between the host and the GPU, through two pieces of pinned memory. Copies of activations and
  * weights change the layout on the host, value by value: they serve tests, checkpoints and results,
- * not the step. Pictures are double-buffered: while one piece is uploaded and normalised, the next
- * is copied into pinned memory. */
+ * not the step. Pictures come ahead, as a whole batch, while the pass before computes; or now, and
+ * then while one piece is uploaded and normalised, the next is copied into pinned memory. */
 #include "kernels/cuda/cuda.h"
 
 #include <string.h>
 
+static int piece_init(struct wsl_device *dev, struct wsl_cuda_piece *p, size_t bytes,
+                      const char *what, struct wsl_err *err)
+{
+    void *host, *gpu;
+    cudaError_t status;
+    int rc = wsl_cuda_alloc_pinned(bytes, what, &host, err);
+
+    if (rc)
+        return rc;
+    p->host = host;
+    rc = wsl_cuda_alloc(dev, bytes, what, &gpu, err);
+    if (rc)
+        return rc;
+    p->gpu = gpu;
+    status = cudaEventCreateWithFlags(&p->uploaded, cudaEventDisableTiming);
+    if (status == cudaSuccess)
+        status = cudaEventCreateWithFlags(&p->consumed, cudaEventDisableTiming);
+    return status == cudaSuccess ? 0 : wsl_cuda_fail(err, status, "cudaEventCreate");
+}
+
 int wsl_cuda_pieces_init(struct wsl_device *dev, struct wsl_err *err)
 {
-    for (int i = 0; i < 2; i++) {
-        struct wsl_cuda_piece *p = &dev->pieces[i];
-        cudaError_t rc = cudaMallocHost((void **)&p->host, WSL_CUDA_PIECE);
+    int rc = piece_init(dev, &dev->pieces[0], WSL_CUDA_PIECE, "the uploads", err);
 
-        if (rc != cudaSuccess)
-            return wsl_fail(err, WSL_ENOMEM, "no %zu MiB of pinned memory for uploads: %s",
-                            WSL_CUDA_PIECE >> 20, cudaGetErrorString(rc));
-        rc = cudaMalloc((void **)&p->gpu, WSL_CUDA_PIECE);
-        if (rc == cudaSuccess)
-            rc = cudaEventCreateWithFlags(&p->uploaded, cudaEventDisableTiming);
-        if (rc == cudaSuccess)
-            rc = cudaEventCreateWithFlags(&p->consumed, cudaEventDisableTiming);
-        if (rc != cudaSuccess)
-            return wsl_cuda_fail(err, rc, "taking a piece of memory for uploads");
-    }
-    return 0;
+    return rc ? rc : piece_init(dev, &dev->pieces[1], WSL_CUDA_PIECE, "the uploads", err);
+}
+
+int wsl_cuda_ahead_init(struct wsl_device *dev, struct wsl_err *err)
+{
+    if (dev->pictures_bytes == 0)
+        return 0;
+    return piece_init(dev, &dev->ahead, dev->pictures_bytes, "the next pictures", err);
+}
+
+static void piece_fini(struct wsl_cuda_piece *p)
+{
+    if (p->consumed)
+        cudaEventDestroy(p->consumed);
+    if (p->uploaded)
+        cudaEventDestroy(p->uploaded);
+    cudaFreeHost(p->host);
 }
 
 void wsl_cuda_pieces_fini(struct wsl_device *dev)
 {
-    for (int i = 0; i < 2; i++) {
-        struct wsl_cuda_piece *p = &dev->pieces[i];
-
-        if (p->consumed)
-            cudaEventDestroy(p->consumed);
-        if (p->uploaded)
-            cudaEventDestroy(p->uploaded);
-        cudaFree(p->gpu);
-        cudaFreeHost(p->host);
-    }
+    piece_fini(&dev->pieces[0]);
+    piece_fini(&dev->pieces[1]);
+    piece_fini(&dev->ahead);
 }
 
 /* ---- values of a layout, a piece at a time ---- */
@@ -47,12 +63,14 @@ void wsl_cuda_pieces_fini(struct wsl_device *dev)
 /* Everything enqueued is done, so that the pieces are ours. */
 static bool quiet(struct wsl_device *dev)
 {
+    wsl_cuda_tape_mark(dev);
     return wsl_cuda_ok(dev, cudaStreamSynchronize(dev->upload), "an upload") &&
            wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "an operation before a copy");
 }
 
 static bool copy(struct wsl_device *dev, void *to, const void *from, size_t bytes)
 {
+    wsl_cuda_tape_mark(dev);
     return wsl_cuda_ok(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->compute),
                        "cudaMemcpy") &&
            wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "a copy");
@@ -184,13 +202,10 @@ void wsl_cuda_floats_write(struct wsl_device *dev, const float *host, size_t cou
 
 /* ---- pictures ---- */
 
-/* `count` pixels that begin at row `at` of x. */
-static bool input_piece(struct wsl_device *dev, const uint8_t *pixels, size_t count, char *x)
+/* Copies pixels into the piece and sends them. */
+static bool send_piece(struct wsl_device *dev, struct wsl_cuda_piece *p, const uint8_t *pixels,
+                       size_t bytes)
 {
-    struct wsl_cuda_piece *p = &dev->pieces[dev->piece];
-    size_t bytes = count * WSL_CUDA_PICTURE_CHANNELS;
-
-    dev->piece = 1 - dev->piece;
     /* An event that was never recorded counts as done. */
     if (!wsl_cuda_ok(dev, cudaEventSynchronize(p->uploaded), "an upload of pictures"))
         return false;
@@ -200,23 +215,59 @@ static bool input_piece(struct wsl_device *dev, const uint8_t *pixels, size_t co
            wsl_cuda_ok(dev,
                        cudaMemcpyAsync(p->gpu, p->host, bytes, cudaMemcpyHostToDevice, dev->upload),
                        "cudaMemcpyAsync of pictures") &&
-           wsl_cuda_ok(dev, cudaEventRecord(p->uploaded, dev->upload), "cudaEventRecord") &&
-           wsl_cuda_ok(dev, cudaStreamWaitEvent(dev->compute, p->uploaded, 0),
+           wsl_cuda_ok(dev, cudaEventRecord(p->uploaded, dev->upload), "cudaEventRecord");
+}
+
+/* `count` pixels of a piece that was sent, into x. */
+static bool consume_piece(struct wsl_device *dev, struct wsl_cuda_piece *p, size_t count, void *x)
+{
+    return wsl_cuda_ok(dev, cudaStreamWaitEvent(dev->compute, p->uploaded, 0),
                        "cudaStreamWaitEvent") &&
            wsl_cuda_ok(dev, wsl_cuda_launch_input(dev->compute, dev->f32, p->gpu, count, x),
                        "the pictures' kernel") &&
            wsl_cuda_ok(dev, cudaEventRecord(p->consumed, dev->compute), "cudaEventRecord");
 }
 
+static size_t pixels_of(const struct wsl_shape *shape, int count)
+{
+    return (size_t)shape->height * (size_t)shape->width * (size_t)count;
+}
+
+void wsl_cuda_input_ahead(struct wsl_device *dev, const struct wsl_shape *shape,
+                          const uint8_t *pixels, int count)
+{
+    size_t bytes = pixels_of(shape, count) * WSL_CUDA_PICTURE_CHANNELS;
+
+    wsl_cuda_tape_mark(dev);
+    dev->ahead_of = NULL;
+    if (bytes > dev->pictures_bytes || !send_piece(dev, &dev->ahead, pixels, bytes))
+        return;
+    dev->ahead_of = pixels;
+    dev->ahead_count = count;
+}
+
 void wsl_cuda_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                     void *x)
 {
-    size_t total = (size_t)shape->height * (size_t)shape->width * (size_t)dev->count;
+    size_t total = pixels_of(shape, dev->count);
     size_t most = WSL_CUDA_PIECE / WSL_CUDA_PICTURE_CHANNELS;
     size_t row = WSL_CUDA_PICTURE_STORED * (dev->f32 ? sizeof(float) : sizeof(uint16_t));
+    bool sent = dev->ahead_of == pixels && dev->ahead_count == dev->count;
 
-    for (size_t at = 0; at < total; at += most)
-        if (!input_piece(dev, pixels + at * WSL_CUDA_PICTURE_CHANNELS,
-                         total - at < most ? total - at : most, (char *)x + at * row))
+    wsl_cuda_tape_mark(dev);
+    dev->ahead_of = NULL;
+    if (sent) {
+        consume_piece(dev, &dev->ahead, total, x);
+        return;
+    }
+    for (size_t at = 0; at < total; at += most) {
+        struct wsl_cuda_piece *p = &dev->pieces[dev->piece];
+        size_t count = total - at < most ? total - at : most;
+
+        dev->piece = 1 - dev->piece;
+        if (!send_piece(dev, p, pixels + at * WSL_CUDA_PICTURE_CHANNELS,
+                        count * WSL_CUDA_PICTURE_CHANNELS) ||
+            !consume_piece(dev, p, count, (char *)x + at * row))
             return;
+    }
 }

@@ -15,6 +15,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/plan_cache.h"
 #include "kernels/cuda/segments.h"
+#include "kernels/cuda/tape.h"
 #include "kernels/cuda/workspace.h"
 #include "kernels/ops.h"
 
@@ -59,6 +60,7 @@ struct wsl_device {
     bool f32;
     int count;             /* images of this pass */
     struct wsl_err failed; /* the first failure since the last wait */
+    struct wsl_cuda_tape tape;
 
     cudaStream_t compute, upload;
     cudaEvent_t published;
@@ -82,6 +84,12 @@ struct wsl_device {
     struct wsl_cuda_piece pieces[2];
     int piece; /* that is next */
 
+    /* The next pass's pictures, on their way while this one computes; a whole batch of them. */
+    size_t pictures_bytes; /* 0: there is no room for them */
+    struct wsl_cuda_piece ahead;
+    const uint8_t *ahead_of; /* the pixels that are in it, NULL: none */
+    int ahead_count;         /* images */
+
     /* The loss: targets on their way, results on their way back. */
     size_t tags_most;
     uint32_t *targets_host, *targets_gpu; /* begin[batch + 1], tags[tags_most] */
@@ -103,6 +111,8 @@ bool wsl_cuda_cudnn_ok(struct wsl_device *dev, cudnnStatus_t rc, const char *cal
 int wsl_cuda_fail(struct wsl_err *err, cudaError_t rc, const char *call);
 int wsl_cuda_alloc(struct wsl_device *dev, size_t bytes, const char *what, void **ret,
                    struct wsl_err *err);
+/* Pinned memory of the host; the caller frees it with cudaFreeHost. */
+int wsl_cuda_alloc_pinned(size_t bytes, const char *what, void **ret, struct wsl_err *err);
 
 /* copies.c */
 int wsl_cuda_pieces_init(struct wsl_device *dev, struct wsl_err *err);
@@ -116,6 +126,9 @@ void wsl_cuda_floats_read(struct wsl_device *dev, const float *block, size_t cou
 void wsl_cuda_floats_write(struct wsl_device *dev, const float *host, size_t count, float *block);
 void wsl_cuda_weights_read(const struct wsl_conv *conv, const float *weights, float *ret_canonical);
 void wsl_cuda_weights_write(const struct wsl_conv *conv, const float *canonical, float *weights);
+int wsl_cuda_ahead_init(struct wsl_device *dev, struct wsl_err *err);
+void wsl_cuda_input_ahead(struct wsl_device *dev, const struct wsl_shape *shape,
+                          const uint8_t *pixels, int count);
 void wsl_cuda_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                     void *x);
 
@@ -133,9 +146,11 @@ void wsl_cuda_conv_backward_data(struct wsl_conv *conv, const void *dy, const fl
                                  void *dx, bool add);
 void wsl_cuda_conv_backward_weights(struct wsl_conv *conv, const void *x, const void *dy,
                                     float *dweights);
+/* Makes the bf16 copy of weights now if it is old. */
+void wsl_cuda_conv_refresh(struct wsl_conv *conv, const float *weights);
 /* Somebody has written weights: every working copy must be made again. */
 void wsl_cuda_weights_changed(struct wsl_device *dev);
-/* The same for those that lie in a part of a block. */
+/* The same for those that lie in a part of a block. A mark, as whatever writes blocks is. */
 void wsl_cuda_written(struct wsl_device *dev, const float *block, size_t count);
 
 /* norm.c */

@@ -5,6 +5,7 @@
 #include "kernels/cuda/cuda.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,6 +87,7 @@ static void cuda_close(struct wsl_device *dev)
         cudaStreamSynchronize(dev->compute);
     if (dev->upload)
         cudaStreamSynchronize(dev->upload);
+    wsl_cuda_tape_fini(&dev->tape);
     while (dev->convs) {
         struct wsl_conv *next = dev->convs->next;
 
@@ -159,6 +161,7 @@ static int cuda_open(struct wsl_device **ret, const struct wsl_device_setup *set
     dev->setup = *setup;
     dev->count = setup->batch;
     dev->f32 = setup->precision == WSL_PRECISION_F32;
+    wsl_cuda_tape_init(&dev->tape);
     rc = start(dev, err);
     if (rc) {
         cuda_close(dev);
@@ -170,9 +173,19 @@ static int cuda_open(struct wsl_device **ret, const struct wsl_device_setup *set
 
 /* ---- memory ---- */
 
-static double gib(size_t bytes)
+/* "12.34 GiB", or below one "5.00 MiB". */
+struct amount {
+    char text[32];
+};
+
+static struct amount amount(size_t bytes)
 {
-    return (double)bytes / (1024.0 * 1024 * 1024);
+    bool large = bytes >= (size_t)1 << 30;
+    struct amount a;
+
+    snprintf(a.text, sizeof a.text, "%.2f %s", (double)bytes / (large ? 0x1p30 : 0x1p20),
+             large ? "GiB" : "MiB");
+    return a;
 }
 
 int wsl_cuda_alloc(struct wsl_device *dev, size_t bytes, const char *what, void **ret,
@@ -190,9 +203,9 @@ int wsl_cuda_alloc(struct wsl_device *dev, size_t bytes, const char *what, void 
         cudaGetLastError(); /* not to be found by the next call */
         cudaMemGetInfo(&idle, &total);
         return wsl_fail(err, WSL_ENOMEM,
-                        "%s need %.2f GiB, and %.2f of the GPU's %.2f GiB are free; use a smaller "
-                        "batch, image size or net",
-                        what, gib(bytes), gib(idle), gib(total));
+                        "%s need %s, and %s of the GPU's %s are free; use a smaller batch, image "
+                        "size or net",
+                        what, amount(bytes).text, amount(idle).text, amount(total).text);
     }
     if (rc != cudaSuccess)
         return wsl_cuda_fail(err, rc, "cudaMalloc");
@@ -202,6 +215,24 @@ int wsl_cuda_alloc(struct wsl_device *dev, size_t bytes, const char *what, void 
     rc = cudaMemsetAsync(data, 0, bytes, dev->compute);
     if (rc != cudaSuccess)
         return wsl_cuda_fail(err, rc, "cudaMemset");
+    *ret = data;
+    return 0;
+}
+
+int wsl_cuda_alloc_pinned(size_t bytes, const char *what, void **ret, struct wsl_err *err)
+{
+    void *data = NULL;
+    cudaError_t rc = cudaMallocHost(&data, bytes);
+
+    if (rc == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* not to be found by the next call */
+        return wsl_fail(err, WSL_ENOMEM,
+                        "%s need %s of the host's memory that the GPU can reach, and the system "
+                        "does not give them; use a smaller batch, or look at ulimit -l",
+                        what, amount(bytes).text);
+    }
+    if (rc != cudaSuccess)
+        return wsl_cuda_fail(err, rc, "cudaMallocHost");
     *ret = data;
     return 0;
 }
@@ -253,6 +284,8 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
         rc = wsl_cuda_alloc(dev, 2 * dev->channels * sizeof(float), "the coefficients",
                             &slope_level, err);
     if (rc == 0)
+        rc = wsl_cuda_ahead_init(dev, err);
+    if (rc == 0)
         rc = wsl_cuda_choose(dev, err);
     if (rc == 0)
         rc = wsl_cuda_alloc(dev, dev->workspace_bytes, "the convolutions' workspace", &workspace,
@@ -280,6 +313,7 @@ static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
 static void begin(struct wsl_device *dev, int count)
 {
     assert(count >= 1 && count <= dev->setup.batch);
+    wsl_cuda_tape_mark(dev);
     dev->count = count;
     /* The step may run on another thread than opened the device. */
     wsl_cuda_ok(dev, cudaSetDevice(0), "cudaSetDevice");
@@ -287,6 +321,7 @@ static void begin(struct wsl_device *dev, int count)
 
 static void publish(struct wsl_device *dev)
 {
+    wsl_cuda_tape_mark(dev);
     wsl_cuda_ok(dev, cudaEventRecord(dev->published, dev->compute), "cudaEventRecord");
     /* The default stream is where a collective, which knows no device of ours, meets it. */
     wsl_cuda_ok(dev, cudaStreamWaitEvent(cudaStreamLegacy, dev->published, 0),
@@ -297,7 +332,9 @@ static int cuda_wait(struct wsl_device *dev, struct wsl_err *err)
 {
     struct wsl_err failed;
 
-    wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "an operation of the step");
+    wsl_cuda_tape_mark(dev);
+    wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute),
+                "an operation of the step (CUDA_LAUNCH_BLOCKING=1 tells which)");
     wsl_cuda_deliver(dev);
     failed = dev->failed;
     dev->failed = (struct wsl_err){0};
@@ -335,6 +372,7 @@ static size_t conv_weight_count(const struct wsl_conv *conv)
 
 const struct wsl_ops wsl_ops_cuda = {
     .name = "cuda",
+    .bucket_bytes = (size_t)16 << 20,
     .probe = probe,
     .open = cuda_open,
     .close = cuda_close,
@@ -356,21 +394,22 @@ const struct wsl_ops wsl_ops_cuda = {
     .conv_weight_count = conv_weight_count,
     .conv_weights_read = wsl_cuda_weights_read,
     .conv_weights_write = wsl_cuda_weights_write,
-    .conv_forward = wsl_cuda_conv_forward,
-    .conv_backward_data = wsl_cuda_conv_backward_data,
-    .conv_backward_weights = wsl_cuda_conv_backward_weights,
-    .bn_running = wsl_cuda_bn_running,
-    .bn_relu = wsl_cuda_bn_relu,
-    .bn_relu_backward = wsl_cuda_bn_relu_backward,
-    .bn_relu_pool = wsl_cuda_bn_relu_pool,
-    .bn_relu_pool_backward = wsl_cuda_bn_relu_pool_backward,
-    .join = wsl_cuda_join,
-    .join_backward = wsl_cuda_join_backward,
+    .conv_forward = wsl_cuda_tape_conv_forward,
+    .conv_backward_data = wsl_cuda_tape_conv_backward_data,
+    .conv_backward_weights = wsl_cuda_tape_conv_backward_weights,
+    .bn_running = wsl_cuda_tape_bn_running,
+    .bn_relu = wsl_cuda_tape_bn_relu,
+    .bn_relu_backward = wsl_cuda_tape_bn_relu_backward,
+    .bn_relu_pool = wsl_cuda_tape_bn_relu_pool,
+    .bn_relu_pool_backward = wsl_cuda_tape_bn_relu_pool_backward,
+    .join = wsl_cuda_tape_join,
+    .join_backward = wsl_cuda_tape_join_backward,
     .input = wsl_cuda_input,
-    .average_pool = wsl_cuda_average_pool,
-    .average_pool_backward = wsl_cuda_average_pool_backward,
-    .head = wsl_cuda_head,
-    .head_backward = wsl_cuda_head_backward,
+    .input_ahead = wsl_cuda_input_ahead,
+    .average_pool = wsl_cuda_tape_average_pool,
+    .average_pool_backward = wsl_cuda_tape_average_pool_backward,
+    .head = wsl_cuda_tape_head,
+    .head_backward = wsl_cuda_tape_head_backward,
     .loss = wsl_cuda_loss,
     .sgd = wsl_cuda_sgd_update,
     .scale = wsl_cuda_scale,

@@ -102,7 +102,7 @@ void wsl_cuda_head_backward(struct wsl_device *dev, const struct wsl_head *head,
 int wsl_cuda_ends_init(struct wsl_device *dev, struct wsl_err *err)
 {
     size_t batch = (size_t)dev->setup.batch, targets;
-    void *gpu;
+    void *host, *gpu;
     cudaError_t rc;
     int code;
 
@@ -110,14 +110,18 @@ int wsl_cuda_ends_init(struct wsl_device *dev, struct wsl_err *err)
     if (dev->tags_most < WSL_CUDA_TAGS_LEAST)
         dev->tags_most = WSL_CUDA_TAGS_LEAST;
     targets = (batch + 1 + dev->tags_most) * sizeof(uint32_t);
-    rc = cudaMallocHost((void **)&dev->targets_host, targets);
-    if (rc == cudaSuccess)
-        rc = cudaMallocHost((void **)&dev->total, sizeof *dev->total);
-    if (rc == cudaSuccess)
-        rc = cudaMallocHost((void **)&dev->largest_host, WSL_CUDA_LARGEST * sizeof(uint32_t));
-    if (rc != cudaSuccess)
-        return wsl_fail(err, WSL_ENOMEM, "no %zu KiB of pinned memory for targets: %s",
-                        targets >> 10, cudaGetErrorString(rc));
+    code = wsl_cuda_alloc_pinned(targets, "the targets", &host, err);
+    if (code)
+        return code;
+    dev->targets_host = host;
+    code = wsl_cuda_alloc_pinned(sizeof *dev->total, "the results", &host, err);
+    if (code)
+        return code;
+    dev->total = host;
+    code = wsl_cuda_alloc_pinned(WSL_CUDA_LARGEST * sizeof(uint32_t), "the results", &host, err);
+    if (code)
+        return code;
+    dev->largest_host = host;
     rc = cudaEventCreateWithFlags(&dev->targets_uploaded, cudaEventDisableTiming);
     if (rc != cudaSuccess)
         return wsl_cuda_fail(err, rc, "cudaEventCreate");
@@ -220,6 +224,7 @@ void wsl_cuda_loss(struct wsl_device *dev, const struct wsl_loss *loss, const vo
     };
 
     *ret = (struct wsl_loss_result){0};
+    wsl_cuda_tape_mark(dev);
     /* One result is on its way at a time. */
     if (dev->waiting && wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "the loss before"))
         wsl_cuda_deliver(dev);
@@ -261,10 +266,12 @@ static size_t list_copies(struct wsl_device *dev, const struct wsl_sgd *sgd)
 void wsl_cuda_sgd_update(struct wsl_device *dev, const struct wsl_sgd *sgd)
 {
     struct wsl_cuda_rates rates = {sgd->learning_rate, sgd->momentum_factor};
-    size_t copies = list_copies(dev, sgd);
     struct wsl_cuda_segments segments;
     struct wsl_cuda_cut cut = {0};
+    size_t copies;
 
+    wsl_cuda_tape_mark(dev);
+    copies = list_copies(dev, sgd);
     while ((segments.count = wsl_cuda_cut_next(&cut, sgd, dev->copies, copies, segments.items,
                                                WSL_CUDA_SEGMENTS)) > 0)
         if (!wsl_cuda_ok(dev,
@@ -294,6 +301,7 @@ void wsl_cuda_largest(struct wsl_device *dev, const float *block, size_t count, 
     int i;
 
     *ret = NAN;
+    wsl_cuda_tape_mark(dev);
     if (dev->largest_count == WSL_CUDA_LARGEST &&
         wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "the largest magnitudes before"))
         wsl_cuda_deliver(dev);

@@ -8,7 +8,7 @@
 
 #include "kernels/cuda/plan.h"
 
-/* Bytes: WSL_CUDA_WORKSPACE_MIB from the environment, else 2 GiB. All convolutions share one. */
+/* Bytes: WSL_CUDA_WORKSPACE_MIB from the environment, else 1 GiB. All convolutions share one. */
 size_t wsl_cuda_workspace_most(void);
 
 /* One direction of a convolution, with channels as they are stored. */

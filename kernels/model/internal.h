@@ -7,8 +7,6 @@
 
 #include "kernels/model/graph.h"
 
-#define WSL_NET_BUCKET_BYTES ((size_t)1 << 20)
-
 struct wsl_net_tensor {
     struct wsl_tensor_info info;
     char name[72];
@@ -42,6 +40,8 @@ struct wsl_net {
 
     wsl_watch_fn watch; /* NULL, but in profiles: the backend is waited for after each operation */
     void *watch_context;
+    wsl_ahead_fn ahead; /* NULL: nobody has pictures ahead */
+    void *ahead_context;
 };
 
 /* tensors.c: the table of tensors with their offsets, and the ranges for sgd. Where the layers'

@@ -122,9 +122,9 @@ struct wsl_step_result {
 };
 
 /* Gradients come ready in buckets, last layer first: ranges of the gradient block of about
- * bucket_bytes, the same in every step and on every rank. Called from within wsl_net_step on the
- * step thread, in the order of buckets; the range is not written any more in this step, and its
- * memory may be summed in place from then on. */
+ * bucket_bytes (ops.h), the same in every step and on every rank. Called from within wsl_net_step
+ * on the step thread, in the order of buckets; the range is not written any more in this step, and
+ * its memory may be summed in place from then on. */
 typedef void (*wsl_bucket_fn)(void *context, int bucket, float *gradients, size_t count);
 
 /* Forward and backward of `count` images (u8 NHWC RGB, count <= batch): gradients of the SUM of
@@ -137,6 +137,16 @@ int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_ta
                  int count, float loss_scale, wsl_bucket_fn on_bucket, void *context,
                  struct wsl_step_result *ret, struct wsl_err *err);
 int wsl_net_bucket_count(const struct wsl_net *net);
+
+/* From now on `fn` is called within each step, when everything is enqueued and the step's own
+ * pixels and targets are not read any more, before the step waits. It may fetch the next step's
+ * pixels and hand them to wsl_net_ahead, and do nothing else with the net. NULL: nothing is called.
+ */
+typedef void (*wsl_ahead_fn)(void *context);
+void wsl_net_set_ahead(struct wsl_net *net, wsl_ahead_fn fn, void *context);
+/* Pixels that the next step will probably be called with, count images: a GPU takes them while it
+ * computes. They must not change until then. Other pixels may come instead. */
+void wsl_net_ahead(struct wsl_net *net, const uint8_t *pixels, int count);
 
 /* The statistics block, for averaging over ranks (sum it, then wsl_net_scale_statistics(1 /
  * world)). */

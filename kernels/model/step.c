@@ -5,7 +5,7 @@
 
 #include <assert.h>
 
-/* Buckets are pieces of WSL_NET_BUCKET_BYTES counted from the end of the gradient block, whatever
+/* Buckets are pieces of ops->bucket_bytes counted from the end of the gradient block, whatever
  * tensors they cut; backward fills the block from its end. */
 struct buckets {
     wsl_bucket_fn fn;
@@ -37,7 +37,7 @@ static void *place(struct wsl_net *net, int buffer)
 static void hand_out(struct pass *pass, size_t ready)
 {
     struct wsl_net *net = pass->net;
-    size_t piece = WSL_NET_BUCKET_BYTES / sizeof(float);
+    size_t piece = net->ops->bucket_bytes / sizeof(float);
     struct buckets *b = &pass->buckets;
 
     if (!pass->last || (!b->fn && !pass->later))
@@ -60,7 +60,7 @@ static void hand_out(struct pass *pass, size_t ready)
 
 int wsl_net_bucket_count(const struct wsl_net *net)
 {
-    size_t piece = WSL_NET_BUCKET_BYTES / sizeof(float);
+    size_t piece = net->ops->bucket_bytes / sizeof(float);
 
     return net->gradients ? (int)((net->parameter_count + piece - 1) / piece) : 0;
 }
@@ -254,6 +254,10 @@ int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_ta
     for (int first = 0; rc == 0 && first < count;) {
         first += begin_piece(&pass, pixels, targets, first, count);
         run_gradients(&pass);
+        if (pass.last && net->ahead) {
+            net->ops->publish(net->dev); /* nothing enqueued is held back meanwhile */
+            net->ahead(net->ahead_context);
+        }
         rc = end_piece(&pass, &sum, err);
     }
     if (rc)
@@ -286,6 +290,21 @@ int wsl_net_evaluate(struct wsl_net *net, const uint8_t *pixels, const struct ws
     if (rc == 0)
         *ret = sum;
     return rc;
+}
+
+void wsl_net_set_ahead(struct wsl_net *net, wsl_ahead_fn fn, void *context)
+{
+    net->ahead = fn;
+    net->ahead_context = context;
+}
+
+void wsl_net_ahead(struct wsl_net *net, const uint8_t *pixels, int count)
+{
+    int first_piece = count < net->setup.micro_batch ? count : net->setup.micro_batch;
+
+    assert(count >= 1 && count <= net->setup.batch);
+    if (net->ops->input_ahead)
+        net->ops->input_ahead(net->dev, &net->graph.layers[0].shape.in, pixels, first_piece);
 }
 
 void wsl_net_update(struct wsl_net *net, float learning_rate, float momentum, float weight_decay)

@@ -160,6 +160,7 @@ static void conv_weights_write(const struct wsl_conv *conv, const float *canonic
 
 const struct wsl_ops wsl_ops_ref = {
     .name = "ref",
+    .bucket_bytes = (size_t)1 << 20,
     .probe = probe,
     .open = ref_open,
     .close = ref_close,

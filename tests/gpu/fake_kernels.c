@@ -3,6 +3,7 @@
  * The launchers of kernels/cuda/launch.h as plain loops on the host, for tests of the backend's C
  * half without a GPU. The formulas are layout.h's; nothing of the .cu files is in here. */
 #include "kernels/cuda/launch.h"
+#include "tests/gpu/fake_gpu.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ static void fold(const struct wsl_cuda_bn *bn, int c, double mean, double var)
     bn->saved.offset[c] = (float)((double)bn->beta[c] - mean * scale);
 }
 
-cudaError_t wsl_cuda_launch_bn_batch(const struct wsl_cuda_norm *n, const void *x)
+static void bn_batch(const struct wsl_cuda_norm *n, const void *x)
 {
     size_t channels = (size_t)n->bn.channels;
     double m = (double)n->rows;
@@ -53,14 +54,12 @@ cudaError_t wsl_cuda_launch_bn_batch(const struct wsl_cuda_norm *n, const void *
         n->bn.running_var[c] =
             wsl_cuda_running(n->bn.running_var[c], m > 1 ? var * m / (m - 1) : var);
     }
-    return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_bn_running(const struct wsl_cuda_norm *n)
+static void bn_running(const struct wsl_cuda_norm *n)
 {
     for (int c = 0; c < n->bn.channels; c++)
         fold(&n->bn, c, (double)n->bn.running_mean[c], (double)n->bn.running_var[c]);
-    return cudaSuccess;
 }
 
 static float applied(const struct wsl_cuda_bn *bn, bool f32, const void *x, size_t i)
@@ -70,11 +69,10 @@ static float applied(const struct wsl_cuda_bn *bn, bool f32, const void *x, size
     return wsl_cuda_apply(get(x, f32, i), bn->saved.scale[c], bn->saved.offset[c]);
 }
 
-cudaError_t wsl_cuda_launch_bn_relu(const struct wsl_cuda_norm *n, const void *x, void *y)
+static void bn_relu(const struct wsl_cuda_norm *n, const void *x, void *y)
 {
     for (size_t i = 0; i < n->rows * (size_t)n->bn.channels; i++)
         put(y, n->f32, i, wsl_cuda_relu(applied(&n->bn, n->f32, x, i)));
-    return cudaSuccess;
 }
 
 /* dx from g, where x is bn's input; dx may be g. */
@@ -103,50 +101,42 @@ static void gradient(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *bn
     }
 }
 
-cudaError_t wsl_cuda_launch_bn_gradient(const struct wsl_cuda_norm *n, const void *g, const void *x,
-                                        void *dx)
+static void bn_gradient(const struct wsl_cuda_norm *n, const void *g, const void *x, void *dx)
 {
     gradient(n, &n->bn, g, x, dx);
-    return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_bn_relu_backward(const struct wsl_cuda_norm *n, const void *dy,
-                                             const void *x, void *dx)
+static void bn_relu_backward(const struct wsl_cuda_norm *n, const void *dy, const void *x, void *dx)
 {
     for (size_t i = 0; i < n->rows * (size_t)n->bn.channels; i++)
         put(dx, n->f32, i, applied(&n->bn, n->f32, x, i) > 0 ? get(dy, n->f32, i) : 0);
     gradient(n, &n->bn, dx, x, dx);
-    return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_join(const struct wsl_cuda_norm *n,
-                                 const struct wsl_cuda_bn *shortcut_bn, const void *x,
-                                 const void *z, void *y)
+static void join(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *shortcut_bn,
+                 const void *x, const void *z, void *y)
 {
     for (size_t i = 0; i < n->rows * (size_t)n->bn.channels; i++) {
         float shortcut = shortcut_bn ? applied(shortcut_bn, n->f32, z, i) : get(z, n->f32, i);
 
         put(y, n->f32, i, wsl_cuda_relu(applied(&n->bn, n->f32, x, i) + shortcut));
     }
-    return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_join_backward(const struct wsl_cuda_norm *n,
-                                          const struct wsl_cuda_bn *shortcut_bn,
-                                          const struct wsl_cuda_join_gradient *j)
+static void join_backward(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *shortcut_bn,
+                          const struct wsl_cuda_join_gradient *j)
 {
     for (size_t i = 0; i < n->rows * (size_t)n->bn.channels; i++)
         put(j->dz, n->f32, i, get(j->y, n->f32, i) > 0 ? get(j->dy, n->f32, i) : 0);
     gradient(n, &n->bn, j->dz, j->x, j->dx);
     if (shortcut_bn)
         gradient(n, shortcut_bn, j->dz, j->z, j->dz);
-    return cudaSuccess;
 }
 
 /* ---- pools ---- */
 
-cudaError_t wsl_cuda_launch_pool(const struct wsl_cuda_norm *n, const struct wsl_cuda_pool *pool,
-                                 const void *x, void *y, uint8_t *index)
+static void pool(const struct wsl_cuda_norm *n, const struct wsl_cuda_pool *pool, const void *x,
+                 void *y, uint8_t *index)
 {
     size_t channels = (size_t)pool->channels;
     size_t rows = n->rows / ((size_t)pool->height * (size_t)pool->width) *
@@ -170,13 +160,11 @@ cudaError_t wsl_cuda_launch_pool(const struct wsl_cuda_norm *n, const struct wsl
         }
         put(y, n->f32, i, best);
     }
-    return cudaSuccess;
 }
 
 /* The sums are left to `gradient`, which adds them up itself. */
-cudaError_t wsl_cuda_launch_pool_sums(const struct wsl_cuda_norm *n,
-                                      const struct wsl_cuda_pool *pool, const void *dy,
-                                      const uint8_t *index, const void *x, void *g)
+static void pool_sums(const struct wsl_cuda_norm *n, const struct wsl_cuda_pool *pool,
+                      const void *dy, const uint8_t *index, const void *x, void *g)
 {
     size_t channels = (size_t)pool->channels;
 
@@ -192,11 +180,10 @@ cudaError_t wsl_cuda_launch_pool_sums(const struct wsl_cuda_norm *n,
                 sum += get(dy, n->f32, out * channels + i % channels);
         put(g, n->f32, i, sum);
     }
-    return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_average(cudaStream_t stream, bool f32, int count, size_t pixels,
-                                    int channels, const void *x, void *y)
+static void average(cudaStream_t stream, bool f32, int count, size_t pixels, int channels,
+                    const void *x, void *y)
 {
     (void)stream;
     for (size_t i = 0; i < (size_t)count * (size_t)channels; i++) {
@@ -208,11 +195,10 @@ cudaError_t wsl_cuda_launch_average(cudaStream_t stream, bool f32, int count, si
                     (i / (size_t)channels * pixels + p) * (size_t)channels + i % (size_t)channels);
         put(y, f32, i, sum / (float)pixels);
     }
-    return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_spread(cudaStream_t stream, bool f32, int count, size_t pixels,
-                                   int channels, const void *dy, void *dx)
+static void spread(cudaStream_t stream, bool f32, int count, size_t pixels, int channels,
+                   const void *dy, void *dx)
 {
     size_t image = pixels * (size_t)channels;
 
@@ -220,7 +206,6 @@ cudaError_t wsl_cuda_launch_spread(cudaStream_t stream, bool f32, int count, siz
     for (size_t i = 0; i < (size_t)count * image; i++)
         put(dx, f32, i,
             get(dy, f32, i / image * (size_t)channels + i % (size_t)channels) / (float)pixels);
-    return cudaSuccess;
 }
 
 /* ---- the ends ---- */
@@ -228,6 +213,9 @@ cudaError_t wsl_cuda_launch_spread(cudaStream_t stream, bool f32, int count, siz
 cudaError_t wsl_cuda_launch_input(cudaStream_t stream, bool f32, const uint8_t *pixels,
                                   size_t count, void *x)
 {
+    if (fake_gpu_fails("the kernel input"))
+        return cudaErrorLaunchFailure;
+    fake_gpu_run_alone("input");
     (void)stream;
     for (size_t i = 0; i < count; i++)
         for (int c = 0; c < WSL_CUDA_PICTURE_STORED; c++)
@@ -271,6 +259,9 @@ static void image_loss(const struct wsl_cuda_loss *l, size_t n)
 
 cudaError_t wsl_cuda_launch_loss(const struct wsl_cuda_loss *l)
 {
+    if (fake_gpu_fails("the kernel loss"))
+        return cudaErrorLaunchFailure;
+    fake_gpu_run_alone("loss");
     for (int n = 0; n < l->count; n++)
         image_loss(l, (size_t)n);
     return cudaSuccess;
@@ -280,6 +271,9 @@ cudaError_t wsl_cuda_launch_loss_total(const struct wsl_cuda_loss *l)
 {
     struct wsl_cuda_loss_image total = {0};
 
+    if (fake_gpu_fails("the kernel loss_total"))
+        return cudaErrorLaunchFailure;
+    fake_gpu_run_alone("loss_total");
     for (int n = 0; n < l->count; n++) {
         total.loss += l->images[n].loss;
         total.hit1 += l->images[n].hit1;
@@ -289,7 +283,7 @@ cudaError_t wsl_cuda_launch_loss_total(const struct wsl_cuda_loss *l)
     return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_product(const struct wsl_cuda_product *p)
+static void product(const struct wsl_cuda_product *p)
 {
     for (size_t m = 0; m < (size_t)p->m; m++)
         for (size_t n = 0; n < (size_t)p->n; n++) {
@@ -300,11 +294,10 @@ cudaError_t wsl_cuda_launch_product(const struct wsl_cuda_product *p)
                        get(p->b.data, p->b.type == WSL_CUDA_FLOAT, k * p->b.row + n * p->b.column);
             put(p->c, p->c_type == WSL_CUDA_FLOAT, m * (size_t)p->n + n, sum);
         }
-    return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_column_sums(cudaStream_t stream, bool f32, int rows, int columns,
-                                        const void *x, float *y)
+static void column_sums(cudaStream_t stream, bool f32, int rows, int columns, const void *x,
+                        float *y)
 {
     (void)stream;
     for (size_t c = 0; c < (size_t)columns; c++) {
@@ -312,7 +305,6 @@ cudaError_t wsl_cuda_launch_column_sums(cudaStream_t stream, bool f32, int rows,
         for (size_t r = 0; r < (size_t)rows; r++)
             y[c] += get(x, f32, r * (size_t)columns + c);
     }
-    return cudaSuccess;
 }
 
 /* ---- blocks ---- */
@@ -321,6 +313,9 @@ cudaError_t wsl_cuda_launch_sgd(cudaStream_t stream, const struct wsl_cuda_segme
                                 float *parameters, float *momentum, const float *gradients,
                                 struct wsl_cuda_rates rates)
 {
+    if (fake_gpu_fails("the kernel sgd"))
+        return cudaErrorLaunchFailure;
+    fake_gpu_run_alone("sgd");
     (void)stream;
     for (int s = 0; s < segments->count; s++)
         for (size_t i = 0; i < segments->items[s].count; i++) {
@@ -336,6 +331,9 @@ cudaError_t wsl_cuda_launch_sgd(cudaStream_t stream, const struct wsl_cuda_segme
 
 cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *block, size_t count, float factor)
 {
+    if (fake_gpu_fails("the kernel scale"))
+        return cudaErrorLaunchFailure;
+    fake_gpu_run_alone("scale");
     (void)stream;
     for (size_t i = 0; i < count; i++)
         block[i] *= factor;
@@ -370,17 +368,172 @@ cudaError_t wsl_cuda_launch_largest(cudaStream_t stream, const float *block, siz
 cudaError_t wsl_cuda_launch_narrow(cudaStream_t stream, const float *from, size_t count,
                                    uint16_t *to)
 {
+    if (fake_gpu_fails("the kernel narrow"))
+        return cudaErrorLaunchFailure;
+    fake_gpu_run_alone("narrow");
     (void)stream;
     for (size_t i = 0; i < count; i++)
         to[i] = wsl_cuda_to_bf16(from[i]);
     return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_widen(cudaStream_t stream, const uint16_t *from, size_t count,
-                                  float *to)
+static void widen(cudaStream_t stream, const uint16_t *from, size_t count, float *to)
 {
     (void)stream;
     for (size_t i = 0; i < count; i++)
         to[i] = wsl_cuda_from_bf16(from[i]);
+}
+
+/* ---- launching: a kernel's arguments as a job ---- */
+
+struct launch {
+    struct wsl_cuda_norm norm;
+    struct wsl_cuda_bn bn;
+    struct wsl_cuda_pool pool;
+    struct wsl_cuda_product product;
+    bool f32, has_bn;
+    int count, channels;
+    size_t size;
+    const void *in[4];
+    void *out[2];
+};
+
+static cudaError_t start(const char *name, void (*run)(const void *data), const struct launch *l)
+{
+    const void *pointers[6] = {l->in[0], l->in[1], l->in[2], l->in[3], l->out[0], l->out[1]};
+
+    if (fake_gpu_fails(name))
+        return cudaErrorLaunchFailure;
+    fake_gpu_run(&(struct fake_gpu_job){name, run, l, sizeof *l, pointers, 6});
     return cudaSuccess;
+}
+
+/* The launcher of a kernel: `call` are its arguments out of `l`. */
+#define KERNEL(name, call)                                                                         \
+    static void name##_job(const void *data)                                                       \
+    {                                                                                              \
+        const struct launch *l = data;                                                             \
+                                                                                                   \
+        name call;                                                                                 \
+    }
+#define LAUNCH(name, ...)                                                                          \
+    struct launch l = {0};                                                                         \
+                                                                                                   \
+    __VA_ARGS__;                                                                                   \
+    return start("the kernel " #name, name##_job, &l)
+
+KERNEL(bn_batch, (&l->norm, l->in[0]))
+KERNEL(bn_running, (&l->norm))
+KERNEL(bn_relu, (&l->norm, l->in[0], l->out[0]))
+KERNEL(bn_gradient, (&l->norm, l->in[0], l->in[1], l->out[0]))
+KERNEL(bn_relu_backward, (&l->norm, l->in[0], l->in[1], l->out[0]))
+KERNEL(join, (&l->norm, l->has_bn ? &l->bn : NULL, l->in[0], l->in[1], l->out[0]))
+KERNEL(pool, (&l->norm, &l->pool, l->in[0], l->out[0], l->out[1]))
+KERNEL(pool_sums, (&l->norm, &l->pool, l->in[0], l->in[1], l->in[2], l->out[0]))
+KERNEL(average, (NULL, l->f32, l->count, l->size, l->channels, l->in[0], l->out[0]))
+KERNEL(spread, (NULL, l->f32, l->count, l->size, l->channels, l->in[0], l->out[0]))
+KERNEL(product, (&l->product))
+KERNEL(column_sums, (NULL, l->f32, l->count, l->channels, l->in[0], l->out[0]))
+KERNEL(widen, (NULL, l->in[0], l->size, l->out[0]))
+static void join_backward_job(const void *data)
+{
+    const struct launch *l = data;
+    struct wsl_cuda_join_gradient j = {l->in[0], l->in[1],  l->in[2],
+                                       l->in[3], l->out[0], l->out[1]};
+
+    join_backward(&l->norm, l->has_bn ? &l->bn : NULL, &j);
+}
+
+cudaError_t wsl_cuda_launch_bn_batch(const struct wsl_cuda_norm *n, const void *x)
+{
+    LAUNCH(bn_batch, l.norm = *n, l.in[0] = x);
+}
+
+cudaError_t wsl_cuda_launch_bn_running(const struct wsl_cuda_norm *n)
+{
+    LAUNCH(bn_running, l.norm = *n, l.in[0] = n->bn.running_mean);
+}
+
+cudaError_t wsl_cuda_launch_bn_relu(const struct wsl_cuda_norm *n, const void *x, void *y)
+{
+    LAUNCH(bn_relu, l.norm = *n, l.in[0] = x, l.out[0] = y);
+}
+
+cudaError_t wsl_cuda_launch_bn_gradient(const struct wsl_cuda_norm *n, const void *g, const void *x,
+                                        void *dx)
+{
+    LAUNCH(bn_gradient, l.norm = *n, l.in[0] = g, l.in[1] = x, l.out[0] = dx);
+}
+
+cudaError_t wsl_cuda_launch_bn_relu_backward(const struct wsl_cuda_norm *n, const void *dy,
+                                             const void *x, void *dx)
+{
+    LAUNCH(bn_relu_backward, l.norm = *n, l.in[0] = dy, l.in[1] = x, l.out[0] = dx);
+}
+
+cudaError_t wsl_cuda_launch_join(const struct wsl_cuda_norm *n,
+                                 const struct wsl_cuda_bn *shortcut_bn, const void *x,
+                                 const void *z, void *y)
+{
+    LAUNCH(join, l.norm = *n, l.has_bn = shortcut_bn, l.in[0] = x, l.in[1] = z, l.out[0] = y,
+           l.bn = shortcut_bn ? *shortcut_bn : l.bn);
+}
+
+cudaError_t wsl_cuda_launch_join_backward(const struct wsl_cuda_norm *n,
+                                          const struct wsl_cuda_bn *shortcut_bn,
+                                          const struct wsl_cuda_join_gradient *j)
+{
+    LAUNCH(join_backward, l.norm = *n, l.has_bn = shortcut_bn, l.in[0] = j->dy, l.in[1] = j->y,
+           l.in[2] = j->x, l.in[3] = j->z, l.out[0] = j->dx, l.out[1] = j->dz,
+           l.bn = shortcut_bn ? *shortcut_bn : l.bn);
+}
+
+cudaError_t wsl_cuda_launch_pool(const struct wsl_cuda_norm *n, const struct wsl_cuda_pool *pool,
+                                 const void *x, void *y, uint8_t *index)
+{
+    LAUNCH(pool, l.norm = *n, l.pool = *pool, l.in[0] = x, l.out[0] = y, l.out[1] = index);
+}
+
+cudaError_t wsl_cuda_launch_pool_sums(const struct wsl_cuda_norm *n,
+                                      const struct wsl_cuda_pool *pool, const void *dy,
+                                      const uint8_t *index, const void *x, void *g)
+{
+    LAUNCH(pool_sums, l.norm = *n, l.pool = *pool, l.in[0] = dy, l.in[1] = index, l.in[2] = x,
+           l.out[0] = g);
+}
+
+cudaError_t wsl_cuda_launch_average(cudaStream_t stream, bool f32, int count, size_t pixels,
+                                    int channels, const void *x, void *y)
+{
+    (void)stream;
+    LAUNCH(average, l.f32 = f32, l.count = count, l.size = pixels, l.channels = channels,
+           l.in[0] = x, l.out[0] = y);
+}
+
+cudaError_t wsl_cuda_launch_spread(cudaStream_t stream, bool f32, int count, size_t pixels,
+                                   int channels, const void *dy, void *dx)
+{
+    (void)stream;
+    LAUNCH(spread, l.f32 = f32, l.count = count, l.size = pixels, l.channels = channels,
+           l.in[0] = dy, l.out[0] = dx);
+}
+
+cudaError_t wsl_cuda_launch_product(const struct wsl_cuda_product *p)
+{
+    LAUNCH(product, l.product = *p, l.in[0] = p->a.data, l.in[1] = p->b.data, l.out[0] = p->c);
+}
+
+cudaError_t wsl_cuda_launch_column_sums(cudaStream_t stream, bool f32, int rows, int columns,
+                                        const void *x, float *y)
+{
+    (void)stream;
+    LAUNCH(column_sums, l.f32 = f32, l.count = rows, l.channels = columns, l.in[0] = x,
+           l.out[0] = y);
+}
+
+cudaError_t wsl_cuda_launch_widen(cudaStream_t stream, const uint16_t *from, size_t count,
+                                  float *to)
+{
+    (void)stream;
+    LAUNCH(widen, l.in[0] = from, l.size = count, l.out[0] = to);
 }

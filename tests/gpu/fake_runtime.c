@@ -3,10 +3,11 @@
  * A make-believe GPU: what kernels/cuda calls of CUDA's runtime and of cuDNN, on host memory and at
  * once. Fresh memory is full of NaN. Three engines can compute any convolution: one that is not
  * deterministic, one that wants more workspace than anybody allows, and the right one, which writes
- * all over its workspace. The fault WSL_FAKE_GPU_FAULT=N makes the N-th memory allocation fail. */
+ * all over its workspace. Whatever blocks is an error while a stream captures. */
+#include "tests/gpu/fake_gpu.h"
+
 #include <assert.h>
 #include <cudnn.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +17,31 @@
 
 /* ---- memory, streams, events ---- */
 
-static int allocations;
+struct fake_gpu fake_gpu;
+const char *fake_gpu_calls[FAKE_GPU_CALLS];
 
-static cudaError_t take(void **ret, size_t bytes)
+bool fake_gpu_fails(const char *name)
 {
-    const char *fault = getenv("WSL_FAKE_GPU_FAULT");
+    bool fails = ++fake_gpu.calls == fake_gpu.fail_at ||
+                 (fake_gpu.fail_name && strcmp(fake_gpu.fail_name, name) == 0);
 
-    if (fault && ++allocations == atoi(fault))
+    if (fake_gpu.calls <= FAKE_GPU_CALLS)
+        fake_gpu_calls[fake_gpu.calls - 1] = name;
+    if (fails)
+        fake_gpu.failed = name;
+    return fails;
+}
+
+/* The first line of most calls. */
+#define FAULT(error)                                                                               \
+    do {                                                                                           \
+        if (fake_gpu_fails(__func__))                                                              \
+            return error;                                                                          \
+    } while (0)
+
+static cudaError_t take(const char *call, void **ret, size_t bytes)
+{
+    if (fake_gpu_fails(call))
         return cudaErrorMemoryAllocation;
     *ret = aligned_alloc(256, (bytes + 255) / 256 * 256);
     assert(*ret);
@@ -30,14 +49,150 @@ static cudaError_t take(void **ret, size_t bytes)
     return cudaSuccess;
 }
 
+/* ---- graphs ---- */
+
+struct job {
+    void (*run)(const void *data);
+    void *data;
+    unsigned long sum;
+};
+
+struct CUgraph_st {
+    struct job *jobs;
+    int count;
+};
+
+static struct CUgraph_st *capturing;
+
+static unsigned long sum_of(const struct fake_gpu_job *job)
+{
+    unsigned long sum = 5381;
+
+    for (const char *c = job->name; *c; c++)
+        sum = sum * 33 ^ (unsigned char)*c;
+    for (int i = 0; i < job->pointer_count; i++)
+        sum = sum * 1099511628211u ^ (uintptr_t)job->pointers[i];
+    return sum;
+}
+
+static void trace(unsigned long sum)
+{
+    if (fake_gpu.traced < FAKE_GPU_TRACE)
+        fake_gpu.trace[fake_gpu.traced] = sum;
+    fake_gpu.traced++;
+}
+
+void fake_gpu_run(const struct fake_gpu_job *job)
+{
+    struct job *last;
+
+    if (!capturing) {
+        fake_gpu.alone++;
+        trace(sum_of(job));
+        job->run(job->data);
+        return;
+    }
+    capturing->jobs = realloc(capturing->jobs, (size_t)(capturing->count + 1) * sizeof *last);
+    assert(capturing->jobs);
+    last = &capturing->jobs[capturing->count++];
+    *last = (struct job){job->run, malloc(job->size), sum_of(job)};
+    assert(last->data);
+    memcpy(last->data, job->data, job->size);
+}
+
+void fake_gpu_run_alone(const char *name)
+{
+    struct fake_gpu_job job = {.name = name};
+
+    assert(!capturing);
+    fake_gpu.alone++;
+    trace(sum_of(&job));
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
+{
+    FAULT(cudaErrorUnknown);
+    assert(stream && !capturing && mode == cudaStreamCaptureModeThreadLocal);
+    capturing = calloc(1, sizeof *capturing);
+    assert(capturing);
+    fake_gpu.captures++;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    for (int i = 0; i < graph->count; i++)
+        free(graph->jobs[i].data);
+    free(graph->jobs);
+    free(graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *ret)
+{
+    assert(stream && capturing);
+    *ret = capturing;
+    capturing = NULL;
+    if (!fake_gpu_fails(__func__))
+        return cudaSuccess;
+    cudaGraphDestroy(*ret);
+    *ret = NULL;
+    return cudaErrorStreamCaptureInvalidated;
+}
+
+/* Takes the jobs out of the graph; both are destroyed alike. */
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *ret, cudaGraph_t graph, unsigned long long flags)
+{
+    struct CUgraph_st *copy;
+
+    FAULT(cudaErrorMemoryAllocation);
+    assert(flags == 0 && graph->count > 0);
+    copy = malloc(sizeof *copy);
+    assert(copy);
+    *copy = *graph;
+    *graph = (struct CUgraph_st){0};
+    *ret = (cudaGraphExec_t)copy;
+    fake_gpu.graphs++;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphUpload(cudaGraphExec_t graph, cudaStream_t stream)
+{
+    FAULT(cudaErrorMemoryAllocation);
+    assert(graph && stream && !capturing);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
+{
+    const struct CUgraph_st *graph = (struct CUgraph_st *)exec;
+
+    FAULT(cudaErrorLaunchFailure);
+    assert(stream && !capturing);
+    fake_gpu.graph_launches++;
+    for (int i = 0; i < graph->count; i++) {
+        trace(graph->jobs[i].sum);
+        graph->jobs[i].run(graph->jobs[i].data);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    fake_gpu.graphs--;
+    return cudaGraphDestroy((cudaGraph_t)exec);
+}
+
+/* ---- memory, streams, events: the calls ---- */
+
 cudaError_t cudaMalloc(void **ret, size_t bytes)
 {
-    return take(ret, bytes);
+    return take(__func__, ret, bytes);
 }
 
 cudaError_t cudaMallocHost(void **ret, size_t bytes)
 {
-    return take(ret, bytes);
+    return take(__func__, ret, bytes);
 }
 
 cudaError_t cudaFree(void *data)
@@ -62,6 +217,8 @@ cudaError_t cudaMemGetInfo(size_t *ret_free, size_t *ret_total)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
+    FAULT(cudaErrorUnknown);
+    assert(!capturing);
     (void)kind, (void)stream;
     memcpy(to, from, bytes);
     return cudaSuccess;
@@ -69,6 +226,8 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream)
 {
+    FAULT(cudaErrorUnknown);
+    assert(!capturing);
     (void)stream;
     memset(to, value, bytes);
     return cudaSuccess;
@@ -77,6 +236,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
 /* A stream and an event are memory of one byte, so that a forgotten one is a leak. */
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *ret, unsigned flags)
 {
+    FAULT(cudaErrorUnknown);
     (void)flags;
     *ret = malloc(1);
     return cudaSuccess;
@@ -90,17 +250,21 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+    FAULT(cudaErrorUnknown);
+    assert(!capturing);
     return stream ? cudaSuccess : cudaErrorInvalidResourceHandle;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags)
 {
+    FAULT(cudaErrorUnknown);
     (void)flags;
     return stream && event ? cudaSuccess : cudaErrorInvalidResourceHandle;
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t *ret)
 {
+    FAULT(cudaErrorUnknown);
     *ret = malloc(1);
     return cudaSuccess;
 }
@@ -119,16 +283,20 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
+    FAULT(cudaErrorUnknown);
     return stream && event ? cudaSuccess : cudaErrorInvalidResourceHandle;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+    FAULT(cudaErrorUnknown);
+    assert(!capturing);
     return event ? cudaSuccess : cudaErrorInvalidResourceHandle;
 }
 
 cudaError_t cudaEventElapsedTime(float *ret_ms, cudaEvent_t begin, cudaEvent_t end)
 {
+    FAULT(cudaErrorUnknown);
     (void)begin, (void)end;
     *ret_ms = 1;
     return cudaSuccess;
@@ -138,12 +306,14 @@ cudaError_t cudaEventElapsedTime(float *ret_ms, cudaEvent_t begin, cudaEvent_t e
 
 cudaError_t cudaGetDeviceCount(int *ret)
 {
+    FAULT(cudaErrorUnknown);
     *ret = 1;
     return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int *ret, enum cudaDeviceAttr attribute, int device)
 {
+    FAULT(cudaErrorUnknown);
     (void)attribute, (void)device;
     *ret = 9;
     return cudaSuccess;
@@ -151,6 +321,7 @@ cudaError_t cudaDeviceGetAttribute(int *ret, enum cudaDeviceAttr attribute, int 
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *ret, int device)
 {
+    FAULT(cudaErrorUnknown);
     (void)device;
     memset(ret, 0, sizeof *ret);
     strcpy(ret->name, "Make-believe GPU");
@@ -159,11 +330,13 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *ret, int device)
 
 cudaError_t cudaSetDevice(int device)
 {
+    FAULT(cudaErrorUnknown);
     return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 cudaError_t cudaSetDeviceFlags(unsigned flags)
 {
+    FAULT(cudaErrorUnknown);
     (void)flags;
     return cudaSuccess;
 }
@@ -218,6 +391,7 @@ void cudnnGetLastErrorString(char *message, size_t size)
 
 cudnnStatus_t cudnnCreate(cudnnHandle_t *ret)
 {
+    FAULT(CUDNN_STATUS_INTERNAL_ERROR);
     *ret = malloc(1);
     return CUDNN_STATUS_SUCCESS;
 }
@@ -230,6 +404,7 @@ cudnnStatus_t cudnnDestroy(cudnnHandle_t handle)
 
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream)
 {
+    FAULT(CUDNN_STATUS_INTERNAL_ERROR);
     return handle && stream ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
 }
 
@@ -238,6 +413,7 @@ cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type,
 {
     struct descriptor *d = calloc(1, sizeof *d);
 
+    FAULT(CUDNN_STATUS_INTERNAL_ERROR);
     assert(d);
     d->type = type;
     *ret = d;
@@ -300,6 +476,7 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor,
                       ? 8
                       : 4;
 
+    FAULT(CUDNN_STATUS_INTERNAL_ERROR);
     assert(!d->done);
     if (name == CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION)
         return from_text(d, values, count) ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
@@ -368,6 +545,7 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor)
 {
     struct descriptor *d = descriptor, *of;
 
+    FAULT(CUDNN_STATUS_INTERNAL_ERROR);
     d->done = true;
     switch (d->type) {
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR:
@@ -414,6 +592,7 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
     const struct descriptor *d = descriptor;
     struct descriptor **configs = values;
 
+    FAULT(CUDNN_STATUS_INTERNAL_ERROR);
     (void)type;
     *ret_count = 1;
     switch (name) {
@@ -426,6 +605,9 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const descriptor
             configs[i]->convolution =
                 told_descriptor(d, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH)->convolution;
         }
+        break;
+    case CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT: /* by number there are none */
+        *(int64_t *)values = 0;
         break;
     case CUDNN_ATTR_ENGINECFG_ENGINE:
         (*configs)->done = true;
@@ -526,29 +708,45 @@ static void walk(const struct convolution *c, float *x, float *w, float *y)
             }
 }
 
-cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t execution_plan,
-                                  cudnnBackendDescriptor_t variant_pack)
+/* An execution, with the pointers of its variant pack. */
+struct execution {
+    const struct descriptor *plan;
+    void *data[3], *workspace;
+};
+
+static void execute(const void *job)
 {
-    const struct descriptor *plan = execution_plan, *pack = variant_pack;
-    const struct convolution *c = &plan->convolution;
-    void *const *data = told(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
+    const struct execution *e = job;
+    const struct convolution *c = &e->plan->convolution;
     size_t sizes[3] = {(size_t)c->n * (size_t)c->c * (size_t)c->h * (size_t)c->w,
                        (size_t)c->k * (size_t)(c->c / c->groups * c->kernel * c->kernel),
                        (size_t)c->n * (size_t)c->k * (size_t)c->p * (size_t)c->q};
     int output = c->direction == 0 ? 2 : c->direction == 1 ? 0 : 1;
     float *values[3];
 
-    assert(handle && plan->done && pack->done && plan->engine != 0 && plan->engine != 1);
-    for (int i = 0; i < 3; i++) {
-        assert(told_number(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, i) == i + 1 && data[i]);
-        values[i] = floats(data[i], c->f32, sizes[i], i == output && !c->add);
-    }
-    memset(*(void *const *)told(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE), 0xee,
-           (size_t)plan->workspace);
+    for (int i = 0; i < 3; i++)
+        values[i] = floats(e->data[i], c->f32, sizes[i], i == output && !c->add);
+    memset(e->workspace, 0xee, (size_t)e->plan->workspace);
     walk(c, values[0], values[1], values[2]);
     for (size_t i = 0; i < sizes[output]; i++)
-        put(data[output], c->f32, i, values[output][i]);
+        put(e->data[output], c->f32, i, values[output][i]);
     for (int i = 0; i < 3; i++)
         free(values[i]);
+}
+
+cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t execution_plan,
+                                  cudnnBackendDescriptor_t variant_pack)
+{
+    const struct descriptor *plan = execution_plan, *pack = variant_pack;
+    void *const *data = told(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
+    struct execution e = {plan, {data[0], data[1], data[2]}, NULL};
+
+    FAULT(CUDNN_STATUS_EXECUTION_FAILED);
+    assert(handle && plan->done && pack->done && plan->engine != 0 && plan->engine != 1);
+    for (int i = 0; i < 3; i++)
+        assert(told_number(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, i) == i + 1 && data[i]);
+    e.workspace = *(void *const *)told(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE);
+    fake_gpu_run(
+        &(struct fake_gpu_job){__func__, execute, &e, sizeof e, (const void *const *)data, 3});
     return CUDNN_STATUS_SUCCESS;
 }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training steps of a ResNeXt-101 in PyTorch, as our train_step makes them: u8 pictures from the host, normalised on the
 GPU, forward, backward and SGD with Nesterov momentum; channels_last, bf16 autocast. Prints one line of JSON.
-Usage: torch_bench.py 32x4d eager|compile BATCH STEPS        exit status 3: the batch does not fit"""
+Usage: torch_bench.py 32x4d eager|compile BATCH[,BATCH...] STEPS WARM_UP     the first batch that fits counts"""
+import gc
 import json
 import sys
 import time
@@ -37,7 +38,7 @@ def resnext101(groups, width):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000))
 
 
-def measure(model, mode, batch, steps):
+def measure(model, mode, batch, steps, warm_up):
     groups, width = (int(n) for n in model.rstrip("d").split("x"))
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True
@@ -60,7 +61,7 @@ def measure(model, mode, batch, steps):
         loss.backward()
         optimizer.step()
         return loss
-    for _ in range(10):
+    for _ in range(warm_up):
         step()
     torch.cuda.synchronize()
     times = []
@@ -74,13 +75,20 @@ def measure(model, mode, batch, steps):
 
 
 def main():
-    model, mode, batch, steps = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    try:
-        print(json.dumps(measure(model, mode, batch, steps)))
-    except torch.cuda.OutOfMemoryError:
-        print(f"batch {batch} does not fit")
-        return 3
-    return 0
+    model, mode, batches, steps, warm_up = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
+    for batch in map(int, batches.split(",")):
+        try:
+            print(json.dumps(measure(model, mode, batch, steps, warm_up)))
+            return 0
+        except torch.cuda.OutOfMemoryError:
+            print(f"batch {batch} does not fit", flush=True)
+        # Outside of the handler, which holds the frames and their tensors.
+        gc.collect()
+        if mode == "compile":
+            torch.compiler.reset()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    return 1
 
 
 if __name__ == "__main__":

@@ -155,6 +155,14 @@ class Trainer(Case):
         self.assertAlmostEqual(one.baseline_hit1, two.baseline_hit1)
         self.assertAlmostEqual(one.baseline_hit5, two.baseline_hit5)
 
+    def test_gradients_may_travel_as_bf16(self):
+        for folder, wire in ("a", "bf16"), ("b", "bf16"), ("c", "f32"):
+            self.finish(self.start(folder=folder, spec=self.spec(world=2, epochs=2, gradient_wire=wire)))
+        rounded, again, exact = (self.checkpoints(folder)[-1] for folder in "abc")
+        self.assert_same_weights(rounded, again)
+        with self.assertRaises(AssertionError):
+            self.assert_same_weights(rounded, exact)
+
     def test_weights_learn_something(self):
         spec = self.spec(epochs=25, optimizer=job_pb2.Optimizer(learning_rate=0.1, momentum=0.9, weight_decay=1e-4),
                          evaluate_every_epochs=25)

@@ -2,6 +2,8 @@
 #include "tests/unit/fake_nccl.h"
 
 #include "base/clock.h"
+#include "kernels/collective/wire.h"
+#include "kernels/collective/wire_gpu.h"
 
 #include <nccl.h>
 #include <pthread.h>
@@ -36,7 +38,7 @@ static int comm_count;
 static uint64_t ids;
 
 struct work {
-    enum { COPY, SUM, BROADCAST, RECORD } kind;
+    enum { COPY, ROUND, WIDEN, SUM, BROADCAST, RECORD } kind;
     void *to;
     const void *from;
     size_t bytes, element;
@@ -77,7 +79,9 @@ void fake_nccl_reset(void)
 static void add(const struct work *w, void *to, const void *from)
 {
     for (size_t i = 0; i < w->bytes / w->element; i++) {
-        if (w->element == sizeof(float))
+        if (w->element == 2)
+            ((uint16_t *)to)[i] = wsl_wire_add(((uint16_t *)to)[i], ((const uint16_t *)from)[i]);
+        else if (w->element == sizeof(float))
             ((float *)to)[i] += ((const float *)from)[i];
         else
             ((double *)to)[i] += ((const double *)from)[i];
@@ -125,6 +129,17 @@ static void run_collective(const struct work *w)
     comm->running = false;
 }
 
+/* bytes / element numbers; element is that of the wire. */
+static void convert(const struct work *w)
+{
+    for (size_t i = 0; i < w->bytes / w->element; i++) {
+        if (w->kind == ROUND)
+            ((uint16_t *)w->to)[i] = wsl_wire_round(((const float *)w->from)[i]);
+        else
+            ((float *)w->to)[i] = wsl_wire_widen(((const uint16_t *)w->from)[i]);
+    }
+}
+
 static void *stream_main(void *context)
 {
     struct CUstream_st *s = context;
@@ -143,6 +158,8 @@ static void *stream_main(void *context)
         s->busy = true;
         if (w.kind == COPY)
             memcpy(w.to, w.from, w.bytes);
+        else if (w.kind == ROUND || w.kind == WIDEN)
+            convert(&w);
         else if (w.kind == RECORD)
             w.event->done++;
         else
@@ -302,6 +319,24 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *ret, const vo
     return cudaSuccess;
 }
 
+/* ---- the kernels of wire.cu ---- */
+
+cudaError_t wsl_wire_launch_round(cudaStream_t stream, const float *from, size_t count,
+                                  uint16_t *to)
+{
+    enqueue(stream,
+            (struct work){.kind = ROUND, .to = to, .from = from, .bytes = 2 * count, .element = 2});
+    return cudaSuccess;
+}
+
+cudaError_t wsl_wire_launch_widen(cudaStream_t stream, const uint16_t *from, size_t count,
+                                  float *to)
+{
+    enqueue(stream,
+            (struct work){.kind = WIDEN, .to = to, .from = from, .bytes = 2 * count, .element = 2});
+    return cudaSuccess;
+}
+
 /* ---- NCCL ---- */
 
 ncclResult_t ncclGetVersion(int *version)
@@ -371,9 +406,12 @@ static ncclResult_t begin(ncclComm_t comm, cudaStream_t stream, struct work w)
 ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type,
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream)
 {
-    size_t element = type == ncclFloat32 ? sizeof(float) : sizeof(double);
+    size_t element = type == ncclBfloat16  ? 2
+                     : type == ncclFloat32 ? sizeof(float)
+                                           : sizeof(double);
 
-    if (from != to || op != ncclSum || (type != ncclFloat32 && type != ncclFloat64))
+    if (from != to || op != ncclSum ||
+        (type != ncclFloat32 && type != ncclFloat64 && type != ncclBfloat16))
         return ncclInvalidArgument;
     return begin(
         comm, stream,

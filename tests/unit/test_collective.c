@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "kernels/collective/collective.h"
 #include "kernels/collective/local.h"
+#include "kernels/collective/wire.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -27,6 +28,7 @@
 struct ranks {
     const char *implementation;
     int world;
+    enum wsl_wire wire;
     uint32_t timeout_ms;
     void (*body)(struct ranks *ranks, int rank);
     void *context;
@@ -47,6 +49,7 @@ static struct wsl_collective_setup setup_of(struct ranks *ranks, int rank)
         .implementation = ranks->implementation,
         .rank = rank,
         .world = ranks->world,
+        .wire = ranks->wire,
         .timeout_ms = ranks->timeout_ms,
         .exchange = wsl_local_group_exchange(ranks->group, rank),
     };
@@ -178,6 +181,60 @@ static void sums_are_right_and_repeat(void **state)
     }
 }
 
+/* More than the GPU's wire buffer holds. */
+#define GRADIENTS (((size_t)4 << 20) + 3)
+
+/* Every rank's floats and every sum of two are rounded once: each time by at most 2^-8 of what it
+ * is. What is no gradient is not rounded. */
+static void wire_body(struct ranks *ranks, int rank)
+{
+    size_t count = ranks->world == 2 ? GRADIENTS : 100003;
+    float *data = (float *)ranks->context + (size_t)rank * GRADIENTS, exact = 1 + 0x1p-20f;
+    double f64 = 1 + 0x1p-50;
+    struct wsl_err err = {0};
+
+    for (size_t i = 0; i < count; i++)
+        data[i] = input(rank, i);
+    data[5] = rank == 0 ? NAN : 1;
+    data[6] = rank == 0 ? INFINITY : 1;
+    must(wsl_collective_sum_gradients(ranks->c[rank], data, count, &err), &err);
+    must(wsl_collective_sum(ranks->c[rank], &exact, 1, &err), &err);
+    must(wsl_collective_sum_f64(ranks->c[rank], &f64, 1, &err), &err);
+    must(wsl_collective_wait(ranks->c[rank], &err), &err);
+    REQUIRE(exact == (float)ranks->world * (1 + 0x1p-20f));
+    REQUIRE(f64 == (double)ranks->world * (1 + 0x1p-50));
+    REQUIRE(isnan(data[5]) && isinf(data[6]));
+    for (size_t i = 7; i < count; i++) {
+        double want = 0, scale = 0;
+
+        for (int k = 0; k < ranks->world; k++) {
+            want += (double)input(k, i);
+            scale += fabs((double)input(k, i));
+        }
+        REQUIRE(fabs((double)data[i] - want) <= ranks->world * 0x1p-8 * 1.02 * scale);
+        REQUIRE(wsl_wire_widen(wsl_wire_round(data[i])) == data[i]);
+        if (ranks->world == 2)
+            REQUIRE(data[i] == wsl_wire_widen(wsl_wire_add(wsl_wire_round(input(0, i)),
+                                                           wsl_wire_round(input(1, i)))));
+    }
+    pthread_barrier_wait(&ranks->barrier);
+    REQUIRE(memcmp(data, ranks->context, count * sizeof(float)) == 0);
+    pthread_barrier_wait(&ranks->barrier);
+}
+
+static void gradients_travel_as_bf16(void **state)
+{
+    for (int world = 2; world <= 4; world++) {
+        struct ranks ranks = {
+            .implementation = *state, .world = world, .wire = WSL_WIRE_BF16, .body = wire_body};
+
+        ranks.context = calloc((size_t)world * GRADIENTS, sizeof(float));
+        assert_non_null(ranks.context);
+        run_ranks(&ranks);
+        free(ranks.context);
+    }
+}
+
 static void broadcast_body(struct ranks *ranks, int rank)
 {
     size_t bytes = 300001;
@@ -292,10 +349,10 @@ static void abort_body(struct ranks *ranks, int rank)
     pthread_barrier_wait(&ranks->barrier);
     if (rank == ranks->world - 1) {
         sem_wait(&ranks->go);
-        wsl_collective_sum(ranks->c[rank], data, count, &err); /* may know already */
+        wsl_collective_sum_gradients(ranks->c[rank], data, count, &err); /* may know already */
     } else {
-        must(wsl_collective_sum(ranks->c[rank], data, count, &err), &err);
-        must(wsl_collective_sum(ranks->c[rank], data, count, &err), &err);
+        must(wsl_collective_sum_gradients(ranks->c[rank], data, count, &err), &err);
+        must(wsl_collective_sum_gradients(ranks->c[rank], data, count, &err), &err);
     }
     if (rank == 0) {
         REQUIRE(wait_with_abort(ranks->c[0], &ms) == WSL_ECANCELLED);
@@ -303,7 +360,7 @@ static void abort_body(struct ranks *ranks, int rank)
         REQUIRE(ms < 100);
         REQUIRE(wsl_collective_wait(ranks->c[0], &err) == WSL_ECANCELLED);
         REQUIRE(wsl_collective_poll(ranks->c[0], &err) == WSL_ECANCELLED);
-        REQUIRE(wsl_collective_sum(ranks->c[0], data, count, &err) == WSL_ECANCELLED);
+        REQUIRE(wsl_collective_sum_gradients(ranks->c[0], data, count, &err) == WSL_ECANCELLED);
         sem_post(&ranks->go);
     } else {
         uint64_t before = wsl_clock_ns();
@@ -312,7 +369,7 @@ static void abort_body(struct ranks *ranks, int rank)
         REQUIRE(strstr(err.text, "rank ") != NULL);
         REQUIRE(ms_since(before) < 5000);
         REQUIRE(wsl_collective_wait(ranks->c[rank], &err) == WSL_EPEER);
-        REQUIRE(wsl_collective_sum(ranks->c[rank], data, count, &err) == WSL_EPEER);
+        REQUIRE(wsl_collective_sum_gradients(ranks->c[rank], data, count, &err) == WSL_EPEER);
     }
     pthread_barrier_wait(&ranks->barrier);
     free(data);
@@ -322,6 +379,8 @@ static void abort_ends_a_sum_and_peers_learn(void **state)
 {
     for (int world = 2; world <= 4; world++)
         run_ranks(&(struct ranks){.implementation = *state, .world = world, .body = abort_body});
+    run_ranks(&(struct ranks){
+        .implementation = *state, .world = 3, .wire = WSL_WIRE_BF16, .body = abort_body});
 }
 
 static void abort_ends_a_join(void **state)
@@ -450,6 +509,7 @@ static void wrong_setups_are_refused(void **state)
 #define CASE(word, text, function) {word ": " text, function, NULL, NULL, (void *)word}
 #define CASES(word)                                                                                \
     CASE(word, "sums are right and repeat", sums_are_right_and_repeat),                            \
+    CASE(word, "gradients travel as bf16", gradients_travel_as_bf16),                              \
     CASE(word, "broadcasts come from each root", broadcasts_come_from_each_root),                  \
     CASE(word, "operations queue in order", operations_queue_in_order),                            \
     CASE(word, "abort ends a sum and peers learn", abort_ends_a_sum_and_peers_learn),              \
@@ -494,6 +554,40 @@ static void backends_have_their_implementation(void **state)
     assert_string_equal(wsl_collective_for("ref"), "gloo");
 }
 
+static void wires_have_names(void **state)
+{
+    struct wsl_err err = {0};
+    enum wsl_wire wire = WSL_WIRE_BF16;
+
+    (void)state;
+    assert_int_equal(wsl_wire_named("", &wire, &err), 0);
+    assert_int_equal(wire, WSL_WIRE_F32);
+    assert_int_equal(wsl_wire_named("bf16", &wire, &err), 0);
+    assert_int_equal(wire, WSL_WIRE_BF16);
+    assert_int_equal(wsl_wire_named("f32", &wire, &err), 0);
+    assert_int_equal(wire, WSL_WIRE_F32);
+    assert_int_equal(wsl_wire_named("f16", &wire, &err), WSL_EINVAL);
+    assert_non_null(strstr(err.text, "gradient_wire"));
+}
+
+/* Against halves chosen in doubles: between each two neighbours, below, at and above the middle. */
+static void floats_are_rounded_to_nearest_even(void **state)
+{
+    (void)state;
+    for (uint32_t bits = 0; bits < 0x7f7f; bits++) {
+        float low = wsl_wire_widen((uint16_t)bits), high = wsl_wire_widen((uint16_t)(bits + 1));
+        float middle = (float)(((double)low + (double)high) / 2);
+
+        assert_int_equal(wsl_wire_round(low), bits);
+        assert_int_equal(wsl_wire_round(middle), bits + bits % 2);
+        assert_int_equal(wsl_wire_round(nextafterf(middle, 0)), bits);
+        assert_int_equal(wsl_wire_round(nextafterf(middle, INFINITY)), bits + 1);
+        assert_int_equal(wsl_wire_round(-middle), 0x8000 + bits + bits % 2);
+    }
+    assert_int_equal(wsl_wire_round(INFINITY), 0x7f80);
+    assert_true(isnan(wsl_wire_widen(wsl_wire_round(NAN))));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -501,6 +595,8 @@ int main(void)
         CASES("gloo"),
         cmocka_unit_test(nccl_needs_a_gpu),
         cmocka_unit_test(backends_have_their_implementation),
+        cmocka_unit_test(wires_have_names),
+        cmocka_unit_test(floats_are_rounded_to_nearest_even),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
