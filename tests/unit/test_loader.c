@@ -299,6 +299,14 @@ static void a_run_resumed_at_a_step_goes_on_the_same(void **state)
     }
 }
 
+static void open_order(const struct fixture *f, uint64_t seed, struct wsl_order *ret)
+{
+    const struct wsl_order_setup setup = {
+        .fingerprint = wsl_dataset_fingerprint(f->dataset), .seed = seed, .records = TRAIN};
+
+    assert_int_equal(wsl_order_open(ret, &setup, NULL), 0);
+}
+
 /* The order, the crop and the decoder, put together by hand. */
 static void pictures_are_what_the_parts_say(void **state)
 {
@@ -308,9 +316,7 @@ static void pictures_are_what_the_parts_say(void **state)
     struct wsl_order order;
     int flips = 0;
 
-    assert_int_equal(
-        wsl_order_open(&order, wsl_dataset_fingerprint(f->dataset), setup.seed, TRAIN, NULL, NULL),
-        0);
+    open_order(f, setup.seed, &order);
     for (uint64_t step = 0; step < 8; step++) {
         struct wsl_batch batch = next(loader);
 
@@ -483,9 +489,7 @@ static void bad_records_are_replaced_counted_and_named(void **state)
     struct wsl_order order;
     uint64_t bad = 0, replaced = 0;
 
-    assert_int_equal(
-        wsl_order_open(&order, wsl_dataset_fingerprint(f->dataset), setup.seed, TRAIN, NULL, NULL),
-        0);
+    open_order(f, setup.seed, &order);
     setup.end_step = STEPS;
     a = open_loader(&setup);
     setup.threads = 1;
