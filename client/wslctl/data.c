@@ -116,6 +116,8 @@ static int put_text(const char *folder, const struct wsl_dataset *ds,
                        wsl_dataset_kind(ds), "Folder:", folder);
     wsl_buf_add_format(&out, "%-12s %s\n%-12s %s\n", "Created:", wsl_dataset_created(ds),
                        "Fingerprint:", wsl_dataset_fingerprint(ds));
+    if (wsl_dataset_base(ds))
+        wsl_buf_add_format(&out, "%-12s %s\n", "View of:", wsl_dataset_base(ds));
     add_split(&out, ds, WSL_SPLIT_TRAIN, "Train:");
     add_split(&out, ds, WSL_SPLIT_HELDOUT, "Held out:");
     r = wsl_buf_add_format(&out, "%-12s %zu%s\n", "Tags:", count,
@@ -155,6 +157,10 @@ static int put_json(const char *folder, const struct wsl_dataset *ds,
                   split_json(ds, WSL_SPLIT_HELDOUT), "tag_count",
                   (json_int_t)wsl_dataset_tag_count(ds), "tags", tags_json(tags, shown));
 
+    json_object_set_new(object, "base",
+                        wsl_dataset_base(ds)
+                            ? wsl_ctl_json_text(wsl_dataset_base(ds), strlen(wsl_dataset_base(ds)))
+                            : json_null());
     return wsl_ctl_put_json(wsl_ctl_json_document("dataset", object, NULL), WSL_CTL_DONE);
 }
 

@@ -51,6 +51,10 @@ static const struct wsl_ctl_verb verbs[] = {
      "Make and look at data sets on this machine; needs no coordinator.", NULL,
      "  wslctl data import --folder pictures/ --into /data/mine\n  wslctl data show /data/mine",
      wsl_ctl_data},
+    {"tags", NULL, "count|vocabulary|segment|map|noise|curve|why|audit", 0, -1, 0,
+     "Look at a data set's tags, choose among them, and see how often they are drawn.", NULL,
+     "  wslctl tags count /data/mine\n  wslctl tags curve /data/mine --threshold 1000",
+     wsl_ctl_tags},
     {"model", NULL, "describe|check|export", 0, -1, 0,
      "Look at models and files of weights on this machine; needs no coordinator.", NULL,
      "  wslctl model describe resnext101_32x8d --batch 24\n  wslctl model check "

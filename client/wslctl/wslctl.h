@@ -140,6 +140,7 @@ int wsl_ctl_data(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_data_import(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_data_show(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_data_verify(struct wsl_ctl *ctl, int argc, char **argv);
+int wsl_ctl_tags(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_model(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_model_describe(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_model_check(struct wsl_ctl *ctl, int argc, char **argv);
