@@ -47,7 +47,7 @@ static const struct wsl_ctl_verb verbs[] = {
      "  wslctl cancel clipart-tags --reason 'wrong data set'", wsl_ctl_cancel},
     {"nodes", NULL, "[NODE]", 0, 1, JOBS, "List the worker machines, or show one.", NULL,
      "  wslctl nodes -o wide", wsl_ctl_nodes},
-    {"data", NULL, "import|show|verify", 0, -1, 0,
+    {"data", NULL, "import|show|stats|sample|export|merge|split|verify", 0, -1, 0,
      "Make and look at data sets on this machine; needs no coordinator.", NULL,
      "  wslctl data import --folder pictures/ --into /data/mine\n  wslctl data show /data/mine",
      wsl_ctl_data},

@@ -185,7 +185,7 @@ int wsl_ctl_put_view(const struct wsl_ctl *ctl, const char *output, const struct
     wsl_ctl_count(v->tags, tags);
     r = wsl_buf_add_format(&out,
                            "%s: a view of %s images to train on, %s held out, with %s tags%s\n"
-                           "  dropped      %s images, without a tag that is left\n"
+                           "  left out     %s images\n"
                            "  fingerprint  %s\n",
                            output, train, heldout, tags, note, dropped, v->fingerprint);
     return wsl_ctl_put(&out, r, WSL_CTL_DONE);

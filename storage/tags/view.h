@@ -46,4 +46,10 @@ int wsl_view_map(const struct wsl_view_setup *setup, const struct wsl_lexicon *l
 int wsl_view_noise(const struct wsl_view_setup *setup, double p, uint64_t seed,
                    struct wsl_view_result *ret, struct wsl_err *err);
 
+/* A share of the training records, for experiments with less data: those whose draw in [0, 1), a
+ * function of (seed, index), is below `share`; with `rest` the others. So a smaller share lies in a
+ * greater one. Held-out records and the vocabulary stay as they are. */
+int wsl_view_share(const struct wsl_view_setup *setup, double share, bool rest, uint64_t seed,
+                   struct wsl_view_result *ret, struct wsl_err *err);
+
 #endif

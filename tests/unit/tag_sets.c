@@ -60,7 +60,7 @@ static void add_shard(const char *folder, const struct tag_set *set, struct wsl_
 
 void make_tag_set(const char *folder, const struct tag_set *set)
 {
-    struct wsl_dataset_info info = {.kind = "tags"};
+    struct wsl_dataset_info info = {.kind = set->kind ? set->kind : "tags"};
     json_t *source = json_pack("{ss}", "path", "made for a test");
     uint64_t *train = calloc(set->tag_count, sizeof *train);
     uint64_t *heldout = calloc(set->tag_count, sizeof *heldout);
@@ -69,13 +69,17 @@ void make_tag_set(const char *folder, const struct tag_set *set)
     assert_int_equal(wsl_file_make_folders(folder, NULL), 0);
     info.name = strdup("trial");
     info.created = strdup("2018-05-02T10:11:12.345Z");
-    add_shard(folder, set, &info.splits[0], "shard-00000.lmdb", 0, half, train);
-    add_shard(folder, set, &info.splits[0], "shard-00001.lmdb", half, set->train - half, train);
-    add_shard(folder, set, &info.splits[1], "shard-00002.lmdb", 1000000, set->heldout, heldout);
+    add_shard(folder, set, &info.splits[0], "shard-00000.lmdb", set->first, half, train);
+    add_shard(folder, set, &info.splits[0], "shard-00001.lmdb", set->first + half,
+              set->train - half, train);
+    add_shard(folder, set, &info.splits[1], "shard-00002.lmdb",
+              set->first_heldout ? set->first_heldout : 1000000, set->heldout, heldout);
     info.tags = calloc(set->tag_count, sizeof *info.tags);
     info.tag_count = set->tag_count;
     for (size_t t = 0; t < set->tag_count; t++)
-        info.tags[t] = (struct wsl_tag){strdup(set->tags[t]), strdup(""), train[t], heldout[t]};
+        info.tags[t] =
+            (struct wsl_tag){strdup(set->tags[t]), strdup(set->synsets ? set->synsets[t] : ""),
+                             train[t], heldout[t]};
     assert_int_equal(wsl_dataset_info_save(&info, folder, source, NULL), 0);
     wsl_dataset_info_free(&info);
     json_decref(source);

@@ -12,8 +12,11 @@ struct tag_set {
     const char *const *tags; /* names */
     size_t tag_count;
     uint64_t train, heldout;
-    /* Ascending ids of a record, at least one; held-out records are numbered from 1,000,000. */
+    /* Ascending ids of a record, at least one. */
     size_t (*tags_of)(uint64_t record, uint32_t tags[64]);
+    uint64_t first, first_heldout; /* numbers of the splits' first records; 0: 0 and 1,000,000 */
+    const char *const *synsets;    /* of the tags; NULL: none */
+    const char *kind;              /* NULL: "tags" */
 };
 
 /* Writes folder/dataset.json and three shards. Source of a record: "picture-N"; its pixel hash is
