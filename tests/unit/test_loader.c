@@ -14,10 +14,13 @@
 
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -297,6 +300,67 @@ static void a_run_resumed_at_a_step_goes_on_the_same(void **state)
         wsl_loader_close(first);
         wsl_loader_close(resumed);
     }
+}
+
+/* What a process that is killed in mid-run leaves: the checksums of its batches, in a pipe. */
+static void run_until_killed(const struct wsl_loader_setup *setup, int pipe_end)
+{
+    struct wsl_loader *loader;
+    struct wsl_batch batch;
+
+    if (wsl_loader_open(&loader, setup, NULL) < 0)
+        _exit(1);
+    while (wsl_loader_next(loader, &batch, NULL) == 0) {
+        uint32_t crc = wsl_crc32c(0, batch.pixels, batch.count * PICTURE);
+
+        if (write(pipe_end, &crc, sizeof crc) != (ssize_t)sizeof crc)
+            _exit(1);
+    }
+    _exit(1);
+}
+
+/* kill -9 at any moment, then another world: each step's bytes are those of an undisturbed run. */
+static void a_killed_run_goes_on_the_same_in_another_world(void **state)
+{
+    enum { BEFORE = 9, AFTER = 9, SLOTS = 4 };
+    struct wsl_loader_setup setup = setup_of(*state);
+    struct wsl_loader *whole, *part;
+    int ends[2], status;
+    uint32_t crc;
+    pid_t child;
+
+    setup.sampling = WSL_SAMPLING_SQUARE_ROOT;
+    setup.threshold = 50;
+    setup.window = 16;
+    assert_int_equal(pipe(ends), 0);
+    child = fork(); /* while there are no threads */
+    assert_true(child >= 0);
+    if (child == 0)
+        run_until_killed(&setup, ends[1]);
+    whole = open_loader(&setup);
+    for (int step = 0; step < BEFORE; step++) {
+        struct wsl_batch batch = next(whole);
+
+        assert_int_equal(read(ends[0], &crc, sizeof crc), sizeof crc);
+        assert_int_equal(crc, wsl_crc32c(0, batch.pixels, batch.count * PICTURE));
+    }
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    close(ends[0]);
+    close(ends[1]);
+    setup.start_step = BEFORE;
+    setup.first_slot = BATCH - SLOTS;
+    setup.slots = SLOTS;
+    setup.threads = 1;
+    part = open_loader(&setup);
+    for (int step = 0; step < AFTER; step++) {
+        struct wsl_batch batch = next(whole), rest = next(part);
+
+        check_same(&batch, BATCH - SLOTS, &rest);
+    }
+    wsl_loader_close(whole);
+    wsl_loader_close(part);
 }
 
 static void open_order(const struct fixture *f, uint64_t seed, struct wsl_order *ret)
@@ -601,6 +665,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(ranks_see_together_what_one_sees, make_sound, clear),
         cmocka_unit_test_setup_teardown(a_run_resumed_at_a_step_goes_on_the_same, make_some_bad,
                                         clear),
+        cmocka_unit_test_setup_teardown(a_killed_run_goes_on_the_same_in_another_world,
+                                        make_some_bad, clear),
         cmocka_unit_test_setup_teardown(pictures_are_what_the_parts_say, make_sound, clear),
         cmocka_unit_test_setup_teardown(an_epoch_has_each_record_and_the_next_differs, make_sound,
                                         clear),
