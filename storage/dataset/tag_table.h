@@ -49,7 +49,7 @@ int wsl_tag_table_verify(const struct wsl_tag_table *table, struct wsl_err *err)
 
 /* ---- writing ---- */
 
-/* Grows in memory: 13 bytes a record and 4 a tag. Zeroed to start with. */
+/* Grows in memory: 5 bytes a record and 4 a tag, up to twice that. Zeroed to start with. */
 struct wsl_tag_table_maker {
     uint32_t *record;
     uint8_t *count;
