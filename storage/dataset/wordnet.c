@@ -172,10 +172,8 @@ static bool parse_lemma(const char *at, const char *end, struct entry *ret)
     ret->word = lemma.text;
     ret->size = (uint8_t)lemma.size;
     ret->base = offset.text;
-    ret->senses = (uint16_t)synsets;
-    for (uint32_t i = 1; i < synsets; i++)
-        if (next_word(&at, end).size != 8)
-            return false;
+    for (ret->senses = 1; ret->senses < synsets && next_word(&at, end).size == 8;)
+        ret->senses++;
     return offset.size == 8 && number_of(offset, 99999999, &ret->synset);
 }
 
