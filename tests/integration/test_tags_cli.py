@@ -6,12 +6,14 @@ import collections
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import unittest
 
-from wsltest import Case, main, program
+from wsltest import Case, main
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 CLIPART, WORDNET = "/usr/share/openclipart", "/usr/share/wordnet"
@@ -45,17 +47,25 @@ class Tags(Case):
         self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
         return done.stderr
 
+    @classmethod
+    def setUpClass(cls):
+        cls.kept = tempfile.mkdtemp(prefix="wsl-test-")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.kept)
+
     def clipart(self, name, part):
-        """A data set of one folder of the library, with the tags as they were typed."""
-        root = self.path(name + "-root")
-        os.mkdir(root)
-        for kind in ("svg", "png"):
-            os.symlink(f"{CLIPART}/{kind}/{part}", f"{root}/{kind}")
-        manifest = self.path(name + ".tsv")
-        subprocess.run([sys.executable, f"{ROOT}/deploy/openclipart_manifest.py", "--root", root, manifest], check=True,
-                       capture_output=True)
-        self.run_ok("data", "import", "-q", "--manifest", manifest, "--max-side", "64", "--into", self.path(name))
-        return self.path(name)
+        """A data set of one folder of the library, with the tags as they were typed. Each is imported once."""
+        root = os.path.join(self.kept, part.replace("/", "-"))
+        if not os.path.exists(root):
+            os.mkdir(root)
+            for kind in ("svg", "png"):
+                os.symlink(f"{CLIPART}/{kind}/{part}", f"{root}/{kind}")
+            subprocess.run([sys.executable, f"{ROOT}/deploy/openclipart_manifest.py", "--root", root, f"{root}/tsv"],
+                           check=True, capture_output=True)
+            self.run_ok("data", "import", "-q", "--manifest", f"{root}/tsv", "--max-side", "64", "--into", f"{root}/data")
+        return shutil.copytree(f"{root}/data", self.path(name))
 
     def counts(self, folder):
         return {t["name"]: (t["train"], t["heldout"]) for t in self.run_json("tags", "count", folder)["tags"]}
@@ -107,21 +117,25 @@ class Tags(Case):
         self.assertTrue(self.run_json("data", "verify", view)["whole"])
         self.assertEqual(self.run_json("data", "show", view)["dataset"]["base"], os.path.realpath(raw))
         self.assertIn("View of:", self.run_ok("data", "show", view))
-        self.check_job(view)
+        self.check_job(view, done["train"])
         self.assert_one_line(self.run_wrong(1, "tags", "map", raw, "--vocabulary", file, "--into", view), "exists")
         os.rename(raw, raw + "-moved")
         self.assert_one_line(self.run_wrong(1, "data", "show", view), "is a view", raw)
 
-    def check_job(self, view):
-        """A job takes it, and the loader reads pictures through it."""
+    def check_job(self, view, images):
+        """A job trains on it, and sees as many draws an epoch as the curve says."""
         with open(self.path("job.yaml"), "w", encoding="utf-8") as f:
             f.write(f"name: viewed\nkind: pretrain\ndata: {view}\nmodel: {{depths: [1, 1, 1, 1], groups: 8, width: 2, "
-                    "image_size: 32}\nbatch: 8\nepochs: 1\nsampling: {kind: square-root, threshold: 20}\n")
-        done = self.cluster.wslctl("submit", "-f", self.path("job.yaml"), "--dry-run")
-        self.assertNotIn("not on this machine", done.stderr)
-        text = subprocess.run([program("bench_loader"), "--data", view, "--seconds", "0.1"], check=True, text=True,
-                              capture_output=True).stdout
-        self.assertRegex(text, r"64 pixels, 1 threads: \d+ images/s")
+                    "image_size: 32}\nbatch: 8\nepochs: 1\nmax_steps: 3\n"
+                    "sampling: {kind: square-root, threshold: 20, window: 24}\n")
+        self.cluster.start_coordinator()
+        self.cluster.start_worker("a")
+        self.run_ok("submit", "-f", self.path("job.yaml"))
+        self.run_ok("wait", "viewed")
+        log = self.run_ok("logs", "viewed")
+        curve = self.run_json("tags", "curve", view, "--threshold", "20", "--tags", "0")["curves"][1]
+        self.assertIn(f"an epoch is {curve['length']} draws (square-root sampling)", log)
+        self.assertGreater(curve["length"], images)
 
     def test_matching_a_target(self):
         raw, file = self.clipart("raw", "animals/mammals"), self.path("m.tsv")
