@@ -85,7 +85,8 @@ int wsl_dataset_read_tags(struct wsl_dataset *ds, enum wsl_split split, uint64_t
 
 /* The records of a split by their rarest tag, then by index: the first ret_counts[0] have tag 0 as
  * their rarest, and so on. NULL when the data set does not keep them: only views do. In the
- * file's map; lives until close. */
+ * file's map, until close. Read it in wsl_guard_run(); a damaged file may have values that are not
+ * below the split's count. */
 const uint32_t *wsl_dataset_by_rarest(const struct wsl_dataset *ds, enum wsl_split split,
                                       const uint64_t **ret_counts);
 

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "kernels/image/image.h"
+#include "storage/dataset/guard.h"
 #include "storage/loader/order.h"
 #include "storage/loader/sampling.h"
 
@@ -114,17 +115,41 @@ static void count_bad(struct wsl_loader *l, struct cell *cell, uint64_t record, 
     pthread_mutex_unlock(&l->lock);
 }
 
+struct lookup {
+    const struct wsl_order *order;
+    uint64_t position, record;
+};
+
+static void look_up(void *context)
+{
+    struct lookup *lookup = context;
+
+    lookup->record = wsl_order_record(lookup->order, lookup->position);
+}
+
+/* Guarded: the order of a resampled view reads the view's map. */
+static int find_record(struct wsl_loader *l, uint64_t position, uint64_t *ret, struct wsl_err *err)
+{
+    struct lookup lookup = {&l->order, position, position};
+
+    if (!l->setup.once && !wsl_guard_run(look_up, &lookup))
+        return wsl_fail(err, WSL_EIO, "a table of the view shrank, or the disk cannot read it");
+    *ret = lookup.record;
+    return 0;
+}
+
 /* Puts the picture of `position` into slot `slot`. */
 static int fill_slot(struct wsl_loader *l, struct cell *cell, uint32_t slot, uint64_t position,
                      struct scratch *scratch, struct wsl_err *err)
 {
     uint8_t *out = cell->pixels + slot * l->picture_bytes;
-    uint64_t record = l->setup.once ? position : wsl_order_record(&l->order, position);
     struct wsl_record rec;
+    uint64_t record = position;
+    int r = find_record(l, position, &record, err);
 
+    if (r < 0)
+        return r;
     for (uint32_t attempt = 1;; attempt++) {
-        int r;
-
         rec.source[0] = '\0';
         r = load_record(l, record, position, out, &rec, scratch, err);
 

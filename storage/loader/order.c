@@ -76,7 +76,9 @@ static int add_runs(struct wsl_order *order, const struct wsl_order_setup *setup
             return wsl_fail(err, WSL_ELIMIT, "an epoch of more than 2^42 draws");
     }
     if (place != setup->records)
-        return wsl_fail(err, WSL_EINVAL, "the repeats are not those of %llu records",
+        return wsl_fail(err, WSL_EINVAL,
+                        "the repeats are not those of %llu records: a view's table is damaged, "
+                        "see 'wslctl data verify'",
                         (unsigned long long)setup->records);
     order->total = (uint64_t)sum;
     order->length = (order->total + one - 1) >> WSL_ORDER_BITS;

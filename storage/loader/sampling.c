@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/loader/sampling.h"
 
+#include "storage/dataset/guard.h"
+
 #include <stdlib.h>
+#include <string.h>
 
 enum { TAGS_MAX = 64 };
 
@@ -124,15 +127,35 @@ static int make_table(struct wsl_sampling_table *t, struct making *m,
     return r;
 }
 
+struct counts {
+    const uint64_t *from;
+    uint64_t *to;
+    size_t count;
+};
+
+static void copy_counts(void *context)
+{
+    const struct counts *c = context;
+
+    memcpy(c->to, c->from, c->count * sizeof *c->to);
+}
+
 /* The table that a view keeps, by tag and then by record. */
 static int take_table(struct wsl_sampling_table *t, const struct wsl_dataset *ds,
-                      const uint64_t *counts, const struct wsl_sampling_rule *rule)
+                      const uint64_t *mapped, const struct wsl_sampling_rule *rule)
 {
+    struct counts counts = {mapped, NULL, wsl_dataset_tag_count(ds)};
     size_t capacity = 0;
     int r = 0;
 
-    for (size_t g = 0; r == 0 && g < wsl_dataset_tag_count(ds); g++)
-        r = add_run(t, &capacity, counts[g], repeat_of(ds, rule, g));
+    counts.to = calloc(counts.count + 1, sizeof *counts.to);
+    if (!counts.to)
+        return WSL_ENOMEM;
+    if (!wsl_guard_run(copy_counts, &counts))
+        r = WSL_EIO;
+    for (size_t g = 0; r == 0 && g < counts.count; g++)
+        r = add_run(t, &capacity, counts.to[g], repeat_of(ds, rule, g));
+    free(counts.to);
     return r;
 }
 
@@ -162,8 +185,8 @@ int wsl_sampling_open(struct wsl_sampling_table *ret, struct wsl_dataset *ds, en
     free(m.counts);
     if (r < 0) {
         wsl_sampling_close(ret);
-        return wsl_fail(err, r, "no memory to resample %llu records",
-                        (unsigned long long)m.records);
+        return wsl_fail(err, r, "cannot resample %llu records: %s", (unsigned long long)m.records,
+                        wsl_err_word(r));
     }
     return 0;
 }

@@ -25,8 +25,8 @@ struct wsl_sampling_table {
 };
 
 /* Blocks. An unreadable record counts as wanted once: the loader meets, replaces and reports it.
- * WSL_ENOMEM; WSL_ELIMIT above 2^32 records. The data set must stay open as long as the table. Any
- * thread. */
+ * WSL_ENOMEM; WSL_ELIMIT above 2^32 records; WSL_EIO. The data set must stay open as long as the
+ * table. Any thread. */
 int wsl_sampling_open(struct wsl_sampling_table *ret, struct wsl_dataset *dataset,
                       enum wsl_split split, const struct wsl_sampling_rule *rule,
                       struct wsl_err *err);

@@ -502,6 +502,29 @@ static void a_view_without_its_data_set_says_so(void **state)
     must_not_open(f->view, WSL_ENOENT, "train.tags");
 }
 
+/* Under an open view: reads fail, the process goes on. */
+static void a_table_that_shrinks_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet};
+    struct wsl_sampling_rule rule = {.kind = WSL_SAMPLING_UNIFORM};
+    struct wsl_sampling_table sampling;
+    struct wsl_view_result result;
+    struct wsl_dataset *view;
+    struct wsl_record record;
+    char table[160];
+
+    map(f, &setup, &result);
+    view = open_set(f->view);
+    snprintf(table, sizeof table, "%s/train.tags", f->view);
+    assert_int_equal(truncate(table, 0), 0);
+    assert_int_equal(wsl_dataset_read(view, WSL_SPLIT_TRAIN, 3, &record, NULL), WSL_EIO);
+    assert_int_equal(wsl_dataset_verify(view, NULL, NULL, NULL), WSL_EIO);
+    assert_int_equal(wsl_sampling_open(&sampling, view, WSL_SPLIT_TRAIN, &rule, NULL), WSL_EIO);
+    assert_int_equal(wsl_dataset_read(view, WSL_SPLIT_HELDOUT, 3, &record, NULL), 0);
+    wsl_dataset_close(view);
+}
+
 /* Without the syncs of a durable write. */
 static void overwrite(const char *path, const struct wsl_buf *bytes)
 {
@@ -722,6 +745,7 @@ int main(void)
         CASE(a_view_keeps_its_records_by_rarest_tag),
         CASE(a_view_of_a_view_is_one),
         CASE(a_view_without_its_data_set_says_so),
+        CASE(a_table_that_shrinks_is_an_error),
         CASE(a_damaged_table_is_found),
         CASE(noise_replaces_a_share_by_the_marginal_distribution),
         CASE(all_noise_and_none),
