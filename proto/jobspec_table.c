@@ -71,6 +71,11 @@ const struct wsl_spec_field wsl_spec_fields[] = {
      1e15, .standard = "largest count of a tag / 4", .help = "t above, a count of images"},
     {"sampling.max_repeat", SPEC_REAL, SPEC_SAMPLING, AT(Sampling, max_repeat), 0, 1, 1e6, 20, NULL,
      "20", "most draws of one image per epoch"},
+    {"sampling.window", SPEC_UINT64, SPEC_SAMPLING, AT(Sampling, window), 0, 8, 1e12, 0, NULL,
+     "the whole epoch",
+     "images shuffled among themselves, read from 8 places of the data set: for disks that are "
+     "slow "
+     "at random reads"},
     {"augmentation.min_area", SPEC_REAL, SPEC_AUGMENTATION, AT(Augmentation, min_area),
      SPEC_MIN_OPEN, 0, 1, 0.08, NULL, "0.08", "random crop: smallest share of the picture"},
     {"augmentation.flip", SPEC_BOOL_NOT, SPEC_AUGMENTATION, AT(Augmentation, no_flip),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data show and verify: what is in a data set, and whether it is whole.
+ * data: its verbs; data show and verify: what is in a data set, and whether it is whole.
  */
 #include "client/wslctl/wslctl.h"
 
@@ -23,6 +23,34 @@ static const struct wsl_ctl_verb verbs[] = {
     {"show", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
      "Show a data set's size and its most frequent tags.", NULL,
      "  wslctl data show /data/clipart --tags 20", wsl_ctl_data_show},
+    {"stats", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Show what the pictures are like: bytes, sizes, tags of each.", NULL,
+     "  wslctl data stats /data/clipart", wsl_ctl_data_stats},
+    {"sample", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Put pictures chosen at random on one sheet, a JPEG, with their numbers and tags.",
+     "Look at it before you train. 'tags why DIR NUMBER' says more of a picture.",
+     "  wslctl data sample /data/clipart --into sheet.jpg\n"
+     "  wslctl data sample /data/clipart --tag cat --count 60 --into cats.jpg",
+     wsl_ctl_data_sample},
+    {"export", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Write the pictures and tags as files, or as a tar that WebDataset reads.",
+     "A folder can be imported again: of tags it has manifests, of labels a folder each.",
+     "  wslctl data export /data/clipart --to /tmp/clipart\n"
+     "  wslctl data export /data/clipart --split heldout --to heldout.tar",
+     wsl_ctl_data_export},
+    {"merge", NULL, "DIR...", 1, -1, WSL_CTL_TABLE | WSL_CTL_JSON, "Make one data set of several.",
+     "Tags are the same when their synsets are, or their names. Equal pixels become one record; "
+     "held\n"
+     "out in one of them is held out.",
+     "  wslctl data merge /data/a /data/b --into /data/ab", wsl_ctl_data_merge},
+    {"split", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Take a share of the training pictures, or hold out another share.",
+     "--share makes views, which a job's data may name: a smaller share lies in a greater one of "
+     "the\n"
+     "same seed, and held-out pictures are in all. --heldout copies.",
+     "  wslctl data split /data/clipart --share 0.1 --into /data/clipart-10\n"
+     "  wslctl data split /data/clipart --heldout 0.2 --into /data/clipart-80-20",
+     wsl_ctl_data_split},
     {"verify", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
      "Read every record of a data set and compare checksums and fingerprints.", NULL,
      "  wslctl data verify /data/clipart", wsl_ctl_data_verify},
@@ -36,7 +64,8 @@ int wsl_ctl_data(struct wsl_ctl *ctl, int argc, char **argv)
         return wsl_ctl_dispatch(ctl, verbs, VERBS, argc, argv);
     if (argc < 2) {
         ctl->verb = NULL;
-        return wsl_ctl_usage(ctl, "data needs import, show or verify");
+        return wsl_ctl_usage(
+            ctl, "data needs import, show, stats, sample, export, merge, split or verify");
     }
     printf("Usage: wslctl data COMMAND [options]\n\n%s\n\nCommands:\n", ctl->verb->about);
     for (size_t i = 0; i < VERBS; i++)
@@ -116,6 +145,8 @@ static int put_text(const char *folder, const struct wsl_dataset *ds,
                        wsl_dataset_kind(ds), "Folder:", folder);
     wsl_buf_add_format(&out, "%-12s %s\n%-12s %s\n", "Created:", wsl_dataset_created(ds),
                        "Fingerprint:", wsl_dataset_fingerprint(ds));
+    if (wsl_dataset_base(ds))
+        wsl_buf_add_format(&out, "%-12s %s\n", "View of:", wsl_dataset_base(ds));
     add_split(&out, ds, WSL_SPLIT_TRAIN, "Train:");
     add_split(&out, ds, WSL_SPLIT_HELDOUT, "Held out:");
     r = wsl_buf_add_format(&out, "%-12s %zu%s\n", "Tags:", count,
@@ -155,6 +186,10 @@ static int put_json(const char *folder, const struct wsl_dataset *ds,
                   split_json(ds, WSL_SPLIT_HELDOUT), "tag_count",
                   (json_int_t)wsl_dataset_tag_count(ds), "tags", tags_json(tags, shown));
 
+    json_object_set_new(object, "base",
+                        wsl_dataset_base(ds)
+                            ? wsl_ctl_json_text(wsl_dataset_base(ds), strlen(wsl_dataset_base(ds)))
+                            : json_null());
     return wsl_ctl_put_json(wsl_ctl_json_document("dataset", object, NULL), WSL_CTL_DONE);
 }
 

@@ -129,6 +129,7 @@ static int open_loader(struct wsl_trainer *t, struct wsl_err *err)
         .sampling = kinds[spec->sampling->kind],
         .threshold = spec->sampling->threshold,
         .max_repeat = spec->sampling->max_repeat,
+        .window = spec->sampling->window,
         .image_size = t->config.image_size,
         .augment = !spec->augmentation->none,
         .min_area = spec->augmentation->min_area,

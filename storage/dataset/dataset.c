@@ -6,6 +6,7 @@
 #include "storage/dataset/guard.h"
 #include "storage/dataset/record.h"
 #include "storage/dataset/shard.h"
+#include "storage/dataset/tag_table.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@
 
 #include <xxhash.h>
 
+enum { DEPTH_MAX = 8 };
+
 struct split {
     struct wsl_shard **shards;
     uint64_t *first; /* index of each shard's first record; shard_count + 1 of them */
@@ -25,6 +28,8 @@ struct split {
 struct wsl_dataset {
     struct wsl_dataset_info info;
     struct split splits[2];
+    struct wsl_dataset *base;        /* of a view, with the tables in place of the splits */
+    struct wsl_tag_table *tables[2]; /* NULL: that split is empty */
     uintptr_t page_size;
 };
 
@@ -51,7 +56,48 @@ static int open_split(struct split *split, const struct wsl_split_info *info, co
     return 0;
 }
 
-int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_err *err)
+static int open_any(struct wsl_dataset **ret, const char *folder, int depth, struct wsl_err *err);
+
+static int open_table(struct wsl_dataset *ds, enum wsl_split which, const char *folder,
+                      struct wsl_err *err)
+{
+    const struct wsl_split_info *info = &ds->info.splits[which];
+    int r;
+
+    if (info->shard_count == 0)
+        return 0;
+    r = wsl_tag_table_open(&ds->tables[which], folder, &info->shards[0], err);
+    if (r == 0 && (wsl_tag_table_base(ds->tables[which]) != wsl_dataset_count(ds->base, which) ||
+                   wsl_tag_table_limit(ds->tables[which]) != ds->info.tag_count))
+        r = wsl_fail(err, WSL_ECORRUPT, "%s in %s belongs to another data set",
+                     info->shards[0].file, folder);
+    return r;
+}
+
+static int open_view(struct wsl_dataset *ds, const char *folder, int depth, struct wsl_err *err)
+{
+    int r;
+
+    if (depth >= DEPTH_MAX)
+        return wsl_fail(err, WSL_ELIMIT, "%s is a view of a view ... more than %d deep", folder,
+                        DEPTH_MAX);
+    r = open_any(&ds->base, ds->info.base, depth + 1, err);
+    if (r < 0) {
+        wsl_err_prefix(err, "%s is a view", folder);
+        return r;
+    }
+    if (strcmp(ds->base->info.fingerprint, ds->info.base_fingerprint) != 0)
+        return wsl_fail(err, WSL_ECORRUPT,
+                        "%s is a view of %s as it was with fingerprint %s, now it has %s: make the "
+                        "view anew",
+                        folder, ds->info.base, ds->info.base_fingerprint,
+                        ds->base->info.fingerprint);
+    for (int s = 0; r == 0 && s < 2; s++)
+        r = open_table(ds, (enum wsl_split)s, folder, err);
+    return r;
+}
+
+static int open_any(struct wsl_dataset **ret, const char *folder, int depth, struct wsl_err *err)
 {
     struct wsl_dataset *ds = calloc(1, sizeof *ds);
     int r;
@@ -60,7 +106,9 @@ int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_er
         return wsl_fail(err, WSL_ENOMEM, "no memory for data set %s", folder);
     ds->page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
     r = wsl_dataset_info_load(&ds->info, folder, err);
-    for (int s = 0; r == 0 && s < 2; s++)
+    if (r == 0 && ds->info.base)
+        r = open_view(ds, folder, depth, err);
+    for (int s = 0; r == 0 && s < 2 && !ds->info.base; s++)
         r = open_split(&ds->splits[s], &ds->info.splits[s], folder, err);
     if (r < 0) {
         wsl_dataset_close(ds);
@@ -68,6 +116,11 @@ int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_er
     }
     *ret = ds;
     return 0;
+}
+
+int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_err *err)
+{
+    return open_any(ret, folder, 0, err);
 }
 
 void wsl_dataset_close(struct wsl_dataset *ds)
@@ -79,7 +132,9 @@ void wsl_dataset_close(struct wsl_dataset *ds)
             wsl_shard_close(ds->splits[s].shards[i]);
         free(ds->splits[s].shards);
         free(ds->splits[s].first);
+        wsl_tag_table_close(ds->tables[s]);
     }
+    wsl_dataset_close(ds->base);
     wsl_dataset_info_free(&ds->info);
     free(ds);
 }
@@ -106,7 +161,18 @@ const char *wsl_dataset_fingerprint(const struct wsl_dataset *ds)
 
 size_t wsl_dataset_shard_count(const struct wsl_dataset *ds, enum wsl_split split)
 {
-    return ds->splits[split].shard_count;
+    return ds->base ? wsl_dataset_shard_count(ds->base, split) : ds->splits[split].shard_count;
+}
+
+const char *wsl_dataset_base(const struct wsl_dataset *ds)
+{
+    return ds->info.base;
+}
+
+const uint32_t *wsl_dataset_by_rarest(const struct wsl_dataset *ds, enum wsl_split split,
+                                      const uint64_t **ret_counts)
+{
+    return ds->tables[split] ? wsl_tag_table_by_rarest(ds->tables[split], ret_counts) : NULL;
 }
 
 uint64_t wsl_dataset_bytes(const struct wsl_dataset *ds, enum wsl_split split)
@@ -116,7 +182,7 @@ uint64_t wsl_dataset_bytes(const struct wsl_dataset *ds, enum wsl_split split)
 
     for (size_t i = 0; i < info->shard_count; i++)
         sum += info->shards[i].bytes;
-    return sum;
+    return ds->base ? sum + wsl_dataset_bytes(ds->base, split) : sum;
 }
 
 uint64_t wsl_dataset_count(const struct wsl_dataset *ds, enum wsl_split split)
@@ -150,17 +216,14 @@ struct place {
     const char *fault;
 };
 
-static int find_place(const struct wsl_dataset *ds, enum wsl_split which, uint64_t index,
-                      struct place *ret, struct wsl_err *err)
+/* index is below the count of images. */
+static void find_place(const struct wsl_dataset *ds, enum wsl_split which, uint64_t index,
+                       struct place *ret)
 {
     const struct split *split = &ds->splits[which];
     size_t low = 0, high = split->shard_count;
 
     memset(ret, 0, sizeof *ret);
-    if (index >= ds->info.splits[which].images)
-        return wsl_fail(err, WSL_EINVAL, "record %llu of %s: the split has %llu",
-                        (unsigned long long)index, split_word(which),
-                        (unsigned long long)ds->info.splits[which].images);
     while (high - low > 1) { /* first[low] <= index < first[high] */
         size_t middle = low + (high - low) / 2;
 
@@ -173,7 +236,6 @@ static int find_place(const struct wsl_dataset *ds, enum wsl_split which, uint64
     ret->in_shard = index - split->first[low];
     ret->bytes = wsl_shard_value(split->shards[low], ret->in_shard, &ret->size);
     ret->tag_limit = ds->info.tag_count;
-    return 0;
 }
 
 /* One request for the whole record instead of a fault for each of its pages: 5 times faster from a
@@ -213,14 +275,44 @@ static int guarded(void (*work)(void *), struct place *place, struct wsl_err *er
     return 0;
 }
 
+static int check_index(const struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
+                       struct wsl_err *err)
+{
+    if (index < ds->info.splits[split].images)
+        return 0;
+    return wsl_fail(err, WSL_EINVAL, "record %llu of %s: the split has %llu",
+                    (unsigned long long)index, split_word(split),
+                    (unsigned long long)ds->info.splits[split].images);
+}
+
+static int read_viewed(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
+                       struct wsl_record *ret, struct wsl_err *err)
+{
+    uint32_t tags[WSL_RECORD_TAGS];
+    uint64_t below;
+    int count, r;
+
+    r = wsl_tag_table_read(ds->tables[split], index, &below, tags, &count, err);
+    if (r == 0)
+        r = wsl_dataset_read(ds->base, split, below, ret, err);
+    if (r < 0)
+        return r;
+    memcpy(ret->tags, tags, (size_t)count * sizeof *tags);
+    ret->tag_count = count;
+    return 0;
+}
+
 int wsl_dataset_read(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
                      struct wsl_record *ret, struct wsl_err *err)
 {
     struct place place;
-    int r = find_place(ds, split, index, &place, err);
+    int r = check_index(ds, split, index, err);
 
     if (r < 0)
         return r;
+    if (ds->base)
+        return read_viewed(ds, split, index, ret, err);
+    find_place(ds, split, index, &place);
     place.record = ret;
     ask_for(ds, &place);
     return guarded(parse, &place, err);
@@ -230,10 +322,13 @@ int wsl_dataset_read_tags(struct wsl_dataset *ds, enum wsl_split split, uint64_t
                           uint32_t ret_tags[64], int *ret_count, struct wsl_err *err)
 {
     struct place place;
-    int r = find_place(ds, split, index, &place, err);
+    int r = check_index(ds, split, index, err);
 
     if (r < 0)
         return r;
+    if (ds->base)
+        return wsl_tag_table_read(ds->tables[split], index, NULL, ret_tags, ret_count, err);
+    find_place(ds, split, index, &place);
     place.tags = ret_tags;
     place.tag_count = ret_count;
     return guarded(parse_tags, &place, err);
@@ -306,12 +401,11 @@ static int verify_record(struct verify *v, enum wsl_split split, uint64_t index,
     struct hashing hashing = {.state = v->state};
     struct wsl_record record;
     struct place place;
-    int r = find_place(v->ds, split, index, &place, err);
+    int r = wsl_dataset_read(v->ds, split, index, &record, err);
 
-    if (r == 0)
-        r = wsl_dataset_read(v->ds, split, index, &record, err);
     if (r < 0)
         return r;
+    find_place(v->ds, split, index, &place);
     r = wsl_record_check(&record, err);
     if (r < 0) {
         wsl_err_prefix(err, "shard %s, record %llu", place.file,
@@ -359,6 +453,13 @@ int wsl_dataset_verify(struct wsl_dataset *ds,
         .ds = ds, .state = XXH3_createState(), .progress = progress, .context = context};
     int r = 0;
 
+    if (ds->base) {
+        r = wsl_dataset_verify(ds->base, progress, context, err);
+        for (int s = 0; r == 0 && s < 2; s++)
+            r = ds->tables[s] ? wsl_tag_table_verify(ds->tables[s], err) : 0;
+        XXH3_freeState(v.state);
+        return r;
+    }
     if (!v.state)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a fingerprint");
     v.total = ds->info.splits[0].images + ds->info.splits[1].images;

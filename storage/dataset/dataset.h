@@ -11,6 +11,11 @@
  * digits, XXH3-128 over all shard fingerprints and the vocabulary), "tags": [{"name", "synset",
  * "train", "heldout"}, ...] (index = tag id; counts of images), "splits": {"train": {"images": n,
  * "shards": [{"file", "images", "bytes", "fingerprint"}, ...]}, "heldout": {...}}, "source": {...}}
+ *
+ * A view is a small folder that stands for a data set with other tags, or with fewer records; its
+ * pictures stay where they are. Its dataset.json has "format": 2, "base": {"folder", "fingerprint"}
+ * and for each split one file (tag_table.h) under "shards". It is read like any data set; what it
+ * refers to must be there, unchanged. A view may be of a view, up to 8 deep.
  */
 #ifndef WSL_STORAGE_DATASET_H
 #define WSL_STORAGE_DATASET_H
@@ -31,8 +36,8 @@ struct wsl_tag {
 struct wsl_dataset;
 
 /* Opens dataset.json and every shard (WSL_ENOENT names a missing shard, WSL_ECORRUPT a truncated
- * one or one whose size or record count is not what dataset.json says). Does not read the records.
- */
+ * one or one whose size or record count is not what dataset.json says, or a view whose data set is
+ * another by now). Does not read the records. */
 int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_err *err);
 void wsl_dataset_close(struct wsl_dataset *ds); /* NULL is fine */
 
@@ -40,8 +45,11 @@ const char *wsl_dataset_name(const struct wsl_dataset *ds);
 const char *wsl_dataset_kind(const struct wsl_dataset *ds);    /* "tags" or "labels" */
 const char *wsl_dataset_created(const struct wsl_dataset *ds); /* UTC time as text */
 const char *wsl_dataset_fingerprint(const struct wsl_dataset *ds);
+/* Of a view: the folder it refers to; else NULL. */
+const char *wsl_dataset_base(const struct wsl_dataset *ds);
+/* Of the files of a split; a view's are counted with those it refers to. */
 size_t wsl_dataset_shard_count(const struct wsl_dataset *ds, enum wsl_split split);
-uint64_t wsl_dataset_bytes(const struct wsl_dataset *ds, enum wsl_split split); /* of its files */
+uint64_t wsl_dataset_bytes(const struct wsl_dataset *ds, enum wsl_split split);
 uint64_t wsl_dataset_count(const struct wsl_dataset *ds, enum wsl_split split);
 size_t wsl_dataset_tag_count(const struct wsl_dataset *ds);
 const struct wsl_tag *wsl_dataset_tag(const struct wsl_dataset *ds, size_t id);
@@ -74,6 +82,13 @@ int wsl_record_copy(const struct wsl_record *record, uint8_t *out, struct wsl_er
  * *ret_count. */
 int wsl_dataset_read_tags(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
                           uint32_t ret_tags[64], int *ret_count, struct wsl_err *err);
+
+/* The records of a split by their rarest tag, then by index: the first ret_counts[0] have tag 0 as
+ * their rarest, and so on. NULL when the data set does not keep them: only views do. In the
+ * file's map, until close. Read it in wsl_guard_run(); a damaged file may have values that are not
+ * below the split's count. */
+const uint32_t *wsl_dataset_by_rarest(const struct wsl_dataset *ds, enum wsl_split split,
+                                      const uint64_t **ret_counts);
 
 /* Reads every record and compares CRCs and shard fingerprints; for `wslctl data verify`. Stops at
  * the first fault. */

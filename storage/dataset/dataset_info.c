@@ -11,7 +11,14 @@
 
 #include <xxhash.h>
 
-enum { FORMAT = 1, FILE_LIMIT = 256 << 20, LIST_LIMIT = 1 << 20, TEXT_LIMIT = 4096 };
+/* A view is unknown to readers of the first format. */
+enum {
+    FORMAT = 1,
+    FORMAT_VIEW = 2,
+    FILE_LIMIT = 256 << 20,
+    LIST_LIMIT = 1 << 20,
+    TEXT_LIMIT = 4096
+};
 
 static const char *const split_names[2] = {"train", "heldout"};
 
@@ -31,6 +38,10 @@ static int set_fingerprint(const struct wsl_dataset_info *info, char ret_text[33
     if (!hash)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a fingerprint");
     XXH3_128bits_reset(hash);
+    if (info->base) {
+        add_text(hash, "view");
+        add_text(hash, info->base_fingerprint);
+    }
     for (int s = 0; s < 2; s++) {
         add_text(hash, split_names[s]);
         for (size_t i = 0; i < info->splits[s].shard_count; i++)
@@ -155,6 +166,21 @@ static int read_split(const struct reader *r, struct wsl_split_info *split, cons
     return 0;
 }
 
+static int read_base(const struct reader *r, struct wsl_dataset_info *info, const json_t *root)
+{
+    const json_t *object = json_object_get(root, "base");
+    const char *folder = text_of(object, "folder"), *print = text_of(object, "fingerprint");
+
+    if (!folder || !*folder || !is_fingerprint(print))
+        return wrong(r, "base", "lacks a folder or a fingerprint");
+    for (int s = 0; s < 2; s++)
+        if (info->splits[s].shard_count > 1)
+            return wrong(r, "splits", "has more than one table for a split of a view");
+    memcpy(info->base_fingerprint, print, sizeof info->base_fingerprint);
+    info->base = strdup(folder);
+    return info->base ? 0 : wsl_fail(r->err, WSL_ENOMEM, "no memory for %s", r->path);
+}
+
 static int read_info(const struct reader *r, struct wsl_dataset_info *info, const json_t *root)
 {
     const json_t *splits = json_object_get(root, "splits");
@@ -166,10 +192,10 @@ static int read_info(const struct reader *r, struct wsl_dataset_info *info, cons
 
     if (!count_of(root, "format", &format))
         return wrong(r, "format", "is missing");
-    if (format != FORMAT)
+    if (format != FORMAT && format != FORMAT_VIEW)
         return wsl_fail(r->err, WSL_EUNSUPPORTED,
-                        "%s has format %llu, this program reads format %d: use a newer wsl",
-                        r->path, (unsigned long long)format, FORMAT);
+                        "%s has format %llu, this program reads formats %d and %d: use a newer wsl",
+                        r->path, (unsigned long long)format, FORMAT, FORMAT_VIEW);
     if (!name || !created)
         return wrong(r, name ? "created" : "name", "is missing");
     if (!kind || (strcmp(kind, "tags") != 0 && strcmp(kind, "labels") != 0))
@@ -185,6 +211,8 @@ static int read_info(const struct reader *r, struct wsl_dataset_info *info, cons
     code = read_tags(r, info, json_object_get(root, "tags"));
     for (int s = 0; code == 0 && s < 2; s++)
         code = read_split(r, &info->splits[s], splits, split_names[s]);
+    if (code == 0 && format == FORMAT_VIEW)
+        code = read_base(r, info, root);
     if (code == 0)
         code = set_fingerprint(info, actual, r->err);
     if (code == 0 && strcmp(actual, fingerprint) != 0)
@@ -262,6 +290,11 @@ static json_t *pack_split(const struct wsl_split_info *split)
     return list ? json_pack("{sI so}", "images", (json_int_t)split->images, "shards", list) : NULL;
 }
 
+static json_t *pack_base(const struct wsl_dataset_info *info)
+{
+    return json_pack("{ss ss}", "folder", info->base, "fingerprint", info->base_fingerprint);
+}
+
 int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *folder, json_t *source,
                           struct wsl_err *err)
 {
@@ -274,10 +307,15 @@ int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *folder, jso
         return r;
     if (wsl_file_join(path, sizeof path, folder, WSL_DATASET_FILE) < 0)
         return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
-    root = json_pack("{si ss ss ss ss so s{so so} sO}", "format", FORMAT, "name", info->name,
-                     "kind", info->kind, "created", info->created, "fingerprint", info->fingerprint,
-                     "tags", pack_tags(info), "splits", "train", pack_split(&info->splits[0]),
-                     "heldout", pack_split(&info->splits[1]), "source", source);
+    root = json_pack("{si ss ss ss ss so s{so so} sO}", "format", info->base ? FORMAT_VIEW : FORMAT,
+                     "name", info->name, "kind", info->kind, "created", info->created,
+                     "fingerprint", info->fingerprint, "tags", pack_tags(info), "splits", "train",
+                     pack_split(&info->splits[0]), "heldout", pack_split(&info->splits[1]),
+                     "source", source);
+    if (root && info->base && json_object_set_new(root, "base", pack_base(info)) < 0) {
+        json_decref(root);
+        root = NULL;
+    }
     if (root)
         text = json_dumps(root, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     json_decref(root);
@@ -299,5 +337,6 @@ void wsl_dataset_info_free(struct wsl_dataset_info *info)
         free(info->splits[s].shards);
     free(info->name);
     free(info->created);
+    free(info->base);
     memset(info, 0, sizeof *info);
 }

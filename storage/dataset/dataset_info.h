@@ -14,7 +14,7 @@
 #define WSL_DATASET_FILE "dataset.json"
 
 struct wsl_split_info {
-    uint64_t images; /* sum over its shards */
+    uint64_t images; /* sum over its shards, which are one table (tag_table.h) in a view */
     struct wsl_shard_entry *shards;
     size_t shard_count;
 };
@@ -23,7 +23,9 @@ struct wsl_dataset_info {
     char *name, *created;
     const char *kind; /* "tags" or "labels": static */
     char fingerprint[33];
-    struct wsl_tag *tags; /* names and synsets owned */
+    char *base;                /* of a view: folder of the data set it refers to; else NULL */
+    char base_fingerprint[33]; /* of that */
+    struct wsl_tag *tags;      /* names and synsets owned */
     size_t tag_count;
     struct wsl_split_info splits[2]; /* by enum wsl_split */
 };

@@ -18,8 +18,9 @@ struct entry {
     const char *word;
     uint8_t size;
     uint8_t base_size;
+    uint16_t senses; /* of a lemma: how many synsets `base` lists */
     uint32_t synset;
-    const char *base;
+    const char *base; /* of a plural: its singular; of a lemma: its synsets, "%08u %08u ..." */
 };
 
 struct list {
@@ -170,6 +171,9 @@ static bool parse_lemma(const char *at, const char *end, struct entry *ret)
     offset = next_word(&at, end);
     ret->word = lemma.text;
     ret->size = (uint8_t)lemma.size;
+    ret->base = offset.text;
+    for (ret->senses = 1; ret->senses < synsets && next_word(&at, end).size == 8;)
+        ret->senses++;
     return offset.size == 8 && number_of(offset, 99999999, &ret->synset);
 }
 
@@ -350,7 +354,7 @@ static size_t spell(const char *tag, char separator, bool keep_hyphens, char out
     return n;
 }
 
-bool wsl_wordnet_find(const struct wsl_wordnet *wn, const char *tag, struct wsl_noun *ret)
+static const struct entry *look_up(const struct wsl_wordnet *wn, const char *tag)
 {
     char forms[3][WSL_TAG_SIZE], joined[UINT8_MAX + 1];
     size_t sizes[3] = {spell(tag, '_', true, forms[0]), spell(tag, '_', false, forms[1]),
@@ -366,10 +370,29 @@ bool wsl_wordnet_find(const struct wsl_wordnet *wn, const char *tag, struct wsl_
         e = try_squashed(wn, joined, n);
     if (!e && n > 0)
         e = try_singular(wn, joined, n, try_squashed);
+    return e;
+}
+
+bool wsl_wordnet_find(const struct wsl_wordnet *wn, const char *tag, struct wsl_noun *ret)
+{
+    const struct entry *e = look_up(wn, tag);
+
     if (!e)
         return false;
     ret->synset = e->synset;
     ret->lemma = e->word;
     ret->lemma_size = e->size;
     return true;
+}
+
+int wsl_wordnet_senses(const struct wsl_wordnet *wn, const char *tag, uint32_t *ret_synsets,
+                       int limit)
+{
+    const struct entry *e = look_up(wn, tag);
+    int n = 0;
+
+    for (; e && n < e->senses && n < limit; n++)
+        if (!number_of((struct word){e->base + n * (8 + 1), 8}, 99999999, &ret_synsets[n]))
+            break;
+    return n;
 }

@@ -30,6 +30,11 @@ struct wsl_noun {
  * brown_bear and "foot ball" finds football. False when it is no noun. Any thread. */
 bool wsl_wordnet_find(const struct wsl_wordnet *wn, const char *tag, struct wsl_noun *ret);
 
+/* All senses of the noun that wsl_wordnet_find() finds, the most frequent first, at most `limit`;
+ * returns how many. */
+int wsl_wordnet_senses(const struct wsl_wordnet *wn, const char *tag, uint32_t *ret_synsets,
+                       int limit);
+
 uint32_t wsl_wordnet_lemma_count(const struct wsl_wordnet *wn);
 
 #endif

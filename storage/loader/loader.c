@@ -10,7 +10,9 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "kernels/image/image.h"
+#include "storage/dataset/guard.h"
 #include "storage/loader/order.h"
+#include "storage/loader/sampling.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -38,6 +40,7 @@ struct cell {
 
 struct wsl_loader {
     struct wsl_loader_setup setup;
+    struct wsl_sampling_table sampling;
     struct wsl_order order;
     uint64_t augment_key;
     size_t picture_bytes;
@@ -112,17 +115,41 @@ static void count_bad(struct wsl_loader *l, struct cell *cell, uint64_t record, 
     pthread_mutex_unlock(&l->lock);
 }
 
+struct lookup {
+    const struct wsl_order *order;
+    uint64_t position, record;
+};
+
+static void look_up(void *context)
+{
+    struct lookup *lookup = context;
+
+    lookup->record = wsl_order_record(lookup->order, lookup->position);
+}
+
+/* Guarded: the order of a resampled view reads the view's map. */
+static int find_record(struct wsl_loader *l, uint64_t position, uint64_t *ret, struct wsl_err *err)
+{
+    struct lookup lookup = {&l->order, position, position};
+
+    if (!l->setup.once && !wsl_guard_run(look_up, &lookup))
+        return wsl_fail(err, WSL_EIO, "a table of the view shrank, or the disk cannot read it");
+    *ret = lookup.record;
+    return 0;
+}
+
 /* Puts the picture of `position` into slot `slot`. */
 static int fill_slot(struct wsl_loader *l, struct cell *cell, uint32_t slot, uint64_t position,
                      struct scratch *scratch, struct wsl_err *err)
 {
     uint8_t *out = cell->pixels + slot * l->picture_bytes;
-    uint64_t record = l->setup.once ? position : wsl_order_record(&l->order, position);
     struct wsl_record rec;
+    uint64_t record = position;
+    int r = find_record(l, position, &record, err);
 
+    if (r < 0)
+        return r;
     for (uint32_t attempt = 1;; attempt++) {
-        int r;
-
         rec.source[0] = '\0';
         r = load_record(l, record, position, out, &rec, scratch, err);
 
@@ -291,59 +318,23 @@ void wsl_loader_stats(struct wsl_loader *l, struct wsl_loader_stats *ret)
 
 /* ---- opening and closing ---- */
 
-static uint64_t largest_tag(const struct wsl_dataset *ds)
-{
-    uint64_t most = 0;
-
-    for (size_t i = 0; i < wsl_dataset_tag_count(ds); i++)
-        if (wsl_dataset_tag(ds, i)->train > most)
-            most = wsl_dataset_tag(ds, i)->train;
-    return most;
-}
-
-static int make_repeats(const struct wsl_loader_setup *s, uint64_t records, float *repeats,
-                        struct wsl_err *err)
-{
-    double threshold = s->threshold > 0 ? s->threshold : (double)largest_tag(s->dataset) / 4;
-    double max_repeat = s->max_repeat > 0 ? s->max_repeat : 20;
-
-    for (uint64_t i = 0; i < records; i++) {
-        uint32_t tags[TAGS_MAX];
-        uint64_t rarest = UINT64_MAX;
-        int count, r = wsl_dataset_read_tags(s->dataset, s->split, i, tags, &count, err);
-
-        /* An unreadable record is drawn once, and then substituted and counted like any other. */
-        for (int k = 0; r == 0 && k < count; k++) {
-            uint64_t f = tags[k] < wsl_dataset_tag_count(s->dataset)
-                             ? wsl_dataset_tag(s->dataset, tags[k])->train
-                             : UINT64_MAX;
-
-            rarest = f < rarest ? f : rarest;
-        }
-        repeats[i] = wsl_order_repeat(s->sampling, threshold, max_repeat, rarest);
-    }
-    return 0;
-}
-
 static int open_order(struct wsl_loader *l, struct wsl_err *err)
 {
     const struct wsl_loader_setup *s = &l->setup;
-    uint64_t records = wsl_dataset_count(s->dataset, s->split);
-    float *repeats = NULL;
-    int r = 0;
+    const struct wsl_sampling_rule rule = {s->once ? WSL_SAMPLING_NATURAL : s->sampling,
+                                           s->threshold, s->max_repeat, s->window};
+    struct wsl_order_setup order = {.fingerprint = wsl_dataset_fingerprint(s->dataset),
+                                    .seed = s->seed,
+                                    .records = wsl_dataset_count(s->dataset, s->split),
+                                    .window = s->window};
+    int r = wsl_sampling_open(&l->sampling, s->dataset, s->split, &rule, err);
 
-    if (!s->once && s->sampling != WSL_SAMPLING_NATURAL && records > 0) {
-        repeats = malloc(records * sizeof *repeats);
-        if (!repeats)
-            return wsl_fail(err, WSL_ENOMEM, "no memory to resample %llu records",
-                            (unsigned long long)records);
-        r = make_repeats(s, records, repeats, err);
-    }
-    if (r == 0)
-        r = wsl_order_open(&l->order, wsl_dataset_fingerprint(s->dataset), s->seed, records,
-                           repeats, err);
-    free(repeats);
-    return r;
+    if (r < 0)
+        return r;
+    order.runs = l->sampling.runs;
+    order.run_count = l->sampling.run_count;
+    order.table = l->sampling.table;
+    return wsl_order_open(&l->order, &order, err);
 }
 
 static int open_cells(struct wsl_loader *l, struct wsl_err *err)
@@ -457,6 +448,7 @@ void wsl_loader_close(struct wsl_loader *l)
         free(c->tags);
     }
     wsl_order_close(&l->order);
+    wsl_sampling_close(&l->sampling);
     pthread_cond_destroy(&l->room);
     pthread_cond_destroy(&l->made);
     pthread_mutex_destroy(&l->lock);

@@ -26,6 +26,7 @@ struct wsl_loader_setup {
     enum wsl_sampling sampling;
     double threshold;  /* of the resampling, in images; 0: the largest tag's count / 4 */
     double max_repeat; /* 0: 20 */
+    uint64_t window;   /* records that are shuffled among themselves (order.h); 0: all of them */
     int image_size;    /* batches are image_size x image_size */
     bool augment;      /* random resized crop + flip; false: centre crop (evaluation) */
     double min_area;   /* 0: 0.08 */

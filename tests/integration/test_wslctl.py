@@ -89,7 +89,7 @@ class Alone(Wslctl):
                 (["get"], "needs JOB"), (["watch", "a", "b"], "'b' is one word too many"),
                 (["list", "--state", "walking"], "walking"), (["list", "--limit", "0"], "--limit"),
                 (["submit"], "needs -f FILE"), (["logs", "x", "--rank", "-1"], "--rank"),
-                (["data"], "import, show or verify"), (["data", "shwo"], "did you mean 'show'?"),
+                (["data"], "needs import, show"), (["data", "shwo"], "did you mean 'show'?"),
                 (["data", "import"], "--manifest FILE or --folder DIR"),
                 (["data", "import", "--folder", "x"], "--into"),
                 (["model"], "describe, check or export"), (["model", "chekc"], "did you mean 'check'?"),
@@ -101,8 +101,10 @@ class Alone(Wslctl):
         overview = self.run_ok("--help").stdout
         verbs = re.findall(r"^  ([a-z]+)  ", overview, re.M)
         self.assertGreaterEqual(set(verbs), {"submit", "list", "get", "describe", "logs", "watch", "cancel", "wait",
-                                             "nodes", "data", "model", "explain", "version"})
-        below = {"data": ("import", "show", "verify"), "model": ("describe", "check", "export")}
+                                             "nodes", "data", "tags", "model", "explain", "version"})
+        below = {"data": ("import", "show", "stats", "sample", "export", "merge", "split", "verify"),
+                 "tags": ("count", "vocabulary", "segment", "map", "noise", "curve", "why", "audit"),
+                 "model": ("describe", "check", "export")}
         for words in [[v] for v in verbs if v not in below] + [[v, w] for v in below for w in below[v]]:
             text = self.run_ok(*words, "--help").stdout
             self.assertIn("Example:\n  wslctl " + " ".join(words), text)

@@ -40,7 +40,8 @@ static const char whole[] = "# every field\n"
                             "optimizer: {learning_rate: 0.3, momentum: 0, weight_decay: 5e-5}\n"
                             "schedule: {kind: step-tenth, steps: 4, warmup_epochs: 0.5, "
                             "warmup_from: 0.01}\n"
-                            "sampling: {kind: square-root, threshold: 12.5, max_repeat: 3}\n"
+                            "sampling: {kind: square-root, threshold: 12.5, max_repeat: 3, "
+                            "window: 64}\n"
                             "augmentation: {min_area: 0.2, flip: false}\n"
                             "init: job:other\n"
                             "mode: finetune\n"
@@ -299,6 +300,7 @@ static const struct mistake mistakes[] = {
     {"", "schedule: {warmup_epochs: 3}\n",
      "j.yaml:7: schedule.warmup_epochs: must be at most epochs"},
     {"", "sampling: {max_repeat: 0.5}\n", "j.yaml:7: sampling.max_repeat: must be a number from 1"},
+    {"", "sampling: {window: 7}\n", "j.yaml:7: sampling.window: must be "},
     {"", "augmentation: {flip: 3}\n", "j.yaml:7: augmentation.flip: must be true or false, is 3"},
     {"", "augmentation: some\n", "j.yaml:7: augmentation: must be a map with any of: min_area, "},
     {"", "augmentation: {none: true, min_area: 0.5}\n", "j.yaml:7: augmentation.min_area: has no "},

@@ -14,10 +14,13 @@
 
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -299,6 +302,75 @@ static void a_run_resumed_at_a_step_goes_on_the_same(void **state)
     }
 }
 
+/* What a process that is killed in mid-run leaves: the checksums of its batches, in a pipe. */
+static void run_until_killed(const struct wsl_loader_setup *setup, int pipe_end)
+{
+    struct wsl_loader *loader;
+    struct wsl_batch batch;
+
+    if (wsl_loader_open(&loader, setup, NULL) < 0)
+        _exit(1);
+    while (wsl_loader_next(loader, &batch, NULL) == 0) {
+        uint32_t crc = wsl_crc32c(0, batch.pixels, batch.count * PICTURE);
+
+        if (write(pipe_end, &crc, sizeof crc) != (ssize_t)sizeof crc)
+            _exit(1);
+    }
+    _exit(1);
+}
+
+/* kill -9 at any moment, then another world: each step's bytes are those of an undisturbed run. */
+static void a_killed_run_goes_on_the_same_in_another_world(void **state)
+{
+    enum { BEFORE = 9, AFTER = 9, SLOTS = 4 };
+    struct wsl_loader_setup setup = setup_of(*state);
+    struct wsl_loader *whole, *part;
+    int ends[2], status;
+    uint32_t crc;
+    pid_t child;
+
+    setup.sampling = WSL_SAMPLING_SQUARE_ROOT;
+    setup.threshold = 50;
+    setup.window = 16;
+    assert_int_equal(pipe(ends), 0);
+    child = fork(); /* while there are no threads */
+    assert_true(child >= 0);
+    if (child == 0)
+        run_until_killed(&setup, ends[1]);
+    whole = open_loader(&setup);
+    for (int step = 0; step < BEFORE; step++) {
+        struct wsl_batch batch = next(whole);
+
+        assert_int_equal(read(ends[0], &crc, sizeof crc), sizeof crc);
+        assert_int_equal(crc, wsl_crc32c(0, batch.pixels, batch.count * PICTURE));
+    }
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    close(ends[0]);
+    close(ends[1]);
+    setup.start_step = BEFORE;
+    setup.first_slot = BATCH - SLOTS;
+    setup.slots = SLOTS;
+    setup.threads = 1;
+    part = open_loader(&setup);
+    for (int step = 0; step < AFTER; step++) {
+        struct wsl_batch batch = next(whole), rest = next(part);
+
+        check_same(&batch, BATCH - SLOTS, &rest);
+    }
+    wsl_loader_close(whole);
+    wsl_loader_close(part);
+}
+
+static void open_order(const struct fixture *f, uint64_t seed, struct wsl_order *ret)
+{
+    const struct wsl_order_setup setup = {
+        .fingerprint = wsl_dataset_fingerprint(f->dataset), .seed = seed, .records = TRAIN};
+
+    assert_int_equal(wsl_order_open(ret, &setup, NULL), 0);
+}
+
 /* The order, the crop and the decoder, put together by hand. */
 static void pictures_are_what_the_parts_say(void **state)
 {
@@ -308,9 +380,7 @@ static void pictures_are_what_the_parts_say(void **state)
     struct wsl_order order;
     int flips = 0;
 
-    assert_int_equal(
-        wsl_order_open(&order, wsl_dataset_fingerprint(f->dataset), setup.seed, TRAIN, NULL, NULL),
-        0);
+    open_order(f, setup.seed, &order);
     for (uint64_t step = 0; step < 8; step++) {
         struct wsl_batch batch = next(loader);
 
@@ -483,9 +553,7 @@ static void bad_records_are_replaced_counted_and_named(void **state)
     struct wsl_order order;
     uint64_t bad = 0, replaced = 0;
 
-    assert_int_equal(
-        wsl_order_open(&order, wsl_dataset_fingerprint(f->dataset), setup.seed, TRAIN, NULL, NULL),
-        0);
+    open_order(f, setup.seed, &order);
     setup.end_step = STEPS;
     a = open_loader(&setup);
     setup.threads = 1;
@@ -597,6 +665,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(ranks_see_together_what_one_sees, make_sound, clear),
         cmocka_unit_test_setup_teardown(a_run_resumed_at_a_step_goes_on_the_same, make_some_bad,
                                         clear),
+        cmocka_unit_test_setup_teardown(a_killed_run_goes_on_the_same_in_another_world,
+                                        make_some_bad, clear),
         cmocka_unit_test_setup_teardown(pictures_are_what_the_parts_say, make_sound, clear),
         cmocka_unit_test_setup_teardown(an_epoch_has_each_record_and_the_next_differs, make_sound,
                                         clear),

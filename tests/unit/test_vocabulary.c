@@ -165,6 +165,20 @@ static void nouns_are_found(void **state)
     assert_memory_equal(noun.lemma, "brown_bear", 10);
 }
 
+static void all_senses_are_listed(void **state)
+{
+    const struct fixture *f = *state;
+    uint32_t senses[4];
+
+    assert_int_equal(wsl_wordnet_senses(f->wn, "dogs", senses, 4), 3);
+    assert_int_equal(senses[0], 2084071);
+    assert_int_equal(senses[1], 10114209);
+    assert_int_equal(senses[2], 10023039);
+    assert_int_equal(wsl_wordnet_senses(f->wn, "dog", senses, 2), 2);
+    assert_int_equal(wsl_wordnet_senses(f->wn, "brownbear", senses, 4), 1);
+    assert_int_equal(wsl_wordnet_senses(f->wn, "qwerty", senses, 4), 0);
+}
+
 static void damaged_wordnet_is_named(void **state)
 {
     static const char *const lines[] = {"dog\n",
@@ -354,6 +368,7 @@ int main(void)
         cmocka_unit_test(text_is_checked),
         cmocka_unit_test(tags_are_folded),
         cmocka_unit_test_setup_teardown(nouns_are_found, make, clear),
+        cmocka_unit_test_setup_teardown(all_senses_are_listed, make, clear),
         cmocka_unit_test_setup_teardown(damaged_wordnet_is_named, make, clear),
         cmocka_unit_test_setup_teardown(synonyms_become_one_tag, make, clear),
         cmocka_unit_test_setup_teardown(other_words_are_kept_unless_only_nouns_are_wanted, make,
