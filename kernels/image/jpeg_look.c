@@ -4,6 +4,7 @@
  * ICC.1 annex B.4. APP14 "Adobe": Adobe's technical note 5116.
  */
 #include "kernels/image/meta.h"
+#include "kernels/image/profile.h"
 
 #include <string.h>
 
@@ -176,4 +177,69 @@ int wsl_jpeg_look(const uint8_t *bytes, size_t size, struct wsl_jpeg_look *ret, 
         r = take_segment(&w, err);
     }
     return r < 0 ? r : 0;
+}
+
+/* ---- profiles ---- */
+
+enum { PROFILE_MAX = 4 << 20 };
+
+/* Where each piece of the profile lies, by its number from 1. Returns how many there are, 0 when
+ * some are missing. */
+static int find_pieces(const uint8_t *bytes, size_t size, const uint8_t *pieces[256])
+{
+    int count = 0, found = 0;
+    size_t at = 2;
+
+    while (size - at >= 4 && bytes[at] == 0xff && bytes[at + 1] != SOS) {
+        const uint8_t *body = bytes + at + 4;
+        size_t length = u16_at(bytes + at + 2);
+
+        if (bytes[at + 1] == 0xff) {
+            at++;
+            continue;
+        }
+        if (length < 2 || length > size - at - 2)
+            return 0;
+        if (bytes[at + 1] == APP2 && length > 16 && memcmp(body, "ICC_PROFILE", 12) == 0 &&
+            body[12] > 0 && !pieces[body[12]]) {
+            pieces[body[12]] = bytes + at;
+            count = body[13];
+            found++;
+        }
+        at += 2 + length;
+    }
+    for (int i = 1; i <= count; i++)
+        found -= pieces[i] != NULL;
+    for (int i = 1; i <= count; i++)
+        if (!pieces[i])
+            return 0;
+    return found == 0 ? count : 0;
+}
+
+int wsl_jpeg_profile(const uint8_t *bytes, size_t size, struct wsl_buf *out, struct wsl_err *err)
+{
+    const uint8_t *pieces[256] = {0};
+    int count = size > 4 ? find_pieces(bytes, size, pieces) : 0;
+
+    for (int i = 1; i <= count; i++) {
+        size_t length = u16_at(pieces[i] + 2) - 16;
+        int r = out->size + length > PROFILE_MAX ? WSL_ELIMIT
+                                                 : wsl_buf_add(out, pieces[i] + 18, length);
+
+        if (r < 0)
+            return wsl_fail(err, r, "no room for a colour profile");
+    }
+    return 0;
+}
+
+bool wsl_profile_is_idle(const uint8_t *bytes, size_t size, int components)
+{
+    struct wsl_profile *p = wsl_profile_open(bytes, size,
+                                             components == 1   ? WSL_PROFILE_GREY
+                                             : components == 4 ? WSL_PROFILE_INKS
+                                                               : WSL_PROFILE_RGB);
+    bool idle = p == NULL;
+
+    wsl_profile_close(p);
+    return idle;
 }

@@ -30,6 +30,14 @@ struct wsl_jpeg_look {
 int wsl_jpeg_look(const uint8_t *bytes, size_t size, struct wsl_jpeg_look *ret,
                   struct wsl_err *err);
 
+/* Appends the ICC profile of a JPEG, put together from its segments. Nothing is appended when there
+ * is none, or not all of it. WSL_ENOMEM, WSL_ELIMIT. */
+int wsl_jpeg_profile(const uint8_t *bytes, size_t size, struct wsl_buf *out, struct wsl_err *err);
+
+/* Whether a colour profile leaves the colours of a JPEG with that many components as they are, or
+ * is one that viewers pass over. */
+bool wsl_profile_is_idle(const uint8_t *bytes, size_t size, int components);
+
 /* The orientation that Exif data (from their TIFF header on) ask for; 1 when there is none. */
 int wsl_exif_orientation(const uint8_t *bytes, size_t size);
 

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <xxhash.h>
+
 enum { BUFFER_KEEP = 16 << 20, BATCH = 16, JOBS_PER_THREAD = 2 };
 #define QUEUE_BYTES ((size_t)256 << 20)
 
@@ -36,7 +38,8 @@ struct pool {
 struct worker {
     struct pool *pool;
     struct import *im;
-    struct wsl_buf file, jpeg, again;
+    struct wsl_buf file, jpeg, again, profile;
+    uint64_t idle_profile; /* hash of the last profile that was as good as sRGB */
 };
 
 static void trim(struct wsl_buf *b)
@@ -62,16 +65,37 @@ static enum wsl_import_fault fault_of(int code)
     }
 }
 
-/* A JPEG that shows what is meant when it is simply decoded, and is not too large. */
-static bool can_keep(const struct import *im, const struct wsl_jpeg_look *look, size_t size)
+/* Nearly all profiles are sRGB's, and the same over and over. */
+static bool profile_is_idle(struct worker *w, const struct wsl_jpeg_look *look)
 {
+    uint64_t hash;
+
+    if (look->profile_bytes == 0)
+        return true;
+    wsl_buf_clear(&w->profile);
+    if (wsl_jpeg_profile(w->file.data, w->file.size, &w->profile, NULL) < 0)
+        return false;
+    hash = XXH3_64bits_withSeed(w->profile.data, w->profile.size, (uint64_t)look->components);
+    if (hash == w->idle_profile)
+        return true;
+    if (!wsl_profile_is_idle(w->profile.data, w->profile.size, look->components))
+        return false;
+    w->idle_profile = hash;
+    return true;
+}
+
+/* A JPEG that shows what is meant when it is simply decoded, and is not too large. */
+static bool can_keep(struct worker *w, const struct wsl_jpeg_look *look)
+{
+    const struct import *im = w->im;
+    size_t size = w->file.size;
     int side_max = im->setup->side_max, longer = look->width;
 
     if (look->height > longer)
         longer = look->height;
     return size <= WSL_RECORD_JPEG && (side_max == 0 || longer <= side_max) &&
            (look->components == 1 || look->components == 3) && look->orientation == 1 &&
-           look->profile_bytes == 0;
+           profile_is_idle(w, look);
 }
 
 /* Channels without a format of their own become a picture as a decoder gives it. */
@@ -122,7 +146,7 @@ static int shrink(const struct import *im, struct wsl_image *image, struct wsl_e
 static int decode(const struct import *im, const struct item *item, const struct wsl_buf *file,
                   struct wsl_image *image, struct wsl_err *err)
 {
-    const struct wsl_image_limits limits = {.side_max = im->setup->side_max};
+    const struct wsl_image_limits limits = {.side_max = im->setup->side_max, .as_seen = true};
     int r;
 
     if (item->form == SOURCE_FILE)
@@ -182,7 +206,7 @@ static int convert(struct worker *w, struct item *item, const struct wsl_buf **r
     item->kept = item->transcoded = false;
     if (r < 0 && im->setup->headers_only)
         return import_set_bad(item, fault_of(r), err.text);
-    if (r == 0 && jpeg && can_keep(im, &look, w->file.size)) {
+    if (r == 0 && jpeg && can_keep(w, &look)) {
         keep(w, item, &look);
         item->pixel_hash = look.hash;
     }
@@ -331,6 +355,7 @@ static void *work(void *context)
     wsl_buf_free(&w.file);
     wsl_buf_free(&w.jpeg);
     wsl_buf_free(&w.again);
+    wsl_buf_free(&w.profile);
     import_crew_leave(&pool->crew, r, &err);
     return NULL;
 }

@@ -2,6 +2,7 @@
 #include "import_world.h"
 
 #include "base/file.h"
+#include "kernels/image/meta.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -88,6 +89,107 @@ static void pictures_are_converted(void **state)
     assert_int_equal(record.width, 128);
     assert_int_equal(record.height, 64);
     wsl_dataset_close(ds);
+}
+
+/* Puts a segment behind the first two bytes of a JPEG of the folder. */
+static void add_segment(const struct fixture *f, const char *name, const char *to,
+                        const uint8_t *segment, size_t size)
+{
+    struct wsl_buf file = {0}, out = {0};
+
+    assert_int_equal(wsl_file_read(path_in(f, name), 1 << 20, &file, NULL), 0);
+    wsl_buf_add(&out, file.data, 2);
+    wsl_buf_add(&out, segment, size);
+    wsl_buf_add(&out, file.data + 2, file.size - 2);
+    put_bytes(f, to, out.data, out.size);
+    wsl_buf_free(&file);
+    wsl_buf_free(&out);
+}
+
+static void copy_data(const struct fixture *f, const char *name)
+{
+    struct wsl_buf file = {0};
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/%s", WSL_TEST_DATA, name);
+    assert_int_equal(wsl_file_read(path, 1 << 22, &file, NULL), 0);
+    put_bytes(f, name, file.data, file.size);
+    wsl_buf_free(&file);
+}
+
+static void pictures_are_stored_as_seen(void **state)
+{
+    /* Exif: turn by a quarter. A comment, which changes nothing. */
+    static const uint8_t exif[] = "\xff\xe1\0\x22"
+                                  "Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0";
+    static const uint8_t comment[] = "\xff\xfe\0\4hi";
+    struct fixture *f = *state;
+    struct wsl_dataset *ds;
+    struct wsl_record record;
+    struct wsl_jpeg_look look;
+
+    put_set(f, 20);
+    put_jpeg(f, "a.jpg", draw(48, 32, 950, false));
+    put_jpeg(f, "b.jpg", draw(48, 32, 951, false));
+    add_segment(f, "a.jpg", "turned.jpg", exif, sizeof exif - 1);
+    add_segment(f, "b.jpg", "commented.jpg", comment, sizeof comment - 1);
+    copy_data(f, "cmyk.jpg");
+    copy_data(f, "progressive.jpg");
+    add_line(f, "turned.jpg", "dog");
+    add_line(f, "commented.jpg", "dog");
+    add_line(f, "cmyk.jpg", "dog");
+    add_line(f, "progressive.jpg", "dog");
+    import_well(f);
+    assert_int_equal(f->result.kept_jpegs, 22);
+    ds = open_made(f);
+    assert_true(find_record(ds, "turned.jpg", &record));
+    assert_int_equal(record.width, 32);
+    assert_int_equal(record.height, 48);
+    assert_int_equal(wsl_jpeg_look(record.jpeg, record.jpeg_size, &look, NULL), 0);
+    assert_int_equal(look.orientation, 1);
+    assert_true(find_record(ds, "cmyk.jpg", &record));
+    assert_int_equal(wsl_jpeg_look(record.jpeg, record.jpeg_size, &look, NULL), 0);
+    assert_int_equal(look.components, 3);
+    assert_true(find_record(ds, "progressive.jpg", &record));
+    assert_int_equal(wsl_jpeg_look(record.jpeg, record.jpeg_size, &look, NULL), 0);
+    assert_true(look.progressive); /* kept */
+    wsl_dataset_close(ds);
+    assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
+    f->setup.transcode = true;
+    import_well(f);
+    assert_int_equal(f->result.kept_jpegs, 22);
+    assert_int_equal(f->result.transcoded, 22);
+    ds = open_made(f);
+    assert_true(find_record(ds, "progressive.jpg", &record));
+    assert_int_equal(wsl_jpeg_look(record.jpeg, record.jpeg_size, &look, NULL), 0);
+    assert_false(look.progressive);
+    wsl_dataset_close(ds);
+}
+
+/* Without decoding: cuts are found, equal files joined, what has to be converted still is. */
+static void headers_are_enough(void **state)
+{
+    static const uint8_t comment[] = "\xff\xfe\0\4hi";
+    struct fixture *f = *state;
+    struct wsl_buf file = {0};
+
+    put_set(f, 30);
+    add_segment(f, "p001.jpg", "again.jpg", comment, sizeof comment - 1);
+    assert_int_equal(wsl_file_read(path_in(f, "p002.jpg"), 1 << 20, &file, NULL), 0);
+    put_bytes(f, "cut.jpg", file.data, file.size - 2);
+    wsl_buf_free(&file);
+    put_png(f, "c.png", draw(64, 64, 960, false));
+    add_line(f, "again.jpg", "bird");
+    add_line(f, "cut.jpg", "dog");
+    add_line(f, "c.png", "dog");
+    f->setup.headers_only = true;
+    import_well(f);
+    assert_int_equal(f->result.duplicates, 1);
+    assert_int_equal(f->result.kept_jpegs, 30);
+    assert_int_equal(f->result.train + f->result.heldout, 31);
+    must_have_text(f, "quarantine.tsv", "cut.jpg\t0\tdamaged picture: bad JPEG at byte ");
+    must_have_text(f, "quarantine.tsv", ": it ends within the pixels\n");
+    wsl_dataset_close(open_made(f));
 }
 
 static void equal_pixels_become_one_record(void **state)
@@ -567,6 +669,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(tags_become_records),
         CASE(pictures_are_converted),
+        CASE(pictures_are_stored_as_seen),
+        CASE(headers_are_enough),
         CASE(equal_pixels_become_one_record),
         CASE(threads_do_not_change_the_result),
         CASE(words_are_chosen),
