@@ -45,7 +45,7 @@ static void format_rate(const struct wsl_import_progress *p, double seconds, cha
     uint64_t done = p->done > p->resumed ? p->done - p->resumed : 0;
 
     *text = '\0';
-    if (seconds < 0.5 || done == 0)
+    if (seconds < 0.2 || done == 0)
         return;
     wsl_ctl_count((uint64_t)((double)done / seconds), count);
     wsl_ctl_bytes((uint64_t)((double)p->bytes / seconds), bytes);
@@ -60,7 +60,7 @@ static void format_left(const struct wsl_import_progress *p, double seconds, cha
     uint64_t done = p->done > p->resumed ? p->done - p->resumed : 0;
 
     *text = '\0';
-    if (seconds < 0.5 || done == 0 || p->done >= p->total)
+    if (seconds < 0.2 || done == 0 || p->done >= p->total)
         return;
     wsl_ctl_duration(seconds * (double)(p->total - p->done) / (double)done, left);
     snprintf(text, size, "  ETA %s", left);

@@ -101,7 +101,8 @@ static int list_files(struct tars *t, const char *folder, struct wsl_err *err)
     closedir(dir);
     if (r == 0 && t->file_count == 0)
         r = wsl_fail(err, WSL_EINVAL, "%s has no *.tar, *.tar.gz or *.tgz", folder);
-    qsort(t->files, t->file_count, sizeof *t->files, by_text);
+    if (t->file_count > 0)
+        qsort(t->files, t->file_count, sizeof *t->files, by_text);
     return r;
 }
 

@@ -241,8 +241,8 @@ class Alone(Wslctl):
 
     def test_data_import_interrupted(self):
         folder, made = self.make_pictures(), os.path.join(self.folder, "made")
-        for i in range(12):  # a second or more of work
-            png(os.path.join(folder, "red", f"large{i}.png"), 4000, 3000, (i, i, i))
+        for i in range(12):  # half a second of work
+            png(os.path.join(folder, "red", f"large{i}.png"), 2400, 1800, (i, i, i))
         words = ("data", "import", "--folder", folder, "--into", made, "--max-side", "64", "--threads", "1")
         process = self.start_wslctl(*words)
         self.wait_for("the import's first files", lambda: os.path.exists(made + ".partial"))
@@ -257,6 +257,27 @@ class Alone(Wslctl):
         self.assertEqual((done["seen"], done["quarantined"]), (37, 1))
         self.assertEqual([n for n in os.listdir(self.folder) if n.startswith("made")], ["made"])
         self.assertTrue(self.run_json("data", "verify", made)["whole"])
+
+    def test_data_import_on_a_terminal(self):
+        folder, made = self.make_pictures(), os.path.join(self.folder, "made")
+        for i in range(12):  # so much that a rate can be told
+            png(os.path.join(folder, "red", f"large{i}.png"), 2400, 1800, (i, i, i))
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
+        process = subprocess.Popen([program("wslctl"), "data", "import", "--folder", folder, "--into", made, "--max-side",
+                                    "64", "--threads", "1"], stdout=subprocess.DEVNULL, stderr=slave)
+        self.addCleanup(lambda: (process.kill(), process.wait()))
+        os.close(slave)
+        out = b""
+        try:
+            while piece := os.read(master, 65536):
+                out += piece
+        except OSError:  # how a terminal ends
+            pass
+        os.close(master)
+        self.assertEqual(process.wait(60), 0)
+        self.assertRegex(out, rb"\r\x1b\[Kdecoding  \[#[# ]+\] +\d+ %  \d+ of 37  \d+/s  [\d.]+ \w+/s  ETA \d")
+        self.assertRegex(out, rb"\r\x1b\[Kwriting   \[#+\] 100 %  36 of 36[^\n]*\r\n$")
 
 
 class Played(job_pb2_grpc.JobServiceServicer, node_pb2_grpc.NodeServiceServicer):
