@@ -265,18 +265,38 @@ static int open_work(struct import *im, struct wsl_err *err)
     return im->spool < 0 ? wsl_fail_errno(err, "cannot make %s", path) : 0;
 }
 
-/* Nothing but the set: of an import with fewer shards more may be left. */
+/* Whether a name belongs to the finished set. */
+static bool is_wanted(const struct import *im, const char *name)
+{
+    unsigned long long number;
+    int end = 0;
+
+    if (strcmp(name, WSL_DATASET_FILE) == 0 || strcmp(name, "quarantine.tsv") == 0)
+        return true;
+    return sscanf(name, "shard-%llu.lmdb%n", &number, &end) == 1 && end > 0 && !name[end] &&
+           number < im->result->shards;
+}
+
+/* Nothing but the set: a killed import may have left a file half written, or a shard too many. */
 static int sweep(const struct import *im, struct wsl_err *err)
 {
-    char path[PATH_MAX], file[32];
+    DIR *dir = opendir(im->set);
+    struct dirent *entry;
     int r = 0;
 
-    for (size_t i = im->result->shards; r == 0; i++) {
-        snprintf(file, sizeof file, "shard-%05zu.lmdb", i);
-        if (wsl_file_join(path, sizeof path, im->set, file) < 0 || !wsl_file_exists(path))
-            break;
-        r = wsl_file_remove_tree(path, err);
+    if (!dir)
+        return wsl_fail_errno(err, "cannot read folder %s", im->set);
+    while (r == 0 && (entry = readdir(dir))) {
+        char path[PATH_MAX];
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            is_wanted(im, entry->d_name))
+            continue;
+        r = wsl_file_join(path, sizeof path, im->set, entry->d_name);
+        r = r < 0 ? wsl_fail(err, r, "path too long: %s/%s", im->set, entry->d_name)
+                  : wsl_file_remove_tree(path, err);
     }
+    closedir(dir);
     return r;
 }
 

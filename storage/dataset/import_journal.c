@@ -238,6 +238,7 @@ static int add_note(struct journal *j, const char *folder, enum note_kind kind, 
         lseek(j->fd, end - n, SEEK_SET);
         n = -1;
     }
+    j->has_work |= n >= 0 && kind != NOTE_SETTINGS;
     pthread_mutex_unlock(&j->lock);
     if (at != note)
         free(at);
@@ -245,8 +246,6 @@ static int add_note(struct journal *j, const char *folder, enum note_kind kind, 
         return wsl_fail(err, WSL_ENOSPC, "cannot write %s/journal: the file size limit", folder);
     if (n < 0)
         return wsl_fail_errno(err, "cannot write %s/journal", folder);
-    if (kind != NOTE_SETTINGS)
-        j->has_work = true;
     return 0;
 }
 

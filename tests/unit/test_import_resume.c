@@ -250,6 +250,9 @@ static void other_settings_are_refused(void **state)
 
     put_world(f);
     assert_true(run_and_kill(f, 20 * 88));
+    /* As a kill leaves it in the middle of writing dataset.json. */
+    snprintf(partial, sizeof partial, "%s.partial/set/dataset.json.tmp", f->output);
+    assert_int_equal(wsl_file_write_atomic(partial, "{", 1, NULL), 0);
     f->setup.seed = 1;
     assert_int_equal(import(f), WSL_EEXIST);
     assert_non_null(strstr(f->err.text, "had 'seed 0', not 'seed 1'"));
@@ -258,6 +261,8 @@ static void other_settings_are_refused(void **state)
     f->setup.seed = 0;
     import_well(f);
     assert_in_range(f->result.resumed, 10, FILES + SHARDS_MAX);
+    snprintf(partial, sizeof partial, "%s/dataset.json.tmp", f->output);
+    assert_false(wsl_file_exists(partial));
 }
 
 /* What changed in the source since is read again; a journal cut anywhere is used as far as it goes.
