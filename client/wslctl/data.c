@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data: its verbs; data show and verify: what is in a data set, and whether it is whole.
+ * data: its verbs; data show: what is in a data set.
  */
 #include "client/wslctl/wslctl.h"
 
@@ -9,14 +9,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const struct wsl_ctl_verb verbs[] = {
     {"import", NULL, "", 0, 0, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Make a data set from a manifest or from a folder tree.",
-     "Pictures are PNG or JPEG. Those that cannot be used are listed with the reason in\n"
-     "quarantine.tsv in the output folder and never stop an import. Ctrl-C leaves nothing behind.",
+     "Make a data set from a manifest, a folder tree, tar files or an LMDB.",
+     "Pictures are PNG or JPEG. Those that cannot be used are listed with place and reason in\n"
+     "quarantine.tsv in the output folder and never stop an import. One that was interrupted,\n"
+     "killed or out of disk space is gone on with by the same command. JPEGs stay byte for byte,\n"
+     "but for those that have to be turned, scaled or converted to be seen as meant.",
      "  wslctl data import --folder photos/ --into /data/photos --min-label-images 20\n"
+     "  curl URL | wslctl data import --tar - --into /data/shards --transcode\n"
+     "  wslctl data import --lmdb ilsvrc12_train_lmdb --label-names synsets.txt --into /data/in\n"
      "  wslctl data import --manifest clipart.tsv --wordnet /usr/share/wordnet --into "
      "/data/clipart",
      wsl_ctl_data_import},
@@ -52,10 +55,11 @@ static const struct wsl_ctl_verb verbs[] = {
      "  wslctl data split /data/clipart --heldout 0.2 --into /data/clipart-80-20",
      wsl_ctl_data_split},
     {"verify", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Read every record of a data set and compare checksums and fingerprints.", NULL,
+     "Read every record of a data set and say which are bad.",
+     "Compares checksums and fingerprints. Exit code 1 when anything is bad.",
      "  wslctl data verify /data/clipart", wsl_ctl_data_verify},
 };
-enum { VERBS = sizeof verbs / sizeof verbs[0], BAR_WIDTH = 32 };
+enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 int wsl_ctl_data(struct wsl_ctl *ctl, int argc, char **argv)
 {
@@ -225,60 +229,4 @@ int wsl_ctl_data_show(struct wsl_ctl *ctl, int argc, char **argv)
     free(tags);
     wsl_dataset_close(ds);
     return code;
-}
-
-/* ---- verify ---- */
-
-struct verify {
-    int width;
-    int percent;
-};
-
-static void on_verify(void *context, uint64_t done, uint64_t total)
-{
-    struct verify *v = context;
-    int percent = total ? (int)(100 * (double)done / (double)total) : 100;
-    char bar[64];
-
-    if (percent == v->percent)
-        return;
-    v->percent = percent;
-    wsl_ctl_bar((double)percent / 100, BAR_WIDTH, bar, sizeof bar);
-    fprintf(stderr, "\r\033[Kverifying %s %3d %%", bar, percent);
-    fflush(stderr);
-}
-
-int wsl_ctl_data_verify(struct wsl_ctl *ctl, int argc, char **argv)
-{
-    struct verify v = {.percent = -1};
-    struct wsl_dataset *ds = NULL;
-    struct wsl_buf out = {0};
-    struct wsl_err err = {0};
-    uint64_t images;
-    int r;
-
-    if (!wsl_ctl_parse(ctl, NULL, 0, argc, argv))
-        return ctl->exit_code;
-    if (wsl_dataset_open(&ds, ctl->words[0], &err) < 0)
-        return wsl_ctl_fail(ctl, &err);
-    v.width = ctl->quiet ? 0 : wsl_ctl_width(STDERR_FILENO);
-    images = wsl_dataset_count(ds, WSL_SPLIT_TRAIN) + wsl_dataset_count(ds, WSL_SPLIT_HELDOUT);
-    r = wsl_dataset_verify(ds, v.width ? on_verify : NULL, &v, &err);
-    if (v.percent >= 0)
-        fputc('\n', stderr);
-    wsl_dataset_close(ds);
-    if (r < 0)
-        return wsl_ctl_fail(ctl, &err);
-    if (ctl->format == WSL_CTL_JSON)
-        return wsl_ctl_put_json(wsl_ctl_json_document("whole", json_true(), "images",
-                                                      json_integer((json_int_t)images), NULL),
-                                WSL_CTL_DONE);
-    if (!ctl->quiet) {
-        char count[WSL_CTL_TEXT];
-
-        wsl_ctl_count(images, count);
-        r = wsl_buf_add_format(&out, "%s is whole: %s records agree with their checksums\n",
-                               ctl->words[0], count);
-    }
-    return wsl_ctl_put(&out, r, WSL_CTL_DONE);
 }

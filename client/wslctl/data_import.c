@@ -37,23 +37,52 @@ static const char *phase_name(enum wsl_import_phase phase)
     return "importing";
 }
 
+/* "  1,234/s  56.7 MB/s": of what was done now, not of what was taken over. */
+static void format_rate(const struct wsl_import_progress *p, double seconds, char *text,
+                        size_t size)
+{
+    char count[WSL_CTL_TEXT], bytes[WSL_CTL_TEXT];
+    uint64_t done = p->done > p->resumed ? p->done - p->resumed : 0;
+
+    *text = '\0';
+    if (seconds < 0.2 || done == 0)
+        return;
+    wsl_ctl_count((uint64_t)((double)done / seconds), count);
+    wsl_ctl_bytes((uint64_t)((double)p->bytes / seconds), bytes);
+    snprintf(text, size, "  %s/s%s%s%s", count, p->bytes ? "  " : "", p->bytes ? bytes : "",
+             p->bytes ? "/s" : "");
+}
+
+static void format_left(const struct wsl_import_progress *p, double seconds, char *text,
+                        size_t size)
+{
+    char left[WSL_CTL_TEXT];
+    uint64_t done = p->done > p->resumed ? p->done - p->resumed : 0;
+
+    *text = '\0';
+    if (seconds < 0.2 || done == 0 || p->done >= p->total)
+        return;
+    wsl_ctl_duration(seconds * (double)(p->total - p->done) / (double)done, left);
+    snprintf(text, size, "  ETA %s", left);
+}
+
 static void draw(const struct bar *bar, const struct wsl_import_progress *p, double share)
 {
     double seconds = (double)(wsl_clock_ns() - bar->begin_ns) / 1e9;
-    char fill[64], left[WSL_CTL_TEXT] = "", line[256];
+    char fill[64], left[WSL_CTL_TEXT + 8], rate[3 * WSL_CTL_TEXT], line[512];
     char done[WSL_CTL_TEXT], total[WSL_CTL_TEXT];
     int n;
 
     wsl_ctl_count(p->done, done);
     wsl_ctl_count(p->total, total);
+    format_rate(p, seconds, rate, sizeof rate);
+    format_left(p, seconds, left, sizeof left);
     if (p->total == 0) {
-        n = snprintf(line, sizeof line, "%-9s %s pictures", phase_name(p->phase), done);
+        n = snprintf(line, sizeof line, "%-9s %s pictures%s", phase_name(p->phase), done, rate);
     } else {
         wsl_ctl_bar(share, BAR_WIDTH, fill, sizeof fill);
-        if (share > 0.01 && share < 1)
-            wsl_ctl_duration(seconds * (1 - share) / share, left);
         n = snprintf(line, sizeof line, "%-9s %s %3.0f %%  %s of %s%s%s", phase_name(p->phase),
-                     fill, 100 * share, done, total, left[0] ? "  ETA " : "", left);
+                     fill, 100 * share, done, total, rate, left);
     }
     if (p->quarantined > 0 && n > 0 && (size_t)n < sizeof line)
         snprintf(line + n, sizeof line - (size_t)n, "  %llu in quarantine",
@@ -122,6 +151,8 @@ static int put_text(const struct wsl_import_setup *setup, const struct wsl_impor
     wsl_buf_add_format(&out, "%s: %s in %llu shard%s, made in %s\n", setup->output, bytes,
                        (unsigned long long)result->shards, result->shards == 1 ? "" : "s", took);
     add_count(&out, "pictures", result->seen, "seen");
+    if (result->resumed)
+        add_count(&out, "", result->resumed, "pictures and shards taken over, not made again");
     add_count(&out, "train", result->train, "to train on");
     add_count(&out, "held out", result->heldout, "to score with");
     if (result->duplicates)
@@ -175,6 +206,8 @@ static int put_json(const struct wsl_import_setup *setup, const struct wsl_impor
         {"bytes", result->bytes},
         {"read_bytes", result->read_bytes},
         {"kept_jpegs", result->kept_jpegs},
+        {"transcoded", result->transcoded},
+        {"resumed", result->resumed},
         {"elapsed_ms", result->elapsed_ns / 1000000},
         {"quarantined", quarantined(result)},
     };
@@ -194,29 +227,62 @@ static int put_json(const struct wsl_import_setup *setup, const struct wsl_impor
 /* ---- the command ---- */
 
 struct options {
-    const char *manifest, *folder;
+    const char *manifest, *folder, *tar, *lmdb, *layout;
     struct wsl_arg_list exclude_tags, exclude_paths;
     uint64_t min_tag_images, min_label_images;
     uint64_t side_max, quality, threads, shard_mib;
 };
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* The source and its layout, from whichever of the four options was given. */
+static int choose_source(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
+                         const struct options *o)
+{
+    bool lines;
+
+    if (!!o->manifest + !!o->folder + !!o->tar + !!o->lmdb != 1)
+        return wsl_ctl_usage(ctl, "give one of --manifest FILE, --folder DIR, --tar FILE and "
+                                  "--lmdb DIR");
+    lines = o->manifest && (ends_with(o->manifest, ".jsonl") || ends_with(o->manifest, ".ndjson"));
+    setup->source = o->manifest ? o->manifest : o->folder ? o->folder : o->tar ? o->tar : o->lmdb;
+    setup->kind = o->manifest ? (lines ? WSL_IMPORT_JSONL : WSL_IMPORT_MANIFEST)
+                  : o->folder ? wsl_import_detect(o->folder)
+                  : o->tar    ? WSL_IMPORT_TAR
+                              : WSL_IMPORT_LMDB;
+    if (o->layout && !wsl_import_kind_find(o->layout, &setup->kind))
+        return wsl_ctl_usage(ctl, "--layout is one of manifest, jsonl, folders, imagenet, cub200, "
+                                  "places365, webdataset, lmdb");
+    return 0;
+}
+
+static bool always_labels(enum wsl_import_kind kind)
+{
+    return kind == WSL_IMPORT_FOLDERS || wsl_import_has_split(kind);
+}
+
 static int check_options(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
                          const struct options *o)
 {
-    if (!o->manifest == !o->folder)
-        return wsl_ctl_usage(ctl, "give either --manifest FILE or --folder DIR");
+    int code = choose_source(ctl, setup, o);
+
+    if (code != 0)
+        return code;
     if (!setup->output)
         return wsl_ctl_usage(ctl, "needs --into DIR");
-    if (setup->wordnet && o->folder)
+    if (setup->wordnet && always_labels(setup->kind))
         return wsl_ctl_usage(ctl,
                              "--wordnet is only for --manifest: folders are labels as they are");
-    if (o->manifest && o->min_label_images)
+    if (setup->kind == WSL_IMPORT_MANIFEST && o->min_label_images)
         return wsl_ctl_usage(ctl, "--min-label-images is only for --folder; see --min-tag-images");
-    if (o->folder && o->min_tag_images)
+    if (always_labels(setup->kind) && o->min_tag_images)
         return wsl_ctl_usage(ctl,
                              "--min-tag-images is only for --manifest; see --min-label-images");
-    setup->kind = o->manifest ? WSL_IMPORT_MANIFEST : WSL_IMPORT_FOLDERS;
-    setup->source = o->manifest ? o->manifest : o->folder;
     if (o->min_tag_images + o->min_label_images > 0)
         setup->min_images = o->min_tag_images + o->min_label_images;
     setup->exclude_tags = o->exclude_tags.items;
@@ -238,9 +304,17 @@ static bool parse(struct wsl_ctl *ctl, struct wsl_import_setup *setup, struct op
 {
     const struct wsl_arg rows[] = {
         {"manifest", 'm', WSL_ARG_TEXT, &o->manifest, 0, 0, "FILE",
-         "a line per picture: path, tab, tag,tag,..."},
+         "a line per picture: path, tab, tag,tag,...; *.jsonl: JSON"},
         {"folder", 'f', WSL_ARG_TEXT, &o->folder, 0, 0, "DIR",
-         "a folder tree; the first folder below DIR is the label"},
+         "a tree, folder = label; or ImageNet, CUB-200, Places365 by their lists"},
+        {"tar", 0, WSL_ARG_TEXT, &o->tar, 0, 0, "FILE",
+         "WebDataset, plain or gzip; a folder of them; -: standard input"},
+        {"lmdb", 0, WSL_ARG_TEXT, &o->lmdb, 0, 0, "DIR",
+         "Caffe's or Caffe2's (Datum, TensorProtos)"},
+        {"layout", 0, WSL_ARG_TEXT, &o->layout, 0, 0, "NAME",
+         "imagenet, cub200, places365, folders, jsonl, ...: as if detected"},
+        {"label-names", 0, WSL_ARG_TEXT, &setup->label_names, 0, 0, "FILE",
+         "line i names label number i of --tar and --lmdb"},
         {"into", 0, WSL_ARG_TEXT, &setup->output, 0, 0, "DIR",
          "where the data set appears, whole or not at all"},
         {"name", 'n', WSL_ARG_TEXT, &setup->name, 0, 0, "NAME",
@@ -263,8 +337,12 @@ static bool parse(struct wsl_ctl *ctl, struct wsl_import_setup *setup, struct op
         {"exclude-path", 0, WSL_ARG_LIST, &o->exclude_paths, 0, 0, "GLOB",
          "leave out pictures with such a path; may be repeated"},
         {"max-side", 0, WSL_ARG_UINT, &o->side_max, 8, 65500, "PIXELS",
-         "scale pictures down to this side (default: 512)"},
+         "scale larger pictures down to this side (default: as they are)"},
         {"quality", 0, WSL_ARG_UINT, &o->quality, 1, 100, "N", "of JPEGs made here (default: 90)"},
+        {"transcode", 0, WSL_ARG_FLAG, &setup->transcode, 0, 0, NULL,
+         "code kept JPEGs anew without loss: baseline, restart markers"},
+        {"headers-only", 0, WSL_ARG_FLAG, &setup->headers_only, 0, 0, NULL,
+         "do not decode JPEGs that are kept: fastest, finds less damage"},
         {"threads", 'j', WSL_ARG_UINT, &o->threads, 1, 256, "N", "default: one per CPU"},
         {"shard-mib", 0, WSL_ARG_UINT, &o->shard_mib, 1, 65536, "MIB",
          "size of a shard (default: 1024)"},
@@ -297,7 +375,8 @@ int wsl_ctl_data_import(struct wsl_ctl *ctl, int argc, char **argv)
     if (bar.width > 0 && bar.phase >= 0)
         fputc('\n', stderr);
     if (code == WSL_ECANCELLED) {
-        wsl_ctl_say("interrupted; nothing is left in %s", setup.output);
+        wsl_ctl_say("interrupted; the same command goes on, with what is in %s.partial",
+                    setup.output);
         return WSL_CTL_INTERRUPTED;
     }
     if (code < 0)

@@ -30,10 +30,13 @@ void wsl_image_free(struct wsl_image *image); /* zeroed or NULL is fine */
 struct wsl_image_limits {
     uint64_t pixels_max; /* 0: 1 << 29 */
     int side_max;        /* result's longer side; 0: do not shrink */
+    bool as_seen;        /* as a viewer shows it: turned as Exif says, colours by its ICC profile
+                            or gamma made sRGB. Otherwise pixels as they are stored */
 };
 
 /* JPEG or PNG by its first bytes. Grey, palette, 16-bit and CMYK become RGB; transparency is laid
- * on white. */
+ * on white; of an animated PNG it is the picture that others show. A fault says at which byte the
+ * decoder was. */
 int wsl_image_decode(const void *bytes, size_t size, const struct wsl_image_limits *limits,
                      struct wsl_image *ret, struct wsl_err *err);
 
@@ -62,6 +65,10 @@ int wsl_image_decode_part(const void *bytes, size_t size, struct wsl_rect part, 
 /* Appends a baseline JPEG of the given quality (1 to 100), 4:2:0, optimised Huffman tables. */
 int wsl_image_encode_jpeg(const struct wsl_image *image, int quality, struct wsl_buf *out,
                           struct wsl_err *err);
+
+/* Turns and mirrors a picture as an Exif orientation (1 to 8) asks for. WSL_ENOMEM leaves it as it
+ * was. */
+int wsl_image_turn(struct wsl_image *image, int orientation, struct wsl_err *err);
 
 /* XXH3-64 over width, height and pixels. */
 uint64_t wsl_image_pixel_hash(const struct wsl_image *image);

@@ -2,6 +2,8 @@
 #include "kernels/image/jpeg_file.h"
 
 #include "kernels/image/jpeg_trap.h"
+#include "kernels/image/meta.h"
+#include "kernels/image/profile.h"
 #include "kernels/image/raster.h"
 
 #include <math.h>
@@ -34,12 +36,17 @@ struct work {
     struct wsl_jpeg_trap trap;
     struct wsl_raster raster;
     uint8_t *row; /* output_width * components, then room for a converted row */
+    struct wsl_profile *profile;
+    struct wsl_buf profile_bytes;
+    int orientation; /* 0: as stored */
 };
 
 static void close_work(struct work *w)
 {
     jpeg_destroy_decompress(&w->d);
     wsl_raster_close(&w->raster);
+    wsl_profile_close(w->profile);
+    wsl_buf_free(&w->profile_bytes);
     free(w->row);
     free(w);
 }
@@ -74,7 +81,10 @@ static int read_rows(struct work *w, int rows, struct wsl_err *err)
 
         if (jpeg_read_scanlines(&w->d, &row, 1) != 1)
             return wsl_fail(err, WSL_ECORRUPT, "bad JPEG: it ends early");
-        if (w->d.out_color_space == JCS_CMYK) {
+        if (w->profile) {
+            wsl_profile_row(w->profile, w->row, w->d.out_color_components, rgb, width);
+            wsl_raster_row(&w->raster, rgb);
+        } else if (w->d.out_color_space == JCS_CMYK) {
             cmyk_to_rgb(w->row, rgb, width);
             wsl_raster_row(&w->raster, rgb);
         } else {
@@ -102,6 +112,28 @@ static int read_header(struct work *w, const uint8_t *bytes, size_t size,
                      w->d.image_width, w->d.image_height,
                      (unsigned long long)WSL_JPEG_PROGRESSIVE_MAX);
     return r;
+}
+
+/* What viewers heed besides the pixels. A profile that cannot be used is passed over. */
+static void take_meta(struct work *w, const uint8_t *bytes, size_t size)
+{
+    int components = w->d.num_components;
+    struct wsl_jpeg_look look = {0};
+
+    /* What was seen before a fault counts: the decoder is more lenient. */
+    wsl_jpeg_look(bytes, size, &look, NULL);
+    w->orientation = look.orientation;
+    if (look.profile_bytes > 0 && wsl_jpeg_profile(bytes, size, &w->profile_bytes, NULL) == 0)
+        w->profile = wsl_profile_open(w->profile_bytes.data, w->profile_bytes.size,
+                                      components == 1   ? WSL_PROFILE_GREY
+                                      : components == 4 ? WSL_PROFILE_INKS
+                                                        : WSL_PROFILE_RGB);
+}
+
+/* Where the decoder was when it gave up; the end when it wanted more. */
+static size_t place(const struct work *w, size_t size)
+{
+    return w->d.src && w->d.src->bytes_in_buffer <= size ? size - w->d.src->bytes_in_buffer : size;
 }
 
 static int start(struct work *w, int eighths, struct wsl_err *err)
@@ -142,15 +174,19 @@ int wsl_jpeg_decode(const uint8_t *bytes, size_t size, const struct wsl_image_li
     if (!w)
         return wsl_fail(err, WSL_ENOMEM, "no memory to decode a JPEG");
     if (setjmp(w->trap.back)) {
-        r = wsl_fail(err, WSL_ECORRUPT, "bad JPEG: %s", w->trap.text);
+        r = wsl_fail(err, WSL_ECORRUPT, "bad JPEG at byte %zu: %s", place(w, size), w->trap.text);
         close_work(w);
         return r;
     }
     r = read_header(w, bytes, size, limits, err);
+    if (r == 0 && limits && limits->as_seen)
+        take_meta(w, bytes, size);
     if (r == 0)
         r = decode_whole(w, limits, err);
     if (r == 0)
         r = wsl_raster_take(&w->raster, ret, err);
+    if (r == 0 && (r = wsl_image_turn(ret, w->orientation, err)) < 0)
+        wsl_image_free(ret);
     close_work(w);
     return r;
 }

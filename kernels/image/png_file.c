@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/image/png_file.h"
 
+#include "kernels/image/meta.h"
+#include "kernels/image/profile.h"
 #include "kernels/image/raster.h"
 
 #include <setjmp.h>
@@ -19,6 +21,8 @@ struct work {
     uint8_t *rgba;   /* one row, or the whole picture when interlaced */
     uint8_t *rgb;    /* one row, on white */
     png_bytepp rows; /* interlaced: where each row goes */
+    struct wsl_profile *profile;
+    int orientation; /* 0: as stored */
     jmp_buf back;
     char text[120];
 };
@@ -56,6 +60,7 @@ static void close_work(struct work *w)
 {
     png_destroy_read_struct(&w->png, &w->info, NULL);
     wsl_raster_close(&w->raster);
+    wsl_profile_close(w->profile);
     free(w->rgba);
     free(w->rgb);
     free(w->rows);
@@ -91,14 +96,40 @@ static void set_transforms(struct work *w)
     png_set_add_alpha(w->png, 0xff, PNG_FILLER_AFTER);
 }
 
+/* What viewers heed besides the pixels: an ICC profile, or without one gamma. Of the gammas those
+ * far from sRGB's count (PNG specification, 13.13). */
+static void take_meta(struct work *w)
+{
+    bool grey = !(png_get_color_type(w->png, w->info) & PNG_COLOR_MASK_COLOR);
+    png_uint_32 size = 0;
+    png_bytep bytes = NULL;
+    png_charp name;
+    double gamma;
+    int packing;
+
+    if (png_get_eXIf_1(w->png, w->info, &size, &bytes))
+        w->orientation = wsl_exif_orientation(bytes, size);
+    if (png_get_valid(w->png, w->info, PNG_INFO_sRGB))
+        return;
+    if (png_get_iCCP(w->png, w->info, &name, &packing, &bytes, &size))
+        w->profile = wsl_profile_open(bytes, size, grey ? WSL_PROFILE_GREY : WSL_PROFILE_RGB);
+    else if (png_get_gAMA(w->png, w->info, &gamma) && gamma > 0.1 && gamma < 5 &&
+             (gamma * 2.2 < 0.95 || gamma * 2.2 > 1.05))
+        png_set_gamma(w->png, 2.2, gamma);
+}
+
 static void row_on_white(struct work *w, const uint8_t *rgba)
 {
+    if (w->profile)
+        wsl_profile_row(w->profile, rgba, 4, w->rgb, w->raster.width);
     for (int x = 0; x < w->raster.width; x++) {
         unsigned alpha = rgba[x * 4 + 3];
 
         for (int c = 0; c < 3; c++)
             w->rgb[x * 3 + c] =
-                (uint8_t)((rgba[x * 4 + c] * alpha + 255u * (255u - alpha) + 127u) / 255u);
+                (uint8_t)(((w->profile ? w->rgb[x * 3 + c] : rgba[x * 4 + c]) * alpha +
+                           255u * (255u - alpha) + 127u) /
+                          255u);
     }
     wsl_raster_row(&w->raster, w->rgb);
 }
@@ -143,6 +174,8 @@ static int read_picture(struct work *w, const struct wsl_image_limits *limits, s
         r = take_memory(w, width, height, interlaced, err);
     if (r < 0)
         return r;
+    if (limits && limits->as_seen)
+        take_meta(w);
     set_transforms(w);
     if (interlaced)
         png_set_interlace_handling(w->png);
@@ -172,13 +205,15 @@ int wsl_png_decode(const uint8_t *bytes, size_t size, const struct wsl_image_lim
     if (!w)
         return wsl_fail(err, WSL_ENOMEM, "no memory to decode a PNG");
     if (setjmp(w->back)) {
-        r = wsl_fail(err, WSL_ECORRUPT, "bad PNG: %s", w->text);
+        r = wsl_fail(err, WSL_ECORRUPT, "bad PNG at byte %zu: %s", w->at, w->text);
         close_work(w);
         return r;
     }
     r = read_picture(w, limits, err);
     if (r == 0)
         r = wsl_raster_take(&w->raster, ret, err);
+    if (r == 0 && (r = wsl_image_turn(ret, w->orientation, err)) < 0)
+        wsl_image_free(ret);
     close_work(w);
     return r;
 }

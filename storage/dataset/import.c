@@ -30,10 +30,8 @@ int import_check(const struct import *im, struct wsl_err *err)
     return 0;
 }
 
-void import_tell(struct import *im, enum wsl_import_phase phase, uint64_t done, uint64_t total,
-                 uint64_t quarantined, bool end)
+void import_tell(struct import *im, const struct wsl_import_progress *progress, bool end)
 {
-    struct wsl_import_progress progress = {phase, done, total, quarantined};
     uint64_t now;
 
     if (!im->setup->progress)
@@ -42,7 +40,7 @@ void import_tell(struct import *im, enum wsl_import_phase phase, uint64_t done, 
     if (!end && now - im->told_ns < 100000000)
         return;
     im->told_ns = now;
-    im->setup->progress(im->setup->context, &progress);
+    im->setup->progress(im->setup->context, progress);
 }
 
 int import_set_bad(struct item *item, enum wsl_import_fault fault, const char *reason)
@@ -95,11 +93,8 @@ uint32_t import_sort_unique(uint32_t *values, uint32_t count)
 
 void wsl_import_defaults(struct wsl_import_setup *setup)
 {
-    *setup = (struct wsl_import_setup){.heldout = 0.1,
-                                       .min_images = 1,
-                                       .side_max = 512,
-                                       .quality = 90,
-                                       .shard_bytes = (uint64_t)1 << 30};
+    *setup = (struct wsl_import_setup){
+        .heldout = 0.1, .min_images = 1, .quality = 90, .shard_bytes = (uint64_t)1 << 30};
 }
 
 const char *wsl_import_fault_word(enum wsl_import_fault fault)
@@ -116,17 +111,16 @@ const char *wsl_import_fault_word(enum wsl_import_fault fault)
 static int check_setup(const struct wsl_import_setup *s, struct wsl_err *err)
 {
     if (!s->source || !*s->source)
-        return wsl_fail(err, WSL_EINVAL, "source: give a manifest file or a folder");
+        return wsl_fail(err, WSL_EINVAL, "source: give a file or a folder");
     if (!s->output || !*s->output)
         return wsl_fail(err, WSL_EINVAL, "output: give a folder to make");
-    if (s->kind != WSL_IMPORT_MANIFEST && s->kind != WSL_IMPORT_FOLDERS)
-        return wsl_fail(err, WSL_EINVAL, "kind: is neither a manifest nor a folder tree");
-    if (s->wordnet && s->kind != WSL_IMPORT_MANIFEST)
-        return wsl_fail(err, WSL_EINVAL, "wordnet: labels of a folder tree keep their names");
+    if ((unsigned)s->kind > WSL_IMPORT_LMDB)
+        return wsl_fail(err, WSL_EINVAL, "kind: %d is not a layout", (int)s->kind);
     if (!(s->heldout >= 0 && s->heldout <= 0.9))
         return wsl_fail(err, WSL_EINVAL, "heldout: %g is not between 0 and 0.9", s->heldout);
-    if (s->side_max < 8 || s->side_max > 65500)
-        return wsl_fail(err, WSL_EINVAL, "side_max: %d is not between 8 and 65500", s->side_max);
+    if (s->side_max != 0 && (s->side_max < 8 || s->side_max > 65500))
+        return wsl_fail(err, WSL_EINVAL, "side_max: %d is neither 0 nor between 8 and 65500",
+                        s->side_max);
     if (s->quality < 1 || s->quality > 100)
         return wsl_fail(err, WSL_EINVAL, "quality: %d is not between 1 and 100", s->quality);
     if (s->threads < 0 || s->threads > 256)
@@ -147,7 +141,7 @@ static int split_output(const char *output, char path[PATH_MAX], char ret_parent
 
     while (n > 1 && output[n - 1] == '/')
         n--;
-    if (n + sizeof ".partial" > PATH_MAX)
+    if (n + sizeof ".partial/set" > PATH_MAX)
         return wsl_fail(err, WSL_EINVAL, "path too long: %s", output);
     memcpy(path, output, n);
     path[n] = '\0';
@@ -162,19 +156,29 @@ static int split_output(const char *output, char path[PATH_MAX], char ret_parent
     return 0;
 }
 
-/* Relative paths of the source start at the tree itself, or at the manifest's folder. */
+static bool is_list(enum wsl_import_kind kind)
+{
+    return kind == WSL_IMPORT_MANIFEST || kind == WSL_IMPORT_JSONL;
+}
+
+/* Relative paths start at the manifest's folder, or at the source when that is a folder. */
 static int find_base(struct import *im, struct wsl_err *err)
 {
     const char *source = im->setup->source;
-    struct stat st;
+    enum wsl_import_kind kind = im->setup->kind;
     size_t n = strlen(source);
+    struct stat st;
 
+    if (kind == WSL_IMPORT_TAR && strcmp(source, "-") == 0)
+        return 0;
     if (stat(source, &st) < 0)
         return wsl_fail_errno(err, "cannot read %s", source);
     if (n >= sizeof im->base)
         return wsl_fail(err, WSL_EINVAL, "path too long: %s", source);
+    if (kind == WSL_IMPORT_TAR || kind == WSL_IMPORT_LMDB)
+        return 0;
     memcpy(im->base, source, n + 1);
-    if (im->setup->kind == WSL_IMPORT_FOLDERS) {
+    if (!is_list(kind)) {
         while (n > 1 && im->base[n - 1] == '/')
             im->base[--n] = '\0';
         return S_ISDIR(st.st_mode) ? 0
@@ -194,8 +198,8 @@ static int find_base(struct import *im, struct wsl_err *err)
 
 /* ---- the folder ---- */
 
-/* What a killed import left. The folder itself stays: its lock is ours. */
-static int empty_folder(const char *folder, struct wsl_err *err)
+/* Removes what lies in a folder, but for one name (or NULL). */
+static int empty_folder(const char *folder, const char *but, struct wsl_err *err)
 {
     DIR *dir = opendir(folder);
     struct dirent *entry;
@@ -206,7 +210,8 @@ static int empty_folder(const char *folder, struct wsl_err *err)
     while (r == 0 && (entry = readdir(dir))) {
         char path[PATH_MAX];
 
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            (but && strcmp(entry->d_name, but) == 0))
             continue;
         r = wsl_file_join(path, sizeof path, folder, entry->d_name);
         if (r < 0)
@@ -218,7 +223,7 @@ static int empty_folder(const char *folder, struct wsl_err *err)
     return r;
 }
 
-/* Makes "<output>.partial", locks it and empties it; the lock goes with the process. */
+/* Makes "<output>.partial" and locks it; the lock goes with the process. */
 static int open_folder(const char *folder, int *ret_lock, struct wsl_err *err)
 {
     struct stat mine, now;
@@ -230,50 +235,104 @@ static int open_folder(const char *folder, int *ret_lock, struct wsl_err *err)
     lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (lock < 0)
         return wsl_fail_errno(err, "cannot open %s", folder);
-    /* The other import may end, and rename the folder, between open and lock. */
+    /* The other import may end, and remove the folder, between open and lock. */
     if (flock(lock, LOCK_EX | LOCK_NB) < 0 || fstat(lock, &mine) < 0 || stat(folder, &now) < 0 ||
-        mine.st_ino != now.st_ino)
+        mine.st_ino != now.st_ino) {
         r = wsl_fail(err, WSL_EEXIST, "another import writes %s: wait for it", folder);
-    else
-        r = empty_folder(folder, err);
-    if (r < 0)
         close(lock);
-    else
+    } else {
         *ret_lock = lock;
+    }
     return r;
 }
 
-static int open_spool(struct import *im, struct wsl_err *err)
+/* The journal decides: without one that fits, whatever else lies there is of no use. */
+static int open_work(struct import *im, struct wsl_err *err)
 {
-    im->spool = open(im->folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-    if (im->spool < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
-        char path[PATH_MAX + 16];
+    char path[PATH_MAX];
+    int r = import_journal_open(im, err);
 
-        snprintf(path, sizeof path, "%s/spool", im->folder);
-        im->spool = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (im->spool >= 0)
-            unlink(path);
+    if (r == 0 && !import_journal_has_work(im->journal))
+        r = empty_folder(im->folder, "journal", err);
+    if (r == 0)
+        r = wsl_file_make_folders(im->set, err);
+    if (r < 0)
+        return r;
+    r = wsl_file_join(path, sizeof path, im->folder, "spool");
+    if (r < 0)
+        return wsl_fail(err, r, "path too long: %s/spool", im->folder);
+    im->spool = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return im->spool < 0 ? wsl_fail_errno(err, "cannot make %s", path) : 0;
+}
+
+/* Whether a name belongs to the finished set. */
+static bool is_wanted(const struct import *im, const char *name)
+{
+    unsigned long long number;
+    int end = 0;
+
+    if (strcmp(name, WSL_DATASET_FILE) == 0 || strcmp(name, "quarantine.tsv") == 0)
+        return true;
+    return sscanf(name, "shard-%llu.lmdb%n", &number, &end) == 1 && end > 0 && !name[end] &&
+           number < im->result->shards;
+}
+
+/* Nothing but the set: a killed import may have left a file half written, or a shard too many. */
+static int sweep(const struct import *im, struct wsl_err *err)
+{
+    DIR *dir = opendir(im->set);
+    struct dirent *entry;
+    int r = 0;
+
+    if (!dir)
+        return wsl_fail_errno(err, "cannot read folder %s", im->set);
+    while (r == 0 && (entry = readdir(dir))) {
+        char path[PATH_MAX];
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            is_wanted(im, entry->d_name))
+            continue;
+        r = wsl_file_join(path, sizeof path, im->set, entry->d_name);
+        r = r < 0 ? wsl_fail(err, r, "path too long: %s/%s", im->set, entry->d_name)
+                  : wsl_file_remove_tree(path, err);
     }
-    return im->spool < 0 ? wsl_fail_errno(err, "cannot make a file in %s", im->folder) : 0;
+    closedir(dir);
+    return r;
 }
 
 /* From here on the data set is there: whole, and on the disk. */
 static int publish(const struct import *im, const char *output, const char *parent,
                    struct wsl_err *err)
 {
-    int r = wsl_file_sync_folder(im->folder, err);
+    int r = sweep(im, err);
 
+    if (r == 0)
+        r = wsl_file_sync_folder(im->set, err);
     if (r < 0)
         return r;
-    r = renameat2(AT_FDCWD, im->folder, AT_FDCWD, output, RENAME_NOREPLACE);
+    r = renameat2(AT_FDCWD, im->set, AT_FDCWD, output, RENAME_NOREPLACE);
     if (r < 0 && (errno == EINVAL || errno == ENOSYS)) /* a file system without that flag */
-        r = rename(im->folder, output);
+        r = rename(im->set, output);
     if (r < 0)
-        return wsl_fail_errno(err, "cannot rename %s to %s", im->folder, output);
+        return wsl_fail_errno(err, "cannot rename %s to %s", im->set, output);
     r = wsl_file_sync_folder(parent, err);
     if (r < 0)
         wsl_file_remove_tree(output, NULL);
     return r;
+}
+
+/* A data set is there. An import that was killed just after may have left the folder of its work.
+ */
+static int fail_exists(const struct import *im, const char *output, struct wsl_err *err)
+{
+    int lock;
+
+    if (wsl_file_exists(im->folder) && !wsl_file_exists(im->set) &&
+        open_folder(im->folder, &lock, NULL) == 0) {
+        wsl_file_remove_tree(im->folder, NULL);
+        close(lock);
+    }
+    return wsl_fail(err, WSL_EEXIST, "%s exists: remove it or choose another name", output);
 }
 
 /* ---- the whole ---- */
@@ -281,42 +340,43 @@ static int publish(const struct import *im, const char *output, const char *pare
 static int prepare(struct import *im, const char *name, struct wsl_err *err)
 {
     const struct wsl_import_setup *setup = im->setup;
-    int r = open_spool(im, err);
+    int r = 0;
 
-    if (r == 0 && setup->wordnet)
-        r = wsl_wordnet_open(&im->wordnet, setup->wordnet, err);
-    if (r == 0)
-        r = wsl_vocabulary_open(&im->vocabulary, im->wordnet, setup->only_nouns, err);
-    if (r < 0)
-        return r;
-    im->info.kind = setup->kind == WSL_IMPORT_MANIFEST ? "tags" : "labels";
     im->info.name = strdup(setup->name && *setup->name ? setup->name : name);
     if (!im->info.name)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a name");
     if (!wsl_text_is_clean(im->info.name, strlen(im->info.name)) || strlen(im->info.name) > 255)
         return wsl_fail(err, WSL_EINVAL,
                         "name: must be UTF-8 without control characters, of at most 255 bytes");
-    return 0;
+    if (setup->wordnet)
+        r = wsl_wordnet_open(&im->wordnet, setup->wordnet, err);
+    if (r == 0)
+        r = wsl_vocabulary_open(&im->vocabulary, im->wordnet, setup->only_nouns, err);
+    return r;
 }
 
 static void free_import(struct import *im)
 {
     for (uint32_t i = 0; i < im->item_count; i++)
-        free(im->items[i].reason);
-    free(im->items);
+        free(import_item(im, i)->reason);
+    for (size_t i = 0; im->blocks && i < ITEM_BLOCKS && im->blocks[i]; i++)
+        free(im->blocks[i]);
+    free(im->blocks);
+    source_close(&im->source);
     free(im->tags.values);
     free(im->order);
     wsl_buf_free(&im->paths);
     wsl_vocabulary_close(im->vocabulary);
     wsl_wordnet_close(im->wordnet);
     wsl_dataset_info_free(&im->info);
+    import_journal_close(im->journal);
     if (im->spool >= 0)
         close(im->spool);
 }
 
-static int run(struct import *im, const char *name, struct wsl_err *err)
+static int run(struct import *im, struct wsl_err *err)
 {
-    int r = prepare(im, name, err);
+    int r = open_work(im, err);
 
     if (r == 0)
         r = import_list(im, err);
@@ -331,6 +391,41 @@ static int run(struct import *im, const char *name, struct wsl_err *err)
     return r;
 }
 
+/* Work that the same call would go on with is worth keeping; of what cannot become a data set
+ * nothing is. A journal of other settings is not ours. */
+static void clean_up(const struct import *im, int r)
+{
+    bool others = r == WSL_EEXIST && !im->journal;
+    bool useful = r < 0 && r != WSL_EINVAL && import_journal_has_work(im->journal);
+
+    if (!others && !useful)
+        wsl_file_remove_tree(im->folder, NULL);
+}
+
+static void add_remedy(int r, struct wsl_err *err)
+{
+    size_t n = err ? strlen(err->text) : 0;
+
+    if (r == WSL_ENOSPC && err && n + 70 < sizeof err->text)
+        strcpy(err->text + n, "; free some space and repeat the command: it goes on from here");
+}
+
+static int run_in_folder(struct import *im, const char *output, const char *parent,
+                         struct wsl_err *err)
+{
+    int lock, r = open_folder(im->folder, &lock, err);
+
+    if (r < 0)
+        return r;
+    r = run(im, err);
+    if (r == 0)
+        r = publish(im, output, parent, err);
+    clean_up(im, r);
+    add_remedy(r, err);
+    close(lock);
+    return r;
+}
+
 int wsl_import_run(const struct wsl_import_setup *setup, struct wsl_import_result *ret,
                    struct wsl_err *err)
 {
@@ -339,7 +434,7 @@ int wsl_import_run(const struct wsl_import_setup *setup, struct wsl_import_resul
     uint64_t start = wsl_clock_ns();
     const char *name = NULL;
     struct stat st;
-    int lock = -1, r;
+    int r;
 
     memset(ret, 0, sizeof *ret);
     im.paths.limit = (size_t)1 << 40;
@@ -348,21 +443,16 @@ int wsl_import_run(const struct wsl_import_setup *setup, struct wsl_import_resul
         r = split_output(setup->output, output, parent, &name, err);
     if (r == 0)
         r = find_base(&im, err);
-    if (r == 0 && lstat(output, &st) == 0)
-        r = wsl_fail(err, WSL_EEXIST, "%s exists: remove it or choose another name", output);
     if (r < 0)
         return r;
     strcpy(stpcpy(im.folder, output), ".partial"); /* split_output() left room */
-    r = open_folder(im.folder, &lock, err);
-    if (r < 0)
-        return r;
-    r = run(&im, name, err);
-    free_import(&im);
+    strcpy(stpcpy(im.set, im.folder), "/set");
+    if (lstat(output, &st) == 0)
+        return fail_exists(&im, output, err);
+    r = prepare(&im, name, err);
     if (r == 0)
-        r = publish(&im, output, parent, err);
-    if (r < 0)
-        wsl_file_remove_tree(im.folder, NULL);
-    close(lock);
+        r = run_in_folder(&im, output, parent, err);
+    free_import(&im);
     ret->elapsed_ns = wsl_clock_ns() - start;
     return r;
 }

@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Makes a sealed data set (dataset.h) from pictures with tags. Blocks; uses `threads` threads of
- * its own; memory is a few pictures per thread plus about 150 bytes per file of the source.
+ * its own; memory is a few pictures per thread plus about 200 bytes per file of the source.
  *
  * The output folder appears whole or not at all: everything is written into "<output>.partial",
- * synced, then renamed. A left-over of a killed import is removed by the next one. While it runs it
- * needs about twice the disk space of the result. The same source, settings and seed give the same
- * records in the same order and the same fingerprint, whatever the number of threads.
+ * synced, then renamed. Pictures that are stored as they came are copied once, from the source into
+ * a shard; those made anew, and those of a stream that cannot be read twice, lie in "<output>
+ * .partial" until they are in a shard. The same source, settings and seed give the same records in
+ * the same order and the same fingerprint, whatever the number of threads.
+ *
+ * An import that was killed, cancelled or ran out of disk space leaves "<output>.partial" with a
+ * journal; the same call again goes on from there, does no picture and no finished shard twice, and
+ * makes what an undisturbed one would have made. A file that changed in the meantime is read again.
  *
  * A file or line that cannot be used never stops an import: it goes to quarantine.tsv in the output
- * folder, "<path or manifest line>\t<reason>", in the order of the source.
+ * folder, "<path or manifest line>\t<byte offset>\t<reason>", in the order of the source. The
+ * offset is where the picture or the line begins in the file that holds it: 0 for a file of its
+ * own.
  */
 #ifndef WSL_STORAGE_IMPORT_H
 #define WSL_STORAGE_IMPORT_H
@@ -30,28 +37,64 @@ enum wsl_import_kind {
      * it. Takes *.png, *.jpg, *.jpeg in any case; other files are counted and left. Links are not
      * followed. */
     WSL_IMPORT_FOLDERS,
+    /* A text file, one JSON object a line: "path", and "tags" (a list of texts, or one text with
+     * commas) or "label" (a text or a whole number), and "split" ("train" or "heldout") if the file
+     * decides it. The first line says which of tags and label it is. */
+    WSL_IMPORT_JSONL,
+    /* ILSVRC's train/WNID/ and val/: val/WNID/ or, with pictures in val/ itself, val.txt ("file
+     * number") or LOC_val_solution.csv says which. synset_words.txt or LOC_synset_mapping.txt gives
+     * the order of the numbers. Labels are the WNIDs. */
+    WSL_IMPORT_IMAGENET,
+    /* CUB-200-2011: images.txt, image_class_labels.txt, classes.txt, train_test_split.txt. */
+    WSL_IMPORT_CUB200,
+    /* Places365: places365_train_standard.txt and places365_val.txt with categories_places365.txt;
+     * pictures in data_256, data_large (or those with _standard), val_256, val_large. */
+    WSL_IMPORT_PLACES365,
+    /* WebDataset: a tar file, plain or gzip, a folder of them (*.tar, *.tar.gz, *.tgz, by name), or
+     * "-" for standard input. Members of one name up to the first dot are one picture: .jpg, .jpeg
+     * or .png with .cls (the label), .json (as a line of WSL_IMPORT_JSONL without its path), .tags
+     * (tag,tag) or .txt (its words that begin with '#'). */
+    WSL_IMPORT_TAR,
+    /* LMDB as Caffe (Datum) and Caffe2 (TensorProtos) write it: the file, or the folder with
+     * data.mdb. Values are told apart by their first byte. A number alone is the label; where one
+     * of the first 4,096 records has several, numbers are tags. */
+    WSL_IMPORT_LMDB,
 };
+
+/* Whether the sets of a layout bring their own split: then `heldout` has no say. */
+bool wsl_import_has_split(enum wsl_import_kind kind);
+
+/* The layout of a folder by its own list files; WSL_IMPORT_FOLDERS when it has none. */
+enum wsl_import_kind wsl_import_detect(const char *folder);
+
+/* "manifest", "folders", ... and back: a static string; false when there is no such kind. */
+const char *wsl_import_kind_word(enum wsl_import_kind kind);
+bool wsl_import_kind_find(const char *word, enum wsl_import_kind *ret);
 
 enum wsl_import_phase { WSL_IMPORT_LIST, WSL_IMPORT_DECODE, WSL_IMPORT_WRITE };
 
 struct wsl_import_progress {
     enum wsl_import_phase phase;
-    uint64_t done, total; /* pictures of this phase; total 0 while not known (LIST) */
+    uint64_t done, total; /* pictures of this phase; total 0 while not known (LIST, a stream) */
     uint64_t quarantined; /* so far */
+    uint64_t bytes;       /* of pictures, read or written in this phase */
+    uint64_t resumed;     /* of `done`: taken over from an interrupted import */
 };
 
 /* Start with wsl_import_defaults(). Texts stay the caller's and must live until the call returns.
  */
 struct wsl_import_setup {
     enum wsl_import_kind kind;
-    const char *source; /* manifest file, or folder */
-    const char *output; /* must not exist; its parent is made when missing */
-    const char *name;   /* of the data set; NULL: last part of `output` */
-    const char
-        *wordnet;    /* folder with index.noun, data.noun and noun.exc: spellings of one noun
-                        are joined; NULL: tags are kept as they are. For WSL_IMPORT_MANIFEST only */
-    bool only_nouns; /* with wordnet: tags that are no noun are dropped, as in the 2018 paper,
-                        instead of being kept as they are */
+    const char *source;  /* manifest file, folder, tar file, LMDB; "-": standard input */
+    const char *output;  /* must not exist; its parent is made when missing */
+    const char *name;    /* of the data set; NULL: last part of `output` */
+    const char *wordnet; /* folder with index.noun, data.noun and noun.exc: spellings of one noun
+                            are joined; NULL: tags are kept as they are. For tags, not for labels */
+    bool only_nouns;     /* with wordnet: tags that are no noun are dropped, as in the 2018 paper,
+                            instead of being kept as they are */
+
+    const char *label_names; /* a text file whose line i (from 0) names label or tag number i, for
+                                sources that have numbers; NULL: the numbers are the names */
 
     double heldout; /* share of the pictures, 0 to 0.9, chosen by hash of the pixels: 0.1 */
     uint64_t seed;  /* of that choice and of the records' order: 0 */
@@ -67,14 +110,21 @@ struct wsl_import_setup {
     const char *const *exclude_paths;
     size_t exclude_path_count;
     /* Tags that say nothing about the picture ("unsorted"): as if it did not have them. For
-     * WSL_IMPORT_MANIFEST only. */
+     * tags only. */
     const char *const *ignore_tags;
     size_t ignore_tag_count;
 
-    int side_max; /* longer side of stored pictures in pixels, 8 to 65500: 512 */
-    int quality;  /* of JPEGs that are made here, 1 to 100: 90. A sound JPEG within side_max is kept
-                     as it is */
-    int threads;  /* 1 to 256; 0: one per CPU */
+    /* A JPEG that can be shown as it is stays byte for byte. Made anew: PNGs, four inks, pictures
+     * to be turned (EXIF), colour profiles other than sRGB, and what is larger than side_max. */
+    int side_max;   /* longer side of stored pictures in pixels, 8 to 65500; 0: as they are */
+    int quality;    /* of JPEGs that are made here, 1 to 100: 90 */
+    bool transcode; /* losslessly make JPEGs that are kept baseline, with tables of their own and a
+                       restart marker per row of blocks: smaller, and parts are decoded faster */
+    bool
+        headers_only; /* look at the structure of JPEGs that are kept and do not decode them: at the
+                         disk's speed, but damage within their pixels is found only in training, and
+                         equal pictures are known by equal bytes, not by equal pixels */
+    int threads;      /* 1 to 256; 0: one per CPU */
     uint64_t shard_bytes; /* a shard is closed when it is this large, 1 MiB to 64 GiB: 1 GiB */
 
     /* Called about ten times a second and at the end of each phase, on the calling thread; may be
@@ -94,7 +144,8 @@ struct wsl_import_setup {
     X(DAMAGED, "damaged picture")    /* truncated, broken */                                       \
     X(UNSUPPORTED, "unknown format") /* neither PNG nor JPEG, or an odd kind of them */            \
     X(TOO_LARGE, "too large")        /* file over 256 MiB, or more pixels than decoders take */    \
-    X(CONFLICT, "same pixels as another with another label") /* WSL_IMPORT_FOLDERS only */
+    X(CONFLICT, "same pixels as another with another label") /* labels only */                     \
+    X(CONTAINER, "damaged container") /* a tar file or an LMDB that cannot be read further */
 
 enum wsl_import_fault {
 #define X(name, word) WSL_IMPORT_FAULT_##name,
@@ -120,6 +171,8 @@ struct wsl_import_result {
     uint64_t shards, bytes;  /* files written, and their size together */
     uint64_t read_bytes;     /* of source files */
     uint64_t kept_jpegs;     /* records that hold the source's own JPEG */
+    uint64_t transcoded;     /* of them: losslessly coded anew */
+    uint64_t resumed;        /* pictures and shards taken over from an interrupted import */
     uint64_t elapsed_ns;
     char fingerprint[40];
 };
@@ -130,9 +183,11 @@ void wsl_import_defaults(struct wsl_import_setup *setup);
 const char *wsl_import_fault_word(enum wsl_import_fault fault);
 
 /* Errors: WSL_EINVAL (a setting; or nothing usable is left: the line has the counts), WSL_ENOENT
- * (source, WordNet), WSL_EEXIST (output exists, or another import writes it), WSL_ECORRUPT (WordNet
- * files), WSL_ENOSPC, WSL_EIO, WSL_ENOMEM, WSL_ELIMIT (over 2^31 files), WSL_ECANCELLED. After any
- * of them neither the output nor "<output>.partial" is left. *ret is filled as far as it got. */
+ * (source, WordNet), WSL_EEXIST (output exists, another import writes it, or an interrupted one
+ * with other settings is there), WSL_ECORRUPT (WordNet files, list files), WSL_ENOSPC, WSL_EIO,
+ * WSL_ENOMEM, WSL_ELIMIT (over 2^31 files), WSL_ECANCELLED. The output is not there after any of
+ * them; "<output>.partial" is, when it holds work that the same call would go on with. *ret is
+ * filled as far as it got. */
 int wsl_import_run(const struct wsl_import_setup *setup, struct wsl_import_result *ret,
                    struct wsl_err *err);
 

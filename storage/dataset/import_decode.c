@@ -1,41 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/dataset/import_work.h"
 
-#include "base/clock.h"
 #include "base/crc32c.h"
-#include "base/file.h"
 #include "kernels/image/image.h"
+#include "kernels/image/meta.h"
 #include "storage/dataset/record.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { FILE_LIMIT = 256 << 20, BUFFER_KEEP = 16 << 20, TICK_MS = 50 };
+#include <xxhash.h>
 
-/* Threads take the next item by number, so at most `threads` pictures are in memory. */
+enum { BUFFER_KEEP = 16 << 20, BATCH = 16, JOBS_PER_THREAD = 2 };
+#define QUEUE_BYTES ((size_t)256 << 20)
+
+/* Items to be decoded; one that comes with its bytes is alone. */
+struct job {
+    uint32_t first, count;
+    bool has_bytes;
+    struct wsl_buf bytes;
+};
+
+/* Jobs wait in a ring; a thread swaps its buffer with the job's, so that nothing is copied twice.
+ */
 struct pool {
-    struct import *im;
-    atomic_uint next;
-    atomic_uint_fast64_t done, bad, read_bytes, spool_end;
-    atomic_bool stop;
-    pthread_mutex_t lock; /* live, r, err */
-    pthread_cond_t ended;
-    int live;
-    int r; /* of the first thread that could not go on */
-    struct wsl_err err;
+    struct crew crew;
+    struct job *jobs;
+    size_t size, head, count; /* of the ring; under the crew's lock */
+    size_t bytes;             /* waiting in it */
+    bool closed;
+    atomic_uint_fast64_t done, bad, read_bytes, resumed;
+    uint64_t total; /* 0: not known */
 };
 
 struct worker {
     struct pool *pool;
-    struct wsl_buf file, jpeg;
+    struct import *im;
+    struct wsl_buf file, jpeg, again, profile;
+    uint64_t idle_profile; /* hash of the last profile that was as good as sRGB */
 };
 
 static void trim(struct wsl_buf *b)
@@ -45,6 +49,8 @@ static void trim(struct wsl_buf *b)
     else
         wsl_buf_clear(b);
 }
+
+/* ---- one picture ---- */
 
 static enum wsl_import_fault fault_of(int code)
 {
@@ -59,226 +65,423 @@ static enum wsl_import_fault fault_of(int code)
     }
 }
 
-/* Returns 1 with the bytes in w->file, or 0 after putting the item in quarantine. */
-static int read_file(struct worker *w, struct item *item)
+/* Nearly all profiles are sRGB's, and the same over and over. */
+static bool profile_is_idle(struct worker *w, const struct wsl_jpeg_look *look)
 {
-    const struct import *im = w->pool->im;
-    char path[PATH_MAX];
-    struct wsl_err err;
-    struct stat st;
+    uint64_t hash;
+
+    if (look->profile_bytes == 0)
+        return true;
+    wsl_buf_clear(&w->profile);
+    if (wsl_jpeg_profile(w->file.data, w->file.size, &w->profile, NULL) < 0)
+        return false;
+    hash = XXH3_64bits_withSeed(w->profile.data, w->profile.size, (uint64_t)look->components);
+    if (hash == w->idle_profile)
+        return true;
+    if (!wsl_profile_is_idle(w->profile.data, w->profile.size, look->components))
+        return false;
+    w->idle_profile = hash;
+    return true;
+}
+
+/* A JPEG that shows what is meant when it is simply decoded, and is not too large. */
+static bool can_keep(struct worker *w, const struct wsl_jpeg_look *look)
+{
+    const struct import *im = w->im;
+    size_t size = w->file.size;
+    int side_max = im->setup->side_max, longer = look->width;
+
+    if (look->height > longer)
+        longer = look->height;
+    return size <= WSL_RECORD_JPEG && (side_max == 0 || longer <= side_max) &&
+           (look->components == 1 || look->components == 3) && look->orientation == 1 &&
+           profile_is_idle(w, look);
+}
+
+/* Channels without a format of their own become a picture as a decoder gives it. */
+static int take_raw(const struct item *item, const struct wsl_buf *bytes, struct wsl_image *ret,
+                    struct wsl_err *err)
+{
+    size_t pixels = (size_t)item->width * item->height;
+    const uint8_t *from = bytes->data;
+
+    ret->width = item->width;
+    ret->height = item->height;
+    ret->pixels = malloc(3 * pixels);
+    if (!ret->pixels)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %d x %d", item->width,
+                        item->height);
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < 3; c++)
+            ret->pixels[3 * i + c] = item->form == SOURCE_PIXELS_GREY  ? from[i]
+                                     : item->form == SOURCE_PLANES_BGR ? from[(2 - c) * pixels + i]
+                                                                       : from[3 * i + 2 - c];
+    return 0;
+}
+
+static int shrink(const struct import *im, struct wsl_image *image, struct wsl_err *err)
+{
+    int side_max = im->setup->side_max;
+    int longer = image->width > image->height ? image->width : image->height;
+    struct wsl_rect all = {0, 0, image->width, image->height};
+    struct wsl_image small = {0};
     int r;
 
-    if (wsl_file_join(path, sizeof path, im->base, import_path(im, item)) < 0)
-        return import_set_bad(item, WSL_IMPORT_FAULT_UNREADABLE, "path too long");
-    if (stat(path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return import_set_bad(item, WSL_IMPORT_FAULT_MISSING, NULL);
-    if (stat(path, &st) < 0)
-        return import_set_bad(item, WSL_IMPORT_FAULT_UNREADABLE, strerrordesc_np(errno));
-    if (!S_ISREG(st.st_mode))
-        return import_set_bad(item, WSL_IMPORT_FAULT_UNREADABLE, "not a regular file");
-    wsl_buf_clear(&w->file);
-    r = wsl_file_read(path, FILE_LIMIT, &w->file, &err);
-    if (r == WSL_ELIMIT)
-        return import_set_bad(item, WSL_IMPORT_FAULT_TOO_LARGE, "over 256 MiB");
-    if (r < 0)
-        return import_set_bad(item, WSL_IMPORT_FAULT_UNREADABLE, err.text);
-    if (w->file.size == 0)
-        return import_set_bad(item, WSL_IMPORT_FAULT_DAMAGED, "the file is empty");
-    atomic_fetch_add(&w->pool->read_bytes, w->file.size);
-    return 1;
+    if (side_max == 0 || longer <= side_max)
+        return 0;
+    small.width = (int)(((int64_t)image->width * side_max + longer / 2) / longer);
+    small.height = (int)(((int64_t)image->height * side_max + longer / 2) / longer);
+    small.width += small.width == 0;
+    small.height += small.height == 0;
+    small.pixels = malloc((size_t)small.width * (size_t)small.height * 3);
+    r = small.pixels
+            ? wsl_image_resize(image, all, small.width, small.height, false, small.pixels, err)
+            : wsl_fail(err, WSL_ENOMEM, "no memory for a smaller picture");
+    wsl_image_free(r == 0 ? image : &small);
+    if (r == 0)
+        *image = small;
+    return r;
 }
 
-/* A JPEG of the right size is kept byte for byte, unless much of it is something else than the
- * picture (previews, colour profiles). */
-static bool can_keep(const struct wsl_buf *file, const struct wsl_image *image)
+static int decode(const struct import *im, const struct item *item, const struct wsl_buf *file,
+                  struct wsl_image *image, struct wsl_err *err)
 {
-    uint64_t pixels = (uint64_t)image->width * (uint64_t)image->height;
-    int width, height;
+    const struct wsl_image_limits limits = {.side_max = im->setup->side_max, .as_seen = true};
+    int r;
 
-    return file->size > 2 && file->data[0] == 0xff && file->data[1] == 0xd8 &&
-           file->size <= WSL_RECORD_JPEG && file->size <= pixels * 3 / 2 + 4096 &&
-           wsl_image_size(file->data, file->size, &width, &height, NULL) == 0 &&
-           width == image->width && height == image->height;
+    if (item->form == SOURCE_FILE)
+        return wsl_image_decode(file->data, file->size, &limits, image, err);
+    r = take_raw(item, file, image, err);
+    return r == 0 ? shrink(im, image, err) : r;
 }
 
-/* Returns 1 with the JPEG to store in *ret, or 0 after putting the item in quarantine. */
-static int make_jpeg(struct worker *w, struct item *item, const struct wsl_buf **ret)
+static void keep(struct worker *w, struct item *item, const struct wsl_jpeg_look *look)
 {
-    const struct wsl_import_setup *setup = w->pool->im->setup;
-    const struct wsl_image_limits limits = {.side_max = setup->side_max};
+    item->width = (uint16_t)look->width;
+    item->height = (uint16_t)look->height;
+    item->kept = true;
+    if (!w->im->setup->transcode)
+        return;
+    wsl_buf_clear(&w->again);
+    /* What baseline cannot hold stays as it is. */
+    item->transcoded = wsl_jpeg_transcode(w->file.data, w->file.size, &w->again, NULL) == 0 &&
+                       w->again.size <= WSL_RECORD_JPEG;
+}
+
+static int make_jpeg(struct worker *w, struct item *item, struct wsl_err *err)
+{
+    const struct import *im = w->im;
     struct wsl_image image = {0};
-    struct wsl_err err = {0};
-    int r = wsl_image_decode(w->file.data, w->file.size, &limits, &image, &err);
+    int r = decode(im, item, &w->file, &image, err);
 
     if (r < 0)
-        return import_set_bad(item, fault_of(r), err.text);
+        return r;
     item->width = (uint16_t)image.width;
     item->height = (uint16_t)image.height;
     item->pixel_hash = wsl_image_pixel_hash(&image);
-    item->kept = can_keep(&w->file, &image);
-    *ret = &w->file;
     if (!item->kept) {
         wsl_buf_clear(&w->jpeg);
-        r = wsl_image_encode_jpeg(&image, setup->quality, &w->jpeg, &err);
-        *ret = &w->jpeg;
+        if (image.width > 65500 || image.height > 65500)
+            r = wsl_fail(err, WSL_ELIMIT, "%d x %d pixels, a JPEG has at most 65500 on a side",
+                         image.width, image.height);
+        else
+            r = wsl_image_encode_jpeg(&image, im->setup->quality, &w->jpeg, err);
     }
     wsl_image_free(&image);
+    if (r == 0 && !item->kept && w->jpeg.size > WSL_RECORD_JPEG)
+        r = wsl_fail(err, WSL_ELIMIT, "over 16 MiB as a JPEG");
+    return r;
+}
+
+/* Returns 1 with the JPEG to store in *ret, or 0 after putting the item in quarantine. */
+static int convert(struct worker *w, struct item *item, const struct wsl_buf **ret)
+{
+    const struct import *im = w->im;
+    struct wsl_jpeg_look look;
+    struct wsl_err err = {0};
+    bool jpeg = item->form == SOURCE_FILE && w->file.size > 1 && w->file.data[0] == 0xff &&
+                w->file.data[1] == 0xd8;
+    int r = jpeg ? wsl_jpeg_look(w->file.data, w->file.size, &look, &err) : 0;
+
+    item->kept = item->transcoded = false;
+    if (r < 0 && im->setup->headers_only)
+        return import_set_bad(item, fault_of(r), err.text);
+    if (r == 0 && jpeg && can_keep(w, &look)) {
+        keep(w, item, &look);
+        item->pixel_hash = look.hash;
+    }
+    r = item->kept && im->setup->headers_only ? 0 : make_jpeg(w, item, &err);
     if (r < 0)
         return import_set_bad(item, fault_of(r), err.text);
-    if ((*ret)->size > WSL_RECORD_JPEG)
-        return import_set_bad(item, WSL_IMPORT_FAULT_TOO_LARGE, "over 16 MiB as a JPEG");
+    *ret = !item->kept ? &w->jpeg : item->transcoded ? &w->again : &w->file;
     return 1;
 }
 
-static int spool(struct pool *pool, struct item *item, const struct wsl_buf *jpeg,
+static int spool(struct import *im, struct item *item, const struct wsl_buf *jpeg,
                  struct wsl_err *err)
 {
-    uint64_t at = atomic_fetch_add(&pool->spool_end, jpeg->size);
+    uint64_t at = atomic_fetch_add(&im->spool_end, jpeg->size);
 
     for (size_t done = 0; done < jpeg->size;) {
-        ssize_t n =
-            pwrite(pool->im->spool, jpeg->data + done, jpeg->size - done, (off_t)(at + done));
+        ssize_t n = pwrite(im->spool, jpeg->data + done, jpeg->size - done, (off_t)(at + done));
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EFBIG)
             return wsl_fail(err, WSL_ENOSPC, "cannot write pictures to %s: the file size limit",
-                            pool->im->folder);
+                            im->folder);
         if (n < 0)
-            return wsl_fail_errno(err, "cannot write pictures to %s", pool->im->folder);
+            return wsl_fail_errno(err, "cannot write pictures to %s", im->folder);
         done += (size_t)n;
     }
     item->spool_at = at;
-    item->jpeg_size = (uint32_t)jpeg->size;
-    item->crc32c = wsl_crc32c(0, jpeg->data, jpeg->size);
-    item->state = ITEM_GOOD;
+    item->spooled = true;
     return 0;
 }
 
-static int work_on(struct worker *w, struct item *item, struct wsl_err *err)
-{
-    const struct wsl_buf *jpeg = NULL;
-    int r = 0;
+/* ---- what an interrupted import knows ---- */
 
-    if (read_file(w, item) && make_jpeg(w, item, &jpeg))
-        r = spool(w->pool, item, jpeg, err);
+static bool adopt(struct import *im, struct item *item, const struct picture_note *note)
+{
+    if (note->state == ITEM_BAD) {
+        import_set_bad(item, (enum wsl_import_fault)note->fault,
+                       import_journal_reason(im->journal, note));
+        return true;
+    }
+    item->state = note->state;
+    item->pixel_hash = note->pixel_hash;
+    item->spool_at = note->spool_at;
+    item->jpeg_size = note->jpeg_size;
+    item->crc32c = note->crc32c;
+    item->width = note->width;
+    item->height = note->height;
+    item->kept = note->kept;
+    item->transcoded = note->transcoded;
+    item->spooled = note->spooled;
+    return true;
+}
+
+bool import_adopt(struct import *im, struct item *item, uint64_t stamp)
+{
+    const struct picture_note *note = import_journal_find(im->journal, item->key);
+
+    return note && note->stamp == stamp && adopt(im, item, note);
+}
+
+/* ---- a thread ---- */
+
+static int work_on(struct worker *w, struct item *item, bool has_bytes, struct wsl_err *err)
+{
+    struct import *im = w->im;
+    const struct picture_note *note =
+        has_bytes ? NULL : import_journal_find(im->journal, item->key);
+    const struct wsl_buf *jpeg = NULL;
+    uint64_t stamp = note ? note->stamp : 0;
+    int r = has_bytes ? 1 : import_read_source(im, item, note != NULL, &stamp, &w->file);
+
+    if (r == 2) {
+        atomic_fetch_add(&w->pool->resumed, adopt(im, item, note));
+        r = 0;
+    } else if (r == 1) {
+        atomic_fetch_add(&w->pool->read_bytes, w->file.size);
+        r = 0;
+        if (convert(w, item, &jpeg)) {
+            item->jpeg_size = (uint32_t)jpeg->size;
+            item->crc32c = wsl_crc32c(0, jpeg->data, jpeg->size);
+            item->state = ITEM_GOOD;
+            item->spooled = false;
+            if (has_bytes || jpeg != &w->file)
+                r = spool(im, item, jpeg, err);
+        }
+        if (r == 0)
+            r = import_journal_add_picture(im, item, stamp, err);
+    }
     trim(&w->file);
     trim(&w->jpeg);
+    trim(&w->again);
     if (item->state == ITEM_BAD)
         atomic_fetch_add(&w->pool->bad, 1);
+    atomic_fetch_add(&w->pool->done, 1);
     return r;
+}
+
+/* The next job; its bytes come in w->file. False when there are no more. */
+static bool take_job(struct worker *w, struct job *ret)
+{
+    struct pool *p = w->pool;
+    bool more;
+
+    pthread_mutex_lock(&p->crew.lock);
+    while (p->count == 0 && !p->closed && !atomic_load(&p->crew.stop))
+        pthread_cond_wait(&p->crew.changed, &p->crew.lock);
+    more = p->count > 0 && !atomic_load(&p->crew.stop);
+    if (more) {
+        struct job *job = &p->jobs[p->head];
+
+        *ret = *job;
+        if (job->has_bytes) {
+            struct wsl_buf empty = w->file;
+
+            w->file = job->bytes;
+            job->bytes = empty;
+            p->bytes -= w->file.size;
+        }
+        p->head = (p->head + 1) % p->size;
+        p->count--;
+        pthread_cond_broadcast(&p->crew.changed);
+    }
+    pthread_mutex_unlock(&p->crew.lock);
+    return more;
 }
 
 static void *work(void *context)
 {
     struct pool *pool = context;
-    struct worker w = {.pool = pool, .file.limit = FILE_LIMIT + (1 << 20)};
+    struct worker w = {.pool = pool, .im = pool->crew.im, .file.limit = SOURCE_PICTURE + (1 << 20)};
     struct wsl_err err = {0};
+    struct job job;
     int r = 0;
 
     pthread_setname_np(pthread_self(), "import");
-    while (r == 0 && !atomic_load(&pool->stop)) {
-        unsigned i = atomic_fetch_add(&pool->next, 1);
+    while (r == 0 && take_job(&w, &job))
+        for (uint32_t i = 0; r == 0 && i < job.count && !atomic_load(&pool->crew.stop); i++) {
+            struct item *item = import_item(w.im, job.first + i);
 
-        if (i >= pool->im->item_count)
-            break;
-        if (pool->im->items[i].state == ITEM_READY)
-            r = work_on(&w, &pool->im->items[i], &err);
-        atomic_fetch_add(&pool->done, 1);
-    }
+            if (item->state == ITEM_READY)
+                r = work_on(&w, item, job.has_bytes, &err);
+            else
+                atomic_fetch_add(&pool->done, 1);
+        }
     wsl_buf_free(&w.file);
     wsl_buf_free(&w.jpeg);
-    pthread_mutex_lock(&pool->lock);
-    if (r < 0 && pool->r == 0) {
-        pool->r = r;
-        pool->err = err;
-        atomic_store(&pool->stop, true);
-    }
-    pool->live--;
-    pthread_cond_signal(&pool->ended);
-    pthread_mutex_unlock(&pool->lock);
+    wsl_buf_free(&w.again);
+    wsl_buf_free(&w.profile);
+    import_crew_leave(&pool->crew, r, &err);
     return NULL;
 }
 
-/* The calling thread waits, tells and looks for a cancel. */
-static int watch(struct pool *pool, struct wsl_err *err)
+/* ---- the pool ---- */
+
+static void tell(void *context)
 {
-    struct import *im = pool->im;
+    struct pool *p = context;
+    const struct wsl_import_progress progress = {.phase = WSL_IMPORT_DECODE,
+                                                 .done = atomic_load(&p->done),
+                                                 .total = p->total,
+                                                 .quarantined = atomic_load(&p->bad),
+                                                 .bytes = atomic_load(&p->read_bytes),
+                                                 .resumed = atomic_load(&p->resumed)};
+
+    import_tell(p->crew.im, &progress, false);
+}
+
+static void free_pool(struct pool *pool)
+{
+    for (size_t i = 0; pool->jobs && i < pool->size; i++)
+        wsl_buf_free(&pool->jobs[i].bytes);
+    free(pool->jobs);
+    free(pool);
+}
+
+int import_pool_open(struct pool **ret, struct import *im, struct wsl_err *err)
+{
+    int count = import_thread_count(im), r;
+    struct pool *pool = calloc(1, sizeof *pool);
+
+    if (pool) {
+        pool->size = (size_t)count * JOBS_PER_THREAD;
+        pool->jobs = calloc(pool->size, sizeof *pool->jobs);
+    }
+    if (!pool || !pool->jobs) {
+        free(pool);
+        return wsl_fail(err, WSL_ENOMEM, "no memory to decode pictures");
+    }
+    for (size_t i = 0; i < pool->size; i++)
+        pool->jobs[i].bytes.limit = SOURCE_PICTURE + (1 << 20);
+    r = import_crew_open(&pool->crew, im, count, work, pool, err);
+    if (r < 0)
+        free_pool(pool);
+    else
+        *ret = pool;
+    return r;
+}
+
+int import_pool_put(struct pool *p, uint32_t first, uint32_t count, const uint8_t *bytes,
+                    size_t size, struct wsl_err *err)
+{
+    struct job *job;
     int r = 0;
 
-    pthread_mutex_lock(&pool->lock);
-    while (pool->live > 0) {
-        struct timespec until;
-
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += TICK_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
-        pthread_cond_timedwait(&pool->ended, &pool->lock, &until);
-        pthread_mutex_unlock(&pool->lock);
-        if (r == 0 && (r = import_check(im, err)) < 0)
-            atomic_store(&pool->stop, true);
-        import_tell(im, WSL_IMPORT_DECODE, atomic_load(&pool->done), im->item_count,
-                    atomic_load(&pool->bad), false);
-        pthread_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&p->crew.lock);
+    while (r == 0 && (p->count == p->size || (p->count > 0 && p->bytes + size > QUEUE_BYTES))) {
+        r = import_crew_wait(&p->crew, err);
+        pthread_mutex_unlock(&p->crew.lock);
+        tell(p);
+        pthread_mutex_lock(&p->crew.lock);
     }
-    if (r == 0 && pool->r < 0) {
-        r = pool->r;
-        if (err)
-            *err = pool->err;
+    job = &p->jobs[(p->head + p->count) % p->size];
+    job->first = first;
+    job->count = count;
+    job->has_bytes = bytes != NULL;
+    if (r == 0 && bytes) {
+        trim(&job->bytes);
+        if (wsl_buf_add(&job->bytes, bytes, size) < 0)
+            r = wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %zu bytes", size);
     }
-    pthread_mutex_unlock(&pool->lock);
+    if (r == 0) {
+        p->bytes += bytes ? size : 0;
+        p->count++;
+        pthread_cond_broadcast(&p->crew.changed);
+    }
+    pthread_mutex_unlock(&p->crew.lock);
     return r;
 }
 
-static int thread_count(const struct wsl_import_setup *setup)
+int import_pool_close(struct pool *p, int r, struct wsl_err *err)
 {
-    cpu_set_t cpus;
+    struct wsl_import_result *result;
+    struct import *im;
+    int mine;
 
-    if (setup->threads > 0)
-        return setup->threads;
-    if (sched_getaffinity(0, sizeof cpus, &cpus) < 0)
-        return 1;
-    return CPU_COUNT(&cpus) < 256 ? CPU_COUNT(&cpus) : 256;
-}
+    if (!p)
+        return r;
+    im = p->crew.im;
+    result = im->result;
+    pthread_mutex_lock(&p->crew.lock);
+    p->closed = true;
+    if (r < 0)
+        atomic_store(&p->crew.stop, true);
+    pthread_cond_broadcast(&p->crew.changed);
+    pthread_mutex_unlock(&p->crew.lock);
+    mine = import_crew_close(&p->crew, tell, p, r < 0 ? NULL : err);
+    r = r < 0 ? r : mine;
+    result->read_bytes += atomic_load(&p->read_bytes);
+    result->resumed += atomic_load(&p->resumed);
+    if (r == 0) {
+        const struct wsl_import_progress all = {.phase = WSL_IMPORT_DECODE,
+                                                .done = im->item_count,
+                                                .total = im->item_count,
+                                                .quarantined = atomic_load(&p->bad),
+                                                .bytes = atomic_load(&p->read_bytes),
+                                                .resumed = atomic_load(&p->resumed)};
 
-static int run_pool(struct pool *pool, pthread_t *threads, int count, struct wsl_err *err)
-{
-    int started = 0, r;
-
-    pthread_mutex_lock(&pool->lock);
-    while (started < count && pthread_create(&threads[started], NULL, work, pool) == 0)
-        started++;
-    pool->live = started; /* threads that end before this wait for the lock */
-    pthread_mutex_unlock(&pool->lock);
-    if (started == 0)
-        return wsl_fail(err, WSL_ENOMEM, "cannot start a thread to decode pictures");
-    r = watch(pool, err);
-    for (int i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
+        import_tell(im, &all, true);
+    }
+    free_pool(p);
     return r;
 }
 
+/* What the list stage did not decode at once. */
 int import_decode(struct import *im, struct wsl_err *err)
 {
-    int count = thread_count(im->setup), r;
-    pthread_t *threads = calloc((size_t)count, sizeof *threads);
-    struct pool pool = {.im = im, .lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_condattr_t attributes;
+    struct pool *pool = NULL;
+    int r = import_pool_open(&pool, im, err);
 
-    if (!threads)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for %d threads", count);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool.ended, &attributes);
-    pthread_condattr_destroy(&attributes);
-    r = run_pool(&pool, threads, count, err);
-    pthread_cond_destroy(&pool.ended);
-    pthread_mutex_destroy(&pool.lock);
-    free(threads);
-    im->result->read_bytes = atomic_load(&pool.read_bytes);
-    if (r == 0)
-        import_tell(im, WSL_IMPORT_DECODE, im->item_count, im->item_count, atomic_load(&pool.bad),
-                    true);
-    return r;
+    if (r < 0)
+        return r;
+    pool->total = im->item_count;
+    for (uint32_t i = 0; r == 0 && i < im->item_count; i += BATCH)
+        r = import_pool_put(pool, i, im->item_count - i < BATCH ? im->item_count - i : BATCH, NULL,
+                            0, err);
+    return import_pool_close(pool, r, err);
 }

@@ -12,11 +12,14 @@
 #define ORDER_SALT 0x6f72646572ull /* "order" */
 #define SPLIT_SALT 0x73706c6974ull /* "split" */
 
-enum wsl_split import_split(const struct wsl_import_setup *setup, uint64_t pixel_hash)
+enum wsl_split import_split(const struct import *im, const struct item *item)
 {
-    uint64_t draw = wsl_mix64(wsl_mix64(setup->seed, SPLIT_SALT), pixel_hash);
+    uint64_t draw = wsl_mix64(wsl_mix64(im->setup->seed, SPLIT_SALT), item->pixel_hash);
 
-    return (double)(draw >> 11) * 0x1p-53 < setup->heldout ? WSL_SPLIT_HELDOUT : WSL_SPLIT_TRAIN;
+    if (item->split != SOURCE_BY_HASH)
+        return item->split == SOURCE_HELDOUT ? WSL_SPLIT_HELDOUT : WSL_SPLIT_TRAIN;
+    return (double)(draw >> 11) * 0x1p-53 < im->setup->heldout ? WSL_SPLIT_HELDOUT
+                                                               : WSL_SPLIT_TRAIN;
 }
 
 static int by_key(const void *a, const void *b)
@@ -35,9 +38,10 @@ static void sort_good(struct import *im)
     uint64_t seed = wsl_mix64(im->setup->seed, ORDER_SALT);
 
     for (uint32_t i = 0; i < im->item_count; i++) {
-        uint64_t hash = im->items[i].pixel_hash;
+        const struct item *item = import_item(im, i);
+        uint64_t hash = item->pixel_hash;
 
-        if (im->items[i].state == ITEM_GOOD)
+        if (item->state == ITEM_GOOD)
             im->order[im->order_count++] = (struct place_key){wsl_mix64(seed, hash), hash, i};
     }
     qsort(im->order, im->order_count, sizeof *im->order, by_key);
@@ -49,7 +53,7 @@ static void join_one(struct import *im, const struct item *first, struct item *o
     uint32_t a = im->tags.values[first->first_tag], b = im->tags.values[other->first_tag];
     char reason[300];
 
-    if (im->setup->kind == WSL_IMPORT_FOLDERS && a != b) {
+    if (im->labels && a != b) {
         snprintf(reason, sizeof reason, "as %.250s", import_path(im, first));
         import_set_bad(other, WSL_IMPORT_FAULT_CONFLICT, reason);
     } else {
@@ -76,14 +80,14 @@ static int join_equal(struct import *im, struct numbers *concepts)
     uint32_t kept = 0, end;
 
     for (uint32_t i = 0; i < im->order_count; i = end) {
-        struct item *first = &im->items[im->order[i].item];
+        struct item *first = import_item(im, im->order[i].item);
         uint64_t start = concepts->count;
 
         if (push_concepts(im, concepts, first) < 0)
             return WSL_ENOMEM;
         for (end = i + 1; end < im->order_count && im->order[end].hash == im->order[i].hash;
              end++) {
-            struct item *other = &im->items[im->order[end].item];
+            struct item *other = import_item(im, im->order[end].item);
 
             join_one(im, first, other);
             if (other->state == ITEM_DUPLICATE && push_concepts(im, concepts, other) < 0)
@@ -95,7 +99,7 @@ static int join_equal(struct import *im, struct numbers *concepts)
         concepts->count = start + first->tag_count;
         for (uint32_t t = 0; t < first->tag_count; t++)
             wsl_vocabulary_count(im->vocabulary, concepts->values[start + t],
-                                 import_split(im->setup, first->pixel_hash));
+                                 import_split(im, first));
         im->order[kept++] = im->order[i];
     }
     im->order_count = kept;
@@ -126,8 +130,8 @@ static void drop_untagged(struct import *im)
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < im->order_count; i++) {
-        struct item *item = &im->items[im->order[i].item];
-        enum wsl_split split = import_split(im->setup, item->pixel_hash);
+        struct item *item = import_item(im, im->order[i].item);
+        enum wsl_split split = import_split(im, item);
 
         give_ids(im, item);
         if (item->tag_count == 0) {
@@ -152,7 +156,7 @@ static void count_states(struct import *im)
     struct wsl_vocabulary_stats stats;
 
     for (uint32_t i = 0; i < im->item_count; i++) {
-        const struct item *item = &im->items[i];
+        const struct item *item = import_item(im, i);
 
         result->excluded += item->state == ITEM_EXCLUDED;
         result->untagged += item->state == ITEM_UNTAGGED;
@@ -178,7 +182,7 @@ static int fail_empty(const struct import *im, struct wsl_err *err)
     for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
         bad += n->quarantined[i];
     for (uint32_t i = 0; i < im->item_count; i++) {
-        const struct item *item = &im->items[i];
+        const struct item *item = import_item(im, i);
 
         if (item->state == ITEM_BAD && n->train == 0)
             return wsl_fail(

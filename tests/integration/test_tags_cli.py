@@ -119,6 +119,15 @@ class Tags(Case):
         self.assertIn("View of:", self.run_ok("data", "show", view))
         self.check_job(view, done["train"])
         self.assert_one_line(self.run_wrong(1, "tags", "map", raw, "--vocabulary", file, "--into", view), "exists")
+        table = next(os.path.join(view, f) for f in sorted(os.listdir(view)) if f != "dataset.json")
+        with open(table, "r+b") as f:
+            f.seek(-1, os.SEEK_END)
+            last = f.read(1)[0]
+            f.seek(-1, os.SEEK_END)
+            f.write(bytes([last ^ 1]))
+        damaged = self.cluster.wslctl("data", "verify", view)
+        self.assertEqual(damaged.returncode, 1)
+        self.assertIn(os.path.basename(table), damaged.stdout)
         os.rename(raw, raw + "-moved")
         self.assert_one_line(self.run_wrong(1, "data", "show", view), "is a view", raw)
 

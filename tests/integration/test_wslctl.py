@@ -90,7 +90,7 @@ class Alone(Wslctl):
                 (["list", "--state", "walking"], "walking"), (["list", "--limit", "0"], "--limit"),
                 (["submit"], "needs -f FILE"), (["logs", "x", "--rank", "-1"], "--rank"),
                 (["data"], "needs import, show"), (["data", "shwo"], "did you mean 'show'?"),
-                (["data", "import"], "--manifest FILE or --folder DIR"),
+                (["data", "import"], "--manifest FILE, --folder DIR, --tar FILE"),
                 (["data", "import", "--folder", "x"], "--into"),
                 (["model"], "describe, check or export"), (["model", "chekc"], "did you mean 'check'?"),
                 (["explain", "momentun"], "did you mean 'momentum'?"), (["wait", "--timeout", "soon", "x"], "soon")]:
@@ -223,22 +223,63 @@ class Alone(Wslctl):
         self.assertEqual(len(re.findall("#+", text)), 1)
         self.assertTrue(self.run_json("data", "verify", made)["whole"])
         shard = next(os.path.join(made, f) for f in sorted(os.listdir(made)) if f.endswith(".lmdb"))
+        with open(shard, "r+b") as f:  # two pictures with one wrong byte each
+            bytes_ = bytearray(f.read())
+            for at in [m.end() for m in re.finditer(b"\xff\xda", bytes_)][:2]:
+                bytes_[at + 14] ^= 0x10
+            f.seek(0)
+            f.write(bytes_)
+        damaged = self.cluster.wslctl("data", "verify", made)
+        self.assertEqual(damaged.returncode, 1)
+        self.assertEqual(len(re.findall(r"^shard-00000.lmdb record \d+, \w+/\d+.png: its picture has CRC", damaged.stdout,
+                                        re.M)), 2, damaged.stdout)
+        self.assertIn("2 of its 24 records and shards are bad", damaged.stderr)
+        found = json.loads(self.cluster.wslctl("data", "verify", made, "-o", "json").stdout)
+        self.assertEqual((found["whole"], found["bad_count"], len(found["bad"])), (False, 2, 2))
         os.truncate(shard, os.path.getsize(shard) // 2)
-        for verb in ("show", "verify"):
-            self.assert_one_line(self.run_wrong(1, "data", verb, made), os.path.basename(shard))
+        self.assert_one_line(self.run_wrong(1, "data", "show", made), os.path.basename(shard))
+        self.assertIn("it was cut or changed", self.cluster.wslctl("data", "verify", made).stdout)
         self.assert_one_line(self.run_wrong(1, "data", "show", "/nowhere"), "/nowhere")
 
     def test_data_import_interrupted(self):
         folder, made = self.make_pictures(), os.path.join(self.folder, "made")
-        for i in range(40):  # some seconds of work
-            png(os.path.join(folder, "red", f"large{i}.png"), 4000, 3000, (i, i, i))
-        process = self.start_wslctl("data", "import", "--folder", folder, "--into", made, "--threads", "1")
+        for i in range(12):  # half a second of work
+            png(os.path.join(folder, "red", f"large{i}.png"), 2400, 1800, (i, i, i))
+        words = ("data", "import", "--folder", folder, "--into", made, "--max-side", "64", "--threads", "1")
+        process = self.start_wslctl(*words)
         self.wait_for("the import's first files", lambda: os.path.exists(made + ".partial"))
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
         self.assertEqual((process.returncode, stdout), (INTERRUPTED, ""), stderr)
         self.assertIn("interrupted", stderr)
-        self.assertEqual([n for n in os.listdir(self.folder) if n.startswith("made")], [])
+        self.assertFalse(os.path.exists(made))
+        if os.path.exists(made + ".partial"):  # unless it was before the first picture
+            self.assert_one_line(self.run_wrong(1, *words, "--seed", "3"), "had 'seed 0', not 'seed 3'")
+        done = self.run_json(*words)["import"]
+        self.assertEqual((done["seen"], done["quarantined"]), (37, 1))
+        self.assertEqual([n for n in os.listdir(self.folder) if n.startswith("made")], ["made"])
+        self.assertTrue(self.run_json("data", "verify", made)["whole"])
+
+    def test_data_import_on_a_terminal(self):
+        folder, made = self.make_pictures(), os.path.join(self.folder, "made")
+        for i in range(12):  # so much that a rate can be told
+            png(os.path.join(folder, "red", f"large{i}.png"), 2400, 1800, (i, i, i))
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
+        process = subprocess.Popen([program("wslctl"), "data", "import", "--folder", folder, "--into", made, "--max-side",
+                                    "64", "--threads", "1"], stdout=subprocess.DEVNULL, stderr=slave)
+        self.addCleanup(lambda: (process.kill(), process.wait()))
+        os.close(slave)
+        out = b""
+        try:
+            while piece := os.read(master, 65536):
+                out += piece
+        except OSError:  # how a terminal ends
+            pass
+        os.close(master)
+        self.assertEqual(process.wait(60), 0)
+        self.assertRegex(out, rb"\r\x1b\[Kdecoding  \[#[# ]+\] +\d+ %  \d+ of 37  \d+/s  [\d.]+ \w+/s  ETA \d")
+        self.assertRegex(out, rb"\r\x1b\[Kwriting   \[#+\] 100 %  36 of 36[^\n]*\r\n$")
 
 
 class Played(job_pb2_grpc.JobServiceServicer, node_pb2_grpc.NodeServiceServicer):
