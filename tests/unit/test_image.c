@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "kernels/image/image.h"
+#include "kernels/image/resize_passes.h"
 #include "tests/unit/image_files.h"
 
 #include <ftw.h>
@@ -104,6 +105,47 @@ static void resize_agrees_with_pillow(void **state)
         wsl_image_free(&expected);
     }
     wsl_image_free(&source);
+}
+
+/* Random parts to random sizes, some of one pixel, some over the memory's end by a vector. */
+static void every_instruction_set_gives_the_same_bits(void **state)
+{
+    enum { ROUNDS = 250, SEED = 21 };
+    const struct wsl_resize_passes *plain = wsl_resize_choose("v1");
+    struct wsl_rng rng;
+
+    (void)state;
+    assert_string_equal(plain->name, "v1");
+    print_message("# up to %s, seed %d\n", wsl_resize_choose(NULL)->name, SEED);
+    wsl_rng_start(&rng, SEED, 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        int sides = i % 3 ? 300 : 9;
+        struct wsl_image image = image_draw(1 + (int)wsl_rng_below(&rng, (uint64_t)sides),
+                                            1 + (int)wsl_rng_below(&rng, (uint64_t)sides), i);
+        double x = wsl_rng_unit(&rng) * image.width, y = wsl_rng_unit(&rng) * image.height;
+        const struct wsl_resize_result result = {
+            {x, y, (image.width - x) * (0.01 + 0.99 * wsl_rng_unit(&rng)),
+             (image.height - y) * (0.01 + 0.99 * wsl_rng_unit(&rng))},
+            1 + (int)wsl_rng_below(&rng, 150),
+            1 + (int)wsl_rng_below(&rng, 150),
+            wsl_rng_below(&rng, 2)};
+        size_t bytes = (size_t)result.width * (size_t)result.height * 3;
+        uint8_t *expected = malloc(bytes), *out = malloc(bytes);
+
+        assert_int_equal(wsl_resize_with(plain, &image, &result, expected, NULL), 0);
+        for (int v = 0; v < 2; v++) {
+            const struct wsl_resize_passes *passes = wsl_resize_choose(v ? "v4" : "v3");
+
+            memset(out, 0xa5, bytes);
+            assert_int_equal(wsl_resize_with(passes, &image, &result, out, NULL), 0);
+            if (memcmp(out, expected, bytes) != 0)
+                fail_msg("round %d: %s differs at %d x %d to %d x %d", i, passes->name, image.width,
+                         image.height, result.width, result.height);
+        }
+        free(out);
+        free(expected);
+        wsl_image_free(&image);
+    }
 }
 
 static void interlaced_png_of_sixteen_bits(void **state)
@@ -398,6 +440,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds_of_files_become_the_rgb_that_pillow_makes),
         cmocka_unit_test(resize_agrees_with_pillow),
+        cmocka_unit_test(every_instruction_set_gives_the_same_bits),
         cmocka_unit_test(interlaced_png_of_sixteen_bits),
         cmocka_unit_test(four_inks_become_rgb),
         cmocka_unit_test(a_shrunk_picture_is_the_resized_one),
