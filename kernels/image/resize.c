@@ -188,7 +188,7 @@ static void make_rows(struct work *w, int height, size_t bytes, uint8_t *out)
 }
 
 int wsl_resize_with(const struct wsl_resize_passes *passes, const struct wsl_image *from,
-                    const struct wsl_resize_result *result, uint8_t *out, struct wsl_err *err)
+                    const struct wsl_image_result *result, uint8_t *out, struct wsl_err *err)
 {
     struct work w = {.passes = passes, .from = from};
     int width = result->width, height = result->height, r;
@@ -210,7 +210,7 @@ int wsl_resize_with(const struct wsl_resize_passes *passes, const struct wsl_ima
 int wsl_image_resize(const struct wsl_image *from, struct wsl_rect part, int width, int height,
                      bool flip, uint8_t *out, struct wsl_err *err)
 {
-    const struct wsl_resize_result result = {part, width, height, flip};
+    const struct wsl_image_result result = {part, width, height, flip};
 
     return wsl_resize_with(wsl_resize_choose(NULL), from, &result, out, err);
 }

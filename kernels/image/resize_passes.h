@@ -53,12 +53,7 @@ extern const struct wsl_resize_passes wsl_resize_v1, wsl_resize_v3, wsl_resize_v
 const struct wsl_resize_passes *wsl_resize_choose(const char *cap);
 
 /* wsl_image_resize() with passes of the caller's choice. */
-struct wsl_resize_result {
-    struct wsl_rect part;
-    int width, height;
-    bool flip;
-};
 int wsl_resize_with(const struct wsl_resize_passes *passes, const struct wsl_image *from,
-                    const struct wsl_resize_result *result, uint8_t *out, struct wsl_err *err);
+                    const struct wsl_image_result *result, uint8_t *out, struct wsl_err *err);
 
 #endif

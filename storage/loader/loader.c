@@ -58,18 +58,18 @@ struct wsl_loader {
     int thread_count;
 };
 
-/* A thread's own room for one record's JPEG. */
+/* A thread's own memory: one record's JPEG, and the decoder's. */
 struct scratch {
     uint8_t *jpeg;
     size_t capacity;
+    struct wsl_image_room room;
 };
 
 static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position, uint8_t *out,
                        struct wsl_record *rec, struct scratch *scratch, struct wsl_err *err)
 {
     const struct wsl_loader_setup *s = &l->setup;
-    struct wsl_rect part;
-    bool flip = false;
+    struct wsl_image_result result = {.width = s->image_size, .height = s->image_size};
     int width, height;
     int r = wsl_dataset_read(s->dataset, s->split, record, rec, err);
 
@@ -90,11 +90,13 @@ static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position,
     if (r < 0)
         return r;
     if (s->augment)
-        part = wsl_augment_crop(width, height, s->min_area, l->augment_key, position, &flip);
+        result.part =
+            wsl_augment_crop(width, height, s->min_area, l->augment_key, position, &result.flip);
     else
-        part = wsl_augment_centre(width, height);
-    return wsl_image_decode_part(scratch->jpeg, rec->jpeg_size, part, s->image_size, s->image_size,
-                                 flip && !s->no_flip, out, err);
+        result.part = wsl_augment_centre(width, height);
+    result.flip = result.flip && !s->no_flip;
+    return wsl_image_decode_result(&scratch->room, scratch->jpeg, rec->jpeg_size, &result, out,
+                                   err);
 }
 
 /* `source`: the picture's name at import; "" when not even that could be read. */
@@ -198,6 +200,7 @@ static void *decode_pictures(void *argument)
     }
     pthread_mutex_unlock(&l->lock);
     free(scratch.jpeg);
+    wsl_image_room_free(&scratch.room);
     return NULL;
 }
 

@@ -123,7 +123,7 @@ static void every_instruction_set_gives_the_same_bits(void **state)
         struct wsl_image image = image_draw(1 + (int)wsl_rng_below(&rng, (uint64_t)sides),
                                             1 + (int)wsl_rng_below(&rng, (uint64_t)sides), i);
         double x = wsl_rng_unit(&rng) * image.width, y = wsl_rng_unit(&rng) * image.height;
-        const struct wsl_resize_result result = {
+        const struct wsl_image_result result = {
             {x, y, (image.width - x) * (0.01 + 0.99 * wsl_rng_unit(&rng)),
              (image.height - y) * (0.01 + 0.99 * wsl_rng_unit(&rng))},
             1 + (int)wsl_rng_below(&rng, 150),
