@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -540,6 +541,36 @@ static void a_data_set_of_bad_records_fails(void **state)
     wsl_loader_close(loader);
 }
 
+/* Both shards of the split lose all behind their first page, under the loader's eyes. */
+static void a_shard_that_shrinks_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct wsl_loader_setup setup = setup_of(f);
+    struct wsl_loader *loader = open_loader(&setup);
+    struct wsl_loader_stats stats;
+    struct wsl_err err = {0};
+    struct wsl_batch batch;
+    char path[128];
+    int r;
+
+    next(loader);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/shard-0000%d.lmdb", f->folder, i);
+        assert_int_equal(truncate(path, 4096), 0);
+    }
+    for (int i = 0; (r = wsl_loader_next(loader, &batch, &err)) == 0 && i < 20; i++)
+        ;
+    assert_int_equal(r, WSL_ECORRUPT);
+    if (!strstr(err.text, "records in a row cannot be read") ||
+        !strstr(err.text, "shard shard-0000") || !strstr(err.text, "shrank"))
+        fail_msg("%s", err.text);
+    wsl_loader_stats(loader, &stats);
+    assert_int_equal(stats.bad_line_count, 8);
+    if (!strstr(stats.bad_lines[0], "shard shard-0000") || !strstr(stats.bad_lines[0], "shrank"))
+        fail_msg("%s", stats.bad_lines[0]);
+    wsl_loader_close(loader);
+}
+
 /* ---- stopping, bad settings ---- */
 
 static void it_stops_at_any_moment(void **state)
@@ -607,6 +638,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_records_are_replaced_counted_and_named, make_some_bad,
                                         clear),
         cmocka_unit_test_setup_teardown(a_data_set_of_bad_records_fails, make_all_bad, clear),
+        cmocka_unit_test_setup_teardown(a_shard_that_shrinks_is_named, make_sound, clear),
         cmocka_unit_test_setup_teardown(it_stops_at_any_moment, make_sound, clear),
         cmocka_unit_test_setup_teardown(bad_settings_are_refused, make_sound, clear),
     };
