@@ -98,6 +98,20 @@ uint64_t wsl_image_pixel_hash(const struct wsl_image *image);
 struct wsl_rect wsl_augment_crop(int width, int height, double min_area, uint64_t key,
                                  uint64_t position, bool *ret_flip);
 
+/* Colour augmentation: brightness, contrast and saturation are multiplied by factors drawn from
+ * [1 - x, 1 + x], x in [0, 1], in an order that is drawn too; then colours move along the principal
+ * components of ImageNet's (Krizhevsky et al. 2012), by normal draws of deviation `lighting`. 0:
+ * off. Differs from torchvision's ColorJitter in that a pixel is rounded and limited once, at the
+ * end. */
+struct wsl_colour_jitter {
+    double brightness, contrast, saturation, lighting;
+};
+
+/* In place, on pixels of 3 bytes; the draws follow from key and position, the result from them and
+ * the pixels, on every machine. */
+void wsl_augment_colours(const struct wsl_colour_jitter *jitter, uint64_t key, uint64_t position,
+                         uint8_t *rgb, size_t pixels);
+
 /* Evaluation: shorter side resized to `image_size` * 256 / 224, centre crop: the part of the
  * picture that is. */
 struct wsl_rect wsl_augment_centre(int width, int height);

@@ -5,6 +5,7 @@
  */
 #include "kernels/image/jpeg_fast.h"
 
+#include "kernels/image/isa.h"
 #include "kernels/image/jpeg_file.h"
 #include "kernels/image/raster.h"
 #include "kernels/image/room.h"
@@ -440,17 +441,10 @@ static int make_pixels(struct file *f, struct wsl_image *ret)
 
 const struct wsl_jpeg_loops *wsl_jpeg_choose(const char *cap)
 {
-    int most = !cap || strcmp(cap, "v4") == 0 ? 4 : strcmp(cap, "v3") == 0 ? 3 : 1;
+    static const struct wsl_jpeg_loops *const all[WSL_ISAS] = {
+        &wsl_jpeg_loops_v1, &wsl_jpeg_loops_v3, &wsl_jpeg_loops_v4};
 
-    __builtin_cpu_init();
-    if (most >= 4 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return &wsl_jpeg_loops_v4;
-    if (most >= 3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi2"))
-        return &wsl_jpeg_loops_v3;
-    return &wsl_jpeg_loops_v1;
+    return all[wsl_isa_choose(cap)];
 }
 
 /* False unless the part is inside the picture. */

@@ -2,9 +2,8 @@
  *
  * The passes in plain C: what the others must equal; and the choice between them.
  */
+#include "kernels/image/isa.h"
 #include "kernels/image/resize_passes.h"
-
-#include <string.h>
 
 static uint8_t round_to_byte(int32_t sum)
 {
@@ -65,14 +64,8 @@ const struct wsl_resize_passes wsl_resize_v1 = {"v1", columns, rows_in_columns};
 
 const struct wsl_resize_passes *wsl_resize_choose(const char *cap)
 {
-    int most = !cap || strcmp(cap, "v4") == 0 ? 4 : strcmp(cap, "v3") == 0 ? 3 : 1;
+    static const struct wsl_resize_passes *const all[WSL_ISAS] = {&wsl_resize_v1, &wsl_resize_v3,
+                                                                  &wsl_resize_v4};
 
-    __builtin_cpu_init();
-    if (most >= 4 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return &wsl_resize_v4;
-    if (most >= 3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi2"))
-        return &wsl_resize_v3;
-    return &wsl_resize_v1;
+    return all[wsl_isa_choose(cap)];
 }

@@ -101,8 +101,10 @@ static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position,
     else
         result.part = wsl_augment_centre(width, height);
     result.flip = result.flip && !s->no_flip;
-    return wsl_image_decode_result(&scratch->room, scratch->jpeg, rec->jpeg_size, &result, out,
-                                   err);
+    r = wsl_image_decode_result(&scratch->room, scratch->jpeg, rec->jpeg_size, &result, out, err);
+    if (r == 0 && s->augment)
+        wsl_augment_colours(&s->jitter, l->augment_key, position, out, l->picture_bytes / 3);
+    return r;
 }
 
 /* `source`: the picture's name at import; "" when not even that could be read. */

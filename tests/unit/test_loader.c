@@ -300,15 +300,17 @@ static void a_run_resumed_at_a_step_goes_on_the_same(void **state)
     }
 }
 
-/* The order, the crop and the decoder, put together by hand. */
+/* The order, the crop, the decoder and the colours, put together by hand. */
 static void pictures_are_what_the_parts_say(void **state)
 {
     struct fixture *f = *state;
     struct wsl_loader_setup setup = setup_of(f);
-    struct wsl_loader *loader = open_loader(&setup);
+    struct wsl_loader *loader;
     struct wsl_order order;
     int flips = 0;
 
+    setup.jitter = (struct wsl_colour_jitter){0.4, 0.3, 0.2, 0.1};
+    loader = open_loader(&setup);
     assert_int_equal(
         wsl_order_open(&order, wsl_dataset_fingerprint(f->dataset), setup.seed, TRAIN, NULL, NULL),
         0);
@@ -332,6 +334,8 @@ static void pictures_are_what_the_parts_say(void **state)
             assert_int_equal(
                 wsl_image_decode_part(jpeg.data, jpeg.size, part, SIZE, SIZE, flip, expected, NULL),
                 0);
+            wsl_augment_colours(&setup.jitter, wsl_order_augment_key(&order), position, expected,
+                                PICTURE / 3);
             assert_memory_equal(batch.pixels + slot * PICTURE, expected, PICTURE);
             flips += flip;
             wsl_buf_free(&jpeg);
