@@ -60,14 +60,16 @@ static void complete(struct wsl_spec_parse *p)
 {
     Wsl__V1__Optimizer *optimizer = p->spec->optimizer;
     const Wsl__V1__Augmentation *augmentation = p->spec->augmentation;
-    static const char *const crops[] = {"augmentation.min_area", "augmentation.flip"};
+    static const char *const others[] = {"augmentation.min_area",   "augmentation.flip",
+                                         "augmentation.brightness", "augmentation.contrast",
+                                         "augmentation.saturation", "augmentation.lighting"};
 
     complete_model(p);
     if (optimizer && origin_of(p, "optimizer.learning_rate")->line == 0)
         optimizer->learning_rate = p->spec->batch ? 0.1 * p->spec->batch / 256 : 0.1;
-    for (int i = 0; augmentation && augmentation->none && i < 2; i++)
-        if (clash(origin_of(p, "augmentation.none"), origin_of(p, crops[i])))
-            wsl_spec_fault(p, origin_of(p, crops[i])->line, crops[i],
+    for (int i = 0; augmentation && augmentation->none && i < 6; i++)
+        if (clash(origin_of(p, "augmentation.none"), origin_of(p, others[i])))
+            wsl_spec_fault(p, origin_of(p, others[i])->line, others[i],
                            "has no effect with none: true; leave one of them out");
 }
 

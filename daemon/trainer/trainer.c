@@ -134,6 +134,8 @@ static int open_loader(struct wsl_trainer *t, struct wsl_err *err)
         .augment = !spec->augmentation->none,
         .min_area = spec->augmentation->min_area,
         .no_flip = spec->augmentation->no_flip,
+        .jitter = {spec->augmentation->brightness, spec->augmentation->contrast,
+                   spec->augmentation->saturation, spec->augmentation->lighting},
         .batch = spec->batch,
         .first_slot = t->assignment->rank * t->slots,
         .slots = t->slots,

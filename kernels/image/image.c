@@ -4,6 +4,10 @@
 #include "kernels/image/jpeg_file.h"
 #include "kernels/image/png_file.h"
 #include "kernels/image/raster.h"
+#include "kernels/image/resize_passes.h"
+#include "kernels/image/room.h"
+
+#include <stdlib.h>
 
 #include <xxhash.h>
 
@@ -55,20 +59,67 @@ int wsl_image_check_part(int width, int height, struct wsl_rect part, struct wsl
                     part.width, part.height, part.x, part.y, width, height);
 }
 
-int wsl_image_decode_part(const void *bytes, size_t size, struct wsl_rect part, int width,
-                          int height, bool flip, uint8_t *out, struct wsl_err *err)
+enum { ROOM_KEEP = 16 << 20 };
+
+void *wsl_image_room_take(struct wsl_image_room *room, int block, size_t size)
 {
+    struct wsl_image_block *b = &room->blocks[block];
+
+    if (size > b->size) {
+        free(b->memory);
+        b->memory = malloc(size);
+        b->size = b->memory ? size : 0;
+    }
+    return b->memory;
+}
+
+static void trim(struct wsl_image_room *room, size_t keep)
+{
+    for (size_t i = 0; i < sizeof room->blocks / sizeof *room->blocks; i++)
+        if (room->blocks[i].size > keep) {
+            free(room->blocks[i].memory);
+            room->blocks[i] = (struct wsl_image_block){0};
+        }
+}
+
+void wsl_image_room_free(struct wsl_image_room *room)
+{
+    trim(room, 0);
+}
+
+int wsl_image_decode_result(struct wsl_image_room *room, const void *bytes, size_t size,
+                            const struct wsl_image_result *result, uint8_t *out,
+                            struct wsl_err *err)
+{
+    struct wsl_image_result rest = *result;
+    bool is_kept = false;
     struct wsl_image image = {0};
     int r;
 
-    if (width < 1 || height < 1)
-        return wsl_fail(err, WSL_EINVAL, "a result of %d x %d pixels", width, height);
-    if (wsl_jpeg_is(bytes, size))
-        r = wsl_jpeg_decode_part(bytes, size, &part, width, height, &image, err);
-    else
+    if (result->width < 1 || result->height < 1)
+        return wsl_fail(err, WSL_EINVAL, "a result of %d x %d pixels", result->width,
+                        result->height);
+    if (wsl_jpeg_is(bytes, size)) {
+        r = wsl_jpeg_decode_part(room, bytes, size, &rest, &image, err);
+        is_kept = r == 1;
+    } else {
         r = wsl_image_decode(bytes, size, NULL, &image, err);
-    if (r == 0)
-        r = wsl_image_resize(&image, part, width, height, flip, out, err);
-    wsl_image_free(&image);
+    }
+    if (r >= 0)
+        r = wsl_resize_with(wsl_resize_choose(NULL), &image, &rest, out, err);
+    if (!is_kept)
+        wsl_image_free(&image);
+    trim(room, ROOM_KEEP);
+    return r;
+}
+
+int wsl_image_decode_part(const void *bytes, size_t size, struct wsl_rect part, int width,
+                          int height, bool flip, uint8_t *out, struct wsl_err *err)
+{
+    const struct wsl_image_result result = {part, width, height, flip};
+    struct wsl_image_room room = {0};
+    int r = wsl_image_decode_result(&room, bytes, size, &result, out, err);
+
+    wsl_image_room_free(&room);
     return r;
 }

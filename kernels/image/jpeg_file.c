@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/image/jpeg_file.h"
 
+#include "kernels/image/jpeg_fast.h"
 #include "kernels/image/jpeg_trap.h"
 #include "kernels/image/meta.h"
 #include "kernels/image/profile.h"
@@ -191,10 +192,8 @@ int wsl_jpeg_decode(const uint8_t *bytes, size_t size, const struct wsl_image_li
     return r;
 }
 
-/* The whole pixels that an antialiased resize of [start, start + length) to `size` reads: one
- * filter's width more on each side, and one pixel for what upsampled colours take from their
- * neighbours. */
-static void needed(double from, double length, int size, int limit, int *ret_first, int *ret_count)
+void wsl_jpeg_needed(double from, double length, int size, int limit, int *ret_first,
+                     int *ret_count)
 {
     double support = fmax(1, length / size) + 1;
     int first = (int)fmax(0, floor(from - support));
@@ -216,8 +215,8 @@ static int decode_part(struct work *w, struct wsl_rect *part, int width, int hei
 
     if (r < 0)
         return r;
-    needed(p.x, p.width, width, (int)w->d.output_width, &first_column, &columns);
-    needed(p.y, p.height, height, (int)w->d.output_height, &first_row, &rows);
+    wsl_jpeg_needed(p.x, p.width, width, (int)w->d.output_width, &first_column, &columns);
+    wsl_jpeg_needed(p.y, p.height, height, (int)w->d.output_height, &first_row, &rows);
     cut_x = (JDIMENSION)first_column;
     cut_width = (JDIMENSION)columns;
     jpeg_crop_scanline(&w->d, &cut_x, &cut_width);
@@ -236,8 +235,8 @@ static int decode_part(struct work *w, struct wsl_rect *part, int width, int hei
     return 0;
 }
 
-int wsl_jpeg_decode_part(const uint8_t *bytes, size_t size, struct wsl_rect *part, int width,
-                         int height, struct wsl_image *ret, struct wsl_err *err)
+static int decode_slowly(const uint8_t *bytes, size_t size, struct wsl_image_result *result,
+                         struct wsl_image *ret, struct wsl_err *err)
 {
     struct work *w = open_work();
     int r;
@@ -251,21 +250,67 @@ int wsl_jpeg_decode_part(const uint8_t *bytes, size_t size, struct wsl_rect *par
     }
     r = read_header(w, bytes, size, NULL, err);
     if (r == 0)
-        r = wsl_image_check_part((int)w->d.image_width, (int)w->d.image_height, *part, err);
+        r = wsl_image_check_part((int)w->d.image_width, (int)w->d.image_height, result->part, err);
     if (r == 0)
-        r = decode_part(w, part, width, height, err);
+        r = decode_part(w, &result->part, result->width, result->height, err);
     if (r == 0)
         r = wsl_raster_take(&w->raster, ret, err);
     close_work(w);
     return r;
 }
 
+int wsl_jpeg_decode_part(struct wsl_image_room *room, const uint8_t *bytes, size_t size,
+                         struct wsl_image_result *result, struct wsl_image *ret,
+                         struct wsl_err *err)
+{
+    int r = 0;
+
+    if (choose_eighths(
+            fmin(result->part.width / result->width, result->part.height / result->height)) == 8)
+        r = wsl_jpeg_fast(room, bytes, size, result, ret, err);
+    return r != 0 ? r : decode_slowly(bytes, size, result, ret, err);
+}
+
+/* Sizes of files with nothing odd before their first scan; the rest is for libjpeg. */
+static bool find_size(const uint8_t *bytes, size_t size, int *ret_width, int *ret_height)
+{
+    int width = 0, height = 0;
+
+    for (size_t at = 2; at + 4 <= size && bytes[at] == 0xff;) {
+        const uint8_t *p = bytes + at;
+        size_t length = (size_t)(p[2] << 8 | p[3]);
+
+        if (length < 2 || length + 2 > size - at)
+            return false;
+        if (p[1] == 0xda) { /* SOS */
+            *ret_width = width;
+            *ret_height = height;
+            return width > 0 && height > 0;
+        }
+        if (p[1] == 0xc0 || p[1] == 0xc2) { /* SOF0, SOF2 */
+            if (width > 0 || length < 8 || p[4] != 8 || length != 8u + 3 * p[9] ||
+                (p[9] != 1 && p[9] != 3))
+                return false;
+            height = p[5] << 8 | p[6];
+            width = p[7] << 8 | p[8];
+        } else if (p[1] != 0xc4 && p[1] != 0xdb && p[1] != 0xdd && p[1] != 0xfe &&
+                   (p[1] & 0xf0) != 0xe0) { /* DHT, DQT, DRI, COM, APPn */
+            return false;
+        }
+        at += 2 + length;
+    }
+    return false;
+}
+
 int wsl_jpeg_size(const uint8_t *bytes, size_t size, int *ret_width, int *ret_height,
                   struct wsl_err *err)
 {
-    struct work *w = open_work();
+    struct work *w;
     int r;
 
+    if (find_size(bytes, size, ret_width, ret_height))
+        return 0;
+    w = open_work();
     if (!w)
         return wsl_fail(err, WSL_ENOMEM, "no memory to read a JPEG header");
     if (setjmp(w->trap.back)) {

@@ -17,10 +17,18 @@ int wsl_jpeg_size(const uint8_t *bytes, size_t size, int *ret_width, int *ret_he
 int wsl_jpeg_decode(const uint8_t *bytes, size_t size, const struct wsl_image_limits *limits,
                     struct wsl_image *ret, struct wsl_err *err);
 
-/* The pixels that a resize of `*part` (of the whole picture) to width x height reads, decoded with
- * as little of the rest as libjpeg allows, at half, a quarter or an eighth of the scale where that
- * leaves at least twice the result. *part becomes the same part in pixels of *ret. */
-int wsl_jpeg_decode_part(const uint8_t *bytes, size_t size, struct wsl_rect *part, int width,
-                         int height, struct wsl_image *ret, struct wsl_err *err);
+/* The pixels that a resize to `result` reads, decoded with as little of the rest as can be, at
+ * half, a quarter or an eighth of the scale where that leaves at least twice the result.
+ * result->part becomes the same part in pixels of *ret. 1: the pixels are the room's; 0: they are
+ * the caller's to free. */
+int wsl_jpeg_decode_part(struct wsl_image_room *room, const uint8_t *bytes, size_t size,
+                         struct wsl_image_result *result, struct wsl_image *ret,
+                         struct wsl_err *err);
+
+/* The whole pixels that an antialiased resize of [from, from + length) to `size` reads: one
+ * filter's width more on each side, and one pixel for what upsampled colours take from their
+ * neighbours. */
+void wsl_jpeg_needed(double from, double length, int size, int limit, int *ret_first,
+                     int *ret_count);
 
 #endif

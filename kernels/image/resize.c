@@ -2,166 +2,215 @@
  *
  * Two passes, columns then rows, each a weighted sum with a triangle filter that widens with the
  * scale (antialiasing). Weights are fixed point and the result between the passes is 8 bits, as in
- * PIL's resampling, so that both agree within rounding.
+ * PIL's resampling, so that both agree within rounding. Lines between the passes live in a ring
+ * that holds no more of them than a result needs, so that they stay in the cache.
  */
-#include "kernels/image/image.h"
 #include "kernels/image/raster.h"
+#include "kernels/image/resize_passes.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* 255 times a sum of weights fits an int32_t. */
-enum { WEIGHT_BITS = 22 };
-
-/* Result element i is the sum over k < count of weights[i * most + k] * source[first[i] + k]. */
-struct taps {
-    int *first, *count;
-    int32_t *weights;
-    int most;
-};
-
-static void taps_free(struct taps *t)
+static void taps_free(struct wsl_resize_taps *t)
 {
     free(t->first);
-    free(t->count);
     free(t->weights);
 }
 
 static double triangle(int k, double centre, double scale)
 {
-    return fmax(0, 1 - fabs((k + 0.5 - centre) / scale));
+    double t = 1 - fabs((k + 0.5 - centre) / scale);
+
+    return t > 0 ? t : 0;
 }
 
 /* Weights are differences of rounded running sums: they add up to exactly one however many and
  * small they are. */
-static void set_weights(int32_t *weights, int count, double centre, double scale)
+static void set_weights(int16_t *weights, int count, double centre, double scale)
 {
     double sum = 0, so_far = 0;
-    int32_t before = 0;
+    int before = 0;
 
     for (int k = 0; k < count; k++)
         sum += triangle(k, centre, scale);
+    sum = (1 << WSL_RESIZE_BITS) / sum;
     for (int k = 0; k < count; k++) {
-        int32_t now;
+        int now;
 
         so_far += triangle(k, centre, scale);
-        now = k + 1 == count ? 1 << WEIGHT_BITS : (int32_t)lrint(so_far / sum * (1 << WEIGHT_BITS));
-        weights[k] = now - before;
+        now = k + 1 == count ? 1 << WSL_RESIZE_BITS : (int)lrint(so_far * sum);
+        weights[k] = (int16_t)(now - before);
         before = now;
     }
 }
 
-/* `size` results from the source interval [start, start + length) of a line of `limit` elements. */
-static int taps_make(struct taps *t, int size, double start, double length, int limit)
+/* The elements that a result with its centre there is made from: all that lie under the triangle,
+ * and at least one. */
+static int span_of(double centre, double scale, int limit, int *ret_first)
+{
+    int first = (int)floor(centre - scale + 0.5);
+    int end = (int)floor(centre + scale + 0.5);
+
+    first = first < 0 ? 0 : first;
+    end = end > limit ? limit : end;
+    if (first > limit - 1)
+        first = limit - 1;
+    if (end <= first)
+        end = first + 1;
+    *ret_first = first;
+    return end - first;
+}
+
+/* `size` results from the source interval [start, start + length) of a line of `limit` elements; in
+ * reverse when `flip`. */
+static int taps_make(struct wsl_resize_taps *t, int size, double start, double length, int limit,
+                     bool flip)
 {
     double step = length / size;
     double scale = step < 1 ? 1 : step;
+    size_t most;
 
-    t->most = (int)ceil(scale) * 2 + 1;
-    t->first = malloc((size_t)size * sizeof *t->first);
-    t->count = malloc((size_t)size * sizeof *t->count);
-    t->weights = malloc((size_t)size * (size_t)t->most * sizeof *t->weights);
-    if (!t->first || !t->count || !t->weights)
+    t->size = (size + 3) / 4 * 4;
+    t->pair_count = 1;
+    t->first = calloc((size_t)t->size, sizeof *t->first);
+    if (!t->first)
         return WSL_ENOMEM;
     for (int i = 0; i < size; i++) {
-        double centre = start + (i + 0.5) * step;
-        int first = (int)floor(centre - scale + 0.5);
-        int end = (int)floor(centre + scale + 0.5);
+        int count = span_of(start + (i + 0.5) * step, scale, limit, &t->first[i]);
 
-        first = first < 0 ? 0 : first;
-        end = end > limit ? limit : end;
-        if (first > limit - 1)
-            first = limit - 1;
-        if (end <= first)
-            end = first + 1;
-        if (end - first > t->most)
-            end = first + t->most;
-        t->first[i] = first;
-        t->count[i] = end - first;
-        set_weights(t->weights + (size_t)i * (size_t)t->most, end - first, centre - first, scale);
+        if ((count + 1) / 2 > t->pair_count)
+            t->pair_count = (count + 1) / 2;
+    }
+    most = 2 * (size_t)t->pair_count;
+    t->weights = calloc((size_t)t->size * most, sizeof *t->weights);
+    if (!t->weights)
+        return WSL_ENOMEM;
+    for (int i = 0; i < size; i++) {
+        int to = flip ? size - 1 - i : i;
+        double centre = start + (i + 0.5) * step;
+        int count = span_of(centre, scale, limit, &t->first[to]);
+
+        set_weights(t->weights + (size_t)to * most, count, centre - t->first[to], scale);
     }
     return 0;
 }
 
-static uint8_t round_to_byte(int32_t sum)
+/* One resize under way. */
+struct work {
+    const struct wsl_resize_passes *passes;
+    const struct wsl_image *from;
+    struct wsl_resize_taps columns, rows;
+    size_t row_bytes; /* of `from` */
+    uint8_t *memory;
+    uint8_t *ring; /* line of source row y at (y % ring_lines) * stride */
+    size_t stride;
+    int ring_lines;
+    uint8_t *tails;        /* copies of rows at the picture's end, with room to read on */
+    const uint8_t **lines; /* of the result being made */
+    int next;              /* source row whose line is made next */
+};
+
+static int open_work(struct work *w, struct wsl_rect part, int width, int height, bool flip)
 {
-    sum = (sum + (1 << (WEIGHT_BITS - 1))) >> WEIGHT_BITS;
-    return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+    const struct wsl_image *from = w->from;
+    size_t ring_bytes, tail_bytes;
+    int r = taps_make(&w->columns, width, part.x, part.width, from->width, flip);
+
+    if (r == 0)
+        r = taps_make(&w->rows, height, part.y, part.height, from->height, false);
+    if (r < 0)
+        return r;
+    w->row_bytes = (size_t)from->width * 3;
+    w->stride = ((size_t)w->columns.size * 3 + 4 + 63) / 64 * 64;
+    w->ring_lines = 2 * w->rows.pair_count + WSL_RESIZE_ROWS;
+    ring_bytes = (size_t)w->ring_lines * w->stride;
+    tail_bytes = WSL_RESIZE_ROWS * (w->row_bytes + wsl_resize_slack(&w->columns));
+    w->memory = calloc(1, ring_bytes + tail_bytes);
+    w->lines = malloc((size_t)w->rows.pair_count * 2 * sizeof *w->lines);
+    if (!w->memory || !w->lines)
+        return WSL_ENOMEM;
+    w->ring = w->memory;
+    w->tails = w->memory + ring_bytes;
+    w->next = w->rows.first[0];
+    return 0;
 }
 
-static void columns_pass(const uint8_t *row, const struct taps *t, int width, bool flip,
-                         uint8_t *out)
+static void close_work(struct work *w)
 {
-    for (int x = 0; x < width; x++) {
-        const int32_t *w = t->weights + (size_t)x * (size_t)t->most;
-        const uint8_t *p = row + (size_t)t->first[x] * 3;
-        uint8_t *to = out + (flip ? width - 1 - x : x) * 3;
-        int32_t r = 0, g = 0, b = 0;
+    taps_free(&w->columns);
+    taps_free(&w->rows);
+    free(w->memory);
+    free(w->lines);
+}
 
-        for (int k = 0; k < t->count[x]; k++, p += 3) {
-            r += w[k] * p[0];
-            g += w[k] * p[1];
-            b += w[k] * p[2];
-        }
-        to[0] = round_to_byte(r);
-        to[1] = round_to_byte(g);
-        to[2] = round_to_byte(b);
+/* Row y, or the last one where there are no more (its weights are 0 then), where the passes may
+ * read beyond its end. */
+static const uint8_t *readable_row(const struct work *w, int y, int slot)
+{
+    size_t slack = wsl_resize_slack(&w->columns), bytes = (size_t)w->from->height * w->row_bytes;
+    size_t at = (size_t)(y < w->from->height ? y : w->from->height - 1) * w->row_bytes;
+    uint8_t *copy = w->tails + (size_t)slot * (w->row_bytes + slack);
+
+    if (at + w->row_bytes + slack <= bytes)
+        return w->from->pixels + at;
+    memcpy(copy, w->from->pixels + at, w->row_bytes);
+    return copy;
+}
+
+static void make_lines(struct work *w)
+{
+    const uint8_t *rows[WSL_RESIZE_ROWS];
+    uint8_t *lines[WSL_RESIZE_ROWS];
+
+    for (int i = 0; i < WSL_RESIZE_ROWS; i++) {
+        rows[i] = readable_row(w, w->next + i, i);
+        lines[i] = w->ring + (size_t)((w->next + i) % w->ring_lines) * w->stride;
+    }
+    w->passes->columns(rows, &w->columns, lines);
+    w->next += WSL_RESIZE_ROWS;
+}
+
+static void make_rows(struct work *w, int height, size_t bytes, uint8_t *out)
+{
+    int count = 2 * w->rows.pair_count;
+
+    for (int y = 0; y < height; y++, out += bytes) {
+        const int16_t *weights = w->rows.weights + (size_t)y * (size_t)count;
+        int first = w->rows.first[y];
+
+        while (w->next < first + count)
+            make_lines(w);
+        for (int k = 0; k < count; k++)
+            w->lines[k] = w->ring + (size_t)((first + k) % w->ring_lines) * w->stride;
+        w->passes->rows(w->lines, weights, w->rows.pair_count, bytes, out);
     }
 }
 
-static void rows_pass(const uint8_t *lines, const struct taps *t, int y, size_t row_bytes,
-                      int32_t *sums, uint8_t *out)
+int wsl_resize_with(const struct wsl_resize_passes *passes, const struct wsl_image *from,
+                    const struct wsl_image_result *result, uint8_t *out, struct wsl_err *err)
 {
-    const int32_t *w = t->weights + (size_t)y * (size_t)t->most;
+    struct work w = {.passes = passes, .from = from};
+    int width = result->width, height = result->height, r;
 
-    memset(sums, 0, row_bytes * sizeof *sums);
-    for (int k = 0; k < t->count[y]; k++) {
-        const uint8_t *line = lines + (size_t)(t->first[y] + k) * row_bytes;
-
-        for (size_t i = 0; i < row_bytes; i++)
-            sums[i] += w[k] * line[i];
-    }
-    for (size_t i = 0; i < row_bytes; i++)
-        out[i] = round_to_byte(sums[i]);
+    if (width < 1 || height < 1)
+        return wsl_fail(err, WSL_EINVAL, "a result of %d x %d pixels", width, height);
+    r = wsl_image_check_part(from->width, from->height, result->part, err);
+    if (r < 0)
+        return r;
+    r = open_work(&w, result->part, width, height, result->flip);
+    if (r == 0)
+        make_rows(&w, height, (size_t)width * 3, out);
+    else
+        wsl_fail(err, r, "no memory to resize a picture to %d x %d", width, height);
+    close_work(&w);
+    return r;
 }
 
 int wsl_image_resize(const struct wsl_image *from, struct wsl_rect part, int width, int height,
                      bool flip, uint8_t *out, struct wsl_err *err)
 {
-    struct taps columns = {0}, rows = {0};
-    size_t row_bytes = (size_t)width * 3;
-    uint8_t *lines = NULL;
-    int32_t *sums = NULL;
-    int r;
+    const struct wsl_image_result result = {part, width, height, flip};
 
-    if (width < 1 || height < 1)
-        return wsl_fail(err, WSL_EINVAL, "a result of %d x %d pixels", width, height);
-    r = wsl_image_check_part(from->width, from->height, part, err);
-    if (r < 0)
-        return r;
-    r = taps_make(&columns, width, part.x, part.width, from->width);
-    if (r == 0)
-        r = taps_make(&rows, height, part.y, part.height, from->height);
-    if (r == 0) {
-        lines = malloc(row_bytes * (size_t)from->height);
-        sums = malloc(row_bytes * sizeof *sums);
-        r = lines && sums ? 0 : WSL_ENOMEM;
-    }
-    if (r == 0) {
-        int first = rows.first[0], end = rows.first[height - 1] + rows.count[height - 1];
-
-        for (int y = first; y < end; y++)
-            columns_pass(from->pixels + (size_t)y * (size_t)from->width * 3, &columns, width, flip,
-                         lines + (size_t)y * row_bytes);
-        for (int y = 0; y < height; y++)
-            rows_pass(lines, &rows, y, row_bytes, sums, out + (size_t)y * row_bytes);
-    } else {
-        wsl_fail(err, r, "no memory to resize a picture to %d x %d", width, height);
-    }
-    taps_free(&columns);
-    taps_free(&rows);
-    free(lines);
-    free(sums);
-    return r;
+    return wsl_resize_with(wsl_resize_choose(NULL), from, &result, out, err);
 }

@@ -315,7 +315,26 @@ int wsl_dataset_read(struct wsl_dataset *ds, enum wsl_split split, uint64_t inde
     find_place(ds, split, index, &place);
     place.record = ret;
     ask_for(ds, &place);
-    return guarded(parse, &place, err);
+    r = guarded(parse, &place, err);
+    ret->shard = place.file;
+    ret->in_shard = place.in_shard;
+    return r;
+}
+
+void wsl_dataset_ask(struct wsl_dataset *ds, enum wsl_split split, uint64_t index)
+{
+    struct place place;
+    uint64_t below;
+
+    if (check_index(ds, split, index, NULL) < 0)
+        return;
+    if (ds->base) {
+        if (wsl_tag_table_read(ds->tables[split], index, &below, NULL, NULL, NULL) == 0)
+            wsl_dataset_ask(ds->base, split, below);
+        return;
+    }
+    find_place(ds, split, index, &place);
+    ask_for(ds, &place);
 }
 
 int wsl_dataset_read_tags(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
@@ -357,8 +376,10 @@ int wsl_record_copy(const struct wsl_record *record, uint8_t *out, struct wsl_er
     struct check check = {.bytes = record->jpeg, .size = record->jpeg_size, .copy = out};
 
     if (!wsl_guard_run(check_bytes, &check))
-        return wsl_fail(err, WSL_EIO, "a shard shrank, or the disk cannot read it, at picture %s",
-                        record->source);
+        return wsl_fail(err, WSL_EIO,
+                        "shard %s shrank, or the disk cannot read it, at record %llu: restore the "
+                        "file",
+                        record->shard, (unsigned long long)record->in_shard);
     if (check.crc != record->crc32c)
         return wsl_fail(err, WSL_ECORRUPT, "picture %s has CRC %08x, its record says %08x",
                         record->source, check.crc, record->crc32c);

@@ -64,12 +64,19 @@ struct wsl_record {
     uint32_t tags[64]; /* ids, ascending */
     int tag_count;     /* at most 64 are kept at import */
     char source[256];
+    const char *shard; /* file name, the data set's; where it lies in it */
+    uint64_t in_shard;
 };
 
 /* Any thread; does not allocate. WSL_ECORRUPT names shard and index. A shard that shrank under the
  * map while it is read ends the read with WSL_EIO, not the process. */
 int wsl_dataset_read(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
                      struct wsl_record *ret, struct wsl_err *err);
+
+/* Asks the kernel to bring a record into the page cache and does not wait for it. Of records that
+ * will be read soon, ask for many before reading the first: a disk serves many requests at once
+ * several times faster than one after another. Any thread; advice only, so it has no errors. */
+void wsl_dataset_ask(struct wsl_dataset *ds, enum wsl_split split, uint64_t index);
 
 /* CRC of the JPEG bytes against the stored one: WSL_ECORRUPT; WSL_EIO as above. */
 int wsl_record_check(const struct wsl_record *record, struct wsl_err *err);

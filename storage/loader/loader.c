@@ -23,6 +23,10 @@
 
 enum { THREADS_MAX = 64, AHEAD_DEFAULT = 3, AHEAD_MAX = 64, TAGS_MAX = 64, SUBSTITUTES_MAX = 16 };
 
+/* Records asked for from the disk ahead of those being decoded, and how many at once: enough that a
+ * disk has always something to do, and no more pages waiting than a few tens of megabytes. */
+enum { ASK_AHEAD = 192, ASK_AT_ONCE = 64 };
+
 /* One batch being made or handed out. */
 struct cell {
     uint8_t *pixels; /* slots pictures */
@@ -52,6 +56,7 @@ struct wsl_loader {
     pthread_cond_t made;  /* a batch may be complete */
     pthread_cond_t room;  /* a cell was given back, or closing */
     uint64_t ticket;      /* next picture: batch ticket / slots, slot ticket % slots */
+    uint64_t asked;       /* tickets whose records the disk was asked for */
     uint64_t handed;      /* batches handed out and given back */
     bool out;             /* batch `handed` is with the caller */
     bool closing;
@@ -61,18 +66,18 @@ struct wsl_loader {
     int thread_count;
 };
 
-/* A thread's own room for one record's JPEG. */
+/* A thread's own memory: one record's JPEG, and the decoder's. */
 struct scratch {
     uint8_t *jpeg;
     size_t capacity;
+    struct wsl_image_room room;
 };
 
 static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position, uint8_t *out,
                        struct wsl_record *rec, struct scratch *scratch, struct wsl_err *err)
 {
     const struct wsl_loader_setup *s = &l->setup;
-    struct wsl_rect part;
-    bool flip = false;
+    struct wsl_image_result result = {.width = s->image_size, .height = s->image_size};
     int width, height;
     int r = wsl_dataset_read(s->dataset, s->split, record, rec, err);
 
@@ -93,11 +98,15 @@ static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position,
     if (r < 0)
         return r;
     if (s->augment)
-        part = wsl_augment_crop(width, height, s->min_area, l->augment_key, position, &flip);
+        result.part =
+            wsl_augment_crop(width, height, s->min_area, l->augment_key, position, &result.flip);
     else
-        part = wsl_augment_centre(width, height);
-    return wsl_image_decode_part(scratch->jpeg, rec->jpeg_size, part, s->image_size, s->image_size,
-                                 flip && !s->no_flip, out, err);
+        result.part = wsl_augment_centre(width, height);
+    result.flip = result.flip && !s->no_flip;
+    r = wsl_image_decode_result(&scratch->room, scratch->jpeg, rec->jpeg_size, &result, out, err);
+    if (r == 0 && s->augment)
+        wsl_augment_colours(&s->jitter, l->augment_key, position, out, l->picture_bytes / 3);
+    return r;
 }
 
 /* `source`: the picture's name at import; "" when not even that could be read. */
@@ -138,6 +147,17 @@ static int find_record(struct wsl_loader *l, uint64_t position, uint64_t *ret, s
     return 0;
 }
 
+/* `why` becomes a line that has the last record's reason in it. */
+static int too_many_bad(uint64_t record, struct wsl_err *why)
+{
+    struct wsl_err last = *why;
+
+    return wsl_fail(why, WSL_ECORRUPT,
+                    "%d records in a row cannot be read, the last is %llu (%.80s); check the data "
+                    "set with 'wslctl data verify'",
+                    SUBSTITUTES_MAX + 1, (unsigned long long)record, last.text);
+}
+
 /* Puts the picture of `position` into slot `slot`. */
 static int fill_slot(struct wsl_loader *l, struct cell *cell, uint32_t slot, uint64_t position,
                      struct scratch *scratch, struct wsl_err *err)
@@ -163,10 +183,7 @@ static int fill_slot(struct wsl_loader *l, struct cell *cell, uint32_t slot, uin
         if (l->setup.once)
             return 0;
         if (attempt > SUBSTITUTES_MAX)
-            return wsl_fail(err, WSL_ECORRUPT,
-                            "%d records in a row cannot be read, the last is %llu; check the data "
-                            "set with 'wslctl data verify'",
-                            SUBSTITUTES_MAX + 1, (unsigned long long)record);
+            return too_many_bad(record, err);
         record = wsl_order_substitute(&l->order, position, attempt);
     }
     cell->records[slot] = record;
@@ -193,6 +210,37 @@ static bool take_ticket(struct wsl_loader *l, uint64_t *ret_batch, uint32_t *ret
     }
 }
 
+static uint64_t position_of(const struct wsl_loader *l, uint64_t ticket)
+{
+    return (l->setup.start_step + ticket / l->setup.slots) * l->setup.batch + l->setup.first_slot +
+           ticket % l->setup.slots;
+}
+
+/* The tickets whose records are to be asked for now: from *ret_first up to the result. Lock held.
+ */
+static uint64_t take_asking(struct wsl_loader *l, uint64_t *ret_first)
+{
+    uint64_t end = l->ticket + ASK_AHEAD;
+
+    if (l->batches < UINT64_MAX / l->setup.slots && end > l->batches * l->setup.slots)
+        end = l->batches * l->setup.slots;
+    *ret_first = l->asked;
+    if (end < l->asked + ASK_AT_ONCE)
+        return l->asked;
+    l->asked = end;
+    return end;
+}
+
+static void ask_for(struct wsl_loader *l, uint64_t first, uint64_t end)
+{
+    for (uint64_t ticket = first; ticket < end; ticket++) {
+        uint64_t record = 0;
+
+        if (find_record(l, position_of(l, ticket), &record, NULL) == 0)
+            wsl_dataset_ask(l->setup.dataset, l->setup.split, record);
+    }
+}
+
 static void *decode_pictures(void *argument)
 {
     struct wsl_loader *l = argument;
@@ -204,12 +252,13 @@ static void *decode_pictures(void *argument)
     pthread_mutex_lock(&l->lock);
     while (take_ticket(l, &batch, &slot)) {
         struct cell *cell = &l->cells[batch % (uint64_t)l->ring];
-        uint64_t position =
-            (l->setup.start_step + batch) * l->setup.batch + l->setup.first_slot + slot;
+        uint64_t position = position_of(l, batch * l->setup.slots + slot);
+        uint64_t ask_first, ask_end = take_asking(l, &ask_first);
         struct wsl_err err = {0};
         int r = 0;
 
         pthread_mutex_unlock(&l->lock);
+        ask_for(l, ask_first, ask_end);
         cell->tag_count[slot] = 0;
         if (!l->setup.once || position < l->order.records)
             r = fill_slot(l, cell, slot, position, &scratch, &err);
@@ -225,6 +274,7 @@ static void *decode_pictures(void *argument)
     }
     pthread_mutex_unlock(&l->lock);
     free(scratch.jpeg);
+    wsl_image_room_free(&scratch.room);
     return NULL;
 }
 
@@ -408,6 +458,7 @@ int wsl_loader_open(struct wsl_loader **ret, const struct wsl_loader_setup *setu
         l->setup.start_step = 0;
     l->picture_bytes = (size_t)setup->image_size * (size_t)setup->image_size * 3;
     l->ring = 1 + (setup->ahead ? setup->ahead : AHEAD_DEFAULT);
+    wsl_guard_install(); /* a library may have taken the signal since the data set was opened */
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->made, NULL);
     pthread_cond_init(&l->room, NULL);

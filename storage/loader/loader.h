@@ -12,6 +12,7 @@
 #define WSL_STORAGE_LOADER_H
 
 #include "base/err.h"
+#include "kernels/image/image.h"
 #include "storage/dataset/dataset.h"
 
 #include <stdbool.h>
@@ -31,7 +32,8 @@ struct wsl_loader_setup {
     bool augment;      /* random resized crop + flip; false: centre crop (evaluation) */
     double min_area;   /* 0: 0.08 */
     bool no_flip;
-    uint32_t batch;      /* global batch: slots per step over all ranks */
+    struct wsl_colour_jitter jitter; /* with `augment` only; zeros: none */
+    uint32_t batch;                  /* global batch: slots per step over all ranks */
     uint32_t first_slot; /* this rank's slots: first_slot .. first_slot + slots - 1 of each step */
     uint32_t slots;
     uint64_t start_step; /* first batch handed out is this step's */

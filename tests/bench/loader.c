@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * How many pictures per second the loader reads, checks, decodes, crops and resizes: loader
- * [--data FOLDER] [--size PIXELS] [--stored PIXELS] [--seconds S]. Without --data it imports the
- * photographs of Debian's tuxpaint-stamps-default into a temporary folder first (exit 77 when they
- * are not installed). One line per number of threads; images/s per core is against CPU time.
+ * [--data FOLDER] [--size PIXELS] [--stored PIXELS] [--seconds S] [--threads N]. Without --data it
+ * imports the photographs of Debian's tuxpaint-stamps-default into a temporary folder first (exit
+ * 77 when they are not installed). One line per number of threads, 1 to all cores or the one given;
+ * images/s per core is against CPU time.
  */
 #include "storage/loader/loader.h"
 #include "base/args.h"
@@ -20,7 +21,7 @@
 
 struct options {
     const char *data;
-    uint64_t size, stored;
+    uint64_t size, stored, threads;
     double seconds;
 };
 
@@ -75,7 +76,7 @@ static int measure(struct wsl_dataset *dataset, const struct options *o, int thr
     cpu = cpu_seconds() - cpu;
     wsl_loader_close(loader);
     if (r == 0)
-        printf("%d pixels, %d threads: %.0f images/s, %.0f images/s per core\n", setup.image_size,
+        printf("pixels=%d threads=%d images_per_second=%.0f per_core=%.0f\n", setup.image_size,
                threads, (double)pictures / wall, (double)pictures / cpu);
     return r;
 }
@@ -92,7 +93,10 @@ static int run(const struct options *o, struct wsl_err *err)
     images = wsl_dataset_count(dataset, WSL_SPLIT_TRAIN);
     printf("%llu pictures, %.1f KB each\n", (unsigned long long)images,
            (double)bytes / 1000 / (double)images);
-    for (int threads = 1; r == 0 && threads <= sysconf(_SC_NPROCESSORS_ONLN); threads *= 2)
+    if (o->threads > 0)
+        r = measure(dataset, o, (int)o->threads, err);
+    for (int threads = 1; r == 0 && o->threads == 0 && threads <= sysconf(_SC_NPROCESSORS_ONLN);
+         threads *= 2)
         r = measure(dataset, o, threads, err);
     wsl_dataset_close(dataset);
     return r;
@@ -105,8 +109,9 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
         {"size", 0, WSL_ARG_UINT, &o->size, 1, 4096, "PIXELS", "side of the batches' pictures"},
         {"stored", 0, WSL_ARG_UINT, &o->stored, 8, 4096, "PIXELS", "longer side of the stamps"},
         {"seconds", 0, WSL_ARG_REAL, &o->seconds, 0.1, 600, "S", "how long each row takes"},
+        {"threads", 0, WSL_ARG_UINT, &o->threads, 1, 64, "N", "only this number of them"},
     };
-    const struct wsl_args args = {"loader [options]", "Measures the loader.", rows, 4};
+    const struct wsl_args args = {"loader [options]", "Measures the loader.", rows, 5};
     int words;
 
     return wsl_args_parse(&args, argc, argv, &words, err);

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 
+#include <glob.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jpeglib.h>
 #include <png.h>
 
 #include <cmocka.h>
@@ -91,6 +93,62 @@ struct wsl_buf image_encode(const struct wsl_image *image, int quality)
 
     assert_int_equal(wsl_image_encode_jpeg(image, quality, &file, NULL), 0);
     return file;
+}
+
+struct wsl_buf image_encode_as(const struct wsl_image *image, const struct image_jpeg *how)
+{
+    struct jpeg_compress_struct c;
+    struct jpeg_error_mgr errors;
+    struct wsl_buf file = {0};
+    unsigned char *bytes = NULL;
+    unsigned long size = 0;
+
+    c.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&c);
+    jpeg_mem_dest(&c, &bytes, &size);
+    c.image_width = (JDIMENSION)image->width;
+    c.image_height = (JDIMENSION)image->height;
+    c.input_components = 3;
+    c.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&c);
+    if (how->grey)
+        jpeg_set_colorspace(&c, JCS_GRAYSCALE);
+    jpeg_set_quality(&c, how->quality, TRUE);
+    c.comp_info[0].h_samp_factor = how->grey ? 1 : how->h;
+    c.comp_info[0].v_samp_factor = how->grey ? 1 : how->v;
+    c.restart_interval = how->restart_mcus;
+    c.restart_in_rows = (int)how->restart_rows;
+    c.optimize_coding = how->optimised;
+    if (how->progressive)
+        jpeg_simple_progression(&c);
+    jpeg_start_compress(&c, TRUE);
+    while (c.next_scanline < c.image_height) {
+        JSAMPROW row = image->pixels + (size_t)c.next_scanline * (size_t)image->width * 3;
+
+        jpeg_write_scanlines(&c, &row, 1);
+    }
+    jpeg_finish_compress(&c);
+    jpeg_destroy_compress(&c);
+    assert_int_equal(wsl_buf_add(&file, bytes, size), 0);
+    free(bytes);
+    return file;
+}
+
+bool image_photograph(int number, int side, struct wsl_image *ret)
+{
+    const struct wsl_image_limits limits = {.side_max = side};
+    struct wsl_buf file = {0};
+    glob_t found = {0};
+    struct wsl_err err;
+    bool there = glob("/usr/share/tuxpaint/stamps/animals/*/*.png", 0, NULL, &found) == 0 &&
+                 (size_t)number < found.gl_pathc;
+
+    if (there && (wsl_file_read(found.gl_pathv[number], 1 << 24, &file, &err) < 0 ||
+                  wsl_image_decode(file.data, file.size, &limits, ret, &err) < 0))
+        fail_msg("%s: %s", found.gl_pathv[number], err.text);
+    wsl_buf_free(&file);
+    globfree(&found);
+    return there;
 }
 
 struct wsl_buf image_interlaced_png(int width, int height)

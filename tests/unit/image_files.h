@@ -20,6 +20,19 @@ struct wsl_image image_decode(const void *bytes, size_t size, int side_max);
 struct wsl_image image_decode_data(const char *name);
 struct wsl_buf image_encode(const struct wsl_image *image, int quality);
 
+/* How libjpeg is to write a JPEG. */
+struct image_jpeg {
+    int quality;
+    int h, v; /* luma samples for each of chroma, 1 or 2 */
+    unsigned restart_mcus, restart_rows;
+    bool optimised, progressive, grey;
+};
+struct wsl_buf image_encode_as(const struct wsl_image *image, const struct image_jpeg *how);
+
+/* Photograph `number` of Debian's tuxpaint-stamps-default, at most `side` pixels on a side; false
+ * where the package, or so many, are not there. */
+bool image_photograph(int number, int side, struct wsl_image *ret);
+
 size_t image_bytes_of(const struct wsl_image *image);
 
 struct image_difference {

@@ -6,7 +6,10 @@
  */
 #include "base/file.h"
 #include "base/rng.h"
+#include "kernels/image/colours.h"
 #include "kernels/image/image.h"
+#include "kernels/image/isa.h"
+#include "kernels/image/resize_passes.h"
 #include "tests/unit/image_files.h"
 
 #include <ftw.h>
@@ -104,6 +107,47 @@ static void resize_agrees_with_pillow(void **state)
         wsl_image_free(&expected);
     }
     wsl_image_free(&source);
+}
+
+/* Random parts to random sizes, some of one pixel, some over the memory's end by a vector. */
+static void every_instruction_set_gives_the_same_bits(void **state)
+{
+    enum { ROUNDS = 250, SEED = 21 };
+    const struct wsl_resize_passes *plain = wsl_resize_choose("v1");
+    struct wsl_rng rng;
+
+    (void)state;
+    assert_string_equal(plain->name, "v1");
+    print_message("# up to %s, seed %d\n", wsl_resize_choose(NULL)->name, SEED);
+    wsl_rng_start(&rng, SEED, 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        int sides = i % 3 ? 300 : 9;
+        struct wsl_image image = image_draw(1 + (int)wsl_rng_below(&rng, (uint64_t)sides),
+                                            1 + (int)wsl_rng_below(&rng, (uint64_t)sides), i);
+        double x = wsl_rng_unit(&rng) * image.width, y = wsl_rng_unit(&rng) * image.height;
+        const struct wsl_image_result result = {
+            {x, y, (image.width - x) * (0.01 + 0.99 * wsl_rng_unit(&rng)),
+             (image.height - y) * (0.01 + 0.99 * wsl_rng_unit(&rng))},
+            1 + (int)wsl_rng_below(&rng, 150),
+            1 + (int)wsl_rng_below(&rng, 150),
+            wsl_rng_below(&rng, 2)};
+        size_t bytes = (size_t)result.width * (size_t)result.height * 3;
+        uint8_t *expected = malloc(bytes), *out = malloc(bytes);
+
+        assert_int_equal(wsl_resize_with(plain, &image, &result, expected, NULL), 0);
+        for (int v = 0; v < 2; v++) {
+            const struct wsl_resize_passes *passes = wsl_resize_choose(v ? "v4" : "v3");
+
+            memset(out, 0xa5, bytes);
+            assert_int_equal(wsl_resize_with(passes, &image, &result, out, NULL), 0);
+            if (memcmp(out, expected, bytes) != 0)
+                fail_msg("round %d: %s differs at %d x %d to %d x %d", i, passes->name, image.width,
+                         image.height, result.width, result.height);
+        }
+        free(out);
+        free(expected);
+        wsl_image_free(&image);
+    }
 }
 
 static void interlaced_png_of_sixteen_bits(void **state)
@@ -345,6 +389,81 @@ static void odd_shapes_get_the_largest_legal_crop(void **state)
     assert_true(r.width == 224 && r.height == 224 && r.x == 144 && r.y == 16);
 }
 
+/* ---- colours ---- */
+
+static void colours_are_the_same_bits_everywhere(void **state)
+{
+    const struct wsl_colour_jitter jitter = {0.4, 0.4, 0.4, 0.1}, none = {0};
+    struct wsl_image image = image_draw(211, 97, 3);
+    size_t bytes = image_bytes_of(&image);
+    uint8_t *expected = malloc(bytes), *out = malloc(bytes), *before = malloc(bytes);
+    int changed = 0;
+
+    (void)state;
+    for (uint64_t i = 0; i < 40; i++) {
+        memcpy(expected, image.pixels, bytes);
+        wsl_augment_colours_with(WSL_ISA_V1, &jitter, 5, i, expected, bytes / 3);
+        for (int isa = WSL_ISA_V3; isa <= wsl_isa_choose(NULL); isa++) {
+            memcpy(out, image.pixels, bytes);
+            wsl_augment_colours_with(isa, &jitter, 5, i, out, bytes / 3);
+            assert_memory_equal(out, expected, bytes);
+        }
+        changed += i > 0 && memcmp(before, expected, bytes) != 0;
+        memcpy(before, expected, bytes);
+    }
+    assert_int_equal(changed, 39); /* each position has draws of its own */
+    memcpy(out, image.pixels, bytes);
+    wsl_augment_colours(&none, 5, 1, out, bytes / 3);
+    assert_memory_equal(out, image.pixels, bytes);
+    free(expected);
+    free(out);
+    free(before);
+    wsl_image_free(&image);
+}
+
+/* What each setting leaves as it is, and how far it goes. */
+static void colours_move_as_they_are_meant_to(void **state)
+{
+    enum { DRAWS = 4000 };
+    const struct wsl_colour_jitter brightness = {.brightness = 0.4}, contrast = {.contrast = 0.4};
+    const struct wsl_colour_jitter saturation = {.saturation = 0.4}, lighting = {.lighting = 0.1};
+    double mean = 0, square = 0, red = 0, red_square = 0;
+    int least = 255, most = 0;
+
+    (void)state;
+    for (uint64_t i = 0; i < DRAWS; i++) {
+        uint8_t flat[3] = {100, 100, 100}, two[6] = {60, 60, 60, 140, 140, 140};
+        uint8_t colour[3] = {200, 100, 50};
+        double shift;
+
+        wsl_augment_colours(&saturation, 9, i, flat, 1);
+        assert_memory_equal(flat, ((uint8_t[]){100, 100, 100}), 3); /* grey has no colour */
+        wsl_augment_colours(&saturation, 9, i, colour, 1);
+        assert_true(fabs(0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] - 124.2) < 1);
+        wsl_augment_colours(&contrast, 9, i, two, 2);
+        assert_in_range(two[0] + two[3], 199, 201); /* the mean stays */
+        assert_in_range(two[3] - two[0], 47, 113);
+        wsl_augment_colours(&brightness, 9, i, flat, 1);
+        assert_true(flat[0] == flat[1] && flat[1] == flat[2]);
+        least = flat[0] < least ? flat[0] : least;
+        most = flat[0] > most ? flat[0] : most;
+        mean += flat[0] / (double)DRAWS;
+        memset(flat, 128, 3);
+        wsl_augment_colours(&lighting, 9, i, flat, 1);
+        shift = flat[0] - 128.0;
+        red += shift / DRAWS;
+        red_square += shift * shift / DRAWS;
+        square += (shift - (flat[1] - 128.0)) * (shift - (flat[1] - 128.0)) / DRAWS;
+    }
+    assert_in_range(least, 60, 61);
+    assert_in_range(most, 139, 140);
+    assert_true(fabs(mean - 100) < 1.5);
+    /* 25.5 times the length of red's row of vectors by values, 3.17, and of red's less green's,
+     * 0.38, with what two roundings add. */
+    assert_true(fabs(red) < 0.25 && fabs(sqrt(red_square) - 3.17) < 0.2);
+    assert_true(fabs(sqrt(square) - 0.56) < 0.15);
+}
+
 /* ---- real pictures ---- */
 
 static struct {
@@ -398,6 +517,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds_of_files_become_the_rgb_that_pillow_makes),
         cmocka_unit_test(resize_agrees_with_pillow),
+        cmocka_unit_test(every_instruction_set_gives_the_same_bits),
         cmocka_unit_test(interlaced_png_of_sixteen_bits),
         cmocka_unit_test(four_inks_become_rgb),
         cmocka_unit_test(a_shrunk_picture_is_the_resized_one),
@@ -405,6 +525,8 @@ int main(void)
         cmocka_unit_test(a_jpeg_goes_out_and_comes_back),
         cmocka_unit_test(crops_have_legal_sizes_and_the_expected_spread),
         cmocka_unit_test(odd_shapes_get_the_largest_legal_crop),
+        cmocka_unit_test(colours_are_the_same_bits_everywhere),
+        cmocka_unit_test(colours_move_as_they_are_meant_to),
         cmocka_unit_test(pictures_of_debian_packages_are_read),
     };
 

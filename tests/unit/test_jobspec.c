@@ -304,6 +304,8 @@ static const struct mistake mistakes[] = {
     {"", "augmentation: {flip: 3}\n", "j.yaml:7: augmentation.flip: must be true or false, is 3"},
     {"", "augmentation: some\n", "j.yaml:7: augmentation: must be a map with any of: min_area, "},
     {"", "augmentation: {none: true, min_area: 0.5}\n", "j.yaml:7: augmentation.min_area: has no "},
+    {"", "augmentation: {none: true, lighting: 0.1}\n", "j.yaml:7: augmentation.lighting: has no "},
+    {"", "augmentation: {contrast: 1.5}\n", "j.yaml:7: augmentation.contrast: must be "},
     {"", "init: job:x\n", "j.yaml:7: init: is only for transfer jobs"},
     {"", "mode: finetune\n", "j.yaml:7: mode: is only for transfer jobs"},
     {"kind", "kind: transfer\ninit: 'job:'\n", "j.yaml:3: init: must name a job after \"job:\""},

@@ -371,16 +371,18 @@ static void open_order(const struct fixture *f, uint64_t seed, struct wsl_order 
     assert_int_equal(wsl_order_open(ret, &setup, NULL), 0);
 }
 
-/* The order, the crop and the decoder, put together by hand. */
+/* The order, the crop, the decoder and the colours, put together by hand. */
 static void pictures_are_what_the_parts_say(void **state)
 {
     struct fixture *f = *state;
     struct wsl_loader_setup setup = setup_of(f);
-    struct wsl_loader *loader = open_loader(&setup);
+    struct wsl_loader *loader;
     struct wsl_order order;
     int flips = 0;
 
     open_order(f, setup.seed, &order);
+    setup.jitter = (struct wsl_colour_jitter){0.4, 0.3, 0.2, 0.1};
+    loader = open_loader(&setup);
     for (uint64_t step = 0; step < 8; step++) {
         struct wsl_batch batch = next(loader);
 
@@ -401,6 +403,8 @@ static void pictures_are_what_the_parts_say(void **state)
             assert_int_equal(
                 wsl_image_decode_part(jpeg.data, jpeg.size, part, SIZE, SIZE, flip, expected, NULL),
                 0);
+            wsl_augment_colours(&setup.jitter, wsl_order_augment_key(&order), position, expected,
+                                PICTURE / 3);
             assert_memory_equal(batch.pixels + slot * PICTURE, expected, PICTURE);
             flips += flip;
             wsl_buf_free(&jpeg);
@@ -608,6 +612,36 @@ static void a_data_set_of_bad_records_fails(void **state)
     wsl_loader_close(loader);
 }
 
+/* Both shards of the split lose all behind their first page, under the loader's eyes. */
+static void a_shard_that_shrinks_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct wsl_loader_setup setup = setup_of(f);
+    struct wsl_loader *loader = open_loader(&setup);
+    struct wsl_loader_stats stats;
+    struct wsl_err err = {0};
+    struct wsl_batch batch;
+    char path[128];
+    int r;
+
+    next(loader);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/shard-0000%d.lmdb", f->folder, i);
+        assert_int_equal(truncate(path, 4096), 0);
+    }
+    for (int i = 0; (r = wsl_loader_next(loader, &batch, &err)) == 0 && i < 20; i++)
+        ;
+    assert_int_equal(r, WSL_ECORRUPT);
+    if (!strstr(err.text, "records in a row cannot be read") ||
+        !strstr(err.text, "shard shard-0000") || !strstr(err.text, "shrank"))
+        fail_msg("%s", err.text);
+    wsl_loader_stats(loader, &stats);
+    assert_int_equal(stats.bad_line_count, 8);
+    if (!strstr(stats.bad_lines[0], "shard shard-0000") || !strstr(stats.bad_lines[0], "shrank"))
+        fail_msg("%s", stats.bad_lines[0]);
+    wsl_loader_close(loader);
+}
+
 /* ---- stopping, bad settings ---- */
 
 static void it_stops_at_any_moment(void **state)
@@ -677,6 +711,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_records_are_replaced_counted_and_named, make_some_bad,
                                         clear),
         cmocka_unit_test_setup_teardown(a_data_set_of_bad_records_fails, make_all_bad, clear),
+        cmocka_unit_test_setup_teardown(a_shard_that_shrinks_is_named, make_sound, clear),
         cmocka_unit_test_setup_teardown(it_stops_at_any_moment, make_sound, clear),
         cmocka_unit_test_setup_teardown(bad_settings_are_refused, make_sound, clear),
     };
