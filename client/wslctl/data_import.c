@@ -366,6 +366,9 @@ int wsl_ctl_data_import(struct wsl_ctl *ctl, int argc, char **argv)
     code = check_options(ctl, &setup, &options);
     if (code != 0)
         return code;
+    if (wsl_import_has_split(setup.kind))
+        wsl_ctl_note(ctl, "%s: read as %s, with its own split instead of --heldout", setup.source,
+                     wsl_import_kind_word(setup.kind));
     if (!ctl->quiet)
         setup.progress = on_progress;
     setup.context = &bar;

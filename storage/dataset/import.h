@@ -51,9 +51,9 @@ enum wsl_import_kind {
      * pictures in data_256, data_large (or those with _standard), val_256, val_large. */
     WSL_IMPORT_PLACES365,
     /* WebDataset: a tar file, plain or gzip, a folder of them (*.tar, *.tar.gz, *.tgz, by name), or
-     * "-" for standard input. Members of one name up to the first dot are one picture: .jpg, .jpeg
-     * or .png with .cls (the label), .json (as a line of WSL_IMPORT_JSONL without its path), .tags
-     * (tag,tag) or .txt (its words that begin with '#'). */
+     * "-" for standard input. Members next to each other with one name up to the first dot are one
+     * picture: .jpg, .jpeg or .png with .cls (the label), .json (as a line of WSL_IMPORT_JSONL
+     * without its path), .tags (tag,tag) or .txt (its words that begin with '#'). */
     WSL_IMPORT_TAR,
     /* LMDB as Caffe (Datum) and Caffe2 (TensorProtos) write it: the file, or the folder with
      * data.mdb. Values are told apart by their first byte. A number alone is the label; where one

@@ -308,7 +308,8 @@ static int add_words(struct source *s, struct tars *t, struct source_entry *ret,
     else if (!s->labels && g->has_text)
         r = add_hashtags(s, &g->text, err);
     else {
-        *ret_fault = s->labels ? "no .cls and no .json with it" : "no .tags, .json or .txt with it";
+        *ret_fault =
+            s->labels ? "no .cls and no .json next to it" : "no .tags, .json or .txt next to it";
         r = 0;
     }
     json_decref(object);

@@ -241,6 +241,36 @@ class Alone(Wslctl):
         self.assertIn("it was cut or changed", self.cluster.wslctl("data", "verify", made).stdout)
         self.assert_one_line(self.run_wrong(1, "data", "show", "/nowhere"), "/nowhere")
 
+    def test_data_import_of_layouts(self):
+        """A folder is known by its lists; a tar file comes through standard input; JSON lines by their name."""
+        folder, made = self.make_pictures(), os.path.join(self.folder, "made")
+        cub = os.path.join(self.folder, "cub")
+        os.makedirs(cub)
+        os.symlink(folder, os.path.join(cub, "images"))
+        self.write("cub/classes.txt", "1 red\n2 blue\n")
+        names = [f"{label}/{i}.png" for label in ("red", "blue") for i in range(6)]
+        for name, lines in (("images", names), ("image_class_labels", [1 + (n > 5) for n in range(12)]),
+                            ("train_test_split", [int(n % 3 > 0) for n in range(12)])):
+            self.write(f"cub/{name}.txt", "".join(f"{n + 1} {line}\n" for n, line in enumerate(lines)))
+        done = self.run_ok("data", "import", "--folder", cub, "--into", made)
+        self.assertIn("read as cub200, with its own split", done.stderr)
+        shown = self.run_json("data", "show", made)["dataset"]
+        self.assertEqual((shown["train"]["images"], shown["heldout"]["images"], shown["tag_count"]), (8, 4, 2))
+        for label in ("red", "blue"):
+            for i in range(12):
+                self.write(f"pictures/{label}/{i}.cls", label)
+        packed = subprocess.run(["tar", "-C", folder, "--sort=name", "-cz", "."], stdout=subprocess.PIPE, check=True).stdout
+        streamed = subprocess.run([program("wslctl"), "data", "import", "--tar", "-", "--into", made + "2", "-o", "json"],
+                                  input=packed, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(streamed.returncode, 0, streamed.stderr)
+        result = json.loads(streamed.stdout)["import"]
+        self.assertEqual((result["train"] + result["heldout"], result["quarantined_by_reason"]), (24, {"no tags": 1}))
+        lines = "".join(json.dumps({"path": n, "tags": [n.split("/")[0], "all"]}) + "\n" for n in names)
+        self.write("pictures/list.jsonl", lines)
+        result = self.run_json("data", "import", "--manifest", os.path.join(folder, "list.jsonl"), "--into",
+                               made + "3")["import"]
+        self.assertEqual((result["train"] + result["heldout"], result["tags"]), (12, 3))
+
     def test_data_import_interrupted(self):
         folder, made = self.make_pictures(), os.path.join(self.folder, "made")
         for i in range(12):  # half a second of work

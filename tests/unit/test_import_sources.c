@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SAMPLES = 12, SPOILT = 24 };
+enum { SAMPLES = 12, SPOILT = 100 };
 
 static void put_text(const struct fixture *f, const char *name, const char *text)
 {
