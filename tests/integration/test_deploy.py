@@ -86,7 +86,7 @@ class Dependencies(Case):
     def test_a_group_that_is_none(self):
         done = deploy("dependencies", "frob")
         self.assertEqual(done.returncode, 1)
-        self.assert_one_line(done.stderr, "frob", "build, test and data")
+        self.assert_one_line(done.stderr, "frob", "build, test, data and bench")
 
     def test_nothing_to_do(self):
         done = deploy("dependencies")
