@@ -12,6 +12,26 @@ static size_t at_least(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* Own sweeps, and the weight gradient by oneDNN where there are no loops of our own. */
+static int open_grouped(struct wsl_conv *conv, size_t *scratch, size_t *parts, struct wsl_err *err)
+{
+    struct wsl_device *dev = conv->dev;
+    struct wsl_conv_shape shape = conv->shape;
+    int rc = wsl_grouped_open(dev, &shape, &conv->grouped, err);
+
+    if (rc)
+        return rc;
+    *scratch = wsl_grouped_scratch(dev, conv->grouped);
+    *parts = at_least(*parts, wsl_grouped_bn_parts(conv->grouped, dev->setup.batch));
+    if (wsl_grouped_sums(conv->grouped) || dev->setup.inference_only)
+        return 0;
+    shape.input_gradient = false;
+    rc = wsl_onednn_conv_open(dev->onednn, &shape, dev->setup.batch, false, &conv->plan, err);
+    if (rc == 0)
+        *scratch = at_least(*scratch, wsl_onednn_conv_scratch(conv->plan));
+    return rc;
+}
+
 int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape,
                       struct wsl_conv **ret, struct wsl_err *err)
 {
@@ -26,12 +46,8 @@ int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape
     conv->shape = *shape;
     if (pointwise) {
         scratch = wsl_pointwise_scratch(conv);
-    } else if (wsl_grouped_fits(shape)) {
-        rc = wsl_grouped_open(dev, shape, &conv->grouped, err);
-        if (rc == 0) {
-            scratch = wsl_grouped_scratch(dev, conv->grouped);
-            parts = at_least(parts, wsl_grouped_bn_parts(conv->grouped, dev->setup.batch));
-        }
+    } else if (wsl_grouped_fits(dev, shape)) {
+        rc = open_grouped(conv, &scratch, &parts, err);
     } else {
         rc = wsl_onednn_conv_open(dev->onednn, shape, dev->setup.batch, dev->setup.inference_only,
                                   &conv->plan, err);
@@ -39,6 +55,7 @@ int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape
             scratch = wsl_onednn_conv_scratch(conv->plan);
     }
     if (rc) {
+        wsl_grouped_close(conv->grouped);
         free(conv);
         return rc;
     }
@@ -67,7 +84,7 @@ void wsl_cpu_conv_forward(struct wsl_conv *conv, const void *x, const float *wei
                      "a convolution");
     else
         wsl_cpu_fail(dev, wsl_pointwise_forward(conv, x, weights, y, bn), "a 1x1 convolution");
-    if (bn && conv->plan)
+    if (bn && conv->plan && !conv->grouped)
         wsl_cpu_bn_batch(dev, bn, y);
 }
 
@@ -111,7 +128,7 @@ void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const v
     if (wsl_cpu_run_put_off(conv, x, dy, dweights))
         return;
     wsl_cpu_settle(dev);
-    if (conv->grouped) {
+    if (conv->grouped && wsl_grouped_sums(conv->grouped)) {
         wsl_grouped_weights(dev, conv->grouped, x, dy, dweights);
         return;
     }

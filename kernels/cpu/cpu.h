@@ -20,8 +20,8 @@
 struct wsl_conv {
     struct wsl_device *dev;
     struct wsl_conv_shape shape;
-    struct wsl_onednn_conv *plan; /* NULL: 1x1, or grouped */
-    struct wsl_grouped *grouped;  /* NULL: 1x1, or plan */
+    struct wsl_onednn_conv *plan; /* what the others do not compute; or NULL */
+    struct wsl_grouped *grouped;  /* or NULL; neither: 1x1 */
     struct wsl_conv *next;
 };
 
@@ -127,10 +127,12 @@ bool wsl_pointwise_takes_gradient(const struct wsl_conv *conv);
 int wsl_pointwise_backward(struct wsl_conv *conv, const struct wsl_pointwise_backward *b);
 
 /* grouped.c: convolutions of the shapes of grouped.h. Weights are canonical. */
-bool wsl_grouped_fits(const struct wsl_conv_shape *shape);
+bool wsl_grouped_fits(const struct wsl_device *dev, const struct wsl_conv_shape *shape);
 int wsl_grouped_open(const struct wsl_device *dev, const struct wsl_conv_shape *shape,
                      struct wsl_grouped **ret, struct wsl_err *err);
 void wsl_grouped_close(struct wsl_grouped *grouped);
+/* Is there the weight gradient too? */
+bool wsl_grouped_sums(const struct wsl_grouped *grouped);
 /* What the calls below need as dev->scratch. */
 size_t wsl_grouped_scratch(const struct wsl_device *dev, const struct wsl_grouped *grouped);
 size_t wsl_grouped_bn_parts(const struct wsl_grouped *grouped, int batch);

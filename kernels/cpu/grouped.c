@@ -15,12 +15,20 @@ struct wsl_grouped {
     size_t floats; /* of all weights, in the order of the loops */
 };
 
-bool wsl_grouped_fits(const struct wsl_conv_shape *s)
+bool wsl_grouped_fits(const struct wsl_device *dev, const struct wsl_conv_shape *s)
 {
     int group = s->in.channels / s->groups;
+    bool narrow = group == 4 || group == 8;
+    bool wide = dev->loops->sweeps->lanes == 16 && group % 16 == 0 && s->groups > 1 &&
+                group <= WSL_GROUPED_WIDE_MAX;
 
     return s->kernel == 3 && s->pad == 1 && (s->stride == 1 || s->stride == 2) &&
-           (group == 4 || group == 8) && s->in.channels == s->out.channels;
+           (narrow || wide) && s->in.channels == s->out.channels;
+}
+
+bool wsl_grouped_sums(const struct wsl_grouped *grouped)
+{
+    return grouped->forward.group <= 8;
 }
 
 /* What a piece sees, border included, is within WSL_GROUPED_PIXELS. Wide pieces: their rows are
@@ -115,7 +123,8 @@ static size_t gradient_parts(const struct wsl_grouped *grouped, int count)
 
 size_t wsl_grouped_scratch(const struct wsl_device *dev, const struct wsl_grouped *grouped)
 {
-    size_t parts = dev->setup.inference_only ? 1 : gradient_parts(grouped, dev->setup.batch);
+    bool sums = !dev->setup.inference_only && wsl_grouped_sums(grouped);
+    size_t parts = sums ? gradient_parts(grouped, dev->setup.batch) : 1;
 
     return parts * grouped->floats * sizeof(float);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Inside the cpu backend: grouped 3x3 convolutions with 4 or 8 channels in a group, padding 1,
- * stride 1 or 2, as many channels out as in. grouped.c says what is computed (taps, parts, order of
- * sums); grouped_sweep.c and grouped_gradient.c compute it, compiled once for each instruction set.
+ * stride 1 or 2, as many channels out as in; with vectors of 16 also sweeps with 16, 32, 48 or 64.
+ * grouped.c says what is computed (taps, parts, order of sums); grouped_sweep.c and
+ * grouped_gradient.c compute it, compiled once for each instruction set.
  *
  * Forward and data gradient are the same loop, a sweep: every output pixel is a sum over taps, each
  * an input pixel times a small matrix for each group. Sweeps run over a grid. Forward, a grid point
@@ -17,8 +18,9 @@
 
 #include "kernels/ops.h"
 
-#define WSL_GROUPED_TAPS   9
-#define WSL_GROUPED_PIXELS 300 /* that a piece of the grid sees, at most */
+#define WSL_GROUPED_TAPS     9
+#define WSL_GROUPED_WIDE_MAX 64  /* channels of a group, where it is whole vectors of 16 */
+#define WSL_GROUPED_PIXELS   300 /* that a piece of the grid sees, at most */
 
 /* Which pixel, counted from the first that the grid point sees; which weight: row * 3 + column. */
 struct wsl_grouped_tap {
@@ -33,7 +35,7 @@ struct wsl_grouped_phase {
 
 struct wsl_grouped_sweep {
     struct wsl_shape in, out;
-    int group;             /* channels: 4 or 8 */
+    int group;             /* channels: 4, 8, or whole vectors of 16 */
     int in_step, out_step; /* pixels from one grid point to the next */
     int first, reach;      /* grid point a sees input in_step a + first, `reach` rows or columns */
     int rows, columns;     /* grid points that are computed together, at most */

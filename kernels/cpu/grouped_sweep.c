@@ -3,15 +3,48 @@
  * Forward pass and data gradient of grouped convolutions; compiled once for each instruction set.
  * A tile of output pixels has its sums in registers: for each pixel one for each pair of lanes of
  * a group. A tap multiplies the input's even channels, each in both lanes of its pair, then its odd
- * ones, with weights put into that order before: sum p, lane l, is output l ^ 2p. */
+ * ones, with weights put into that order before: sum p, lane l, is output l ^ 2p.
+ *
+ * Groups of whole vectors are the other way round: an input channel in all lanes, multiplied with
+ * the weights of up to four vectors of output channels. Tiles have 7 pixels, which every width of a
+ * net for 224 pixels is a multiple of. */
 #include "kernels/cpu/grouped_vector.h"
 #include "kernels/cpu/loops.h"
 
-#define PAIRS_MAX 4
+#define PAIRS_MAX   4
+#define WIDE_PIXELS 7
+#define WIDE_BLOCKS 4
+
+static inline bool is_wide(const struct wsl_grouped_sweep *s)
+{
+    return LANES == 16 && s->group >= LANES;
+}
+
+/* How many vectors of a group's output channels are computed at once. */
+static inline int wide_blocks(int group)
+{
+    return at_most(group / LANES, WIDE_BLOCKS);
+}
+
+/* Order of weights: [tap][input channel][output block][lane]. All of a group are computed at once.
+ */
+static void wide_weights(const struct wsl_grouped_sweep *s, const float *canonical, size_t slab,
+                         bool transposed, float *ret)
+{
+    size_t group = (size_t)s->group, first = slab * group;
+
+    for (size_t out = first; out < first + group; out++)
+        for (size_t in = first; in < first + group; in++) {
+            size_t at = transposed ? canonical_at(s, in, out) : canonical_at(s, out, in);
+
+            for (size_t t = 0; t < WSL_GROUPED_TAPS; t++)
+                ret[(t * group + in - first) * group + out - first] = canonical[at + t];
+        }
+}
 
 /* Order of weights: [output block][tap][input block][pair][even, odd][lane]. */
-static void weights(const struct wsl_grouped_sweep *s, const float *canonical, size_t slab,
-                    bool transposed, float *ret)
+static void narrow_weights(const struct wsl_grouped_sweep *s, const float *canonical, size_t slab,
+                           bool transposed, float *ret)
 {
     const struct form f = form_of(s->group);
     size_t first = slab * (size_t)f.blocks * LANES;
@@ -31,6 +64,12 @@ static void weights(const struct wsl_grouped_sweep *s, const float *canonical, s
             }
 }
 
+static void weights(const struct wsl_grouped_sweep *s, const float *canonical, size_t slab,
+                    bool transposed, float *ret)
+{
+    (is_wide(s) ? wide_weights : narrow_weights)(s, canonical, slab, transposed, ret);
+}
+
 /* What the tiles of a phase share. */
 struct strip {
     int taps;
@@ -42,11 +81,55 @@ struct strip {
 
 SPECIALISED int tile_of(const struct form f)
 {
-    return REGISTERS / (f.width / 2);
+    return f.group >= 16 ? WIDE_PIXELS : REGISTERS / (f.width / 2);
+}
+
+/* The vectors of weights that a tap has for what a tile computes. */
+SPECIALISED int tap_vectors(const struct form f)
+{
+    return f.group >= 16 ? f.group * f.at_once : f.blocks * f.width;
+}
+
+#define SPLAT_4(x)  _mm_set1_ps(x)
+#define SPLAT_8(x)  _mm256_set1_ps(x)
+#define SPLAT_16(x) _mm512_set1_ps(x)
+#define SPLAT(x)    ((vec)PASTE(SPLAT_, LANES)(x))
+
+/* As tile, below, for groups of whole vectors. */
+SPECIALISED void wide_tile(const struct strip *s, const vec *x, int n, const struct form f,
+                           float *y)
+{
+    vec sum[WIDE_PIXELS][WIDE_BLOCKS] = {0};
+    size_t step = s->x_step * LANES;
+
+    for (int t = 0; t < s->taps; t++) {
+        const float *in = (const float *)(x + s->x[t]);
+        const vec *w = s->weights[t];
+
+#pragma GCC unroll 1
+        for (int i = 0; i < f.group; i++, in++, w += f.at_once)
+#pragma GCC unroll 16
+            for (int j = 0; j < WIDE_PIXELS; j++) {
+                vec v = SPLAT(in[(size_t)j * step]);
+
+#pragma GCC unroll 4
+                for (int b = 0; b < f.at_once; b++)
+                    sum[j][b] += v * w[b];
+            }
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j < WIDE_PIXELS; j++, y += s->y_step) {
+        if (j >= n)
+            continue;
+#pragma GCC unroll 4
+        for (int b = 0; b < f.at_once; b++)
+            *(loose_vec *)(y + b * LANES) = sum[j][b];
+    }
 }
 
 /* The first n pixels of a tile. */
-SPECIALISED void tile(const struct strip *s, const vec *x, int n, const struct form f, float *y)
+SPECIALISED void narrow_tile(const struct strip *s, const vec *x, int n, const struct form f,
+                             float *y)
 {
     const int pixels = tile_of(f), pairs = f.width / 2;
     vec sum[TILE_MAX][PAIRS_MAX] = {0};
@@ -82,7 +165,15 @@ SPECIALISED void tile(const struct strip *s, const vec *x, int n, const struct f
     }
 }
 
-/* One block of output channels of a packed piece. */
+SPECIALISED void tile(const struct strip *s, const vec *x, int n, const struct form f, float *y)
+{
+    if (f.group >= 16)
+        wide_tile(s, x, n, f, y);
+    else
+        narrow_tile(s, x, n, f, y);
+}
+
+/* What a tile computes, one or more blocks of output channels, of a packed piece. */
 struct work {
     const struct wsl_grouped_sweep *s;
     struct piece grid;
@@ -107,7 +198,7 @@ static inline struct strip strip_of(const struct work *w, const struct wsl_group
         const struct wsl_grouped_tap *tap = &phase->tap[t];
 
         ret.x[t] = (size_t)tap->row * w->pitch + (size_t)tap->column * blocks;
-        ret.weights[t] = w->weights + tap->weight * f.blocks * f.width;
+        ret.weights[t] = w->weights + tap->weight * tap_vectors(f);
     }
     return ret;
 }
@@ -163,18 +254,18 @@ SPECIALISED void sweep_place(const struct sweep *sweep, const struct place *plac
         struct piece read = seen_by(s, &next->grid),
                      written = {next->grid.row * s->out_step, next->grid.column * s->out_step,
                                 next->grid.rows * s->out_step, next->grid.columns * s->out_step};
-        size_t calls = slabs * (size_t)(f.blocks * s->phases * place->grid.rows);
+        size_t calls = slabs * (size_t)(f.blocks / f.at_once * s->phases * place->grid.rows);
 
         w.in_ahead = ahead_of(&s->in, sweep->in + next->image * in, &read, calls);
         w.out_ahead = ahead_of(&s->out, sweep->out + next->image * out, &written, calls);
     }
     for (size_t n = 0; n < slabs; n++) {
         pack(&s->in, sweep->in + place->image * in, &piece, n * slab, slab, packed);
-        for (int o = 0; o < f.blocks; o++) {
+        for (int o = 0; o < f.blocks; o += f.at_once) {
             w.channel = n * slab + (size_t)o * LANES;
             for (int p = 0; p < s->phases; p++)
                 sweep_phase(&w, &s->phase[p], f);
-            w.weights += WSL_GROUPED_TAPS * f.blocks * f.width;
+            w.weights += WSL_GROUPED_TAPS * tap_vectors(f);
         }
     }
 }
@@ -191,6 +282,52 @@ static void sweep_place_8(const struct sweep *sweep, const struct place *place,
     sweep_place(sweep, place, next, form_of(8));
 }
 
+#if LANES == 16
+SPECIALISED struct form wide_of(int group)
+{
+    return (struct form){group, LANES, group / LANES, wide_blocks(group)};
+}
+
+static void sweep_place_16(const struct sweep *sweep, const struct place *place,
+                           const struct place *next)
+{
+    sweep_place(sweep, place, next, wide_of(16));
+}
+
+static void sweep_place_32(const struct sweep *sweep, const struct place *place,
+                           const struct place *next)
+{
+    sweep_place(sweep, place, next, wide_of(32));
+}
+
+static void sweep_place_48(const struct sweep *sweep, const struct place *place,
+                           const struct place *next)
+{
+    sweep_place(sweep, place, next, wide_of(48));
+}
+
+static void sweep_place_64(const struct sweep *sweep, const struct place *place,
+                           const struct place *next)
+{
+    sweep_place(sweep, place, next, wide_of(64));
+}
+#endif
+
+typedef void (*sweep_place_fn)(const struct sweep *sweep, const struct place *place,
+                               const struct place *next);
+
+static sweep_place_fn sweep_place_of(int group)
+{
+#if LANES == 16
+    if (group >= 16)
+        return group == 16   ? sweep_place_16
+               : group == 32 ? sweep_place_32
+               : group == 48 ? sweep_place_48
+                             : sweep_place_64;
+#endif
+    return group == 4 ? sweep_place_4 : sweep_place_8;
+}
+
 static void sweep(const struct wsl_grouped_sweep *s, const float *weights, const float *in,
                   size_t images, int row, float *out)
 {
@@ -199,7 +336,7 @@ static void sweep(const struct wsl_grouped_sweep *s, const float *weights, const
 
     for (; place.image == 0 && place.grid.row == row; place = next) {
         next = place_after(s, &place);
-        (s->group == 4 ? sweep_place_4 : sweep_place_8)(&sweep, &place, &next);
+        sweep_place_of(s->group)(&sweep, &place, &next);
     }
 }
 

@@ -26,7 +26,7 @@
 #define LANES       WSL_CPU_LANES
 #define REGISTERS   (LANES == 16 ? 16 : 8) /* sums of a tile: half of the vector registers */
 #define TILE_MAX    (REGISTERS / 2)
-#define BLOCKS_MAX  (LANES == 4 ? 2 : 1)
+#define BLOCKS_MAX  (LANES == 4 ? 2 : LANES == 16 ? WSL_GROUPED_WIDE_MAX / 16 : 1)
 #define SLACK       (2 * TILE_MAX)
 #define PACKED      ((WSL_GROUPED_PIXELS + SLACK) * BLOCKS_MAX)
 #define LINE        64 /* bytes of the cache's lines */
@@ -75,15 +75,16 @@ SPECIALISED vec flipped(vec v, int x)
  * it matters. */
 struct form {
     int group;
-    int width;  /* lanes of a vector that mix: a group's, or all */
-    int blocks; /* vectors of a slab */
+    int width;   /* lanes of a vector that mix: a group's, or all */
+    int blocks;  /* vectors of a slab */
+    int at_once; /* of them, that a tile computes */
 };
 
 SPECIALISED struct form form_of(int group)
 {
     int width = group < LANES ? group : LANES;
 
-    return (struct form){group, width, group / width};
+    return (struct form){group, width, group / width, 1};
 }
 
 static inline int at_most(int a, int b)

@@ -237,14 +237,17 @@ struct wsl_conv_shape ops_random_conv(struct dice *d)
     return s;
 }
 
+/* Many groups, few, or few of whole vectors. */
 struct wsl_conv_shape ops_random_grouped(struct dice *d)
 {
-    bool many = ops_roll(d, 3) == 0;
-    int groups = many ? 32 : 1 + (int)ops_roll(d, 9), channels = groups * (ops_roll(d, 2) ? 4 : 8);
+    static const int wide[] = {16, 32, 48, 64};
+    int kind = (int)ops_roll(d, 3), most = kind == 0 ? 18 : kind == 1 ? 40 : 16;
+    int groups = kind == 0 ? 32 : 1 + (int)ops_roll(d, kind == 1 ? 9 : 3);
+    int group = kind == 2 ? wide[ops_roll(d, 4)] : ops_roll(d, 2) ? 4 : 8;
     struct wsl_conv_shape s =
-        ops_conv_shape(channels, channels, 3, 1 + (int)ops_roll(d, 2), groups);
+        ops_conv_shape(groups * group, groups * group, 3, 1 + (int)ops_roll(d, 2), groups);
 
-    set_size(&s, 1 + (int)ops_roll(d, many ? 18 : 40), 1 + (int)ops_roll(d, many ? 18 : 40));
+    set_size(&s, 1 + (int)ops_roll(d, (uint32_t)most), 1 + (int)ops_roll(d, (uint32_t)most));
     return s;
 }
 
