@@ -12,9 +12,11 @@
 #include "storage/loader/loader.h"
 #include "storage/tags/view.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { DATUMS = 24, SIZE = 16, BATCH = 7, TRIES = 12 };
@@ -473,6 +475,35 @@ static void a_source_that_shrinks_is_named(void **state)
     wsl_dataset_close(ds);
 }
 
+static void touch(void *context, const struct wsl_import_progress *progress)
+{
+    const struct world *w = context;
+    const struct timespec times[2] = {{0, UTIME_OMIT}, {1, 0}};
+
+    if (progress->phase == WSL_IMPORT_DECODE && progress->done == progress->total)
+        assert_int_equal(utimensat(AT_FDCWD, w->file, times, 0), 0);
+}
+
+/* The same command goes on: it looks at the pictures again, and takes over the finished shards. */
+static void a_change_during_the_import_is_told(void **state)
+{
+    struct world w;
+    char first[40];
+
+    begin(&w, state, false);
+    import_well(w.f);
+    strcpy(first, w.f->result.fingerprint);
+    assert_int_equal(wsl_file_remove_tree(w.f->output, NULL), 0);
+    w.f->setup.progress = touch;
+    w.f->setup.context = &w;
+    must_pause(w.f, WSL_EIO, "data.mdb changed during the import");
+    w.f->setup.progress = NULL;
+    import_well(w.f);
+    assert_int_equal(w.f->result.resumed, w.f->result.shards);
+    assert_string_equal(w.f->result.fingerprint, first);
+    wsl_dataset_close(open_made(w.f));
+}
+
 /* ---- shards that say what is not so ---- */
 
 static void places_outside_are_refused(void **state)
@@ -549,9 +580,13 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make, clear)
     const struct CMUnitTest tests[] = {
-        CASE(it_is_what_an_import_makes), CASE(a_view_of_it_is_read),
-        CASE(tar_files_are_read),         CASE(what_has_to_be_made_anew_is_refused),
-        CASE(every_change_is_found),      CASE(a_source_that_shrinks_is_named),
+        CASE(it_is_what_an_import_makes),
+        CASE(a_view_of_it_is_read),
+        CASE(tar_files_are_read),
+        CASE(what_has_to_be_made_anew_is_refused),
+        CASE(every_change_is_found),
+        CASE(a_source_that_shrinks_is_named),
+        CASE(a_change_during_the_import_is_told),
         CASE(places_outside_are_refused),
     };
 
