@@ -150,6 +150,9 @@ static int put_text(const struct wsl_import_setup *setup, const struct wsl_impor
     wsl_ctl_duration((double)result->elapsed_ns / 1e9, took);
     wsl_buf_add_format(&out, "%s: %s in %llu shard%s, made in %s\n", setup->output, bytes,
                        (unsigned long long)result->shards, result->shards == 1 ? "" : "s", took);
+    if (setup->in_place)
+        wsl_buf_add_format(&out, "  in place     the pictures stay in %s: keep it unchanged\n",
+                           setup->source);
     add_count(&out, "pictures", result->seen, "seen");
     if (result->resumed)
         add_count(&out, "", result->resumed, "pictures and shards taken over, not made again");
@@ -275,6 +278,10 @@ static int check_options(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
         return code;
     if (!setup->output)
         return wsl_ctl_usage(ctl, "needs --into DIR");
+    if (setup->in_place && setup->kind != WSL_IMPORT_LMDB && setup->kind != WSL_IMPORT_TAR)
+        return wsl_ctl_usage(ctl, "--in-place is only for --lmdb and --tar");
+    if (setup->in_place && setup->transcode)
+        return wsl_ctl_usage(ctl, "--in-place leaves pictures as they are: not with --transcode");
     if (setup->wordnet && always_labels(setup->kind))
         return wsl_ctl_usage(ctl,
                              "--wordnet is only for --manifest: folders are labels as they are");
@@ -343,6 +350,8 @@ static bool parse(struct wsl_ctl *ctl, struct wsl_import_setup *setup, struct op
          "code kept JPEGs anew without loss: baseline, restart markers"},
         {"headers-only", 0, WSL_ARG_FLAG, &setup->headers_only, 0, 0, NULL,
          "do not decode JPEGs that are kept: fastest, finds less damage"},
+        {"in-place", 0, WSL_ARG_FLAG, &setup->in_place, 0, 0, NULL,
+         "leave JPEGs in --lmdb or --tar: it must stay there, unchanged"},
         {"threads", 'j', WSL_ARG_UINT, &o->threads, 1, 256, "N", "default: one per CPU"},
         {"shard-mib", 0, WSL_ARG_UINT, &o->shard_mib, 1, 65536, "MIB",
          "size of a shard (default: 1024)"},

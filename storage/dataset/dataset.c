@@ -4,6 +4,7 @@
 #include "base/crc32c.h"
 #include "storage/dataset/dataset_info.h"
 #include "storage/dataset/guard.h"
+#include "storage/dataset/pictures.h"
 #include "storage/dataset/record.h"
 #include "storage/dataset/shard.h"
 #include "storage/dataset/tag_table.h"
@@ -30,6 +31,7 @@ struct wsl_dataset {
     struct split splits[2];
     struct wsl_dataset *base;        /* of a view, with the tables in place of the splits */
     struct wsl_tag_table *tables[2]; /* NULL: that split is empty */
+    struct wsl_pictures *pictures;   /* in place; NULL: in the shards */
     uintptr_t page_size;
 };
 
@@ -108,6 +110,8 @@ static int open_any(struct wsl_dataset **ret, const char *folder, int depth, str
     r = wsl_dataset_info_load(&ds->info, folder, err);
     if (r == 0 && ds->info.base)
         r = open_view(ds, folder, depth, err);
+    if (r == 0 && ds->info.picture_files > 0)
+        r = wsl_pictures_open(&ds->pictures, ds->info.pictures, ds->info.picture_files, err);
     for (int s = 0; r == 0 && s < 2 && !ds->info.base; s++)
         r = open_split(&ds->splits[s], &ds->info.splits[s], folder, err);
     if (r < 0) {
@@ -135,6 +139,7 @@ void wsl_dataset_close(struct wsl_dataset *ds)
         wsl_tag_table_close(ds->tables[s]);
     }
     wsl_dataset_close(ds->base);
+    wsl_pictures_close(ds->pictures);
     wsl_dataset_info_free(&ds->info);
     free(ds);
 }
@@ -167,6 +172,13 @@ size_t wsl_dataset_shard_count(const struct wsl_dataset *ds, enum wsl_split spli
 const char *wsl_dataset_base(const struct wsl_dataset *ds)
 {
     return ds->info.base;
+}
+
+const char *wsl_dataset_in_place(const struct wsl_dataset *ds)
+{
+    if (ds->base)
+        return wsl_dataset_in_place(ds->base);
+    return ds->info.picture_files > 0 ? ds->info.pictures[0].path : NULL;
 }
 
 const uint32_t *wsl_dataset_by_rarest(const struct wsl_dataset *ds, enum wsl_split split,
@@ -210,6 +222,7 @@ struct place {
     const uint8_t *bytes;
     size_t size;
     size_t tag_limit;
+    const struct wsl_pictures *pictures;
     struct wsl_record *record; /* of a whole read */
     uint32_t *tags;            /* of a read of the tags */
     int *tag_count;
@@ -236,22 +249,24 @@ static void find_place(const struct wsl_dataset *ds, enum wsl_split which, uint6
     ret->in_shard = index - split->first[low];
     ret->bytes = wsl_shard_value(split->shards[low], ret->in_shard, &ret->size);
     ret->tag_limit = ds->info.tag_count;
+    ret->pictures = ds->pictures;
 }
 
 /* One request for the whole record instead of a fault for each of its pages: 5 times faster from a
  * cold disk. */
-static void ask_for(const struct wsl_dataset *ds, const struct place *place)
+static void ask_for(const struct wsl_dataset *ds, const uint8_t *bytes, size_t size)
 {
-    uintptr_t start = (uintptr_t)place->bytes & ~(ds->page_size - 1);
+    uintptr_t start = (uintptr_t)bytes & ~(ds->page_size - 1);
 
-    madvise((void *)start, (uintptr_t)place->bytes + place->size - start, MADV_WILLNEED);
+    madvise((void *)start, (uintptr_t)bytes + size - start, MADV_WILLNEED);
 }
 
 static void parse(void *context)
 {
     struct place *place = context;
 
-    place->fault = wsl_record_parse(place->bytes, place->size, place->tag_limit, place->record);
+    place->fault = wsl_pictures_parse(place->pictures, place->bytes, place->size, place->tag_limit,
+                                      place->record);
 }
 
 static void parse_tags(void *context)
@@ -314,8 +329,11 @@ int wsl_dataset_read(struct wsl_dataset *ds, enum wsl_split split, uint64_t inde
         return read_viewed(ds, split, index, ret, err);
     find_place(ds, split, index, &place);
     place.record = ret;
-    ask_for(ds, &place);
+    if (!ds->pictures)
+        ask_for(ds, place.bytes, place.size);
     r = guarded(parse, &place, err);
+    if (r == 0 && ret->in_place)
+        ask_for(ds, ret->jpeg, ret->jpeg_size);
     ret->shard = place.file;
     ret->in_shard = place.in_shard;
     return r;
@@ -323,6 +341,7 @@ int wsl_dataset_read(struct wsl_dataset *ds, enum wsl_split split, uint64_t inde
 
 void wsl_dataset_ask(struct wsl_dataset *ds, enum wsl_split split, uint64_t index)
 {
+    struct wsl_record record;
     struct place place;
     uint64_t below;
 
@@ -334,7 +353,14 @@ void wsl_dataset_ask(struct wsl_dataset *ds, enum wsl_split split, uint64_t inde
         return;
     }
     find_place(ds, split, index, &place);
-    ask_for(ds, &place);
+    if (!ds->pictures) {
+        ask_for(ds, place.bytes, place.size);
+        return;
+    }
+    /* A record without its picture lies in a page that opening the shard has read. */
+    place.record = &record;
+    if (guarded(parse, &place, NULL) == 0 && record.in_place)
+        ask_for(ds, record.jpeg, record.jpeg_size);
 }
 
 int wsl_dataset_read_tags(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
@@ -371,15 +397,28 @@ static void check_bytes(void *context)
     check->crc = wsl_crc32c(0, check->copy ? check->copy : check->bytes, check->size);
 }
 
+static int fail_gone(const struct wsl_record *record, struct wsl_err *err)
+{
+    if (record->in_place)
+        return wsl_fail(err, WSL_EIO,
+                        "%s shrank, or the disk cannot read it, at picture %s: restore the file",
+                        record->in_place, record->source);
+    return wsl_fail(err, WSL_EIO,
+                    "shard %s shrank, or the disk cannot read it, at record %llu: restore the file",
+                    record->shard, (unsigned long long)record->in_shard);
+}
+
 int wsl_record_copy(const struct wsl_record *record, uint8_t *out, struct wsl_err *err)
 {
     struct check check = {.bytes = record->jpeg, .size = record->jpeg_size, .copy = out};
 
     if (!wsl_guard_run(check_bytes, &check))
-        return wsl_fail(err, WSL_EIO,
-                        "shard %s shrank, or the disk cannot read it, at record %llu: restore the "
-                        "file",
-                        record->shard, (unsigned long long)record->in_shard);
+        return fail_gone(record, err);
+    if (check.crc != record->crc32c && record->in_place)
+        return wsl_fail(err, WSL_ECORRUPT,
+                        "%s changed since it was imported in place: picture %s has CRC %08x, its "
+                        "record says %08x",
+                        record->in_place, record->source, check.crc, record->crc32c);
     if (check.crc != record->crc32c)
         return wsl_fail(err, WSL_ECORRUPT, "picture %s has CRC %08x, its record says %08x",
                         record->source, check.crc, record->crc32c);

@@ -16,6 +16,10 @@
  * pictures stay where they are. Its dataset.json has "format": 2, "base": {"folder", "fingerprint"}
  * and for each split one file (tag_table.h) under "shards". It is read like any data set; what it
  * refers to must be there, unchanged. A view may be of a view, up to 8 deep.
+ *
+ * A data set that was imported in place has "format": 3 and "pictures": [{"file" (absolute),
+ * "bytes", "fingerprint"}, ...]. The records of its shards say where in those files their pictures
+ * lie (record.proto). The files must be there, unchanged, and nothing may write them meanwhile.
  */
 #ifndef WSL_STORAGE_DATASET_H
 #define WSL_STORAGE_DATASET_H
@@ -37,7 +41,7 @@ struct wsl_dataset;
 
 /* Opens dataset.json and every shard (WSL_ENOENT names a missing shard, WSL_ECORRUPT a truncated
  * one or one whose size or record count is not what dataset.json says, or a view whose data set is
- * another by now). Does not read the records. */
+ * another by now, or a file with pictures that changed). Does not read the records. */
 int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_err *err);
 void wsl_dataset_close(struct wsl_dataset *ds); /* NULL is fine */
 
@@ -47,14 +51,19 @@ const char *wsl_dataset_created(const struct wsl_dataset *ds); /* UTC time as te
 const char *wsl_dataset_fingerprint(const struct wsl_dataset *ds);
 /* Of a view: the folder it refers to; else NULL. */
 const char *wsl_dataset_base(const struct wsl_dataset *ds);
-/* Of the files of a split; a view's are counted with those it refers to. */
+/* Of a data set that was imported in place, or a view of it: the first file with its pictures;
+ * else NULL. */
+const char *wsl_dataset_in_place(const struct wsl_dataset *ds);
+/* Of the files of a split; a view's are counted with those it refers to. Files with pictures in
+ * place belong to no split and are not counted. */
 size_t wsl_dataset_shard_count(const struct wsl_dataset *ds, enum wsl_split split);
 uint64_t wsl_dataset_bytes(const struct wsl_dataset *ds, enum wsl_split split);
 uint64_t wsl_dataset_count(const struct wsl_dataset *ds, enum wsl_split split);
 size_t wsl_dataset_tag_count(const struct wsl_dataset *ds);
 const struct wsl_tag *wsl_dataset_tag(const struct wsl_dataset *ds, size_t id);
 
-/* One record. The pointers go into the shard's memory map and live until close. */
+/* One record. The pointers go into the memory map of the shard, or of in_place, and live until
+ * close. */
 struct wsl_record {
     const uint8_t *jpeg;
     size_t jpeg_size;
@@ -66,6 +75,7 @@ struct wsl_record {
     char source[256];
     const char *shard; /* file name, the data set's; where it lies in it */
     uint64_t in_shard;
+    const char *in_place; /* the file with the picture when that is not the shard, else NULL */
 };
 
 /* Any thread; does not allocate. WSL_ECORRUPT names shard and index. A shard that shrank under the

@@ -11,10 +11,11 @@
 
 #include <xxhash.h>
 
-/* A view is unknown to readers of the first format. */
+/* A view is unknown to readers of the first format, pictures in place to those of the second. */
 enum {
     FORMAT = 1,
     FORMAT_VIEW = 2,
+    FORMAT_IN_PLACE = 3,
     FILE_LIMIT = 256 << 20,
     LIST_LIMIT = 1 << 20,
     TEXT_LIMIT = 4096
@@ -42,6 +43,10 @@ static int set_fingerprint(const struct wsl_dataset_info *info, char ret_text[33
         add_text(hash, "view");
         add_text(hash, info->base_fingerprint);
     }
+    if (info->picture_files > 0)
+        add_text(hash, "in place");
+    for (size_t i = 0; i < info->picture_files; i++)
+        add_text(hash, info->pictures[i].fingerprint);
     for (int s = 0; s < 2; s++) {
         add_text(hash, split_names[s]);
         for (size_t i = 0; i < info->splits[s].shard_count; i++)
@@ -181,6 +186,34 @@ static int read_base(const struct reader *r, struct wsl_dataset_info *info, cons
     return info->base ? 0 : wsl_fail(r->err, WSL_ENOMEM, "no memory for %s", r->path);
 }
 
+static int read_pictures(const struct reader *r, struct wsl_dataset_info *info, const json_t *list)
+{
+    size_t count = json_array_size(list);
+    char field[64];
+
+    if (count == 0 || count > WSL_PICTURES_FILES)
+        return wrong(r, "pictures", "is not a list of 1 to 4,096 files");
+    info->pictures = calloc(count, sizeof *info->pictures);
+    if (!info->pictures)
+        return wsl_fail(r->err, WSL_ENOMEM, "no memory for %s", r->path);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *object = json_array_get(list, i);
+        const char *file = text_of(object, "file"), *print = text_of(object, "fingerprint");
+        struct wsl_pictures_entry *entry = &info->pictures[i];
+
+        snprintf(field, sizeof field, "pictures[%zu]", i);
+        if (!file || *file != '/' || !is_fingerprint(print) ||
+            !count_of(object, "bytes", &entry->bytes))
+            return wrong(r, field, "lacks an absolute path, a size or a fingerprint");
+        memcpy(entry->fingerprint, print, sizeof entry->fingerprint);
+        entry->path = strdup(file);
+        if (!entry->path)
+            return wsl_fail(r->err, WSL_ENOMEM, "no memory for %s", r->path);
+        info->picture_files = i + 1;
+    }
+    return 0;
+}
+
 static int read_info(const struct reader *r, struct wsl_dataset_info *info, const json_t *root)
 {
     const json_t *splits = json_object_get(root, "splits");
@@ -192,10 +225,10 @@ static int read_info(const struct reader *r, struct wsl_dataset_info *info, cons
 
     if (!count_of(root, "format", &format))
         return wrong(r, "format", "is missing");
-    if (format != FORMAT && format != FORMAT_VIEW)
+    if (format < FORMAT || format > FORMAT_IN_PLACE)
         return wsl_fail(r->err, WSL_EUNSUPPORTED,
-                        "%s has format %llu, this program reads formats %d and %d: use a newer wsl",
-                        r->path, (unsigned long long)format, FORMAT, FORMAT_VIEW);
+                        "%s has format %llu, this program reads formats %d to %d: use a newer wsl",
+                        r->path, (unsigned long long)format, FORMAT, FORMAT_IN_PLACE);
     if (!name || !created)
         return wrong(r, name ? "created" : "name", "is missing");
     if (!kind || (strcmp(kind, "tags") != 0 && strcmp(kind, "labels") != 0))
@@ -213,6 +246,8 @@ static int read_info(const struct reader *r, struct wsl_dataset_info *info, cons
         code = read_split(r, &info->splits[s], splits, split_names[s]);
     if (code == 0 && format == FORMAT_VIEW)
         code = read_base(r, info, root);
+    if (code == 0 && format == FORMAT_IN_PLACE)
+        code = read_pictures(r, info, json_object_get(root, "pictures"));
     if (code == 0)
         code = set_fingerprint(info, actual, r->err);
     if (code == 0 && strcmp(actual, fingerprint) != 0)
@@ -295,6 +330,35 @@ static json_t *pack_base(const struct wsl_dataset_info *info)
     return json_pack("{ss ss}", "folder", info->base, "fingerprint", info->base_fingerprint);
 }
 
+static json_t *pack_pictures(const struct wsl_dataset_info *info)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; list && i < info->picture_files; i++) {
+        const struct wsl_pictures_entry *e = &info->pictures[i];
+
+        if (json_array_append_new(list, json_pack("{ss sI ss}", "file", e->path, "bytes",
+                                                  (json_int_t)e->bytes, "fingerprint",
+                                                  e->fingerprint)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+/* What some formats have besides. */
+static int add_rest(json_t *root, const struct wsl_dataset_info *info)
+{
+    int r = 0;
+
+    if (info->base)
+        r = json_object_set_new(root, "base", pack_base(info));
+    if (r == 0 && info->picture_files > 0)
+        r = json_object_set_new(root, "pictures", pack_pictures(info));
+    return r;
+}
+
 int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *folder, json_t *source,
                           struct wsl_err *err)
 {
@@ -302,17 +366,17 @@ int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *folder, jso
     char *text = NULL;
     json_t *root;
     int r = set_fingerprint(info, info->fingerprint, err);
+    int format = info->base ? FORMAT_VIEW : info->picture_files ? FORMAT_IN_PLACE : FORMAT;
 
     if (r < 0)
         return r;
     if (wsl_file_join(path, sizeof path, folder, WSL_DATASET_FILE) < 0)
         return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
-    root = json_pack("{si ss ss ss ss so s{so so} sO}", "format", info->base ? FORMAT_VIEW : FORMAT,
-                     "name", info->name, "kind", info->kind, "created", info->created,
-                     "fingerprint", info->fingerprint, "tags", pack_tags(info), "splits", "train",
-                     pack_split(&info->splits[0]), "heldout", pack_split(&info->splits[1]),
-                     "source", source);
-    if (root && info->base && json_object_set_new(root, "base", pack_base(info)) < 0) {
+    root = json_pack("{si ss ss ss ss so s{so so} sO}", "format", format, "name", info->name,
+                     "kind", info->kind, "created", info->created, "fingerprint", info->fingerprint,
+                     "tags", pack_tags(info), "splits", "train", pack_split(&info->splits[0]),
+                     "heldout", pack_split(&info->splits[1]), "source", source);
+    if (root && add_rest(root, info) < 0) {
         json_decref(root);
         root = NULL;
     }
@@ -333,6 +397,9 @@ void wsl_dataset_info_free(struct wsl_dataset_info *info)
         free((char *)info->tags[i].synset);
     }
     free(info->tags);
+    for (size_t i = 0; i < info->picture_files; i++)
+        free(info->pictures[i].path);
+    free(info->pictures);
     for (int s = 0; s < 2; s++)
         free(info->splits[s].shards);
     free(info->name);

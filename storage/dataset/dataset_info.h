@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "storage/dataset/dataset.h"
+#include "storage/dataset/pictures.h"
 #include "storage/dataset/shard.h"
 
 #include <jansson.h>
@@ -25,7 +26,9 @@ struct wsl_dataset_info {
     char fingerprint[33];
     char *base;                /* of a view: folder of the data set it refers to; else NULL */
     char base_fingerprint[33]; /* of that */
-    struct wsl_tag *tags;      /* names and synsets owned */
+    struct wsl_pictures_entry *pictures; /* of an import in place */
+    size_t picture_files;
+    struct wsl_tag *tags; /* names and synsets owned */
     size_t tag_count;
     struct wsl_split_info splits[2]; /* by enum wsl_split */
 };

@@ -108,6 +108,19 @@ const char *wsl_import_fault_word(enum wsl_import_fault fault)
     return (unsigned)fault < WSL_IMPORT_FAULTS ? words[fault] : "unknown fault";
 }
 
+static int check_in_place(const struct wsl_import_setup *s, struct wsl_err *err)
+{
+    if (!s->in_place)
+        return 0;
+    if ((s->kind != WSL_IMPORT_LMDB && s->kind != WSL_IMPORT_TAR) || strcmp(s->source, "-") == 0)
+        return wsl_fail(err, WSL_EINVAL,
+                        "in place: pictures can stay in an LMDB or in tar files, not in %s",
+                        s->source);
+    if (s->transcode)
+        return wsl_fail(err, WSL_EINVAL, "in place: pictures stay as they are, without transcode");
+    return 0;
+}
+
 static int check_setup(const struct wsl_import_setup *s, struct wsl_err *err)
 {
     if (!s->source || !*s->source)
@@ -128,7 +141,7 @@ static int check_setup(const struct wsl_import_setup *s, struct wsl_err *err)
     if (s->shard_bytes < (uint64_t)1 << 20 || s->shard_bytes > (uint64_t)64 << 30)
         return wsl_fail(err, WSL_EINVAL, "shard_bytes: %llu is not between 1 MiB and 64 GiB",
                         (unsigned long long)s->shard_bytes);
-    return 0;
+    return check_in_place(s, err);
 }
 
 /* `output` without slashes at its end; its last part in *ret_name, what is before that in

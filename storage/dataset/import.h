@@ -124,7 +124,12 @@ struct wsl_import_setup {
         headers_only; /* look at the structure of JPEGs that are kept and do not decode them: at the
                          disk's speed, but damage within their pixels is found only in training, and
                          equal pictures are known by equal bytes, not by equal pixels */
-    int threads;      /* 1 to 256; 0: one per CPU */
+    /* For LMDBs and tar files that are not compressed: leave the pictures where they are; the
+     * shards only say where. What cannot stay byte for byte goes to quarantine. Records, order and
+     * split are those of an ordinary import. The data set names its source by absolute path, and
+     * needs it unchanged (dataset.h). Not with transcode. */
+    bool in_place;
+    int threads;          /* 1 to 256; 0: one per CPU */
     uint64_t shard_bytes; /* a shard is closed when it is this large, 1 MiB to 64 GiB: 1 GiB */
 
     /* Called about ten times a second and at the end of each phase, on the calling thread; may be
@@ -145,7 +150,8 @@ struct wsl_import_setup {
     X(UNSUPPORTED, "unknown format") /* neither PNG nor JPEG, or an odd kind of them */            \
     X(TOO_LARGE, "too large")        /* file over 256 MiB, or more pixels than decoders take */    \
     X(CONFLICT, "same pixels as another with another label") /* labels only */                     \
-    X(CONTAINER, "damaged container") /* a tar file or an LMDB that cannot be read further */
+    X(CONTAINER, "damaged container")      /* a tar file or an LMDB that cannot be read further */ \
+    X(NOT_IN_PLACE, "not usable in place") /* in_place: what an ordinary import makes anew */
 
 enum wsl_import_fault {
 #define X(name, word) WSL_IMPORT_FAULT_##name,

@@ -7,6 +7,7 @@
 #include "storage/dataset/record.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -84,18 +85,32 @@ static bool profile_is_idle(struct worker *w, const struct wsl_jpeg_look *look)
     return true;
 }
 
-/* A JPEG that shows what is meant when it is simply decoded, and is not too large. */
-static bool can_keep(struct worker *w, const struct wsl_jpeg_look *look)
+/* NULL: a JPEG that shows what is meant when it is simply decoded, and is not too large. Otherwise
+ * why it is made anew. */
+static const char *why_anew(struct worker *w, const struct wsl_jpeg_look *look)
 {
     const struct import *im = w->im;
-    size_t size = w->file.size;
     int side_max = im->setup->side_max, longer = look->width;
 
     if (look->height > longer)
         longer = look->height;
-    return size <= WSL_RECORD_JPEG && (side_max == 0 || longer <= side_max) &&
-           (look->components == 1 || look->components == 3) && look->orientation == 1 &&
-           profile_is_idle(w, look);
+    if (w->file.size > WSL_RECORD_JPEG)
+        return "over 16 MiB";
+    if (side_max != 0 && longer > side_max)
+        return "larger than the side asked for";
+    if (look->components != 1 && look->components != 3)
+        return "four inks";
+    if (look->orientation != 1)
+        return "turned by its Exif data";
+    return profile_is_idle(w, look) ? NULL : "a colour profile other than sRGB";
+}
+
+static int refuse_in_place(struct item *item, const char *why)
+{
+    char reason[120];
+
+    snprintf(reason, sizeof reason, "%s: an import that is not in place makes a JPEG of it", why);
+    return import_set_bad(item, WSL_IMPORT_FAULT_NOT_IN_PLACE, reason);
 }
 
 /* Channels without a format of their own become a picture as a decoder gives it. */
@@ -197,6 +212,7 @@ static int make_jpeg(struct worker *w, struct item *item, struct wsl_err *err)
 static int convert(struct worker *w, struct item *item, const struct wsl_buf **ret)
 {
     const struct import *im = w->im;
+    const char *anew = item->form == SOURCE_FILE ? "not a JPEG" : "pixels without a format";
     struct wsl_jpeg_look look;
     struct wsl_err err = {0};
     bool jpeg = item->form == SOURCE_FILE && w->file.size > 1 && w->file.data[0] == 0xff &&
@@ -204,9 +220,13 @@ static int convert(struct worker *w, struct item *item, const struct wsl_buf **r
     int r = jpeg ? wsl_jpeg_look(w->file.data, w->file.size, &look, &err) : 0;
 
     item->kept = item->transcoded = false;
-    if (r < 0 && im->setup->headers_only)
+    if (r < 0 && (im->setup->headers_only || im->setup->in_place))
         return import_set_bad(item, fault_of(r), err.text);
-    if (r == 0 && jpeg && can_keep(w, &look)) {
+    if (r == 0 && jpeg)
+        anew = why_anew(w, &look);
+    if (im->setup->in_place && anew)
+        return refuse_in_place(item, anew);
+    if (r == 0 && jpeg && !anew) {
         keep(w, item, &look);
         item->pixel_hash = look.hash;
     }
@@ -285,7 +305,9 @@ static int work_on(struct worker *w, struct item *item, bool has_bytes, struct w
     } else if (r == 1) {
         atomic_fetch_add(&w->pool->read_bytes, w->file.size);
         r = 0;
-        if (convert(w, item, &jpeg)) {
+        if (has_bytes && im->setup->in_place) {
+            import_set_bad(item, WSL_IMPORT_FAULT_NOT_IN_PLACE, "in a compressed file: unpack it");
+        } else if (convert(w, item, &jpeg)) {
             item->jpeg_size = (uint32_t)jpeg->size;
             item->crc32c = wsl_crc32c(0, jpeg->data, jpeg->size);
             item->state = ITEM_GOOD;

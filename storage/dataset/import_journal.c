@@ -62,12 +62,12 @@ static int describe(const struct import *im, struct wsl_buf *b)
         b,
         "layout %s\nsource %s\nname %s\nwordnet %s\nonly-nouns %d\nlabel-names %s\nheldout %.17g\n"
         "seed %llu\nmin-images %llu\nmax-tags %llu\nmax-side %d\nquality %d\ntranscode %d\n"
-        "headers-only %d\nshard-bytes %llu\n",
+        "headers-only %d\nin-place %d\nshard-bytes %llu\n",
         wsl_import_kind_word(s->kind), s->source, im->info.name, s->wordnet ? s->wordnet : "",
         s->only_nouns, s->label_names ? s->label_names : "", s->heldout,
         (unsigned long long)s->seed, (unsigned long long)s->min_images,
         (unsigned long long)s->max_tags, s->side_max, s->quality, s->transcode, s->headers_only,
-        (unsigned long long)s->shard_bytes);
+        s->in_place, (unsigned long long)s->shard_bytes);
 
     if (r == 0)
         r = add_texts(b, "exclude-tag", s->exclude_tags, s->exclude_tag_count);

@@ -111,25 +111,31 @@ int source_add_list(struct source *s, const char *list, size_t size, struct wsl_
     return r;
 }
 
+uint64_t source_stamp(const char *path, int fd)
+{
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return 0;
+    return wsl_mix64(wsl_mix64((uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec),
+                     (uint64_t)st.st_mtim.tv_nsec ^ XXH3_64bits(path, strlen(path)));
+}
+
 int source_add_container(struct source *s, const char *path, int fd, uint32_t *ret,
                          struct wsl_err *err)
 {
     struct source_container *more = realloc(s->containers, (s->container_count + 1) * sizeof *more);
     struct source_container *c;
-    struct stat st;
 
     if (!more)
         return no_memory(err);
     s->containers = more;
     c = &more[s->container_count];
-    c->stamp = 0;
+    c->stamp = source_stamp(path, fd);
     c->path = strdup(path);
     if (!c->path)
         return no_memory(err);
     s->container_count++;
-    if (fd >= 0 && fstat(fd, &st) == 0)
-        c->stamp = wsl_mix64(wsl_mix64((uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec),
-                             (uint64_t)st.st_mtim.tv_nsec ^ XXH3_64bits(path, strlen(path)));
     *ret = s->container_count - 1;
     return 0;
 }

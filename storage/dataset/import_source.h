@@ -107,6 +107,9 @@ int source_add_json(struct source *s, const struct json_t *object, bool *decided
 int source_add_container(struct source *s, const char *path, int fd, uint32_t *ret,
                          struct wsl_err *err);
 
+/* Its stamp as it is now; `fd` as above. */
+uint64_t source_stamp(const char *path, int fd);
+
 /* Makes *entry a bad one; the reason is formatted into the source. Returns 1. */
 int source_bad(struct source *s, struct source_entry *entry, enum wsl_import_fault fault,
                const char *format, ...) __attribute__((format(printf, 4, 5)));

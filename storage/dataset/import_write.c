@@ -8,6 +8,7 @@
 #include "storage/dataset/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,13 +63,19 @@ static void fill_record(const struct import *im, const struct item *item, char s
     record->tags = im->tags.values + item->first_tag;
     record->source = source;
     record->pixel_hash = item->pixel_hash;
-    record->jpeg.len = item->jpeg_size;
+    if (im->setup->in_place) {
+        record->file = item->container - 1;
+        record->offset = item->offset;
+        record->size = item->jpeg_size;
+    } else {
+        record->jpeg.len = item->jpeg_size;
+    }
 }
 
 static uint64_t hash_record(const Wsl__V1__ImageRecord *record, uint64_t before)
 {
-    uint64_t numbers[] = {record->crc32c, record->width, record->height, record->pixel_hash,
-                          record->jpeg.len};
+    uint64_t numbers[] = {record->crc32c,   record->width, record->height, record->pixel_hash,
+                          record->jpeg.len, record->file,  record->offset, record->size};
     uint64_t h = XXH3_64bits_withSeed(numbers, sizeof numbers, before);
 
     h = XXH3_64bits_withSeed(record->tags, record->n_tags * sizeof *record->tags, h);
@@ -214,14 +221,15 @@ static int write_records(struct output *out, const struct shard_plan *shard,
 
         if (atomic_load(&out->crew.stop))
             return wsl_fail(err, WSL_ECANCELLED, "stopped");
-        r = read_jpeg(im, item, jpeg, err);
+        if (!im->setup->in_place)
+            r = read_jpeg(im, item, jpeg, err);
         if (r < 0)
             return r;
         fill_record(im, item, source, &record);
         record.jpeg.data = jpeg->data;
         r = wsl_shard_writer_add(writer, &record, err);
         atomic_fetch_add(&out->done, 1);
-        atomic_fetch_add(&out->bytes, item->jpeg_size);
+        atomic_fetch_add(&out->bytes, record.jpeg.len);
     }
     return r;
 }
@@ -325,6 +333,44 @@ static int write_shards(struct output *out, struct wsl_err *err)
     return r == 0 ? note_shards(out, err) : r;
 }
 
+/* ---- pictures in place ---- */
+
+static int note_picture_file(struct import *im, const struct source_container *c,
+                             struct wsl_err *err)
+{
+    struct wsl_pictures_entry *entry = &im->info.pictures[im->info.picture_files];
+    int r = wsl_pictures_look(entry, c->path, err), fd;
+
+    if (r < 0)
+        return r;
+    im->info.picture_files++;
+    fd = open(c->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || source_stamp(c->path, fd) != c->stamp)
+        r = wsl_fail(err, WSL_EIO, "%s changed during the import: repeat the command", c->path);
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+/* Records count the files as the source does, from 0. */
+static int note_picture_files(struct import *im, struct wsl_err *err)
+{
+    uint32_t count = im->source.container_count;
+    int r = 0;
+
+    if (!im->setup->in_place)
+        return 0;
+    if (count > WSL_PICTURES_FILES + 1)
+        return wsl_fail(err, WSL_ELIMIT, "%s has %u files, pictures stay in at most %d",
+                        im->setup->source, count - 1, WSL_PICTURES_FILES);
+    im->info.pictures = calloc(count, sizeof *im->info.pictures);
+    if (!im->info.pictures)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the list of files");
+    for (uint32_t i = 1; r == 0 && i < count; i++)
+        r = note_picture_file(im, &im->source.containers[i], err);
+    return r;
+}
+
 /* ---- the files beside the shards ---- */
 
 static void clean(char *text)
@@ -379,15 +425,15 @@ static json_t *describe_source(const struct import *im)
         json_array_append_new(rules, json_sprintf("path %s", setup->exclude_paths[i]));
     for (size_t i = 0; i < setup->ignore_tag_count; i++)
         json_array_append_new(rules, json_sprintf("ignored tag %s", setup->ignore_tags[i]));
-    return json_pack("{ss* ss ss sf sI sI sI si si sb sb so so sI sI sI sI}", "path", setup->source,
-                     "kind", wsl_import_kind_word(setup->kind), "wordnet",
-                     setup->wordnet ? setup->wordnet : "", "heldout", setup->heldout, "seed",
-                     (json_int_t)setup->seed, "min_images", (json_int_t)setup->min_images,
-                     "max_tags", (json_int_t)setup->max_tags, "side_max", setup->side_max,
-                     "quality", setup->quality, "transcode", setup->transcode, "headers_only",
-                     setup->headers_only, "rules", rules, "quarantined", faults, "seen",
-                     (json_int_t)n->seen, "excluded", (json_int_t)n->excluded, "duplicates",
-                     (json_int_t)n->duplicates, "untagged", (json_int_t)n->untagged);
+    return json_pack(
+        "{ss* ss ss sf sI sI sI si si sb sb sb so so sI sI sI sI}", "path", setup->source, "kind",
+        wsl_import_kind_word(setup->kind), "wordnet", setup->wordnet ? setup->wordnet : "",
+        "heldout", setup->heldout, "seed", (json_int_t)setup->seed, "min_images",
+        (json_int_t)setup->min_images, "max_tags", (json_int_t)setup->max_tags, "side_max",
+        setup->side_max, "quality", setup->quality, "transcode", setup->transcode, "headers_only",
+        setup->headers_only, "in_place", setup->in_place, "rules", rules, "quarantined", faults,
+        "seen", (json_int_t)n->seen, "excluded", (json_int_t)n->excluded, "duplicates",
+        (json_int_t)n->duplicates, "untagged", (json_int_t)n->untagged);
 }
 
 static int write_info(struct import *im, struct wsl_err *err)
@@ -412,6 +458,8 @@ int import_write(struct import *im, struct wsl_err *err)
     struct output out = {.im = im};
     int r = write_shards(&out, err);
 
+    if (r == 0)
+        r = note_picture_files(im, err);
     if (r == 0)
         r = write_quarantine(im, err);
     if (r == 0)

@@ -18,6 +18,9 @@ enum {
     KEY_TAGS = 4 << 3 | WIRE_BYTES,
     KEY_SOURCE = 5 << 3 | WIRE_BYTES,
     KEY_HASH = 6 << 3 | WIRE_FIXED64,
+    KEY_FILE = 7 << 3 | WIRE_VARINT,
+    KEY_OFFSET = 8 << 3 | WIRE_VARINT,
+    KEY_SIZE = 9 << 3 | WIRE_VARINT,
     KEY_JPEG = 15 << 3 | WIRE_BYTES,
 };
 
@@ -138,7 +141,7 @@ static bool keep_side(int *side, uint64_t value)
 }
 
 static const char *keep_field(struct wsl_record *record, struct tag_list *tags,
-                              const struct field *field)
+                              struct wsl_record_place *place, const struct field *field)
 {
     switch (field->key) {
     case KEY_CRC:
@@ -158,6 +161,15 @@ static const char *keep_field(struct wsl_record *record, struct tag_list *tags,
     case KEY_HASH:
         record->pixel_hash = field->number;
         return NULL;
+    case KEY_FILE:
+        place->file = field->number;
+        return NULL;
+    case KEY_OFFSET:
+        place->offset = field->number;
+        return NULL;
+    case KEY_SIZE:
+        place->size = field->number;
+        return NULL;
     case KEY_JPEG:
         record->jpeg = field->bytes;
         record->jpeg_size = field->size;
@@ -167,29 +179,42 @@ static const char *keep_field(struct wsl_record *record, struct tag_list *tags,
     }
 }
 
-const char *wsl_record_parse(const uint8_t *bytes, size_t size, size_t tag_limit,
-                             struct wsl_record *ret)
+const char *wsl_record_parse_place(const uint8_t *bytes, size_t size, size_t tag_limit,
+                                   struct wsl_record *ret, struct wsl_record_place *ret_place)
 {
     struct cursor c = {bytes, bytes + size};
     struct tag_list tags = {ret->tags, 0, tag_limit};
     const char *fault = NULL;
     struct field field = {0};
 
+    memset(ret_place, 0, sizeof *ret_place);
     ret->jpeg = NULL;
     ret->jpeg_size = 0;
     ret->width = ret->height = 0;
     ret->crc32c = 0;
     ret->pixel_hash = 0;
     ret->source[0] = '\0';
+    ret->in_place = NULL;
     while (!fault && c.at < c.end)
-        fault =
-            take_field(&c, &field) ? keep_field(ret, &tags, &field) : "not a packed ImageRecord";
+        fault = take_field(&c, &field) ? keep_field(ret, &tags, ret_place, &field)
+                                       : "not a packed ImageRecord";
     ret->tag_count = tags.count;
-    if (!fault && ret->jpeg_size == 0)
+    if (!fault && ret->jpeg_size == 0 && ret_place->size == 0)
         fault = "no picture";
+    if (!fault && ret->jpeg_size > 0 && ret_place->size > 0)
+        fault = "two pictures";
     if (!fault && (ret->width == 0 || ret->height == 0))
         fault = "no size";
     return fault;
+}
+
+const char *wsl_record_parse(const uint8_t *bytes, size_t size, size_t tag_limit,
+                             struct wsl_record *ret)
+{
+    struct wsl_record_place place;
+    const char *fault = wsl_record_parse_place(bytes, size, tag_limit, ret, &place);
+
+    return !fault && place.size > 0 ? "no picture" : fault;
 }
 
 const char *wsl_record_parse_tags(const uint8_t *bytes, size_t size, size_t tag_limit,

@@ -15,11 +15,21 @@ enum {
     WSL_RECORD_JPEG = (1 << 24) - 4096, /* most bytes of its picture */
 };
 
+/* Where a picture lies that is not in its record. */
+struct wsl_record_place {
+    uint64_t file, offset, size; /* size 0: it is in the record */
+};
+
 /* Fills *ret, whose jpeg points into `bytes`. Unknown fields are skipped. Returns NULL, or what is
  * wrong in words (a static string): not protobuf, no picture, sizes of 0 or over 65,535, tags not
  * ascending, more than 64, or not below `tag_limit`. */
 const char *wsl_record_parse(const uint8_t *bytes, size_t size, size_t tag_limit,
                              struct wsl_record *ret);
+
+/* The same for a record that may have the place of its picture instead: jpeg is NULL then. Whether
+ * there is such a place is the caller's to check. */
+const char *wsl_record_parse_place(const uint8_t *bytes, size_t size, size_t tag_limit,
+                                   struct wsl_record *ret, struct wsl_record_place *ret_place);
 
 /* The tags alone; touches no byte of the picture. */
 const char *wsl_record_parse_tags(const uint8_t *bytes, size_t size, size_t tag_limit,

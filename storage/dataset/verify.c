@@ -5,9 +5,10 @@
 #include "storage/dataset/dataset.h"
 #include "storage/dataset/dataset_info.h"
 #include "storage/dataset/guard.h"
-#include "storage/dataset/record.h"
+#include "storage/dataset/pictures.h"
 #include "storage/dataset/tag_table.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 struct verify {
     const struct wsl_verify_setup *setup;
     struct wsl_dataset_info info;
+    struct wsl_pictures *pictures; /* in place, or NULL */
     XXH3_state_t *state;
     const struct wsl_shard_entry *entry; /* of the shard at hand */
     uint64_t done, total, shard_faults;
@@ -41,7 +43,8 @@ static void look_at(void *context)
         head[i] = (uint8_t)((uint64_t)v->size >> (8 * i));
     XXH3_128bits_update(v->verify->state, head, sizeof head);
     XXH3_128bits_update(v->verify->state, v->bytes, v->size);
-    v->fault = wsl_record_parse(v->bytes, v->size, v->verify->info.tag_count, &v->record);
+    v->fault = wsl_pictures_parse(v->verify->pictures, v->bytes, v->size, v->verify->info.tag_count,
+                                  &v->record);
     if (!v->fault)
         v->crc32c = wsl_crc32c(0, v->record.jpeg, v->record.jpeg_size);
 }
@@ -59,11 +62,17 @@ static void tell_fault(struct verify *v, uint64_t record, const char *source, co
 static void verify_record(struct verify *v, const struct wsl_shard *shard, uint64_t index)
 {
     struct value value = {.verify = v};
-    char reason[120];
+    bool done;
+    char reason[400];
 
     value.bytes = wsl_shard_value(shard, index, &value.size);
     v->result->bytes += value.size;
-    if (!wsl_guard_run(look_at, &value)) {
+    done = wsl_guard_run(look_at, &value);
+    if (!done && value.record.in_place) {
+        snprintf(reason, sizeof reason, "%.300s shrank, or the disk cannot read it",
+                 value.record.in_place);
+        tell_fault(v, index, value.record.source, reason);
+    } else if (!done) {
         tell_fault(v, index, "", "the shard shrank, or the disk cannot read it");
     } else if (value.fault) {
         tell_fault(v, index, "", value.fault);
@@ -72,6 +81,7 @@ static void verify_record(struct verify *v, const struct wsl_shard *shard, uint6
                  value.crc32c, value.record.crc32c);
         tell_fault(v, index, value.record.source, reason);
     }
+    v->result->bytes += value.record.in_place ? value.record.jpeg_size : 0;
     v->done++;
     if (v->setup->progress && (v->done % 256 == 0 || v->done == v->total))
         v->setup->progress(v->setup->context, v->done, v->total);
@@ -174,7 +184,11 @@ int wsl_dataset_verify_all(const char *folder, const struct wsl_verify_setup *se
     if (r < 0)
         return r;
     wsl_guard_install();
-    r = v.info.base ? verify_view(&v, folder, err) : verify_shards(&v, folder, err);
+    if (v.info.picture_files > 0)
+        r = wsl_pictures_open(&v.pictures, v.info.pictures, v.info.picture_files, err);
+    if (r == 0)
+        r = v.info.base ? verify_view(&v, folder, err) : verify_shards(&v, folder, err);
+    wsl_pictures_close(v.pictures);
     wsl_dataset_info_free(&v.info);
     return r;
 }

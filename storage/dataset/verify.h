@@ -35,8 +35,8 @@ struct wsl_verify_result {
  * picture, and the fingerprint of its shard, which also covers tags, sizes and names. Goes on after
  * a fault; a shard whose tree is damaged is one fault. Of a view: its tables of tags, and the data
  * set it refers to, whose records are then counted. Returns 0 when everything was looked at,
- * whatever was found; WSL_ENOENT, WSL_ECORRUPT, WSL_EUNSUPPORTED for dataset.json, WSL_ENOMEM.
- * Blocks. */
+ * whatever was found; WSL_ENOENT, WSL_ECORRUPT, WSL_EUNSUPPORTED for dataset.json and for
+ * files with pictures in place, WSL_ENOMEM. Blocks. */
 int wsl_dataset_verify_all(const char *folder, const struct wsl_verify_setup *setup,
                            struct wsl_verify_result *ret, struct wsl_err *err);
 

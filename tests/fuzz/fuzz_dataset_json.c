@@ -69,6 +69,15 @@ bool fuzz_real_input(int number, struct wsl_buf *ret)
             split->images += e->images;
         }
     }
+    if (number % 2) {
+        info.picture_files = (size_t)number;
+        info.pictures = calloc(info.picture_files, sizeof *info.pictures);
+    }
+    for (size_t i = 0; i < info.picture_files; i++) {
+        info.pictures[i].path = text_of("/data/%d.mdb", (int)i);
+        info.pictures[i].bytes = 1 << 20;
+        memset(info.pictures[i].fingerprint, 'a', 32);
+    }
     if (wsl_dataset_info_save(&info, fuzz_folder(), source, NULL) < 0)
         abort();
     wsl_dataset_info_free(&info);

@@ -11,12 +11,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    struct wsl_record record;
+    struct wsl_record record, placed;
+    struct wsl_record_place place;
     uint32_t tags[WSL_RECORD_TAGS];
     int count;
     const char *fault = wsl_record_parse(bytes, size, 1000, &record);
     const char *tag_fault = wsl_record_parse_tags(bytes, size, 1000, tags, &count);
 
+    if (!wsl_record_parse_place(bytes, size, 1000, &placed, &place) &&
+        (placed.jpeg_size == 0) == (place.size == 0))
+        abort();
     if (fault)
         return 0;
     if (tag_fault || count != record.tag_count ||
@@ -47,8 +51,14 @@ bool fuzz_real_input(int number, struct wsl_buf *ret)
         jpeg[i] = (uint8_t)(i * 7 + (size_t)number);
     for (uint32_t i = 0; i < WSL_RECORD_TAGS; i++)
         tags[i] = i * 15 + (uint32_t)number;
-    record.jpeg.data = jpeg;
-    record.jpeg.len = sizeof jpeg;
+    if (number % 3 == 2) {
+        record.file = (uint32_t)number;
+        record.offset = (uint64_t)1 << 40;
+        record.size = 20000;
+    } else {
+        record.jpeg.data = jpeg;
+        record.jpeg.len = sizeof jpeg;
+    }
     record.width = 500;
     record.height = 375u << (number % 4);
     record.n_tags = (size_t)(1 + number * 9 % WSL_RECORD_TAGS);

@@ -271,6 +271,31 @@ class Alone(Wslctl):
                                made + "3")["import"]
         self.assertEqual((result["train"] + result["heldout"], result["tags"]), (12, 3))
 
+    def test_data_import_in_place(self):
+        """Pictures that stay in a tar file; what needs to be converted, and a file that was cut, is said."""
+        folder, made = self.make_pictures(), os.path.join(self.folder, "made")
+        tar = os.path.realpath(self.folder) + "/train.tar"
+        self.run_ok("data", "import", "--folder", folder, "--heldout", "0", "--into", made + "-jpegs")
+        self.run_ok("data", "export", made + "-jpegs", "--to", tar)
+        done = self.run_ok("data", "import", "--tar", tar, "--in-place", "--into", made)
+        self.assertIn(f"the pictures stay in {tar}", done.stdout)
+        shown = self.run_json("data", "show", made)["dataset"]
+        self.assertEqual((shown["in_place"], shown["train"]["images"] + shown["heldout"]["images"]), (tar, 24))
+        self.assertIsNone(self.run_json("data", "show", made + "-jpegs")["dataset"]["in_place"])
+        self.assertIn(f"Pictures in: {tar}\n", self.run_ok("data", "show", made).stdout)
+        self.assertTrue(self.run_json("data", "verify", made)["whole"])
+        exported = self.run_json("data", "export", made, "--split", "all", "--to", made + "-files")["export"]
+        self.assertEqual(exported["pictures"], 24)
+        stderr = self.run_wrong(USAGE, "data", "import", "--folder", folder, "--in-place", "--into", made + "2")
+        self.assertIn("--in-place is only for --lmdb and --tar", stderr)
+        self.write("pictures/red/0.cls", "red")
+        subprocess.run(["tar", "-C", folder, "-cf", tar + "2", "red/0.png", "red/0.cls"], check=True)
+        self.assert_one_line(self.run_wrong(1, "data", "import", "-q", "--tar", tar + "2", "--in-place", "--into", made + "2"),
+                             "not usable in place")
+        os.truncate(tar, os.path.getsize(tar) // 2)
+        for verb in ("show", "verify"):
+            self.assert_one_line(self.run_wrong(1, "data", verb, "-q", made), tar, "import anew")
+
     def test_data_import_interrupted(self):
         folder, made = self.make_pictures(), os.path.join(self.folder, "made")
         for i in range(12):  # half a second of work

@@ -337,7 +337,9 @@ static void rubbish_in_dataset_json(void **state)
         int code;
     } cases[] = {
         {"{", "rubbish", "not JSON", WSL_ECORRUPT},
-        {"\"format\": 1", "\"format\": 3", "format 3", WSL_EUNSUPPORTED},
+        {"\"format\": 1", "\"format\": 4", "format 4", WSL_EUNSUPPORTED},
+        {"\"format\": 1", "\"format\": 0", "format 0", WSL_EUNSUPPORTED},
+        {"\"format\": 1", "\"format\": 3", "pictures", WSL_ECORRUPT},
         {"\"format\": 1", "\"format\": 2", "base", WSL_ECORRUPT},
         {"\"format\": 1", "\"format\": \"1\"", "format", WSL_ECORRUPT},
         {"\"format\"", "\"formal\"", "format", WSL_ECORRUPT},
@@ -365,7 +367,8 @@ static void rubbish_in_dataset_json(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         edit_json(f, cases[i].from, cases[i].to);
         must_not_open(f, cases[i].code, cases[i].word);
-        must_not_open(f, cases[i].code, i == 11 ? "fingerprint" : "dataset.json");
+        must_not_open(f, cases[i].code,
+                      strcmp(cases[i].word, "was edited") == 0 ? "fingerprint" : "dataset.json");
         assert_int_equal(wsl_file_write_atomic(path, good.data, good.size, NULL), 0);
     }
     for (size_t size = 0; size < good.size - 1; size += 97) { /* cut anywhere */

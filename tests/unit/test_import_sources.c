@@ -2,13 +2,13 @@
  *
  * The layouts that an import reads, whole and damaged.
  */
+#include "caffe_world.h"
 #include "import_world.h"
 
 #include "base/file.h"
 #include "base/rng.h"
 
 #include <fcntl.h>
-#include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -466,49 +466,6 @@ static void spoilt_tar_files_do_no_harm(void **state)
 }
 
 /* ---- LMDB ---- */
-
-static void add_varint(struct wsl_buf *b, uint64_t value)
-{
-    uint8_t byte;
-
-    do {
-        byte = (uint8_t)((value & 0x7f) | (value > 0x7f ? 0x80 : 0));
-        wsl_buf_add(b, &byte, 1);
-        value >>= 7;
-    } while (value);
-}
-
-static void add_number(struct wsl_buf *b, int field, uint64_t value)
-{
-    add_varint(b, (uint64_t)field << 3);
-    add_varint(b, value);
-}
-
-static void add_bytes(struct wsl_buf *b, int field, const void *bytes, size_t size)
-{
-    add_varint(b, (uint64_t)field << 3 | 2);
-    add_varint(b, size);
-    wsl_buf_add(b, bytes, size);
-}
-
-static MDB_env *open_lmdb(const struct fixture *f, const char *folder, MDB_txn **txn, MDB_dbi *dbi)
-{
-    MDB_env *env;
-
-    make_folder(f, folder);
-    assert_int_equal(mdb_env_create(&env), 0);
-    assert_int_equal(mdb_env_open(env, path_in(f, folder), MDB_NOSYNC, 0644), 0);
-    assert_int_equal(mdb_txn_begin(env, NULL, 0, txn), 0);
-    assert_int_equal(mdb_dbi_open(*txn, NULL, 0, dbi), 0);
-    return env;
-}
-
-static void put_value(MDB_txn *txn, MDB_dbi dbi, const char *key, const struct wsl_buf *value)
-{
-    MDB_val k = {strlen(key), (void *)key}, v = {value->size, value->data};
-
-    assert_int_equal(mdb_put(txn, dbi, &k, &v, 0), 0);
-}
 
 /* Pixels as Caffe stores them: planes, blue first. */
 static void add_planes(struct wsl_buf *b, const struct wsl_image *image)
