@@ -101,7 +101,23 @@ static void advance(struct tar_file *tar, size_t n)
     tar->at += n;
 }
 
-/* Takes n bytes: 1, 0 at the end before the first, or an error. `to` NULL: skips them. */
+/* Seeking past the end of a file that was cut would not be noticed. */
+static int seek(struct tar_file *tar, uint64_t n, struct wsl_err *err)
+{
+    struct stat st;
+
+    if (fstat(tar->fd, &st) < 0)
+        return wsl_fail_errno(err, "cannot look at it");
+    if (tar->at > (uint64_t)st.st_size || n > (uint64_t)st.st_size - tar->at)
+        return wsl_fail(err, WSL_ECORRUPT, "it ends early");
+    if (lseek(tar->fd, (off_t)n, SEEK_CUR) < 0)
+        return wsl_fail_errno(err, "cannot seek");
+    tar->at += n;
+    return 1;
+}
+
+/* Takes n bytes: 1, 0 at the end before the first, or an error. `to` NULL: skips them, and there
+ * have to be as many. */
 static int take(struct tar_file *tar, uint8_t *to, uint64_t n, struct wsl_err *err)
 {
     uint64_t done = 0;
@@ -111,14 +127,10 @@ static int take(struct tar_file *tar, uint8_t *to, uint64_t n, struct wsl_err *e
         size_t size;
         int r;
 
-        if (!to && tar->seekable && tar->in_at == tar->in_size) {
-            if (lseek(tar->fd, (off_t)(n - done), SEEK_CUR) < 0)
-                return wsl_fail_errno(err, "cannot seek");
-            tar->at += n - done;
-            return 1;
-        }
+        if (!to && tar->seekable && tar->in_at == tar->in_size)
+            return seek(tar, n - done, err);
         r = peek(tar, &bytes, &size, err);
-        if (r == 0 && done > 0)
+        if (r == 0 && (done > 0 || !to))
             return wsl_fail(err, WSL_ECORRUPT, "it ends early");
         if (r != 1)
             return r;

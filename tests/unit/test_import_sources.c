@@ -427,6 +427,17 @@ static void spoil_all(struct fixture *f, const char *good, const char *spoilt)
     wsl_buf_free(&b);
 }
 
+/* Bytes up to the middle of the padding behind the last .cls of the first half. */
+static size_t cut_in_padding(const struct wsl_buf *tar)
+{
+    size_t at = tar->size / 2 / 512 * 512;
+
+    while (!strstr((const char *)tar->data + at, ".cls") || tar->data[at + 156] != '0' ||
+           strlen((const char *)tar->data + at) > 99)
+        at -= 512;
+    return at + 512 + 160;
+}
+
 static void spoilt_tar_files_do_no_harm(void **state)
 {
     struct fixture *f = *state;
@@ -448,6 +459,14 @@ static void spoilt_tar_files_do_no_harm(void **state)
     snprintf(line, sizeof line, "%s\t", source);
     must_have_text(f, "quarantine.tsv", line);
     must_have_text(f, "quarantine.tsv", "\tdamaged container: the gzip data end early\n");
+    /* Cut in the padding of a member whose bytes are all there: the second sample's label. */
+    wsl_buf_clear(&b);
+    read_all(f, "good.tar", &b);
+    put_bytes(f, "bad.tar", b.data, cut_in_padding(&b));
+    assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
+    import_well(f);
+    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_CONTAINER], 1);
+    must_have_text(f, "quarantine.tsv", "\tdamaged container: it ends early\n");
     /* A size of 8 EiB, in base 256, with the right checksum. */
     wsl_buf_clear(&b);
     read_all(f, "good.tar", &b);
