@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "storage/dataset/import_work.h"
 #include "storage/dataset/text.h"
+#include "storage/dataset/work_folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -211,54 +211,6 @@ static int find_base(struct import *im, struct wsl_err *err)
 
 /* ---- the folder ---- */
 
-/* Removes what lies in a folder, but for one name (or NULL). */
-static int empty_folder(const char *folder, const char *but, struct wsl_err *err)
-{
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    int r = 0;
-
-    if (!dir)
-        return wsl_fail_errno(err, "cannot read folder %s", folder);
-    while (r == 0 && (entry = readdir(dir))) {
-        char path[PATH_MAX];
-
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            (but && strcmp(entry->d_name, but) == 0))
-            continue;
-        r = wsl_file_join(path, sizeof path, folder, entry->d_name);
-        if (r < 0)
-            wsl_fail(err, r, "path too long: %s/%s", folder, entry->d_name);
-        else
-            r = wsl_file_remove_tree(path, err);
-    }
-    closedir(dir);
-    return r;
-}
-
-/* Makes "<output>.partial" and locks it; the lock goes with the process. */
-static int open_folder(const char *folder, int *ret_lock, struct wsl_err *err)
-{
-    struct stat mine, now;
-    int lock, r;
-
-    r = wsl_file_make_folders(folder, err);
-    if (r < 0)
-        return r;
-    lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock < 0)
-        return wsl_fail_errno(err, "cannot open %s", folder);
-    /* The other import may end, and remove the folder, between open and lock. */
-    if (flock(lock, LOCK_EX | LOCK_NB) < 0 || fstat(lock, &mine) < 0 || stat(folder, &now) < 0 ||
-        mine.st_ino != now.st_ino) {
-        r = wsl_fail(err, WSL_EEXIST, "another import writes %s: wait for it", folder);
-        close(lock);
-    } else {
-        *ret_lock = lock;
-    }
-    return r;
-}
-
 /* The journal decides: without one that fits, whatever else lies there is of no use. */
 static int open_work(struct import *im, struct wsl_err *err)
 {
@@ -266,7 +218,7 @@ static int open_work(struct import *im, struct wsl_err *err)
     int r = import_journal_open(im, err);
 
     if (r == 0 && !import_journal_has_work(im->journal))
-        r = empty_folder(im->folder, "journal", err);
+        r = wsl_work_folder_empty(im->folder, "journal", err);
     if (r == 0)
         r = wsl_file_make_folders(im->set, err);
     if (r < 0)
@@ -341,7 +293,7 @@ static int fail_exists(const struct import *im, const char *output, struct wsl_e
     int lock;
 
     if (wsl_file_exists(im->folder) && !wsl_file_exists(im->set) &&
-        open_folder(im->folder, &lock, NULL) == 0) {
+        wsl_work_folder_lock(im->folder, "import", &lock, NULL) == 0) {
         wsl_file_remove_tree(im->folder, NULL);
         close(lock);
     }
@@ -426,7 +378,7 @@ static void add_remedy(int r, struct wsl_err *err)
 static int run_in_folder(struct import *im, const char *output, const char *parent,
                          struct wsl_err *err)
 {
-    int lock, r = open_folder(im->folder, &lock, err);
+    int lock, r = wsl_work_folder_lock(im->folder, "import", &lock, err);
 
     if (r < 0)
         return r;

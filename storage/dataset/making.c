@@ -4,14 +4,13 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "storage/dataset/text.h"
+#include "storage/dataset/work_folder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,50 +47,6 @@ static int set_name(struct wsl_making *m, const char *name, struct wsl_err *err)
     return m->info.name ? 0 : wsl_fail(err, WSL_ENOMEM, "no memory for a name");
 }
 
-/* What a killed maker left. The folder itself stays: its lock is ours. */
-static int sweep(const char *folder, struct wsl_err *err)
-{
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    int r = 0;
-
-    if (!dir)
-        return wsl_fail_errno(err, "cannot read folder %s", folder);
-    while (r == 0 && (entry = readdir(dir))) {
-        char path[PATH_MAX];
-
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        r = wsl_file_join(path, sizeof path, folder, entry->d_name);
-        if (r < 0)
-            wsl_fail(err, r, "path too long: %s/%s", folder, entry->d_name);
-        else
-            r = wsl_file_remove_tree(path, err);
-    }
-    closedir(dir);
-    return r;
-}
-
-static int lock_folder(struct wsl_making *m, struct wsl_err *err)
-{
-    struct stat mine, now;
-    int r = wsl_file_make_folders(m->folder, err), lock;
-
-    if (r < 0)
-        return r;
-    lock = open(m->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock < 0)
-        return wsl_fail_errno(err, "cannot open %s", m->folder);
-    /* The other may end, and rename the folder, between open and lock. */
-    if (flock(lock, LOCK_EX | LOCK_NB) < 0 || fstat(lock, &mine) < 0 || stat(m->folder, &now) < 0 ||
-        mine.st_ino != now.st_ino) {
-        close(lock);
-        return wsl_fail(err, WSL_EEXIST, "another process writes %s: wait for it", m->folder);
-    }
-    m->lock = lock;
-    return sweep(m->folder, err);
-}
-
 int wsl_making_open(struct wsl_making *m, const char *output, const char *name, const char *kind,
                     struct wsl_err *err)
 {
@@ -108,7 +63,9 @@ int wsl_making_open(struct wsl_making *m, const char *output, const char *name, 
     if (r == 0)
         r = set_name(m, name, err);
     if (r == 0)
-        r = lock_folder(m, err);
+        r = wsl_work_folder_lock(m->folder, "process", &m->lock, err);
+    if (r == 0) /* what a killed maker left */
+        r = wsl_work_folder_empty(m->folder, NULL, err);
     if (r < 0)
         wsl_making_close(m);
     return r;

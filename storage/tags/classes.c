@@ -2,22 +2,16 @@
 #include "storage/tags/classes.h"
 
 #include "base/file.h"
+#include "storage/tags/grow.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { FILE_LIMIT = 64 << 20, CLASS_LIMIT = 1 << 20, SENSES = 64 };
 
-static void *grow(void *list, size_t count, size_t size)
-{
-    if (count < 16 ? count > 0 : (count & (count - 1)) != 0)
-        return list;
-    return realloc(list, (count < 16 ? 16 : 2 * count) * size);
-}
-
 static int add_name(struct wsl_classes *c, const char *text, uint32_t class)
 {
-    struct wsl_class_name *more = grow(c->names, c->name_count, sizeof *more);
+    struct wsl_class_name *more = wsl_grow(c->names, c->name_count, sizeof *more);
     char *copy = strdup(text);
 
     if (more)
@@ -32,7 +26,7 @@ static int add_name(struct wsl_classes *c, const char *text, uint32_t class)
 
 static int add_synset(struct wsl_classes *c, uint32_t synset, uint32_t class)
 {
-    struct wsl_class_synset *more = grow(c->synsets, c->synset_count, sizeof *more);
+    struct wsl_class_synset *more = wsl_grow(c->synsets, c->synset_count, sizeof *more);
 
     if (!more)
         return WSL_ENOMEM;
@@ -57,7 +51,7 @@ static uint32_t take_synset(char **line)
 
 static int parse_line(struct wsl_classes *c, char *line, const struct wsl_wordnet *wn)
 {
-    struct wsl_class *more = grow(c->list, c->count, sizeof *more), *class;
+    struct wsl_class *more = wsl_grow(c->list, c->count, sizeof *more), *class;
     uint32_t number = (uint32_t)c->count;
     struct wsl_noun noun;
     int r = 0;

@@ -4,6 +4,7 @@
 #include "base/args.h"
 #include "base/file.h"
 #include "storage/dataset/text.h"
+#include "storage/tags/grow.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +12,10 @@
 
 enum { FILE_LIMIT = 512 << 20, TAG_LIMIT = 1 << 20, SPELLING_LIMIT = 1 << 24, FIELDS_BEFORE = 3 };
 
-static void *grow(void *list, size_t count, size_t size)
-{
-    if (count < 16 ? count > 0 : (count & (count - 1)) != 0) /* room up to the next power of two */
-        return list;
-    return realloc(list, (count < 16 ? 16 : 2 * count) * size);
-}
-
 int wsl_lexicon_add_tag(struct wsl_lexicon *l, const char *name, const char *synset,
                         uint64_t images)
 {
-    struct wsl_lexicon_tag *more = grow(l->tags, l->tag_count, sizeof *more);
+    struct wsl_lexicon_tag *more = wsl_grow(l->tags, l->tag_count, sizeof *more);
     struct wsl_lexicon_tag *tag;
 
     if (!more)
@@ -34,7 +28,7 @@ int wsl_lexicon_add_tag(struct wsl_lexicon *l, const char *name, const char *syn
 
 int wsl_lexicon_add_spelling(struct wsl_lexicon *l, const char *text, size_t size, uint32_t tag)
 {
-    struct wsl_lexicon_spelling *more = grow(l->spellings, l->spelling_count, sizeof *more);
+    struct wsl_lexicon_spelling *more = wsl_grow(l->spellings, l->spelling_count, sizeof *more);
     char *copy = strndup(text, size);
 
     if (more)
