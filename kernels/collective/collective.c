@@ -6,8 +6,8 @@
 #include "kernels/collective/collective.h"
 
 #include "base/clock.h"
+#include "kernels/bf16.h"
 #include "kernels/collective/implementation.h"
-#include "kernels/collective/wire.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -98,10 +98,10 @@ static int sum_rounded(struct wsl_collective *c, float *data, size_t count, stru
                             count * sizeof(*c->wire) >> 20);
     }
     for (size_t i = 0; i < count; i++)
-        c->wire[i] = wsl_wire_round(data[i]);
+        c->wire[i] = wsl_bf16_round(data[i]);
     r = c->implementation->sum(c->self, c->wire, count, WSL_SUM_BF16, err);
     for (size_t i = 0; i < count && r == 0; i++)
-        data[i] = wsl_wire_widen(c->wire[i]);
+        data[i] = wsl_bf16_widen(c->wire[i]);
     return r;
 }
 

@@ -3,7 +3,7 @@
  * Floats into bf16 for the wire and back. Few blocks: the other processors compute meanwhile. */
 #include "kernels/collective/wire_gpu.h"
 
-#include "kernels/collective/wire.h"
+#include "kernels/bf16.h"
 
 #define THREADS 256
 #define BLOCKS  64
@@ -21,7 +21,7 @@ static __global__ void __launch_bounds__(THREADS)
     size_t step = (size_t)gridDim.x * THREADS;
 
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += step)
-        to[i] = wsl_wire_round(from[i]);
+        to[i] = wsl_bf16_round(from[i]);
 }
 
 static __global__ void __launch_bounds__(THREADS)
@@ -30,7 +30,7 @@ static __global__ void __launch_bounds__(THREADS)
     size_t step = (size_t)gridDim.x * THREADS;
 
     for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += step)
-        to[i] = wsl_wire_widen(from[i]);
+        to[i] = wsl_bf16_widen(from[i]);
 }
 
 extern "C" cudaError_t wsl_wire_launch_round(cudaStream_t stream, const float *from, size_t count,

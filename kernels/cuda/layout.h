@@ -15,6 +15,8 @@
 #ifndef WSL_KERNELS_CUDA_LAYOUT_H
 #define WSL_KERNELS_CUDA_LAYOUT_H
 
+#include "kernels/bf16.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,30 +40,16 @@
 
 WSL_BOTH float wsl_cuda_from_bf16(uint16_t bits)
 {
-    union {
-        uint32_t bits;
-        float value;
-    } u;
-
-    u.bits = (uint32_t)bits << 16;
-    return u.value;
+    return wsl_bf16_widen(bits);
 }
 
-/* To nearest, ties to even, as the hardware's conversion. */
+/* As wsl_bf16_round(), with the hardware's conversion. */
 WSL_BOTH uint16_t wsl_cuda_to_bf16(float value)
 {
 #ifdef __CUDA_ARCH__
     return __bfloat16_as_ushort(__float2bfloat16_rn(value));
 #else
-    union {
-        float value;
-        uint32_t bits;
-    } u;
-
-    u.value = value;
-    if (value != value)
-        return 0x7fff;
-    return (uint16_t)((u.bits + 0x7fff + (u.bits >> 16 & 1)) >> 16);
+    return wsl_bf16_round(value);
 #endif
 }
 

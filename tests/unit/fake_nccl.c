@@ -134,9 +134,9 @@ static void convert(const struct work *w)
 {
     for (size_t i = 0; i < w->bytes / w->element; i++) {
         if (w->kind == ROUND)
-            ((uint16_t *)w->to)[i] = wsl_wire_round(((const float *)w->from)[i]);
+            ((uint16_t *)w->to)[i] = wsl_bf16_round(((const float *)w->from)[i]);
         else
-            ((float *)w->to)[i] = wsl_wire_widen(((const uint16_t *)w->from)[i]);
+            ((float *)w->to)[i] = wsl_bf16_widen(((const uint16_t *)w->from)[i]);
     }
 }
 

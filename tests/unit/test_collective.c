@@ -212,10 +212,10 @@ static void wire_body(struct ranks *ranks, int rank)
             scale += fabs((double)input(k, i));
         }
         REQUIRE(fabs((double)data[i] - want) <= ranks->world * 0x1p-8 * 1.02 * scale);
-        REQUIRE(wsl_wire_widen(wsl_wire_round(data[i])) == data[i]);
+        REQUIRE(wsl_bf16_widen(wsl_bf16_round(data[i])) == data[i]);
         if (ranks->world == 2)
-            REQUIRE(data[i] == wsl_wire_widen(wsl_wire_add(wsl_wire_round(input(0, i)),
-                                                           wsl_wire_round(input(1, i)))));
+            REQUIRE(data[i] == wsl_bf16_widen(wsl_wire_add(wsl_bf16_round(input(0, i)),
+                                                           wsl_bf16_round(input(1, i)))));
     }
     pthread_barrier_wait(&ranks->barrier);
     REQUIRE(memcmp(data, ranks->context, count * sizeof(float)) == 0);
@@ -575,17 +575,17 @@ static void floats_are_rounded_to_nearest_even(void **state)
 {
     (void)state;
     for (uint32_t bits = 0; bits < 0x7f7f; bits++) {
-        float low = wsl_wire_widen((uint16_t)bits), high = wsl_wire_widen((uint16_t)(bits + 1));
+        float low = wsl_bf16_widen((uint16_t)bits), high = wsl_bf16_widen((uint16_t)(bits + 1));
         float middle = (float)(((double)low + (double)high) / 2);
 
-        assert_int_equal(wsl_wire_round(low), bits);
-        assert_int_equal(wsl_wire_round(middle), bits + bits % 2);
-        assert_int_equal(wsl_wire_round(nextafterf(middle, 0)), bits);
-        assert_int_equal(wsl_wire_round(nextafterf(middle, INFINITY)), bits + 1);
-        assert_int_equal(wsl_wire_round(-middle), 0x8000 + bits + bits % 2);
+        assert_int_equal(wsl_bf16_round(low), bits);
+        assert_int_equal(wsl_bf16_round(middle), bits + bits % 2);
+        assert_int_equal(wsl_bf16_round(nextafterf(middle, 0)), bits);
+        assert_int_equal(wsl_bf16_round(nextafterf(middle, INFINITY)), bits + 1);
+        assert_int_equal(wsl_bf16_round(-middle), 0x8000 + bits + bits % 2);
     }
-    assert_int_equal(wsl_wire_round(INFINITY), 0x7f80);
-    assert_true(isnan(wsl_wire_widen(wsl_wire_round(NAN))));
+    assert_int_equal(wsl_bf16_round(INFINITY), 0x7f80);
+    assert_true(isnan(wsl_bf16_widen(wsl_bf16_round(NAN))));
 }
 
 int main(void)
