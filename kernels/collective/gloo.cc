@@ -4,11 +4,13 @@
  *
  * Gloo can neither be interrupted nor limit a whole operation: closing a pair wakes nobody who
  * waits for a buffer. But all buffers come from a transport context, which is an interface: Mesh
- * stands in front of Gloo's TCP context, and its buffers' waits end at the operation's deadline
- * and on abort. No exception leaves this file.
+ * stands in front of Gloo's TCP context, and its buffers' waits end at the operation's deadline,
+ * on abort, and when a rank is gone (which Gloo does not always see: watch.h). No exception leaves
+ * this file.
  */
 extern "C" {
 #include "kernels/collective/implementation.h"
+#include "kernels/collective/watch.h"
 #include "kernels/collective/wire.h"
 }
 
@@ -19,7 +21,9 @@ extern "C" {
 #include <gloo/transport/tcp/device.h>
 
 #include <atomic>
+#include <cstring>
 #include <set>
+#include <thread>
 
 namespace
 {
@@ -61,34 +65,48 @@ class Mesh : public gloo::transport::Context
             check();
         } catch (const gloo::Exception &e) {
             check();
-            const bool late = Clock::now() >= deadline;
-            throw Failure{late ? WSL_ETIMEOUT : WSL_EPEER,
-                          "collective: rank " + std::to_string(peer) +
-                              (late ? " did not do its part in time: " : " is gone: ") +
-                              wsl_collective_words(e.what())};
+            fail(peer, wsl_collective_words(e.what()));
         }
+    }
+    [[noreturn]] void fail(int peer, const std::string &words) const
+    {
+        wsl_err why = {};
+        if (Clock::now() >= deadline)
+            throw Failure{WSL_ETIMEOUT, "collective: rank " + std::to_string(peer) +
+                                            " did not do its part in time: " + words};
+        /* `peer` may just have left because of another one that is gone. */
+        if (watch && wsl_watch_ask(watch.get(), &why))
+            throw Failure{why.code, why.text};
+        throw Failure{WSL_EPEER, "collective: rank " + std::to_string(peer) + " is gone: " + words};
     }
     void check() const
     {
         if (aborted)
             throw Failure{WSL_ECANCELLED, "collective: aborted"};
+        if (lost)
+            throw Failure{why_lost.code, why_lost.text};
     }
     milliseconds left() const /* rounded up, or a wait ends before it is late; 0: for ever */
     {
         auto rest = std::chrono::ceil<milliseconds>(deadline - Clock::now());
         return std::max(rest, milliseconds(1));
     }
-    void abort();
+    void wake(); /* every wait, after `aborted` or `lost` is set */
 
     const wsl_collective_setup &setup;
     Clock::time_point deadline; /* of the running operation */
-    std::atomic<bool> aborted{false};
+    std::atomic<bool> aborted{false}, lost{false};
+    wsl_err why_lost{};              /* before `lost` */
     std::atomic<int> connecting{-1}; /* the newest peer */
     std::mutex lock;                 /* of `live` */
     std::set<UnboundBuffer *> live;
 
   private:
     const std::shared_ptr<gloo::transport::Context> tcp_;
+
+  public: /* from here on, what ends first */
+    std::unique_ptr<wsl_peers, decltype(&wsl_peers_close)> peers{nullptr, wsl_peers_close};
+    std::unique_ptr<wsl_watch, decltype(&wsl_watch_stop)> watch{nullptr, wsl_watch_stop};
 };
 
 class Buffer : public UnboundBuffer
@@ -149,9 +167,8 @@ std::unique_ptr<UnboundBuffer> Mesh::createUnboundBuffer(void *data, size_t byte
     return std::make_unique<Buffer>(*this, tcp_->createUnboundBuffer(data, bytes));
 }
 
-void Mesh::abort()
+void Mesh::wake()
 {
-    aborted = true;
     if (connecting >= 0)
         getPair(connecting)->close();
     std::lock_guard<std::mutex> hold(lock);
@@ -204,24 +221,68 @@ std::shared_ptr<Group> make(const wsl_collective_setup &setup)
     return std::make_shared<Group>(mesh, device);
 }
 
+/* Throws when a call failed. */
+void require(int result, const wsl_err &err)
+{
+    if (result < 0)
+        throw Failure{err.code, err.text};
+}
+
+void on_lost(void *context, const wsl_err *why)
+{
+    Mesh *mesh = static_cast<Mesh *>(context);
+
+    mesh->why_lost = *why;
+    mesh->lost = true;
+    guard(nullptr, nullptr, [&] { mesh->wake(); });
+}
+
+/* From here on a rank that goes ends what waits for it. */
+void watch_peers(Mesh &mesh, const wsl_peers_address &zero)
+{
+    wsl_watch *watch = nullptr;
+    wsl_err err = {};
+    int r;
+
+    while ((r = wsl_peers_connect(mesh.peers.get(), &zero, &err)) > 0) {
+        mesh.check();
+        std::this_thread::sleep_for(milliseconds(1));
+    }
+    require(r, err);
+    require(wsl_watch_start(&watch, mesh.peers.release(), on_lost, &mesh, &err), err);
+    mesh.watch.reset(watch);
+}
+
+/* What a rank has for another: where that one's pair listens, then rank 0's address for the watch.
+ */
 void connect(Mesh &mesh)
 {
-    const size_t each = mesh.getPair(mesh.rank == 0 ? 1 : 0)->address().bytes().size();
+    const size_t pair = mesh.getPair(mesh.rank == 0 ? 1 : 0)->address().bytes().size();
+    const size_t each = pair + sizeof(wsl_peers_address);
     std::vector<char> ours(each * (size_t)mesh.size), theirs(ours.size());
+    wsl_peers_address zero = {};
+    wsl_peers *peers = nullptr;
     wsl_err err = {};
 
-    for (int i = 0; i < mesh.size; i++)
+    require(wsl_peers_open(&peers, mesh.rank, mesh.size, mesh.setup.address, &zero, &err), err);
+    mesh.peers.reset(peers);
+    for (int i = 0; i < mesh.size; i++) {
+        char *at = &ours[each * (size_t)i];
         if (i != mesh.rank)
-            std::copy_n(mesh.getPair(i)->address().bytes().data(), each, &ours[each * (size_t)i]);
-    if (wsl_collective_all_to_all(&mesh.setup, ours.data(), each, theirs.data(), &err) < 0)
-        throw Failure{err.code, err.text};
+            std::copy_n(mesh.getPair(i)->address().bytes().data(), pair, at);
+        memcpy(at + pair, &zero, sizeof(zero));
+    }
+    require(wsl_collective_all_to_all(&mesh.setup, ours.data(), each, theirs.data(), &err), err);
     for (int i = 0; i < mesh.size; i++) {
         auto at = theirs.begin() + (ptrdiff_t)(each * (size_t)i);
         if (i == mesh.rank)
             continue;
         mesh.connecting = i;
-        mesh.talk(i, [&] { mesh.getPair(i)->connect(std::vector<char>(at, at + each)); });
+        mesh.talk(i,
+                  [&] { mesh.getPair(i)->connect(std::vector<char>(at, at + (ptrdiff_t)pair)); });
     }
+    memcpy(&zero, &theirs[pair], sizeof(zero));
+    watch_peers(mesh, zero);
 }
 
 template <typename T>
@@ -284,13 +345,18 @@ int group_broadcast(void *self, void *data, size_t bytes, int root, wsl_err *err
 
 void group_abort(void *self)
 {
-    guard(nullptr, nullptr, [&] { (*static_cast<Instance *>(self))->mesh->abort(); });
+    Mesh *mesh = (*static_cast<Instance *>(self))->mesh.get();
+
+    mesh->aborted = true;
+    guard(nullptr, nullptr, [&] { mesh->wake(); });
 }
 
 /* Resets the connections. Each takes up to 10 ms, one turn of the device's loop. */
 void group_leave(void *self)
 {
     Mesh *mesh = (*static_cast<Instance *>(self))->mesh.get();
+    mesh->watch.reset(); /* first: tells them who is the one that is gone */
+    mesh->peers.reset();
     guard(nullptr, nullptr, [&] {
         for (int i = 0; i < mesh->size; i++)
             if (i != mesh->rank)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Who is still there, for an implementation that cannot tell: NCCL does not notice a killed rank on
- * the same machine (its kernel waits for ever), and never says which one is missing. One TCP
- * connection from every rank to rank 0 is open as long as the rank lives; when one breaks, rank 0
- * tells the others which. Nothing is sent before.
+ * the same machine (its kernel waits for ever), and never says which one is missing; Gloo does not
+ * always. One TCP connection from every rank to rank 0 is open as long as the rank lives; when one
+ * breaks, rank 0 tells the others which. Nothing is sent before.
  *
  * No thread of its own, nothing blocks: the owner calls connect until it is done, then check every
  * now and then. A stopped rank is not noticed; a machine without power is, after about 10 s.
