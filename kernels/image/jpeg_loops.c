@@ -6,6 +6,7 @@
  * Moschytz 1989), all eight columns at once. libjpeg's own vector code computes with 16 bits where
  * this has 32: blocks where that could differ are not ordinary.
  */
+#include "kernels/image/jpeg_colours.h"
 #include "kernels/image/jpeg_fast.h"
 
 #include <endian.h>
@@ -316,36 +317,5 @@ static bool rows(const struct wsl_jpeg_scan *scan, const struct wsl_jpeg_bits *b
     return (r.at - bits->bytes) * 8 - (ptrdiff_t)r.count <= (ptrdiff_t)bits->size * 8;
 }
 
-/* ---- colours: libjpeg's triangle filter (jdsample.c) and its fixed point (jdcolor.c) ---- */
-
-static void widen(const uint8_t *restrict near, const uint8_t *restrict far, int count,
-                  uint8_t *restrict out)
-{
-    for (int i = 0; i < count; i++) {
-        int sum = near[i] * 3 + far[i], before = near[i - 1] * 3 + far[i - 1];
-        int after = near[i + 1] * 3 + far[i + 1];
-
-        out[2 * i] = (uint8_t)((sum * 3 + before + 8) >> 4);
-        out[2 * i + 1] = (uint8_t)((sum * 3 + after + 7) >> 4);
-    }
-}
-
-static inline uint8_t clamp(int v)
-{
-    v = v < 0 ? 0 : v;
-    return (uint8_t)(v > 255 ? 255 : v);
-}
-
-static void to_rgb(const uint8_t *restrict y, const uint8_t *restrict cb,
-                   const uint8_t *restrict cr, int count, uint8_t *restrict rgb)
-{
-    for (int i = 0; i < count; i++) {
-        int b = cb[i] - 128, r = cr[i] - 128;
-
-        rgb[3 * i] = clamp(y[i] + ((91881 * r + 32768) >> 16));
-        rgb[3 * i + 1] = clamp(y[i] + ((-22554 * b - 46802 * r + 32768) >> 16));
-        rgb[3 * i + 2] = clamp(y[i] + ((116130 * b + 32768) >> 16));
-    }
-}
-
-const struct wsl_jpeg_loops WSL_IMAGE_LOOPS = {WSL_IMAGE_ISA, rows, widen, to_rgb};
+const struct wsl_jpeg_loops WSL_IMAGE_LOOPS = {WSL_IMAGE_ISA, rows, wsl_jpeg_widen,
+                                               wsl_jpeg_to_rgb};
