@@ -59,47 +59,34 @@ static int u16_at(const uint8_t *p)
 
 /* ---- tables ---- */
 
-static const uint8_t natural[64] = {0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,
-                                    12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6,  7,  14, 21, 28,
-                                    35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
-                                    58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63};
-
 static bool take_quants(struct file *f, const uint8_t *p, const uint8_t *end)
 {
     for (; end - p >= 65; p += 65) {
         if (p[0] > 3) /* 16 bits, or no such table */
             return false;
         for (int i = 0; i < 64; i++)
-            f->quants[p[0]][natural[i]] = p[1 + i];
+            f->quants[p[0]][f->loops->places[i]] = p[1 + i];
         f->has_quants[p[0]] = true;
     }
     return p == end;
 }
 
-/* Entries of all codes that begin with `code`, which has `length` bits: what symbol means, with the
- * coefficient where its bits are still in sight. */
-static void fill_entries(struct wsl_jpeg_huffman *t, unsigned code, int length, uint8_t symbol)
+/* For all bits that begin with `code` and from which its coefficient's sign is seen. */
+static void fill_entries(struct wsl_jpeg_huffman *t, uint32_t code, uint32_t length, uint8_t symbol)
 {
-    int left = WSL_JPEG_LOOK - length, run = t->is_dc ? 0 : symbol >> 4;
-    int size = t->is_dc ? symbol : symbol & 15;
-    uint32_t *entry = t->look + (code << left);
-    uint32_t entries = 1u << left, advance = (uint32_t)run + 1;
+    uint32_t half, *entry = t->look + (code << (WSL_JPEG_LOOK - length));
 
-    if (!t->is_dc && size == 0)
-        advance = run == 15 ? 16 : WSL_JPEG_END;
-    for (uint32_t i = 0; i < entries; i++) {
-        uint32_t bits = (uint32_t)length, value = 0;
+    if (length == WSL_JPEG_LOOK) {
+        if (symbol == 0 || (!t->is_dc && (symbol & 15) == 0))
+            *entry = wsl_jpeg_entry(t, code, length, symbol, 0);
+        return;
+    }
+    half = 1u << (WSL_JPEG_LOOK - length - 1);
+    for (uint32_t first_bit = 0; first_bit < 2; first_bit++) {
+        uint32_t value = wsl_jpeg_entry(t, code, length, symbol, first_bit);
 
-        if (size > left) {
-            bits |= WSL_JPEG_EXTEND;
-            value = (uint32_t)size;
-        } else if (size > 0) {
-            int v = (int)(i >> (left - size));
-
-            bits += (uint32_t)size;
-            value = (uint32_t)(v < 1 << (size - 1) ? v + 1 - (1 << size) : v);
-        }
-        entry[i] = bits | advance << 8 | value << 16;
+        for (uint32_t i = 0; i < half; i++)
+            *entry++ = value;
     }
 }
 
@@ -109,8 +96,7 @@ static bool make_huffman(struct wsl_jpeg_huffman *t, const uint8_t *counts, cons
     unsigned code = 0;
     int k = 0;
 
-    for (int i = 0; i < 1 << WSL_JPEG_LOOK; i++)
-        t->look[i] = WSL_JPEG_LONG;
+    memset(t->look, 0, sizeof t->look);
     memset(t->symbols, 0, sizeof t->symbols);
     memcpy(t->symbols, symbols, (size_t)total);
     for (int length = 1; length <= 16; length++, code <<= 1) {
@@ -126,7 +112,7 @@ static bool make_huffman(struct wsl_jpeg_huffman *t, const uint8_t *counts, cons
             if ((symbols[k] & 15) > MOST_SIZE + t->is_dc || (t->is_dc && symbols[k] > 15))
                 return false; /* 8-bit pictures have no such coefficients */
             if (length <= WSL_JPEG_LOOK)
-                fill_entries(t, code, length, symbols[k]);
+                fill_entries(t, code, (uint32_t)length, symbols[k]);
         }
         t->max_code[length] = (int32_t)((code << (16 - length)) - 1);
     }

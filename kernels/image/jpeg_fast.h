@@ -25,23 +25,34 @@ int wsl_jpeg_fast(struct wsl_image_room *room, const uint8_t *bytes, size_t size
 
 enum { WSL_JPEG_LOOK = 11 }; /* bits that a look into a table takes */
 
-/* What the next WSL_JPEG_LOOK bits mean: bits 0-5 how many are used up, 6 WSL_JPEG_EXTEND, 7
- * WSL_JPEG_LONG, 8-15 how far the position in the block advances (128: end of block), 16-31 the
- * coefficient, or, with EXTEND, the number of its bits that follow. */
-enum { WSL_JPEG_EXTEND = 0x40, WSL_JPEG_LONG = 0x80, WSL_JPEG_END = 128 };
+/* What a code and the first bit behind it mean, never 0: bits 0-5 the bits of the code and of its
+ * coefficient, 8-15 how far the position in the block advances, 16-31 what to add to all these bits
+ * for the coefficient, whose sign that first bit is. */
+enum { WSL_JPEG_END = 128 /* the block ends */, WSL_JPEG_NO_CODE = 64 /* advance of neither */ };
 
 struct wsl_jpeg_huffman {
-    uint32_t look[1 << WSL_JPEG_LOOK];
+    uint32_t look[1 << WSL_JPEG_LOOK]; /* 0: no code, or one that needs more bits */
     int32_t max_code[18]; /* largest code of each length, left-aligned in 16 bits; [17]: all */
     int32_t offset[17];   /* symbols[(code of length n) + offset[n]] */
     uint8_t symbols[256];
     bool is_dc, is_there;
 };
 
+/* `first_bit` is 0 or 1. */
+static inline uint32_t wsl_jpeg_entry(const struct wsl_jpeg_huffman *table, uint32_t code,
+                                      uint32_t length, uint8_t symbol, uint32_t first_bit)
+{
+    uint32_t size = table->is_dc ? symbol : symbol & 15, run = table->is_dc ? 0 : symbol >> 4;
+    uint32_t advance = table->is_dc || size > 0 || run == 15 ? run + 1 : (uint32_t)WSL_JPEG_END;
+    uint32_t least = first_bit || size == 0 ? 0 : 1 - (1u << size);
+
+    return (length + size) | advance << 8 | (least - (code << size)) << 16;
+}
+
 struct wsl_jpeg_component {
     int h, v; /* blocks in an MCU */
     const struct wsl_jpeg_huffman *dc, *ac;
-    int16_t quants[64]; /* row-major */
+    int16_t quants[64]; /* in wsl_jpeg_loops.places */
     uint8_t *plane;     /* samples of the MCUs from first_column on, and of the rows wanted */
     size_t stride;
 };
@@ -63,6 +74,7 @@ struct wsl_jpeg_bits {
 
 struct wsl_jpeg_loops {
     const char *name;
+    const uint8_t *places; /* [64]: in a block, of the positions of the zigzag */
     /* Decodes rows first_row up to end_row, which `bits` has from its beginning on. False: not
      * ordinary. With restart markers a row at a time, and what is behind end_column is not read. */
     bool (*rows)(const struct wsl_jpeg_scan *scan, const struct wsl_jpeg_bits *bits, int first_row,

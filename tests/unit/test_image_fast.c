@@ -37,7 +37,9 @@ static const struct image_jpeg unusual[] = {
     {.quality = 90, .grey = true},
 };
 
-enum { KINDS = sizeof ordinary / sizeof *ordinary };
+static const char *const caps[] = {"v1", "v3", "v4"};
+
+enum { KINDS = sizeof ordinary / sizeof *ordinary, CAPS = sizeof caps / sizeof *caps };
 
 static struct wsl_image photograph(int number, int side)
 {
@@ -52,10 +54,9 @@ static struct wsl_image photograph(int number, int side)
 static void check_part(const struct wsl_buf *file, const struct wsl_image *whole,
                        const struct wsl_image_result *wanted)
 {
-    static const char *const caps[] = {"v1", "v3", "v4"};
     struct wsl_image_room room = {0};
 
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < CAPS; k++) {
         struct wsl_image_result result = *wanted;
         struct wsl_image image = {0};
         const struct wsl_jpeg_loops *loops = wsl_jpeg_choose(caps[k]);
@@ -162,6 +163,64 @@ static void other_kinds_are_left_to_libjpeg(void **state)
     wsl_image_free(&image);
 }
 
+/* ---- loops ---- */
+
+/* Every y, cb and cr: the vectors against plain C, which the photographs compare with libjpeg. */
+static void every_colour_is_the_same_with_vectors(void **state)
+{
+    enum { BYTES = 256 };
+    const struct wsl_jpeg_loops *plain = wsl_jpeg_choose("v1");
+    uint8_t y[BYTES], cb[BYTES], cr[BYTES], expected[3 * BYTES], got[3 * BYTES];
+
+    (void)state;
+    for (int i = 0; i < BYTES; i++)
+        y[i] = (uint8_t)i;
+    for (int b = 0; b < 256; b++)
+        for (int r = 0; r < 256; r++) {
+            memset(cb, b, BYTES);
+            memset(cr, r, BYTES);
+            plain->to_rgb(y, cb, cr, BYTES, expected);
+            wsl_jpeg_choose(NULL)->to_rgb(y, cb, cr, BYTES, got);
+            assert_memory_equal(got, expected, BYTES * 3);
+            wsl_jpeg_choose("v3")->to_rgb(y, cb, cr, BYTES, got);
+            assert_memory_equal(got, expected, BYTES * 3);
+        }
+}
+
+/* Lines of every length, nothing written behind them. */
+static void lines_of_any_length_are_the_same_with_vectors(void **state)
+{
+    enum { MOST = 100, SEED = 12 };
+    struct wsl_rng rng;
+
+    (void)state;
+    wsl_rng_start(&rng, SEED, 0);
+    for (int count = 1; count <= MOST; count++)
+        for (int k = 0; k < 2; k++) {
+            const struct wsl_jpeg_loops *loops = wsl_jpeg_choose(k ? NULL : "v3");
+            const struct wsl_jpeg_loops *plain = wsl_jpeg_choose("v1");
+            uint8_t *lines[3], *out[2];
+
+            for (int i = 0; i < 3; i++) {
+                lines[i] = malloc((size_t)count + 2);
+                for (int x = 0; x < count + 2; x++)
+                    lines[i][x] = (uint8_t)wsl_rng_below(&rng, 256);
+            }
+            for (int i = 0; i < 2; i++) {
+                const struct wsl_jpeg_loops *l = i ? loops : plain;
+
+                out[i] = malloc((size_t)count * 5);
+                l->widen(lines[0] + 1, lines[1] + 1, count, out[i]);
+                l->to_rgb(lines[0], lines[1], lines[2], count, out[i] + 2 * count);
+            }
+            assert_memory_equal(out[0], out[1], (size_t)count * 5);
+            for (int i = 0; i < 3; i++)
+                free(lines[i]);
+            free(out[0]);
+            free(out[1]);
+        }
+}
+
 /* ---- changed files ---- */
 
 static void change(struct wsl_rng *rng, struct wsl_buf *file)
@@ -221,7 +280,8 @@ static void changed_files_are_never_decoded_to_other_bits(void **state)
 
             memcpy(exact, file.data, file.size);
             result = (struct wsl_image_result){{0, 0, width, height}, width, height, false};
-            r = wsl_jpeg_fast(&room, exact, file.size, &result, &image, NULL);
+            r = wsl_jpeg_fast_with(wsl_jpeg_choose(caps[round % CAPS]), &room, exact, file.size,
+                                   &result, &image);
             libjpeg = wsl_jpeg_is(exact, file.size)
                           ? wsl_jpeg_decode(exact, file.size, NULL, &whole, NULL)
                           : WSL_ECORRUPT;
@@ -249,6 +309,8 @@ int main(void)
         cmocka_unit_test(photographs_are_decoded_to_the_same_bits),
         cmocka_unit_test(small_and_odd_sizes_are_decoded_to_the_same_bits),
         cmocka_unit_test(other_kinds_are_left_to_libjpeg),
+        cmocka_unit_test(every_colour_is_the_same_with_vectors),
+        cmocka_unit_test(lines_of_any_length_are_the_same_with_vectors),
         cmocka_unit_test(changed_files_are_never_decoded_to_other_bits),
     };
 
