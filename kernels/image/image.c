@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/image/image.h"
 
+#include "kernels/image/jpeg_fast.h"
 #include "kernels/image/jpeg_file.h"
 #include "kernels/image/png_file.h"
 #include "kernels/image/raster.h"
@@ -59,7 +60,7 @@ int wsl_image_check_part(int width, int height, struct wsl_rect part, struct wsl
                     part.width, part.height, part.x, part.y, width, height);
 }
 
-enum { ROOM_KEEP = 16 << 20 };
+enum { ROOM_KEEP = 16 << 20, FAST_PIXELS = 1 << 22 };
 
 void *wsl_image_room_take(struct wsl_image_room *room, int block, size_t size)
 {
@@ -111,6 +112,39 @@ int wsl_image_decode_result(struct wsl_image_room *room, const void *bytes, size
         wsl_image_free(&image);
     trim(room, ROOM_KEEP);
     return r;
+}
+
+/* A whole picture in the room's memory when it is an ordinary JPEG and not large: 1, 0 or an error.
+ */
+static int decode_fast(struct wsl_image_room *room, const void *bytes, size_t size,
+                       struct wsl_image *ret, struct wsl_err *err)
+{
+    struct wsl_image_result all = {0};
+
+    if (!wsl_jpeg_is(bytes, size) ||
+        wsl_jpeg_size(bytes, size, &all.width, &all.height, NULL) < 0 ||
+        (int64_t)all.width * all.height > FAST_PIXELS)
+        return 0;
+    all.part = (struct wsl_rect){0, 0, all.width, all.height};
+    return wsl_jpeg_fast(room, bytes, size, &all, ret, err);
+}
+
+int wsl_image_check(struct wsl_image_room *room, const void *bytes, size_t size, int *ret_width,
+                    int *ret_height, uint64_t *ret_hash, struct wsl_err *err)
+{
+    struct wsl_image image = {0};
+    int fast = decode_fast(room, bytes, size, &image, err);
+    int r = fast == 0 ? wsl_image_decode(bytes, size, NULL, &image, err) : fast;
+
+    if (r >= 0) {
+        *ret_width = image.width;
+        *ret_height = image.height;
+        *ret_hash = wsl_image_pixel_hash(&image);
+    }
+    if (fast == 0)
+        wsl_image_free(&image);
+    trim(room, ROOM_KEEP);
+    return r < 0 ? r : 0;
 }
 
 int wsl_image_decode_part(const void *bytes, size_t size, struct wsl_rect part, int width,

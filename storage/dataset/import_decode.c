@@ -40,6 +40,7 @@ struct worker {
     struct pool *pool;
     struct import *im;
     struct wsl_buf file, jpeg, again, profile;
+    struct wsl_image_room room;
     uint64_t idle_profile; /* hash of the last profile that was as good as sRGB */
 };
 
@@ -183,6 +184,15 @@ static void keep(struct worker *w, struct item *item, const struct wsl_jpeg_look
                        w->again.size <= WSL_RECORD_JPEG;
 }
 
+/* A kept JPEG shows as it is stored: nothing turns it or changes its colours. */
+static int check_kept(struct worker *w, struct item *item, struct wsl_err *err)
+{
+    int width, height;
+
+    return wsl_image_check(&w->room, w->file.data, w->file.size, &width, &height, &item->pixel_hash,
+                           err);
+}
+
 static int make_jpeg(struct worker *w, struct item *item, struct wsl_err *err)
 {
     const struct import *im = w->im;
@@ -194,16 +204,14 @@ static int make_jpeg(struct worker *w, struct item *item, struct wsl_err *err)
     item->width = (uint16_t)image.width;
     item->height = (uint16_t)image.height;
     item->pixel_hash = wsl_image_pixel_hash(&image);
-    if (!item->kept) {
-        wsl_buf_clear(&w->jpeg);
-        if (image.width > 65500 || image.height > 65500)
-            r = wsl_fail(err, WSL_ELIMIT, "%d x %d pixels, a JPEG has at most 65500 on a side",
-                         image.width, image.height);
-        else
-            r = wsl_image_encode_jpeg(&image, im->setup->quality, &w->jpeg, err);
-    }
+    wsl_buf_clear(&w->jpeg);
+    if (image.width > 65500 || image.height > 65500)
+        r = wsl_fail(err, WSL_ELIMIT, "%d x %d pixels, a JPEG has at most 65500 on a side",
+                     image.width, image.height);
+    else
+        r = wsl_image_encode_jpeg(&image, im->setup->quality, &w->jpeg, err);
     wsl_image_free(&image);
-    if (r == 0 && !item->kept && w->jpeg.size > WSL_RECORD_JPEG)
+    if (r == 0 && w->jpeg.size > WSL_RECORD_JPEG)
         r = wsl_fail(err, WSL_ELIMIT, "over 16 MiB as a JPEG");
     return r;
 }
@@ -230,7 +238,10 @@ static int convert(struct worker *w, struct item *item, const struct wsl_buf **r
         keep(w, item, &look);
         item->pixel_hash = look.hash;
     }
-    r = item->kept && im->setup->headers_only ? 0 : make_jpeg(w, item, &err);
+    if (!item->kept)
+        r = make_jpeg(w, item, &err);
+    else if (!im->setup->headers_only)
+        r = check_kept(w, item, &err);
     if (r < 0)
         return import_set_bad(item, fault_of(r), err.text);
     *ret = !item->kept ? &w->jpeg : item->transcoded ? &w->again : &w->file;
@@ -378,6 +389,7 @@ static void *work(void *context)
     wsl_buf_free(&w.jpeg);
     wsl_buf_free(&w.again);
     wsl_buf_free(&w.profile);
+    wsl_image_room_free(&w.room);
     import_crew_leave(&pool->crew, r, &err);
     return NULL;
 }
