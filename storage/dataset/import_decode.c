@@ -41,6 +41,7 @@ struct worker {
     struct import *im;
     struct wsl_buf file, jpeg, again, profile;
     struct wsl_image_room room;
+    struct import_reader reader;
     uint64_t idle_profile; /* hash of the last profile that was as good as sRGB */
 };
 
@@ -308,7 +309,8 @@ static int work_on(struct worker *w, struct item *item, bool has_bytes, struct w
         has_bytes ? NULL : import_journal_find(im->journal, item->key);
     const struct wsl_buf *jpeg = NULL;
     uint64_t stamp = note ? note->stamp : 0;
-    int r = has_bytes ? 1 : import_read_source(im, item, note != NULL, &stamp, &w->file);
+    int r =
+        has_bytes ? 1 : import_read_source(&w->reader, im, item, note != NULL, &stamp, &w->file);
 
     if (r == 2) {
         atomic_fetch_add(&w->pool->resumed, adopt(im, item, note));
@@ -390,6 +392,7 @@ static void *work(void *context)
     wsl_buf_free(&w.again);
     wsl_buf_free(&w.profile);
     wsl_image_room_free(&w.room);
+    import_reader_close(&w.reader);
     import_crew_leave(&pool->crew, r, &err);
     return NULL;
 }

@@ -65,18 +65,36 @@ static int read_open(struct item *item, int fd, bool look, uint64_t *stamp, stru
     return read_bytes(item, fd, 0, (uint64_t)st.st_size, out);
 }
 
-int import_read_source(const struct import *im, struct item *item, bool look, uint64_t *ret_stamp,
-                       struct wsl_buf *out)
+/* Of the container at hand the file stays open: the next picture is often in it too. */
+static int open_container(struct import_reader *reader, const struct import *im, uint32_t container)
 {
-    const char *path = item->container ? im->source.containers[item->container].path : NULL;
-    char joined[PATH_MAX];
+    if (reader->container != container) {
+        import_reader_close(reader);
+        reader->fd = open(im->source.containers[container].path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        reader->container = reader->fd < 0 ? 0 : container;
+    }
+    return reader->fd;
+}
+
+void import_reader_close(struct import_reader *reader)
+{
+    if (reader->container)
+        close(reader->fd);
+    reader->container = 0;
+}
+
+int import_read_source(struct import_reader *reader, const struct import *im, struct item *item,
+                       bool look, uint64_t *ret_stamp, struct wsl_buf *out)
+{
+    char path[PATH_MAX];
     int fd, r;
 
-    if (!path) {
-        if (wsl_file_join(joined, sizeof joined, im->base, import_path(im, item)) < 0)
-            return import_set_bad(item, WSL_IMPORT_FAULT_UNREADABLE, "path too long");
-        path = joined;
+    if (item->container) {
+        fd = open_container(reader, im, item->container);
+        return fd < 0 ? bad_open(item) : read_open(item, fd, look, ret_stamp, out);
     }
+    if (wsl_file_join(path, sizeof path, im->base, import_path(im, item)) < 0)
+        return import_set_bad(item, WSL_IMPORT_FAULT_UNREADABLE, "path too long");
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not make it wait */
     if (fd < 0)
         return bad_open(item);

@@ -124,12 +124,19 @@ enum wsl_split import_split(const struct import *im, const struct item *item);
 /* The threads of a stage: as many as the caller asked for. */
 int import_thread_count(const struct import *im);
 
+/* What a thread that reads the source holds open. Zeroed: nothing. */
+struct import_reader {
+    uint32_t container; /* 0: none */
+    int fd;
+};
+void import_reader_close(struct import_reader *reader);
+
 /* Replaces *out by the bytes of the item in the source and says in *ret_stamp what its file is like
  * (size, time); with `look` it stops before reading when that is *ret_stamp already, and returns 2.
  * Returns 1, or 0 after putting the item in quarantine. Any thread, unless the source is a stream.
  */
-int import_read_source(const struct import *im, struct item *item, bool look, uint64_t *ret_stamp,
-                       struct wsl_buf *out);
+int import_read_source(struct import_reader *reader, const struct import *im, struct item *item,
+                       bool look, uint64_t *ret_stamp, struct wsl_buf *out);
 
 /* ---- threads that work for the calling one (import_crew.c) ---- */
 

@@ -38,6 +38,12 @@ struct output {
     atomic_uint_fast64_t done, bytes;
 };
 
+/* What a thread has for itself. */
+struct hand {
+    struct wsl_buf jpeg; /* of the record at hand */
+    struct import_reader reader;
+};
+
 /* ---- the plan ---- */
 
 /* Its source as a record has it: cut within no character. */
@@ -186,9 +192,10 @@ static int read_spool(const struct import *im, const struct item *item, struct w
     return 0;
 }
 
-static int read_jpeg(const struct import *im, const struct item *item, struct wsl_buf *jpeg,
+static int read_jpeg(struct hand *hand, const struct import *im, const struct item *item,
                      struct wsl_err *err)
 {
+    struct wsl_buf *jpeg = &hand->jpeg;
     struct item copy = *item;
     uint64_t stamp;
     int r = 0;
@@ -196,7 +203,7 @@ static int read_jpeg(const struct import *im, const struct item *item, struct ws
     copy.reason = NULL;
     if (item->spooled)
         r = read_spool(im, item, jpeg, err);
-    else if (import_read_source(im, &copy, false, &stamp, jpeg) != 1)
+    else if (import_read_source(&hand->reader, im, &copy, false, &stamp, jpeg) != 1)
         r = wsl_fail(err, WSL_EIO, "%s cannot be read any more: %s%s%s", import_path(im, item),
                      wsl_import_fault_word((enum wsl_import_fault)copy.fault),
                      copy.reason ? ": " : "", copy.reason ? copy.reason : "");
@@ -209,7 +216,7 @@ static int read_jpeg(const struct import *im, const struct item *item, struct ws
 }
 
 static int write_records(struct output *out, const struct shard_plan *shard,
-                         struct wsl_shard_writer *writer, struct wsl_buf *jpeg, struct wsl_err *err)
+                         struct wsl_shard_writer *writer, struct hand *hand, struct wsl_err *err)
 {
     const struct import *im = out->im;
     int r = 0;
@@ -222,11 +229,11 @@ static int write_records(struct output *out, const struct shard_plan *shard,
         if (atomic_load(&out->crew.stop))
             return wsl_fail(err, WSL_ECANCELLED, "stopped");
         if (!im->setup->in_place)
-            r = read_jpeg(im, item, jpeg, err);
+            r = read_jpeg(hand, im, item, err);
         if (r < 0)
             return r;
         fill_record(im, item, source, &record);
-        record.jpeg.data = jpeg->data;
+        record.jpeg.data = hand->jpeg.data;
         r = wsl_shard_writer_add(writer, &record, err);
         atomic_fetch_add(&out->done, 1);
         atomic_fetch_add(&out->bytes, record.jpeg.len);
@@ -234,7 +241,7 @@ static int write_records(struct output *out, const struct shard_plan *shard,
     return r;
 }
 
-static int write_shard(struct output *out, struct shard_plan *shard, struct wsl_buf *jpeg,
+static int write_shard(struct output *out, struct shard_plan *shard, struct hand *hand,
                        struct wsl_err *err)
 {
     struct import *im = out->im;
@@ -248,7 +255,7 @@ static int write_shard(struct output *out, struct shard_plan *shard, struct wsl_
         return wsl_fail_errno(err, "cannot remove %s", path);
     r = wsl_shard_writer_open(&writer, im->set, shard->file, im->setup->shard_bytes, err);
     if (r == 0)
-        r = write_records(out, shard, writer, jpeg, err);
+        r = write_records(out, shard, writer, hand, err);
     if (r == 0)
         r = wsl_shard_writer_seal(writer, &shard->entry, err);
     wsl_shard_writer_close(writer);
@@ -263,7 +270,7 @@ static int write_shard(struct output *out, struct shard_plan *shard, struct wsl_
 static void *work(void *context)
 {
     struct output *out = context;
-    struct wsl_buf jpeg = {.limit = SOURCE_PICTURE + (1 << 20)};
+    struct hand hand = {.jpeg.limit = SOURCE_PICTURE + (1 << 20)};
     struct wsl_err err = {0};
     int r = 0;
 
@@ -274,9 +281,10 @@ static void *work(void *context)
         if (i >= out->shard_count)
             break;
         if (!out->shards[i].done)
-            r = write_shard(out, &out->shards[i], &jpeg, &err);
+            r = write_shard(out, &out->shards[i], &hand, &err);
     }
-    wsl_buf_free(&jpeg);
+    wsl_buf_free(&hand.jpeg);
+    import_reader_close(&hand.reader);
     import_crew_leave(&out->crew, r, &err);
     return NULL;
 }

@@ -18,7 +18,7 @@
 #include <xxhash.h>
 
 /* LMDB keeps the pages of an open transaction in memory. */
-enum { BATCH_RECORDS = 2048, BATCH_BYTES = 32 << 20 };
+enum { BATCH_RECORDS = 2048, BATCH_BYTES = 4 << 20 };
 
 struct wsl_shard_writer {
     MDB_env *env;
@@ -50,11 +50,17 @@ static int begin(struct wsl_shard_writer *w, struct wsl_err *err)
 static int commit(struct wsl_shard_writer *w, struct wsl_err *err)
 {
     MDB_txn *txn = w->txn;
-    int code;
+    int code, fd;
 
     w->txn = NULL; /* gone, whatever the outcome */
     code = mdb_txn_commit(txn);
-    return code == 0 ? 0 : wsl_lmdb_fail(err, code, "write shard", w->path);
+    if (code == 0)
+        code = mdb_env_get_fd(w->env, &fd);
+    if (code != 0)
+        return wsl_lmdb_fail(err, code, "write shard", w->path);
+    /* The disk begins now, not when the shard is sealed. */
+    sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    return 0;
 }
 
 static int open_env(struct wsl_shard_writer *w, struct wsl_err *err)

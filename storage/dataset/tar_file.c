@@ -14,13 +14,18 @@
 
 #include <zlib.h>
 
-enum { BLOCK = 512, CHUNK = 256 << 10, EXTRA_LIMIT = 64 << 10 };
+enum { BLOCK = 512, CHUNK = 256 << 10, PROBE = 4 << 10, EXTRA_LIMIT = 64 << 10 };
+
+/* Asked for ahead of a reader that leaps from header to header. */
+enum { AHEAD = 8 << 20 };
 
 struct tar_file {
     int fd;
     bool ours, seekable, packed, ended, failed;
     uint8_t *in; /* CHUNK bytes as they lie in the file */
     size_t in_at, in_size;
+    size_t in_next;   /* bytes to read next: few after a leap, as the next may come soon */
+    uint64_t advised; /* up to here the system was told that it is needed */
     z_stream z;
     bool z_open;
     uint8_t *out; /* packed: CHUNK bytes unpacked; otherwise NULL */
@@ -37,11 +42,16 @@ static int fill_in(struct tar_file *tar, struct wsl_err *err)
 {
     ssize_t n;
 
+    if (tar->seekable && tar->at + AHEAD / 2 > tar->advised) {
+        posix_fadvise(tar->fd, (off_t)tar->at, AHEAD, POSIX_FADV_WILLNEED);
+        tar->advised = tar->at + AHEAD;
+    }
     do
-        n = read(tar->fd, tar->in, CHUNK);
+        n = read(tar->fd, tar->in, tar->in_next);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return wsl_fail_errno(err, "cannot read");
+    tar->in_next = 2 * tar->in_next < CHUNK ? 2 * tar->in_next : CHUNK;
     tar->in_at = 0;
     tar->in_size = (size_t)n;
     return n > 0;
@@ -113,6 +123,7 @@ static int seek(struct tar_file *tar, uint64_t n, struct wsl_err *err)
     if (lseek(tar->fd, (off_t)n, SEEK_CUR) < 0)
         return wsl_fail_errno(err, "cannot seek");
     tar->at += n;
+    tar->in_next = PROBE;
     return 1;
 }
 
@@ -399,6 +410,7 @@ int tar_file_open(struct tar_file **ret, const char *path, struct wsl_err *err)
     tar->ours = strcmp(path, "-") != 0;
     tar->fd = tar->ours ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
     tar->in = malloc(CHUNK);
+    tar->in_next = tar->ours ? PROBE : CHUNK;
     if (tar->fd < 0 || fstat(tar->fd, &st) < 0)
         r = wsl_fail_errno(err, "cannot open %s", path);
     else if (!tar->in)

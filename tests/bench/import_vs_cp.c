@@ -128,7 +128,7 @@ static int import(struct world *w, const char *from, bool headers_only, struct w
     setup.threads = (int)w->o->threads;
     r = wsl_import_run(&setup, &result, err);
     /* A few crops are plain white. */
-    if (r == 0 && result.kept_jpegs < w->made - w->made / 50)
+    if (r == 0 && result.kept_jpegs < w->made - w->made / 20)
         r = wsl_fail(err, WSL_EINTERNAL, "only %llu of %llu pictures were kept",
                      (unsigned long long)result.kept_jpegs, (unsigned long long)w->made);
     return r;
