@@ -136,6 +136,19 @@ class Trainer(Case):
         self.assertFalse(os.path.exists(os.path.join(rank.folder, "control.sock")))
         self.assertIn("held-out", rank.log())
 
+    def test_pictures_that_stay_in_a_tar_file(self):
+        tar, data = os.path.join(self.folder, "colours.tar"), os.path.join(self.folder, "data")
+        for words in (["export", self.data, "--to", tar],
+                      ["import", "--tar", tar, "--in-place", "--into", data, "--heldout", "0.2"]):
+            subprocess.run([program("wslctl"), "data", *words, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        spec = self.spec(data=data)
+        rank = self.finish(self.start(spec=spec)).ranks[0]
+        progress = rank.metrics("progress")
+        self.assertGreater(progress[-1].evaluation.images, 10)
+        self.assertLess(progress[-1].loss, progress[0].loss)
+        os.rename(tar, tar + ".moved")
+        self.fails(self.start(folder="moved", spec=spec), "USER_ERROR", "colours.tar", "is missing")
+
     def test_same_seed_same_bits(self):
         self.finish(self.start(folder="a"))
         self.finish(self.start(folder="b"))
