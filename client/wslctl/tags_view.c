@@ -17,7 +17,7 @@ int wsl_ctl_tags_map(struct wsl_ctl *ctl, int argc, char **argv)
 {
     const char *into = NULL, *name = NULL, *file = NULL;
     struct wsl_lexicon lexicon = {0};
-    struct wsl_view_result result;
+    struct wsl_view_result result = {0};
     struct wsl_view_setup setup;
     struct wsl_dataset *ds;
     struct wsl_err err = {0};
@@ -54,7 +54,7 @@ int wsl_ctl_tags_map(struct wsl_ctl *ctl, int argc, char **argv)
 int wsl_ctl_tags_noise(struct wsl_ctl *ctl, int argc, char **argv)
 {
     const char *into = NULL, *name = NULL;
-    struct wsl_view_result result;
+    struct wsl_view_result result = {0};
     struct wsl_view_setup setup;
     struct wsl_dataset *ds;
     struct wsl_err err = {0};

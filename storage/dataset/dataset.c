@@ -16,8 +16,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <xxhash.h>
-
 enum { DEPTH_MAX = 8 };
 
 struct split {
@@ -428,104 +426,4 @@ int wsl_record_copy(const struct wsl_record *record, uint8_t *out, struct wsl_er
 int wsl_record_check(const struct wsl_record *record, struct wsl_err *err)
 {
     return wsl_record_copy(record, NULL, err);
-}
-
-struct hashing {
-    XXH3_state_t *state;
-    const uint8_t *bytes;
-    size_t size;
-};
-
-static void hash_value(void *context)
-{
-    struct hashing *h = context;
-    uint8_t head[8];
-
-    for (int i = 0; i < 8; i++)
-        head[i] = (uint8_t)((uint64_t)h->size >> (8 * i));
-    XXH3_128bits_update(h->state, head, sizeof head);
-    XXH3_128bits_update(h->state, h->bytes, h->size);
-}
-
-struct verify {
-    struct wsl_dataset *ds;
-    XXH3_state_t *state;
-    void (*progress)(void *context, uint64_t done, uint64_t total);
-    void *context;
-    uint64_t done, total;
-};
-
-static int verify_record(struct verify *v, enum wsl_split split, uint64_t index,
-                         struct wsl_err *err)
-{
-    struct hashing hashing = {.state = v->state};
-    struct wsl_record record;
-    struct place place;
-    int r = wsl_dataset_read(v->ds, split, index, &record, err);
-
-    if (r < 0)
-        return r;
-    find_place(v->ds, split, index, &place);
-    r = wsl_record_check(&record, err);
-    if (r < 0) {
-        wsl_err_prefix(err, "shard %s, record %llu", place.file,
-                       (unsigned long long)place.in_shard);
-        return r;
-    }
-    hashing.bytes = place.bytes;
-    hashing.size = place.size;
-    if (!wsl_guard_run(hash_value, &hashing))
-        return wsl_fail(err, WSL_EIO, "shard %s shrank, or the disk cannot read it", place.file);
-    if (v->progress && (++v->done % 256 == 0 || v->done == v->total))
-        v->progress(v->context, v->done, v->total);
-    return 0;
-}
-
-static int verify_shard(struct verify *v, enum wsl_split split, size_t number, struct wsl_err *err)
-{
-    const struct wsl_shard_entry *entry = &v->ds->info.splits[split].shards[number];
-    const uint64_t *first = v->ds->splits[split].first;
-    XXH128_hash_t digest;
-    char text[33];
-
-    XXH3_128bits_reset(v->state);
-    for (uint64_t i = first[number]; i < first[number + 1]; i++) {
-        int r = verify_record(v, split, i, err);
-
-        if (r < 0)
-            return r;
-    }
-    digest = XXH3_128bits_digest(v->state);
-    snprintf(text, sizeof text, "%016llx%016llx", (unsigned long long)digest.high64,
-             (unsigned long long)digest.low64);
-    if (strcmp(text, entry->fingerprint) != 0)
-        return wsl_fail(err, WSL_ECORRUPT,
-                        "shard %s has fingerprint %s, dataset.json says %s: it was changed",
-                        entry->file, text, entry->fingerprint);
-    return 0;
-}
-
-int wsl_dataset_verify(struct wsl_dataset *ds,
-                       void (*progress)(void *context, uint64_t done, uint64_t total),
-                       void *context, struct wsl_err *err)
-{
-    struct verify v = {
-        .ds = ds, .state = XXH3_createState(), .progress = progress, .context = context};
-    int r = 0;
-
-    if (ds->base) {
-        r = wsl_dataset_verify(ds->base, progress, context, err);
-        for (int s = 0; r == 0 && s < 2; s++)
-            r = ds->tables[s] ? wsl_tag_table_verify(ds->tables[s], err) : 0;
-        XXH3_freeState(v.state);
-        return r;
-    }
-    if (!v.state)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for a fingerprint");
-    v.total = ds->info.splits[0].images + ds->info.splits[1].images;
-    for (int s = 0; s < 2; s++)
-        for (size_t i = 0; r == 0 && i < ds->splits[s].shard_count; i++)
-            r = verify_shard(&v, (enum wsl_split)s, i, err);
-    XXH3_freeState(v.state);
-    return r;
 }

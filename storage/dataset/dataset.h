@@ -107,10 +107,4 @@ int wsl_dataset_read_tags(struct wsl_dataset *ds, enum wsl_split split, uint64_t
 const uint32_t *wsl_dataset_by_rarest(const struct wsl_dataset *ds, enum wsl_split split,
                                       const uint64_t **ret_counts);
 
-/* Reads every record and compares CRCs and shard fingerprints; for `wslctl data verify`. Stops at
- * the first fault. */
-int wsl_dataset_verify(struct wsl_dataset *ds,
-                       void (*progress)(void *context, uint64_t done, uint64_t total),
-                       void *context, struct wsl_err *err);
-
 #endif

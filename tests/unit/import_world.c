@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "tests/unit/checked_set.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,10 +186,14 @@ void must_pause(struct fixture *f, int code, const char *word)
 struct wsl_dataset *open_made(const struct fixture *f)
 {
     struct wsl_dataset *ds = NULL;
+    struct checked_set set;
     struct wsl_err err;
 
-    if (wsl_dataset_open(&ds, f->output, &err) < 0 || wsl_dataset_verify(ds, NULL, NULL, &err) < 0)
+    if (wsl_dataset_open(&ds, f->output, &err) < 0)
         fail_msg("%s", err.text);
+    set = check_set(f->output);
+    if (set.bad > 0)
+        fail_msg("%s", set.first);
     return ds;
 }
 

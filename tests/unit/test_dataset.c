@@ -9,6 +9,7 @@
 #include "storage/dataset/dataset_info.h"
 #include "storage/dataset/record.h"
 #include "storage/dataset/shard.h"
+#include "tests/unit/checked_set.h"
 
 #include <fcntl.h>
 #include <lmdb.h>
@@ -224,6 +225,8 @@ static void what_is_written_is_read(void **state)
     struct wsl_dataset *ds = open_it(f);
     struct wsl_record record;
     uint64_t done = 0;
+    const struct wsl_verify_setup setup = {.progress = told, .context = &done};
+    struct wsl_verify_result result;
     struct wsl_err err;
 
     assert_string_equal(wsl_dataset_name(ds), "trial");
@@ -240,9 +243,11 @@ static void what_is_written_is_read(void **state)
     for (uint64_t i = 0; i < 30; i++)
         check_record(ds, WSL_SPLIT_HELDOUT, i, 741 + i, f->jpeg);
     assert_int_equal(wsl_dataset_read(ds, WSL_SPLIT_TRAIN, 741, &record, &err), WSL_EINVAL);
-    assert_int_equal(wsl_dataset_verify(ds, told, &done, NULL), 0);
-    assert_int_equal(done, 771);
     wsl_dataset_close(ds);
+    assert_int_equal(wsl_dataset_verify_all(f->folder, &setup, &result, NULL), 0);
+    assert_int_equal(result.records, 771);
+    assert_int_equal(result.bad, 0);
+    assert_int_equal(done, 771);
     wsl_dataset_close(NULL);
 }
 
@@ -457,6 +462,7 @@ static void a_changed_picture_is_found(void **state)
     struct fixture *f = *state;
     struct wsl_dataset *ds;
     struct wsl_record record;
+    struct checked_set set;
     struct wsl_err err;
     size_t size;
     long at = offset_of(f, 2, 7, &size);
@@ -467,8 +473,9 @@ static void a_changed_picture_is_found(void **state)
     assert_int_equal(wsl_record_check(&record, &err), WSL_ECORRUPT);
     assert_non_null(strstr(err.text, "picture 708.jpg"));
     assert_int_equal(wsl_record_copy(&record, f->jpeg, NULL), WSL_ECORRUPT);
-    assert_int_equal(wsl_dataset_verify(ds, NULL, NULL, &err), WSL_ECORRUPT);
-    assert_non_null(strstr(err.text, "shard-00002.lmdb, record 7"));
+    set = check_set(f->folder);
+    assert_int_equal(set.bad, 1);
+    assert_non_null(strstr(set.first, "shard-00002.lmdb, record 7: its picture has CRC"));
     assert_int_equal(wsl_dataset_read(ds, WSL_SPLIT_TRAIN, 709, &record, NULL), 0);
     assert_int_equal(wsl_record_check(&record, NULL), 0);
     wsl_dataset_close(ds);
@@ -483,6 +490,7 @@ static void a_changed_record_is_found(void **state)
     size_t size;
     long at = offset_of(f, 0, 1, &size);
     struct wsl_buf file = {0};
+    struct checked_set set;
     char path[128];
     long name;
 
@@ -492,10 +500,9 @@ static void a_changed_record_is_found(void **state)
     name = (uint8_t *)memmem(file.data + at, size, "folder", 6) - file.data;
     wsl_buf_free(&file);
     change_file(f, "shard-00000.lmdb", name, 0x01);
-    ds = open_it(f);
-    assert_int_equal(wsl_dataset_verify(ds, NULL, NULL, &err), WSL_ECORRUPT);
-    assert_non_null(strstr(err.text, "shard-00000.lmdb has fingerprint"));
-    wsl_dataset_close(ds);
+    set = check_set(f->folder);
+    assert_int_equal(set.bad, 1);
+    assert_non_null(strstr(set.first, "shard-00000.lmdb: its pictures are whole, but"));
     /* A record that is no record: named by shard and index. */
     change_file(f, "shard-00000.lmdb", at, 0x07);
     ds = open_it(f);
@@ -655,6 +662,7 @@ static void a_shard_that_shrinks_is_an_error(void **state)
     struct fixture *f = *state;
     struct wsl_dataset *ds = open_it(f);
     struct wsl_record record, later;
+    struct checked_set set;
     struct wsl_err err;
     uint32_t tags[64];
     char path[128];
@@ -669,7 +677,9 @@ static void a_shard_that_shrinks_is_an_error(void **state)
     assert_int_equal(wsl_dataset_read(ds, WSL_SPLIT_TRAIN, 740, &later, &err), WSL_EIO);
     assert_non_null(strstr(err.text, "shard-00002.lmdb shrank"));
     assert_int_equal(wsl_dataset_read_tags(ds, WSL_SPLIT_TRAIN, 740, tags, &count, NULL), WSL_EIO);
-    assert_int_equal(wsl_dataset_verify(ds, NULL, NULL, NULL), WSL_EIO);
+    set = check_set(f->folder);
+    assert_int_equal(set.bad, 1);
+    assert_non_null(strstr(set.first, "shard-00002.lmdb: "));
     check_record(ds, WSL_SPLIT_TRAIN, 3, 3, f->jpeg); /* the others are as before */
     wsl_dataset_close(ds);
 }
