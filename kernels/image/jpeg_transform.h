@@ -228,9 +228,9 @@ static inline bool is_zero(const v8 *v)
     return (words[0] | words[1] | words[2] | words[3]) == 0;
 }
 
-static __attribute__((noinline)) bool wsl_jpeg_to_samples(const int16_t *block,
-                                                          const int16_t *quants, uint8_t *out,
-                                                          size_t stride)
+static inline __attribute__((always_inline)) bool wsl_jpeg_to_samples(const int16_t *block,
+                                                                      const int16_t *quants,
+                                                                      uint8_t *out, size_t stride)
 {
     v8 r[8], over = {0};
 

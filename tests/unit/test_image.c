@@ -68,6 +68,49 @@ static void kinds_of_files_become_the_rgb_that_pillow_makes(void **state)
     }
 }
 
+static void must_check(const struct wsl_buf *file)
+{
+    struct wsl_image_room room = {0};
+    struct wsl_image image = image_decode(file->data, file->size, 0);
+    int width = 0, height = 0;
+    uint64_t hash = 0;
+
+    assert_int_equal(wsl_image_check(&room, file->data, file->size, &width, &height, &hash, NULL),
+                     0);
+    assert_int_equal(width, image.width);
+    assert_int_equal(height, image.height);
+    assert_true(hash == wsl_image_pixel_hash(&image));
+    wsl_image_room_free(&room);
+    wsl_image_free(&image);
+}
+
+/* Our own decoder, libjpeg for what that leaves to it or is too large for it, libpng. */
+static void a_check_knows_the_picture_without_giving_it(void **state)
+{
+    static const char *const files[] = {"colour.jpg",    "progressive.jpg", "full-chroma.jpg",
+                                        "grey-jpeg.jpg", "cmyk.jpg",        "rgba.png"};
+    struct wsl_image large = image_draw(2100, 2100, 5);
+    struct wsl_buf file = image_encode(&large, 80);
+    struct wsl_image_room room = {0};
+    struct wsl_err err = {0};
+    int width, height;
+    uint64_t hash;
+
+    (void)state;
+    must_check(&file);
+    assert_int_equal(wsl_image_check(&room, file.data, file.size / 2, &width, &height, &hash, &err),
+                     WSL_ECORRUPT);
+    assert_non_null(strstr(err.text, "bad JPEG at byte"));
+    wsl_image_room_free(&room);
+    wsl_image_free(&large);
+    wsl_buf_free(&file);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        file = image_read_data(files[i]);
+        must_check(&file);
+        wsl_buf_free(&file);
+    }
+}
+
 static void resize_agrees_with_pillow(void **state)
 {
     static const struct {
@@ -516,6 +559,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds_of_files_become_the_rgb_that_pillow_makes),
+        cmocka_unit_test(a_check_knows_the_picture_without_giving_it),
         cmocka_unit_test(resize_agrees_with_pillow),
         cmocka_unit_test(every_instruction_set_gives_the_same_bits),
         cmocka_unit_test(interlaced_png_of_sixteen_bits),

@@ -271,6 +271,7 @@ static void changed_files_are_never_decoded_to_other_bits(void **state)
         struct wsl_image whole = {0}, image = {0};
         struct wsl_image_result result;
         int width, height, r, libjpeg;
+        uint64_t hash;
 
         assert_int_equal(wsl_buf_add(&file, from->data, from->size), 0);
         change(&rng, &file);
@@ -289,6 +290,9 @@ static void changed_files_are_never_decoded_to_other_bits(void **state)
                 (libjpeg != 0 || memcmp(image.pixels, whole.pixels, image_bytes_of(&image)) != 0))
                 fail_msg("seed %d round %d: %s", SEED, round,
                          libjpeg ? "libjpeg finds it damaged" : "other pixels");
+            if (wsl_image_check(&room, exact, file.size, &width, &height, &hash, NULL) != libjpeg ||
+                (libjpeg == 0 && hash != wsl_image_pixel_hash(&whole)))
+                fail_msg("seed %d round %d: a check says something else", SEED, round);
             ours += r == 1;
             both_bad += r == 0 && libjpeg < 0;
             wsl_image_free(&whole);
