@@ -42,7 +42,7 @@ struct wsl_err {
     int code;         /* WSL_E..., 0 when nothing failed */
     int line;         /* where the error was first seen */
     const char *file; /* static string */
-    char text[400];   /* one line, no newline at the end; cut with "..." when longer */
+    char text[400];   /* one line, control characters as '?'; cut with "..." when longer */
 };
 
 /* Fills *err (unless NULL) with a formatted line and returns `code`, so that `return wsl_fail(err,

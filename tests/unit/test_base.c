@@ -32,6 +32,8 @@ static void error_text_is_cut_and_prefixed(void **state)
     assert_string_equal(err.text, "no shard");
     assert_int_equal(wsl_err_prefix(&err, "job %d", 7), WSL_ENOENT);
     assert_string_equal(err.text, "job 7: no shard");
+    wsl_fail(&err, WSL_ENOENT, "no %s", "a\nb\x1b[31m\x7f\xc3\xa4");
+    assert_string_equal(err.text, "no a?b?[31m?\xc3\xa4");
     wsl_fail(&err, WSL_EIO, "%s", longest);
     assert_int_equal(strlen(err.text), sizeof err.text - 1);
     assert_string_equal(err.text + sizeof err.text - 4, "...");
