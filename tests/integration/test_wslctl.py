@@ -496,7 +496,7 @@ class AgainstPlayed(Wslctl):
 
     def test_watch_survives_a_restart_of_the_coordinator(self):
         process = self.start_wslctl("watch", "tags")
-        self.ready()
+        process.stdout.readline()  # it has the first answer: a job it never saw it would not wait for
         self.played.push(step=10)
         port = self.played.port
         self.played.close()
@@ -510,7 +510,7 @@ class AgainstPlayed(Wslctl):
 
     def test_watch_gives_up(self):
         process = self.start_wslctl("watch", "tags", "--retry", "1")
-        self.ready()
+        process.stdout.readline()
         self.played.close()
         _, stderr = process.communicate(timeout=60)
         self.assertEqual(process.returncode, UNREACHABLE, stderr)
