@@ -6,7 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Names of files and the like may hold anything: the text stays one line. */
+void wsl_one_line(char *text)
+{
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+}
+
+/* Names of files and the like may hold anything. */
 static void format_text(char *text, size_t size, const char *format, va_list args)
 {
     int n = vsnprintf(text, size, format, args);
@@ -15,9 +22,7 @@ static void format_text(char *text, size_t size, const char *format, va_list arg
         text[0] = '\0';
     else if ((size_t)n >= size)
         memcpy(text + size - 4, "...", 4);
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    wsl_one_line(text);
 }
 
 int wsl_err_set(struct wsl_err *err, int code, const char *file, int line, const char *format, ...)

@@ -69,4 +69,8 @@ const char *wsl_err_word(int code);
 /* The code that fits an errno value; WSL_EIO when none fits better. */
 int wsl_err_from_errno(int errno_value);
 
+/* Replaces control characters by '?': nobody's text makes two lines or moves a terminal's cursor.
+ */
+void wsl_one_line(char *text);
+
 #endif

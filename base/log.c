@@ -33,13 +33,6 @@ int wsl_log_level_parse(const char *word, enum wsl_log_level *ret_level)
     return WSL_EINVAL;
 }
 
-static void replace_control_characters(char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            text[i] = '?';
-}
-
 void wsl_log(enum wsl_log_level level, const char *format, ...)
 {
     char line[2048];
@@ -60,7 +53,7 @@ void wsl_log(enum wsl_log_level level, const char *format, ...)
     length = (size_t)head + (size_t)body;
     if (length > sizeof line - 2)
         length = sizeof line - 2;
-    replace_control_characters(line, length);
+    wsl_one_line(line);
     line[length++] = '\n';
     /* Nowhere to report a failed write of a log line to. */
     if (write(STDERR_FILENO, line, length) < 0)

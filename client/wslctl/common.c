@@ -23,7 +23,7 @@ static void say(const char *format, va_list args)
     char text[1200];
 
     vsnprintf(text, sizeof text, format, args);
-    wsl_ctl_clean(text);
+    wsl_one_line(text);
     fprintf(stderr, "wslctl: %s\n", text);
 }
 

@@ -23,7 +23,7 @@ static void add_line(struct wsl_buf *out, const char *label, const char *format,
     va_start(args, format);
     vsnprintf(value, sizeof value, format, args);
     va_end(args);
-    wsl_ctl_clean(value);
+    wsl_one_line(value);
     wsl_buf_add_format(out, "%-14s %s\n", label, value);
 }
 

@@ -122,13 +122,6 @@ bool wsl_ctl_job_ended(const Wsl__V1__Job *job)
            job->state == WSL__V1__JOB_STATE__FAILED || job->state == WSL__V1__JOB_STATE__CANCELLED;
 }
 
-void wsl_ctl_clean(char *text)
-{
-    for (; *text; text++)
-        if (iscntrl((unsigned char)*text))
-            *text = '?';
-}
-
 void wsl_ctl_bar(double share, int width, char *text, size_t size)
 {
     int inside = width - 2, full;

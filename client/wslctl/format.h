@@ -36,9 +36,6 @@ int wsl_ctl_word_number(const ProtobufCEnumDescriptor *type, const char *word);
 
 bool wsl_ctl_job_ended(const Wsl__V1__Job *job);
 
-/* Replaces control characters, so that nobody's text can move a terminal's cursor. */
-void wsl_ctl_clean(char *text);
-
 /* "[#####     ]" of `width` characters, brackets included (at least 4). */
 void wsl_ctl_bar(double share, int width, char *text, size_t size);
 

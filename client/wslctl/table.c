@@ -48,7 +48,7 @@ void wsl_ctl_cell(struct wsl_ctl_table *table, const char *format, ...)
         table->failed = true;
         return;
     }
-    wsl_ctl_clean(text);
+    wsl_one_line(text);
     table->cells[table->count++] = text;
 }
 

@@ -37,7 +37,7 @@ static void print_event(struct watch *w, const Wsl__V1__Event *event)
     char when[WSL_CTL_TEXT], text[1024];
 
     snprintf(text, sizeof text, "%s: %s", event->kind, event->message);
-    wsl_ctl_clean(text);
+    wsl_one_line(text);
     wsl_ctl_time(event->time_ms, when);
     clear_live(w);
     printf("%s  %s\n", when, text);
@@ -101,7 +101,7 @@ static void keep_last(struct watch *w, const Wsl__V1__Job *job)
                               e->hit1, e->hit5, e->baseline_hit1, e->baseline_hit5);
     if (job->state != WSL__V1__JOB_STATE__SUCCEEDED && job->reason[0] && n < sizeof w->last)
         snprintf(w->last + n, sizeof w->last - n, "; %s", job->reason);
-    wsl_ctl_clean(w->last);
+    wsl_one_line(w->last);
 }
 
 static void print_json(const Wsl__V1__WatchJobResponse *update)

@@ -48,9 +48,8 @@ int import_set_bad(struct item *item, enum wsl_import_fault fault, const char *r
     item->state = ITEM_BAD;
     item->fault = (uint8_t)fault;
     item->reason = reason && *reason ? strndup(reason, 300) : NULL;
-    for (char *p = item->reason; p && *p; p++)
-        if ((unsigned char)*p < 0x20 || (unsigned char)*p == 0x7f)
-            *p = '?';
+    if (item->reason)
+        wsl_one_line(item->reason);
     return 0;
 }
 

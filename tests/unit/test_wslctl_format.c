@@ -97,7 +97,7 @@ static void test_words(void **state)
     assert_int_equal(wsl_ctl_word_number(type, "linear"), -1);
     assert_int_equal(wsl_ctl_word_number(type, "-"), -1);
     strcpy(text, "a\033[2Jb\n");
-    wsl_ctl_clean(text);
+    wsl_one_line(text);
     assert_string_equal(text, "a?[2Jb?");
 }
 
