@@ -15,10 +15,9 @@
 
 /* ---- one at a time ---- */
 
-static inline void widen_from(const uint8_t *near, const uint8_t *far, int i, int count,
-                              uint8_t *out)
+static inline void widen_singly(const uint8_t *near, const uint8_t *far, int count, uint8_t *out)
 {
-    for (; i < count; i++) {
+    for (int i = 0; i < count; i++) {
         int sum = near[i] * 3 + far[i], before = near[i - 1] * 3 + far[i - 1];
         int after = near[i + 1] * 3 + far[i + 1];
 
@@ -33,10 +32,10 @@ static inline uint8_t clamp(int v)
     return (uint8_t)(v > 255 ? 255 : v);
 }
 
-static inline void to_rgb_from(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int i,
-                               int count, uint8_t *rgb)
+static inline void to_rgb_singly(const uint8_t *y, const uint8_t *cb, const uint8_t *cr, int count,
+                                 uint8_t *rgb)
 {
-    for (; i < count; i++) {
+    for (int i = 0; i < count; i++) {
         int b = cb[i] - 128, r = cr[i] - 128;
 
         rgb[3 * i] = clamp(y[i] + ((91881 * r + 32768) >> 16));
@@ -73,7 +72,7 @@ static inline void wsl_jpeg_widen(const uint8_t *near, const uint8_t *far, int c
     const __m256i seven = _mm256_set1_epi16(7), eight = _mm256_set1_epi16(8);
 
     if (count < 16) {
-        widen_from(near, far, 0, count, out);
+        widen_singly(near, far, count, out);
         return;
     }
     for (int i = 0; i < count; i += 16) {
@@ -149,7 +148,7 @@ static inline void wsl_jpeg_to_rgb(const uint8_t *y, const uint8_t *cb, const ui
     const __m256i zero = _mm256_setzero_si256();
 
     if (count < 32) {
-        to_rgb_from(y, cb, cr, 0, count, rgb);
+        to_rgb_singly(y, cb, cr, count, rgb);
         return;
     }
     for (int i = 0; i < count; i += 32) {
@@ -176,13 +175,13 @@ static inline void wsl_jpeg_to_rgb(const uint8_t *y, const uint8_t *cb, const ui
 
 static inline void wsl_jpeg_widen(const uint8_t *near, const uint8_t *far, int count, uint8_t *out)
 {
-    widen_from(near, far, 0, count, out);
+    widen_singly(near, far, count, out);
 }
 
 static inline void wsl_jpeg_to_rgb(const uint8_t *y, const uint8_t *cb, const uint8_t *cr,
                                    int count, uint8_t *rgb)
 {
-    to_rgb_from(y, cb, cr, 0, count, rgb);
+    to_rgb_singly(y, cb, cr, count, rgb);
 }
 
 #endif

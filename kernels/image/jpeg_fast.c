@@ -77,7 +77,7 @@ static void fill_entries(struct wsl_jpeg_huffman *t, uint32_t code, uint32_t len
     uint32_t half, *entry = t->look + (code << (WSL_JPEG_LOOK - length));
 
     if (length == WSL_JPEG_LOOK) {
-        if (symbol == 0 || (!t->is_dc && (symbol & 15) == 0))
+        if ((symbol & 15) == 0)
             *entry = wsl_jpeg_entry(t, code, length, symbol, 0);
         return;
     }

@@ -42,7 +42,7 @@ struct wsl_jpeg_huffman {
 static inline uint32_t wsl_jpeg_entry(const struct wsl_jpeg_huffman *table, uint32_t code,
                                       uint32_t length, uint8_t symbol, uint32_t first_bit)
 {
-    uint32_t size = table->is_dc ? symbol : symbol & 15, run = table->is_dc ? 0 : symbol >> 4;
+    uint32_t size = symbol & 15, run = symbol >> 4; /* of a DC code 0 */
     uint32_t advance = table->is_dc || size > 0 || run == 15 ? run + 1 : (uint32_t)WSL_JPEG_END;
     uint32_t least = first_bit || size == 0 ? 0 : 1 - (1u << size);
 

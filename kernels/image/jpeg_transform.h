@@ -47,24 +47,22 @@ static inline __m256i factors(int first, int second)
 static inline __attribute__((always_inline)) void transform(const __m256i p[4], int shift,
                                                             __m256i r[8])
 {
-    static const short even[2][2] = {{4433, -10704}, {10703, 4433}};
-    static const short odd[4][4] = {{2260, -6436, 9633, -11363},
-                                    {6437, -11362, 2261, 9633},
+    static const short odd[4][4] = {{11363, 9633, 6437, 2260},
                                     {9633, -2259, -11362, -6436},
-                                    {11363, 9633, 6437, 2260}};
+                                    {6437, -11362, 2261, 9633},
+                                    {2260, -6436, 9633, -11363}};
     const __m256i round = _mm256_set1_epi32(1 << (shift - 1));
     const int one = 1 << CONST_BITS;
     __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(p[0], factors(one, one)), round);
     __m256i difference = _mm256_add_epi32(_mm256_madd_epi16(p[0], factors(one, -one)), round);
-    __m256i e2 = _mm256_madd_epi16(p[1], factors(even[0][0], even[0][1]));
-    __m256i e3 = _mm256_madd_epi16(p[1], factors(even[1][0], even[1][1]));
+    __m256i e2 = _mm256_madd_epi16(p[1], factors(4433, -10704));
+    __m256i e3 = _mm256_madd_epi16(p[1], factors(10703, 4433));
     const __m256i a[4] = {_mm256_add_epi32(sum, e3), _mm256_add_epi32(difference, e2),
                           _mm256_sub_epi32(difference, e2), _mm256_sub_epi32(sum, e3)};
 
     for (int i = 0; i < 4; i++) {
-        __m256i o =
-            _mm256_add_epi32(_mm256_madd_epi16(p[2], factors(odd[3 - i][0], odd[3 - i][1])),
-                             _mm256_madd_epi16(p[3], factors(odd[3 - i][2], odd[3 - i][3])));
+        __m256i o = _mm256_add_epi32(_mm256_madd_epi16(p[2], factors(odd[i][0], odd[i][1])),
+                                     _mm256_madd_epi16(p[3], factors(odd[i][2], odd[i][3])));
 
         r[i] = _mm256_srai_epi32(_mm256_add_epi32(a[i], o), shift);
         r[7 - i] = _mm256_srai_epi32(_mm256_sub_epi32(a[i], o), shift);

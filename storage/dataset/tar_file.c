@@ -410,7 +410,7 @@ int tar_file_open(struct tar_file **ret, const char *path, struct wsl_err *err)
     tar->ours = strcmp(path, "-") != 0;
     tar->fd = tar->ours ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
     tar->in = malloc(CHUNK);
-    tar->in_next = tar->ours ? PROBE : CHUNK;
+    tar->in_next = PROBE;
     if (tar->fd < 0 || fstat(tar->fd, &st) < 0)
         r = wsl_fail_errno(err, "cannot open %s", path);
     else if (!tar->in)
