@@ -118,6 +118,7 @@ static int import(struct world *w, const char *from, bool headers_only, struct w
 {
     struct wsl_import_setup setup;
     struct wsl_import_result result;
+    uint64_t same;
     int r;
 
     wsl_import_defaults(&setup);
@@ -127,10 +128,12 @@ static int import(struct world *w, const char *from, bool headers_only, struct w
     setup.headers_only = headers_only;
     setup.threads = (int)w->o->threads;
     r = wsl_import_run(&setup, &result, err);
-    /* A few crops are plain white. */
-    if (r == 0 && result.kept_jpegs < w->made - w->made / 20)
-        r = wsl_fail(err, WSL_EINTERNAL, "only %llu of %llu pictures were kept",
-                     (unsigned long long)result.kept_jpegs, (unsigned long long)w->made);
+    /* A few crops are the same, plain white for instance; in two folders they have two labels. */
+    same = result.duplicates + result.quarantined[WSL_IMPORT_FAULT_CONFLICT];
+    if (r == 0 && result.kept_jpegs + same != w->made)
+        r = wsl_fail(err, WSL_EINTERNAL, "%llu of %llu pictures were kept, %llu are as others",
+                     (unsigned long long)result.kept_jpegs, (unsigned long long)w->made,
+                     (unsigned long long)same);
     return r;
 }
 

@@ -444,6 +444,8 @@ static void every_change_is_found(void **state)
 
 static void a_source_that_shrinks_is_named(void **state)
 {
+    const struct wsl_verify_setup verify = {0};
+    struct wsl_verify_result checked;
     struct wsl_loader_stats stats;
     struct wsl_loader *loader;
     struct wsl_dataset *ds;
@@ -462,6 +464,8 @@ static void a_source_that_shrinks_is_named(void **state)
     assert_int_equal(wsl_record_copy(&record, copy, &err), WSL_EIO);
     assert_non_null(strstr(err.text, w.file));
     assert_non_null(strstr(err.text, "shrank"));
+    assert_int_equal(wsl_dataset_verify_all(w.f->output, &verify, &checked, &err), WSL_ECORRUPT);
+    assert_non_null(strstr(err.text, w.file));
     loader = open_loader(ds);
     do
         r = wsl_loader_next(loader, &batch, &err);
