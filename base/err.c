@@ -40,6 +40,12 @@ int wsl_err_set(struct wsl_err *err, int code, const char *file, int line, const
     return code;
 }
 
+static const char *errno_text(int number)
+{
+    return number == EFBIG ? "File too large: it passes the limit on file sizes (ulimit -f)"
+                           : strerror(number);
+}
+
 int wsl_err_set_errno(struct wsl_err *err, const char *file, int line, const char *format, ...)
 {
     int saved = errno;
@@ -49,7 +55,8 @@ int wsl_err_set_errno(struct wsl_err *err, const char *file, int line, const cha
     va_start(args, format);
     format_text(what, sizeof what, format, args);
     va_end(args);
-    return wsl_err_set(err, wsl_err_from_errno(saved), file, line, "%s: %s", what, strerror(saved));
+    return wsl_err_set(err, wsl_err_from_errno(saved), file, line, "%s: %s", what,
+                       errno_text(saved));
 }
 
 int wsl_err_prefix(struct wsl_err *err, const char *format, ...)
@@ -93,6 +100,7 @@ int wsl_err_from_errno(int errno_value)
         return WSL_EEXIST;
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
         return WSL_ENOSPC;
     case ENOMEM:
         return WSL_ENOMEM;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,4 +206,9 @@ int wsl_file_lock(const char *path, int *ret_fd, struct wsl_err *err)
     }
     *ret_fd = fd;
     return 0;
+}
+
+void wsl_file_limit_is_an_error(void)
+{
+    signal(SIGXFSZ, SIG_IGN);
 }

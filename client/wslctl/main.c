@@ -2,6 +2,7 @@
  *
  * wslctl: the command line of the system.
  */
+#include "base/file.h"
 #include "client/wslctl/wslctl.h"
 
 #include <signal.h>
@@ -165,6 +166,7 @@ int main(int argc, char **argv)
     int first, code;
 
     signal(SIGPIPE, SIG_DFL); /* `wslctl logs | head` ends in silence */
+    wsl_file_limit_is_an_error();
     if (argc > 1 && is_any(argv[1], "-h", "--help")) {
         print_help();
         return WSL_CTL_DONE;

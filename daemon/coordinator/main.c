@@ -96,6 +96,7 @@ static void prepare_process(void)
     app.wall_ms = wsl_clock_wall_ms();
     app.start_ns = wsl_clock_ns();
     signal(SIGPIPE, SIG_IGN);
+    wsl_file_limit_is_an_error();
     /* gRPC's listener does not survive running out of descriptors: have many. */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max < 65536 ? files.rlim_max : 65536;

@@ -67,6 +67,7 @@ static void set_signals(void)
     sigaddset(&ends, SIGINT);
     sigprocmask(SIG_BLOCK, &ends, NULL);
     signal(SIGPIPE, SIG_IGN);
+    wsl_file_limit_is_an_error();
 }
 
 static int run(const char *folder, uint64_t timeout_s)

@@ -134,6 +134,7 @@ static void prepare_process(void)
     struct rlimit files;
 
     signal(SIGPIPE, SIG_IGN);
+    wsl_file_limit_is_an_error();
     signal(SIGCHLD, SIG_DFL);                 /* ignored, our children's ends would be lost */
     close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* what we were started with is not the trainers' */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {

@@ -259,9 +259,6 @@ static int spool(struct import *im, struct item *item, const struct wsl_buf *jpe
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && errno == EFBIG)
-            return wsl_fail(err, WSL_ENOSPC, "cannot write pictures to %s: the file size limit",
-                            im->folder);
         if (n < 0)
             return wsl_fail_errno(err, "cannot write pictures to %s", im->folder);
         done += (size_t)n;

@@ -242,8 +242,6 @@ static int add_note(struct journal *j, const char *folder, enum note_kind kind, 
     pthread_mutex_unlock(&j->lock);
     if (at != note)
         free(at);
-    if (n < 0 && errno == EFBIG)
-        return wsl_fail(err, WSL_ENOSPC, "cannot write %s/journal: the file size limit", folder);
     if (n < 0)
         return wsl_fail_errno(err, "cannot write %s/journal", folder);
     return 0;

@@ -6,6 +6,7 @@
 #include "storage/dataset/record.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -378,9 +379,11 @@ static int write_new(const char *path, const uint8_t *bytes, uint64_t size, stru
     while (r == 0 && size > 0) {
         ssize_t n = write(fd, bytes, size);
 
-        if (n < 0)
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
             r = wsl_fail_errno(err, "cannot write %s", path);
-        else {
+        } else {
             bytes += n;
             size -= (uint64_t)n;
         }
