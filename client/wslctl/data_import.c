@@ -141,6 +141,37 @@ static void add_faults(struct wsl_buf *out, const struct wsl_import_result *resu
                       wsl_import_fault_word((enum wsl_import_fault)i));
 }
 
+static uint64_t skipped(const struct wsl_import_result *result)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < WSL_IMPORT_SKIPS; i++)
+        sum += result->skipped[i];
+    return sum;
+}
+
+/* Each kind with an example, of which as much is shown as fits into 80 columns. */
+static void add_skips(struct wsl_buf *out, const struct wsl_import_result *result)
+{
+    enum { ROOM = 80 - 27 };
+
+    for (int i = 0; i < WSL_IMPORT_SKIPS; i++) {
+        const char *word = wsl_import_skip_word((enum wsl_import_skip)i);
+        const char *first = result->skipped_first[i];
+        int room = ROOM - (int)strlen(word) - (int)strlen(": ");
+        char line[2 * ROOM];
+
+        if (result->skipped[i] == 0)
+            continue;
+        if ((int)strlen(first) <= room)
+            snprintf(line, sizeof line, "%s: %s", word, first);
+        else
+            snprintf(line, sizeof line, "%s: ...%s", word,
+                     first + strlen(first) - (size_t)room + 3);
+        add_count(out, "", result->skipped[i], line);
+    }
+}
+
 static int put_text(const struct wsl_import_setup *setup, const struct wsl_import_result *result)
 {
     struct wsl_buf out = {0};
@@ -168,6 +199,10 @@ static int put_text(const struct wsl_import_setup *setup, const struct wsl_impor
         add_count(&out, "quarantine", quarantined(result), "listed in quarantine.tsv:");
         add_faults(&out, result);
     }
+    if (skipped(result)) {
+        add_count(&out, "skipped", skipped(result), "listed in skipped.tsv, for example:");
+        add_skips(&out, result);
+    }
     add_count(&out, "tags", result->tags, "kept");
     if (result->tags_unknown)
         add_count(&out, "", result->tags_unknown,
@@ -188,13 +223,12 @@ static int set_u64(json_t *object, const char *key, uint64_t value)
 
 static int put_json(const struct wsl_import_setup *setup, const struct wsl_import_result *result)
 {
-    json_t *object = json_object(), *faults = json_object();
+    json_t *object = json_object(), *faults = json_object(), *skips = json_object();
     const struct {
         const char *key;
         uint64_t value;
     } counts[] = {
         {"seen", result->seen},
-        {"other_files", result->other},
         {"excluded", result->excluded},
         {"duplicates", result->duplicates},
         {"untagged", result->untagged},
@@ -213,6 +247,7 @@ static int put_json(const struct wsl_import_setup *setup, const struct wsl_impor
         {"resumed", result->resumed},
         {"elapsed_ms", result->elapsed_ns / 1000000},
         {"quarantined", quarantined(result)},
+        {"skipped", skipped(result)},
     };
 
     json_object_set_new(object, "folder", wsl_ctl_json_text(setup->output, strlen(setup->output)));
@@ -224,6 +259,10 @@ static int put_json(const struct wsl_import_setup *setup, const struct wsl_impor
             set_u64(faults, wsl_import_fault_word((enum wsl_import_fault)i),
                     result->quarantined[i]);
     json_object_set_new(object, "quarantined_by_reason", faults);
+    for (int i = 0; i < WSL_IMPORT_SKIPS; i++)
+        if (result->skipped[i] > 0)
+            set_u64(skips, wsl_import_skip_word((enum wsl_import_skip)i), result->skipped[i]);
+    json_object_set_new(object, "skipped_by_reason", skips);
     return wsl_ctl_put_json(wsl_ctl_json_document("import", object, NULL), WSL_CTL_DONE);
 }
 

@@ -235,7 +235,8 @@ static bool is_wanted(const struct import *im, const char *name)
     unsigned long long number;
     int end = 0;
 
-    if (strcmp(name, WSL_DATASET_FILE) == 0 || strcmp(name, "quarantine.tsv") == 0)
+    if (strcmp(name, WSL_DATASET_FILE) == 0 || strcmp(name, "quarantine.tsv") == 0 ||
+        strcmp(name, IMPORT_SKIPS_FILE) == 0)
         return true;
     return sscanf(name, "shard-%llu.lmdb%n", &number, &end) == 1 && end > 0 && !name[end] &&
            number < im->result->shards;
@@ -327,6 +328,7 @@ static void free_import(struct import *im)
         free(im->blocks[i]);
     free(im->blocks);
     source_close(&im->source);
+    import_skips_close(&im->skips, NULL);
     free(im->tags.values);
     free(im->order);
     wsl_buf_free(&im->paths);

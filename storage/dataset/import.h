@@ -16,7 +16,9 @@
  * A file or line that cannot be used never stops an import: it goes to quarantine.tsv in the output
  * folder, "<path or manifest line>\t<byte offset>\t<reason>", in the order of the source. The
  * offset is where the picture or the line begins in the file that holds it: 0 for a file of its
- * own.
+ * own. What is passed over because it is no image (another kind of file, a link, a hidden
+ * directory) is counted by kind and listed likewise in skipped.tsv, which is there when anything
+ * is.
  */
 #ifndef WSL_STORAGE_IMPORT_H
 #define WSL_STORAGE_IMPORT_H
@@ -160,10 +162,32 @@ enum wsl_import_fault {
         WSL_IMPORT_FAULTS
 };
 
+/* Kinds of what an import passes over because it is no image it could use: name, word for people.
+ */
+#define WSL_IMPORT_SKIP_MAP(X)                                                                     \
+    X(NOT_IMAGE, "not an image by its name")                                                       \
+    X(FORMAT, "image format that is not read") /* by its name: webp, gif, tiff, ... */             \
+    X(HIDDEN, "hidden or system file")         /* .x, @eaDir, __MACOSX, lost+found, PaxHeader */   \
+    X(LINK, "link")                                                                                \
+    X(SPECIAL, "neither file nor directory")                                                       \
+    X(NO_LABEL, "in no directory of a label")                                                      \
+    X(COMMENT, "comment line")                                                                     \
+    X(SECOND_IMAGE, "further image of one sample")                                                 \
+    X(NO_IMAGE, "beside no image")           /* the label or tags of an image that is not there */ \
+    X(TEXT, "unreadable, another text used") /* of several that could have had the tags */         \
+    X(NOT_TAR, "not a tar file by its name")                                                       \
+    X(TRAILING, "bytes behind the archive's end")
+
+enum wsl_import_skip {
+#define X(name, word) WSL_IMPORT_SKIP_##name,
+    WSL_IMPORT_SKIP_MAP(X)
+#undef X
+        WSL_IMPORT_SKIPS
+};
+
 /* seen = excluded + the sum of quarantined + duplicates + untagged + train + heldout. */
 struct wsl_import_result {
-    uint64_t seen;     /* manifest lines, or picture files of the tree */
-    uint64_t other;    /* files of the tree that are not pictures by name; not in `seen` */
+    uint64_t seen;     /* manifest lines, or images of the source */
     uint64_t excluded; /* by exclude_tags, exclude_paths */
     uint64_t quarantined[WSL_IMPORT_FAULTS];
     uint64_t duplicates; /* pictures with the same pixels as another: one record, the tags of all */
@@ -181,12 +205,15 @@ struct wsl_import_result {
     uint64_t resumed;        /* pictures and shards taken over from an interrupted import */
     uint64_t elapsed_ns;
     char fingerprint[40];
+    uint64_t skipped[WSL_IMPORT_SKIPS]; /* passed over, listed in skipped.tsv; not in `seen` */
+    char skipped_first[WSL_IMPORT_SKIPS][256]; /* the first name of each kind; "": none */
 };
 
 void wsl_import_defaults(struct wsl_import_setup *setup);
 
-/* The word of a fault ("missing file"). */
+/* The word of a fault ("missing file"), of a kind of skipped entries: a static string. */
 const char *wsl_import_fault_word(enum wsl_import_fault fault);
+const char *wsl_import_skip_word(enum wsl_import_skip kind);
 
 /* Errors: WSL_EINVAL (a setting; or nothing usable is left: the line has the counts), WSL_ENOENT
  * (source, WordNet), WSL_EEXIST (output exists, another import writes it, or an interrupted one

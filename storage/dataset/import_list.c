@@ -200,10 +200,6 @@ static int take_entry(struct import *im, const struct source_entry *e, struct po
     struct item *item = NULL;
     int r;
 
-    if (e->other) {
-        im->result->other++;
-        return 0;
-    }
     r = settle_kind(im, err);
     if (r == 0)
         r = add_item(im, e, &item, err);
@@ -230,7 +226,9 @@ int import_list(struct import *im, struct wsl_err *err)
     im->blocks = calloc(ITEM_BLOCKS, sizeof(*im->blocks));
     if (!im->blocks)
         return no_memory(err);
-    r = source_open(&im->source, im->setup, im->base, err);
+    r = import_skips_open(&im->skips, im->set, im->result, err);
+    if (r == 0)
+        r = source_open(&im->source, im->setup, im->base, &im->skips, err);
     while (r >= 0 && (r = source_next(&im->source, &entry, err)) == 1) {
         r = take_entry(im, &entry, &pool, err);
         if (r == 0)
@@ -240,6 +238,8 @@ int import_list(struct import *im, struct wsl_err *err)
             import_tell(im, &progress, false);
     }
     r = import_pool_close(pool, r, err);
+    if (r == 0)
+        r = import_skips_close(&im->skips, err);
     if (r < 0)
         return r;
     im->info.kind = im->labels ? "labels" : "tags";

@@ -174,11 +174,32 @@ static void count_states(struct import *im)
     result->tags = stats.tags;
 }
 
+/* Not one image, but other things: the kind that there is most of. */
+static int fail_skipped(const struct import *im, struct wsl_err *err)
+{
+    const struct wsl_import_result *n = im->result;
+    uint64_t sum = 0;
+    int most = 0;
+
+    for (int i = 0; i < WSL_IMPORT_SKIPS; i++) {
+        sum += n->skipped[i];
+        most = n->skipped[i] > n->skipped[most] ? i : most;
+    }
+    if (sum == 0)
+        return wsl_fail(err, WSL_EINVAL, "%.200s has no images", im->setup->source);
+    return wsl_fail(err, WSL_EINVAL,
+                    "no images in %.150s: %llu entries were passed over, such as %.100s: %s",
+                    im->setup->source, (unsigned long long)sum, n->skipped_first[most],
+                    wsl_import_skip_word((enum wsl_import_skip)most));
+}
+
 static int fail_empty(const struct import *im, struct wsl_err *err)
 {
     const struct wsl_import_result *n = im->result;
     uint64_t bad = 0;
 
+    if (n->seen == 0)
+        return fail_skipped(im, err);
     for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
         bad += n->quarantined[i];
     for (uint32_t i = 0; i < im->item_count; i++) {

@@ -53,9 +53,9 @@ static int no_memory(struct wsl_err *err)
 /* ---- a source ---- */
 
 int source_open(struct source *s, const struct wsl_import_setup *setup, const char *base,
-                struct wsl_err *err)
+                struct import_skips *skips, struct wsl_err *err)
 {
-    *s = (struct source){.ops = layouts[setup->kind], .setup = setup, .base = base};
+    *s = (struct source){.ops = layouts[setup->kind], .setup = setup, .base = base, .skips = skips};
     s->container_count = 1;
     s->words.limit = (size_t)SOURCE_WORDS * 1024;
     return s->ops->open(s, err);
@@ -154,13 +154,64 @@ int source_bad(struct source *s, struct source_entry *entry, enum wsl_import_fau
     return 1;
 }
 
+void source_skip(struct source *s, enum wsl_import_skip kind, const char *name, uint64_t offset)
+{
+    if (s->skips)
+        import_skips_add(s->skips, kind, name, offset);
+}
+
+static bool is_one_of(const char *ending, const char *const *endings, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcasecmp(endings[i], ending) == 0)
+            return true;
+    return false;
+}
+
 bool source_is_picture_name(const char *name)
 {
+    static const char *const read[] = {"jpg", "jpeg", "png", "jpe", "jfif"};
     const char *dot = strrchr(name, '.');
 
-    return dot && name[0] != '.' &&
-           (strcasecmp(dot, ".png") == 0 || strcasecmp(dot, ".jpg") == 0 ||
-            strcasecmp(dot, ".jpeg") == 0);
+    return dot && name[0] != '.' && is_one_of(dot + 1, read, sizeof read / sizeof read[0]);
+}
+
+enum wsl_import_skip source_skip_kind(const char *name)
+{
+    static const char *const unread[] = {"webp", "gif", "tif", "tiff", "bmp", "heic", "heif",
+                                         "avif", "jxl", "jp2", "ppm",  "pgm", "pnm",  "svg",
+                                         "ico",  "dng", "cr2", "nef",  "exr", "hdr",  "tga"};
+    const char *dot = strrchr(name, '.');
+
+    if (source_is_hidden(name))
+        return WSL_IMPORT_SKIP_HIDDEN;
+    return dot && is_one_of(dot + 1, unread, sizeof unread / sizeof unread[0])
+               ? WSL_IMPORT_SKIP_FORMAT
+               : WSL_IMPORT_SKIP_NOT_IMAGE;
+}
+
+static bool part_is_hidden(const char *part, size_t n)
+{
+    static const char *const system[] = {"@eaDir", "__MACOSX", "lost+found", "PaxHeader"};
+
+    if (part[0] == '.')
+        return n > 2 || (n == 2 && part[1] != '.');
+    for (size_t i = 0; i < sizeof system / sizeof system[0]; i++)
+        if (strlen(system[i]) == n && memcmp(system[i], part, n) == 0)
+            return true;
+    return n >= 11 && memcmp(part, "PaxHeaders.", 11) == 0;
+}
+
+bool source_is_hidden(const char *path)
+{
+    size_t n;
+
+    for (; *path; path += n + (path[n] == '/')) {
+        n = strcspn(path, "/");
+        if (n > 0 && part_is_hidden(path, n))
+            return true;
+    }
+    return false;
 }
 
 /* ---- words in JSON ---- */

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "storage/dataset/import.h"
+#include "storage/dataset/import_skips.h"
 
 #include <limits.h>
 
@@ -44,7 +45,6 @@ struct source_entry {
     const char *words;      /* tags, or the label: `word_count` closed texts in a row */
     uint32_t word_count;
     enum source_split split;
-    bool other; /* a file that is no picture by its name: counted, nothing else is set */
     bool bad;
     enum wsl_import_fault fault;
     const char *reason; /* of a bad one, or NULL */
@@ -63,7 +63,8 @@ struct source {
     bool labels;      /* each picture has one word, its label; final with the first good entry */
     struct source_container *containers;
     uint32_t container_count;
-    struct wsl_buf words; /* of the entry at hand */
+    struct import_skips *skips; /* NULL: nobody counts */
+    struct wsl_buf words;       /* of the entry at hand */
     uint32_t word_count;
     char path[PATH_MAX]; /* of the entry at hand, where a source has to make one */
     char reason[200];
@@ -83,8 +84,9 @@ struct source_ops {
 extern const struct source_ops source_manifest, source_jsonl, source_folders, source_imagenet,
     source_cub200, source_places365, source_tar, source_lmdb;
 
+/* `skips` may be NULL. */
 int source_open(struct source *s, const struct wsl_import_setup *setup, const char *base,
-                struct wsl_err *err);
+                struct import_skips *skips, struct wsl_err *err);
 int source_next(struct source *s, struct source_entry *ret, struct wsl_err *err);
 void source_close(struct source *s); /* zeroed is fine */
 
@@ -114,8 +116,19 @@ uint64_t source_stamp(const char *path, int fd);
 int source_bad(struct source *s, struct source_entry *entry, enum wsl_import_fault fault,
                const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* *.png, *.jpg, *.jpeg in any case, not hidden. */
+/* Counts and lists what is passed over (import_skips.h), at once: no entry is made of it. Every
+ * layout tells each thing that it does not yield; a directory that is not entered is one. */
+void source_skip(struct source *s, enum wsl_import_skip kind, const char *name, uint64_t offset);
+
+/* *.png, *.jpg, *.jpeg, *.jpe, *.jfif in any case, not hidden; `name` has no directories. */
 bool source_is_picture_name(const char *name);
+
+/* Why a file of that name is no image to import: FORMAT, HIDDEN or NOT_IMAGE. */
+enum wsl_import_skip source_skip_kind(const char *name);
+
+/* Whether a part of the path is hidden or not the user's: it begins with a dot, or is @eaDir,
+ * __MACOSX, lost+found, PaxHeader or PaxHeaders.*; "." and ".." are not. */
+bool source_is_hidden(const char *path);
 
 /* ---- lines of text ---- */
 

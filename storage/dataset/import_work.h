@@ -75,6 +75,7 @@ struct import {
     char set[4096];    /* its folder "set" */
     char base[4096];   /* relative paths of the source start here */
     struct source source;
+    struct import_skips skips;
     bool labels; /* a picture has one, instead of tags */
     int spool;   /* descriptor */
     struct journal *journal;

@@ -381,15 +381,6 @@ static int note_picture_files(struct import *im, struct wsl_err *err)
 
 /* ---- the files beside the shards ---- */
 
-static void clean(char *text)
-{
-    if (wsl_text_is_clean(text, strlen(text)))
-        return;
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || (unsigned char)*text >= 0x7f)
-            *text = '?';
-}
-
 static int write_quarantine(const struct import *im, struct wsl_err *err)
 {
     struct wsl_buf text = {.limit = (size_t)1 << 36};
@@ -402,7 +393,7 @@ static int write_quarantine(const struct import *im, struct wsl_err *err)
         if (item->state != ITEM_BAD)
             continue;
         snprintf(name, sizeof name, "%s", import_path(im, item));
-        clean(name);
+        import_printable(name);
         r = wsl_buf_add_format(&text, "%s\t%llu\t%s%s%s\n", name, (unsigned long long)item->offset,
                                wsl_import_fault_word((enum wsl_import_fault)item->fault),
                                item->reason ? ": " : "", item->reason ? item->reason : "");
@@ -421,12 +412,16 @@ static json_t *describe_source(const struct import *im)
 {
     const struct wsl_import_setup *setup = im->setup;
     const struct wsl_import_result *n = im->result;
-    json_t *faults = json_object(), *rules = json_array();
+    json_t *faults = json_object(), *skips = json_object(), *rules = json_array();
 
     for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
         if (n->quarantined[i])
             json_object_set_new(faults, wsl_import_fault_word((enum wsl_import_fault)i),
                                 json_integer((json_int_t)n->quarantined[i]));
+    for (int i = 0; i < WSL_IMPORT_SKIPS; i++)
+        if (n->skipped[i])
+            json_object_set_new(skips, wsl_import_skip_word((enum wsl_import_skip)i),
+                                json_integer((json_int_t)n->skipped[i]));
     for (size_t i = 0; i < setup->exclude_tag_count; i++)
         json_array_append_new(rules, json_sprintf("tag %s", setup->exclude_tags[i]));
     for (size_t i = 0; i < setup->exclude_path_count; i++)
@@ -434,14 +429,14 @@ static json_t *describe_source(const struct import *im)
     for (size_t i = 0; i < setup->ignore_tag_count; i++)
         json_array_append_new(rules, json_sprintf("ignored tag %s", setup->ignore_tags[i]));
     return json_pack(
-        "{ss* ss ss sf sI sI sI si si sb sb sb so so sI sI sI sI}", "path", setup->source, "kind",
-        wsl_import_kind_word(setup->kind), "wordnet", setup->wordnet ? setup->wordnet : "",
+        "{ss* ss ss sf sI sI sI si si sb sb sb so so so sI sI sI sI}", "path", setup->source,
+        "kind", wsl_import_kind_word(setup->kind), "wordnet", setup->wordnet ? setup->wordnet : "",
         "heldout", setup->heldout, "seed", (json_int_t)setup->seed, "min_images",
         (json_int_t)setup->min_images, "max_tags", (json_int_t)setup->max_tags, "side_max",
         setup->side_max, "quality", setup->quality, "transcode", setup->transcode, "headers_only",
         setup->headers_only, "in_place", setup->in_place, "rules", rules, "quarantined", faults,
-        "seen", (json_int_t)n->seen, "excluded", (json_int_t)n->excluded, "duplicates",
-        (json_int_t)n->duplicates, "untagged", (json_int_t)n->untagged);
+        "skipped", skips, "seen", (json_int_t)n->seen, "excluded", (json_int_t)n->excluded,
+        "duplicates", (json_int_t)n->duplicates, "untagged", (json_int_t)n->untagged);
 }
 
 static int write_info(struct import *im, struct wsl_err *err)

@@ -408,9 +408,15 @@ static int next_of_tree(struct source *s, struct layout *l, const struct part *p
             return wsl_fail_errno(err, "cannot read %s", entry->fts_path);
         }
         ret->path = entry->fts_path + strlen(s->base) + 1;
-        ret->other = entry->fts_info != FTS_F || !source_is_picture_name(entry->fts_name);
-        if (ret->other)
-            return 1;
+        if (entry->fts_info != FTS_F || !source_is_picture_name(entry->fts_name)) {
+            source_skip(s,
+                        entry->fts_info == FTS_SL || entry->fts_info == FTS_SLNONE
+                            ? WSL_IMPORT_SKIP_LINK
+                        : entry->fts_info == FTS_F ? source_skip_kind(entry->fts_name)
+                                                   : WSL_IMPORT_SKIP_SPECIAL,
+                        ret->path, 0);
+            continue;
+        }
         if (entry->fts_level != 2)
             return source_bad(s, ret, WSL_IMPORT_FAULT_NO_TAGS,
                               "neither in a folder of its class nor in a list beside");

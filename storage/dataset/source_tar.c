@@ -328,8 +328,8 @@ static int give_group(struct source *s, struct tars *t, struct source_entry *ret
     ret->offset = g->offset;
     ret->size = g->size;
     if (!g->picture[0]) {
-        ret->other = true;
-        r = 1;
+        source_skip(s, WSL_IMPORT_SKIP_NO_IMAGE, g->key, g->offset);
+        r = 0;
     } else if (g->too_large) {
         r = source_bad(s, ret, WSL_IMPORT_FAULT_TOO_LARGE, "over %d MiB", SOURCE_PICTURE >> 20);
     } else if (g->size == 0) {
@@ -392,8 +392,11 @@ static int next_of_file(struct source *s, struct tars *t, struct source_entry *r
             break;
         t->have_member = true;
         kind = t->member.regular ? kind_of(t->member.name) : NULL;
-        if (kind && !belongs(&t->group, &t->member, kind))
-            return give_group(s, t, ret, err);
+        if (kind && !belongs(&t->group, &t->member, kind)) {
+            r = give_group(s, t, ret, err);
+            if (r != 0)
+                return r;
+        }
         t->have_member = false;
         r = kind ? take_member(t, kind, &t->failed) : 0;
         if (r < 0)

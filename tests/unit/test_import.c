@@ -343,7 +343,12 @@ static void folders_become_labels(void **state)
     f->setup.min_images = 3;
     import_well(f);
     assert_int_equal(f->result.seen, 4 * 12 + 2 + 3);
-    assert_int_equal(f->result.other, 3); /* the text, the loose one, the link */
+    assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_NOT_IMAGE], 1);
+    assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_NO_LABEL], 1);
+    assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_LINK], 1);
+    assert_string_equal(f->result.skipped_first[WSL_IMPORT_SKIP_LINK], "apple/link");
+    must_have_text(f, "skipped.tsv", "apple/words.txt\t0\tnot an image by its name\n");
+    must_have_text(f, "skipped.tsv", "loose.png\t0\tin no directory of a label\n");
     assert_int_equal(f->result.excluded, 12);
     assert_int_equal(f->result.untagged, 2);
     assert_int_equal(f->result.duplicates, 1);
@@ -480,7 +485,7 @@ static void nothing_usable_is_a_clear_failure(void **state)
               "of 2 pictures 2 cannot be used, the first is gone1.jpg: missing file");
     wsl_buf_clear(&f->lines);
     wsl_buf_add_text(&f->lines, "# nothing\n");
-    must_fail(f, WSL_EINVAL, "0 pictures");
+    must_fail(f, WSL_EINVAL, "has no images");
     wsl_buf_clear(&f->lines);
     put_jpeg(f, "a.jpg", draw(20, 20, 1, false));
     put_jpeg(f, "b.jpg", draw(20, 20, 2, false));

@@ -363,8 +363,8 @@ static void tar_texts_become_tags(void **state)
     wsl_dataset_close(ds);
     assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
     snprintf(source, sizeof source, "%s/empty.tar", f->folder);
-    must_fail(f, WSL_EINVAL, "0 pictures");
-    must_fail(f, WSL_EINVAL, "0 pictures");
+    must_fail(f, WSL_EINVAL, "has no images");
+    must_fail(f, WSL_EINVAL, "has no images");
     snprintf(source, sizeof source, "%s/none.tar", f->folder);
     must_fail(f, WSL_ENOENT, "none.tar");
     make_folder(f, "nothing");
