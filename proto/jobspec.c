@@ -4,6 +4,7 @@
  */
 #include "proto/jobspec.h"
 
+#include "base/utf8.h"
 #include "proto/jobspec_table.h"
 
 #include <assert.h>
@@ -56,24 +57,6 @@ static bool all_digits(const char *text)
     return text[0] && text[strspn(text, "0123456789")] == '\0';
 }
 
-/* Length of the UTF-8 character at s, 0 when it is none (RFC 3629). */
-static int utf8_length(const unsigned char *s)
-{
-    int n = s[0] < 0x80                   ? 1
-            : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
-            : (s[0] & 0xF0) == 0xE0       ? 3
-            : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
-                                          : 0;
-
-    for (int i = 1; i < n; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
-        (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
-        return 0;
-    return n;
-}
-
 /* A path that can be printed on one line and stands in a proto3 string. */
 static void check_path(struct checker *c, const struct wsl_spec_field *field, const char *text)
 {
@@ -82,7 +65,7 @@ static void check_path(struct checker *c, const struct wsl_spec_field *field, co
         return;
     }
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        int n = utf8_length(s);
+        size_t n = wsl_utf8_length(s, 4);
 
         if (n == 0 || *s < 0x20 || *s == 0x7f || (s[0] == 0xC2 && s[1] < 0xA0)) {
             fault(c, field, "has %s at byte %td; must be a path in UTF-8 on one line",

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/coordinator/internal.h"
 
+#include "base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,32 +54,12 @@ void set_textf(char **field, const char *format, ...)
     set_text(field, text);
 }
 
-/* Bytes of the UTF-8 character at p, 0 when it is none (RFC 3629: no overlong form, no surrogate);
- * the text ends with a zero, which is never within one. */
-static int character(const unsigned char *p)
-{
-    int n = p[0] < 0x80   ? 1
-            : p[0] < 0xc2 ? 0
-            : p[0] < 0xe0 ? 2
-            : p[0] < 0xf0 ? 3
-            : p[0] < 0xf5 ? 4
-                          : 0;
-
-    for (int i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
-        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
-        return 0;
-    return n;
-}
-
 void clean_text(char *text)
 {
     unsigned char *p = (unsigned char *)text;
 
     while (*p) {
-        int n = character(p);
+        size_t n = wsl_utf8_length(p, 4);
 
         if (n == 0 || *p < 0x20 || *p == 0x7f) {
             *p = '?';

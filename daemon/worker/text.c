@@ -1,31 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/worker/text.h"
 
+#include "base/utf8.h"
+
 #include <stdint.h>
 #include <string.h>
-
-/* Bytes of the UTF-8 character at p (RFC 3629: no overlong form, no surrogate), 0 when there is
- * none. */
-static size_t character(const uint8_t *p, size_t left)
-{
-    uint32_t code;
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-
-    if (n == 1)
-        return 1;
-    if (n == 0 || n > left || p[0] > 0xf4)
-        return 0;
-    code = p[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        code = code << 6 | (p[i] & 0x3f);
-    }
-    if ((n == 3 && code < 0x800) || (n == 4 && code < 0x10000) || code > 0x10ffff ||
-        (code >= 0xd800 && code < 0xe000))
-        return 0;
-    return n;
-}
 
 void wsl_text_line(char *ret, size_t size, const void *bytes, size_t count)
 {
@@ -33,7 +12,7 @@ void wsl_text_line(char *ret, size_t size, const void *bytes, size_t count)
     size_t used = 0, at = 0;
 
     while (at < count && p[at] != 0) {
-        size_t n = character(p + at, count - at);
+        size_t n = wsl_utf8_length(p + at, count - at);
 
         if (used + (n ? n : 1) >= size)
             break;

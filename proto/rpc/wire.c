@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/utf8.h"
 #include "proto/rpc/address.h"
 #include "proto/rpc/internal.h"
 
@@ -34,48 +35,6 @@ ProtobufCMessage *wsl_rpc_unpack(const ProtobufCMessageDescriptor *type, grpc_by
     return message;
 }
 
-/* Length of the UTF-8 sequence at p, 0 when it is none (RFC 3629: shortest form, no surrogates, up
- * to U+10FFFF). */
-static size_t utf8_length(const unsigned char *p)
-{
-    unsigned char low = 0x80, high = 0xbf;
-    size_t more;
-
-    if (p[0] < 0x80)
-        return 1;
-    if (p[0] < 0xc2 || p[0] > 0xf4)
-        return 0;
-    more = p[0] < 0xe0 ? 1 : p[0] < 0xf0 ? 2 : 3;
-    if (p[0] == 0xe0)
-        low = 0xa0;
-    else if (p[0] == 0xed)
-        high = 0x9f;
-    else if (p[0] == 0xf0)
-        low = 0x90;
-    else if (p[0] == 0xf4)
-        high = 0x8f;
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (size_t i = 2; i <= more; i++)
-        if (p[i] < 0x80 || p[i] > 0xbf)
-            return 0;
-    return more + 1;
-}
-
-static bool is_utf8(const char *text)
-{
-    const unsigned char *p = (const unsigned char *)text;
-
-    while (*p) {
-        size_t length = utf8_length(p);
-
-        if (length == 0)
-            return false;
-        p += length;
-    }
-    return true;
-}
-
 static bool is_present(const ProtobufCFieldDescriptor *field, const char *base)
 {
     if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
@@ -88,7 +47,7 @@ static const char *bad_text_of_value(const ProtobufCFieldDescriptor *field, cons
     if (!value)
         return NULL;
     if (field->type == PROTOBUF_C_TYPE_STRING)
-        return is_utf8(value) ? NULL : field->name;
+        return wsl_utf8_is_valid(value, strlen(value)) ? NULL : field->name;
     return wsl_rpc_bad_text(value);
 }
 

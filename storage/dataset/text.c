@@ -1,37 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/dataset/text.h"
 
+#include "base/utf8.h"
+
 #include <stdint.h>
-
-/* Bytes of the character at p, or 0 when it is not UTF-8. */
-static size_t character(const uint8_t *p, size_t left)
-{
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    uint32_t code;
-    size_t n;
-
-    if (p[0] < 0x80)
-        return 1;
-    if (p[0] < 0xc2 || p[0] > 0xf4)
-        return 0;
-    n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (n > left)
-        return 0;
-    code = p[0] & (0xff >> (n + 1));
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        code = code << 6 | (p[i] & 0x3f);
-    }
-    return code < smallest[n] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : n;
-}
 
 bool wsl_text_is_clean(const char *text, size_t size)
 {
     const uint8_t *p = (const uint8_t *)text;
 
     for (size_t i = 0, n; i < size; i += n) {
-        n = character(p + i, size - i);
+        n = wsl_utf8_length(p + i, size - i);
         if (n == 0 || p[i] < 0x20 || p[i] == 0x7f)
             return false;
         if (n == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0)

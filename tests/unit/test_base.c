@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "base/rng.h"
+#include "base/text_input.h"
+#include "base/utf8.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -313,6 +315,130 @@ static void log_levels_have_words(void **state)
     assert_int_equal(wsl_log_level_parse("loud", &level), WSL_EINVAL);
 }
 
+/* ---- text ---- */
+
+/* By hand, as RFC 3629's table has it. */
+static size_t encode(uint32_t code, uint8_t ret[4])
+{
+    size_t n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+
+    for (size_t i = n; i-- > 1; code >>= 6)
+        ret[i] = (uint8_t)(0x80 | (code & 0x3f));
+    ret[0] = (uint8_t)(code | (n == 1 ? 0 : 0xf00u >> n));
+    return n;
+}
+
+static void utf8_is_told_from_other_bytes(void **state)
+{
+    static const char *const bad[] = {"\x80",
+                                      "\xc0\x80",
+                                      "\xc1\xbf",
+                                      "\xe0\x9f\xbf",
+                                      "\xed\xa0\x80",
+                                      "\xf0\x8f\xbf\xbf",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf5\x80\x80\x80",
+                                      "\xff",
+                                      "\xc3",
+                                      "\xe2\x82",
+                                      "\xf0\x9f\x90",
+                                      "\xc3("};
+    uint32_t decoded;
+
+    (void)state;
+    for (uint32_t code = 0; code <= 0x10ffff; code++) {
+        uint8_t bytes[4];
+        size_t n = encode(code, bytes);
+        bool good = code < 0xd800 || code > 0xdfff;
+
+        assert_int_equal(wsl_utf8_decode(bytes, n, &decoded), good ? n : 0);
+        assert_true(!good || decoded == code);
+        if (n > 1)
+            assert_int_equal(wsl_utf8_length(bytes, n - 1), 0);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(wsl_utf8_length(bad[i], 4), 0);
+        assert_false(wsl_utf8_is_valid(bad[i], strlen(bad[i])));
+    }
+    assert_true(wsl_utf8_is_valid("K\xc3\xa4se \xe2\x82\xac \xf0\x9f\x90\xb6", 14));
+    assert_false(wsl_utf8_is_valid("K\xc3\xa4se \xe2\x82\xac \xf0\x9f\x90\xb6", 13));
+}
+
+static void encodings_of_texts_are_told(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t size, skip;
+        const char *encoding;
+    } cases[] = {
+        {"", 0, 0, NULL},
+        {"a", 1, 0, NULL},
+        {"\xef\xbb", 2, 0, NULL},
+        {"\xef\xbb\xbf", 3, 3, NULL},
+        {"\xef\xbb\xbfx", 4, 3, NULL},
+        {"\xff\xfe"
+         "a",
+         3, 0, "UTF-16"},
+        {"\xfe\xff\0a", 4, 0, "UTF-16"},
+        {"\xff\xfe\0\0", 4, 0, "UTF-32"},
+        {"\0\0\xfe\xff", 4, 0, "UTF-32"},
+        {"a\0b\0", 4, 0, "UTF-16"},
+        {"\0a\0b", 4, 0, "UTF-16"},
+        {"a\0\0\0", 4, 0, "UTF-32"},
+        {"\0\0\0a", 4, 0, "UTF-32"},
+        {"ab\0c", 4, 0, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t skip = 9;
+        const char *encoding = wsl_text_input_encoding(cases[i].bytes, cases[i].size, &skip);
+
+        assert_int_equal(skip, cases[i].skip);
+        assert_true(!encoding == !cases[i].encoding);
+        if (encoding)
+            assert_string_equal(encoding, cases[i].encoding);
+    }
+}
+
+static void texts_are_read_line_by_line(void **state)
+{
+    char path[] = "/tmp/wsl-test-text-XXXXXX", text[] = "\xef\xbb\xbf"
+                                                        "one\r\n\ntwo\r\n\r\nlast";
+    static const char *const lines[] = {"one", "", "two", "", "last"};
+    struct wsl_buf read = {0};
+    struct wsl_err err = {0};
+    char *rest, *line;
+    size_t size, count = 0;
+    int fd = mkstemp(path);
+
+    (void)state;
+    close(fd);
+    assert_int_equal(wsl_file_write_atomic(path, text, sizeof text - 1, NULL), 0);
+    assert_int_equal(wsl_text_input_read(path, 100, &read, NULL), 0);
+    for (rest = (char *)read.data; (line = wsl_text_input_line(&rest, &size)); count++) {
+        assert_string_equal(line, lines[count]);
+        assert_int_equal(size, strlen(line));
+    }
+    assert_int_equal(count, 5);
+    rest = NULL;
+    assert_null(wsl_text_input_line(&rest, &size));
+    assert_int_equal(wsl_file_write_atomic(path, "one\n\0two", 8, NULL), 0);
+    wsl_buf_clear(&read);
+    assert_int_equal(wsl_text_input_read(path, 100, &read, &err), WSL_ECORRUPT);
+    assert_non_null(strstr(err.text, "is not a text file: byte 4 is NUL"));
+    assert_int_equal(wsl_file_write_atomic(path,
+                                           "\xff\xfe"
+                                           "a\0",
+                                           4, NULL),
+                     0);
+    wsl_buf_clear(&read);
+    assert_int_equal(wsl_text_input_read(path, 100, &read, &err), WSL_ECORRUPT);
+    assert_non_null(strstr(err.text, "is UTF-16; save it as UTF-8"));
+    wsl_buf_free(&read);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +454,9 @@ int main(void)
         cmocka_unit_test(options_may_be_given_many_times),
         cmocka_unit_test(mail_arrives_in_order),
         cmocka_unit_test(log_levels_have_words),
+        cmocka_unit_test(utf8_is_told_from_other_bytes),
+        cmocka_unit_test(encodings_of_texts_are_told),
+        cmocka_unit_test(texts_are_read_line_by_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
