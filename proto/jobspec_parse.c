@@ -6,6 +6,7 @@
 #include "proto/jobspec_parse.h"
 
 #include "base/suggest.h"
+#include "base/text_input.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -404,9 +405,17 @@ static bool open_reader(struct reader *r, struct wsl_spec_parse *p, const char *
 void wsl_spec_read_file(struct wsl_spec_parse *p)
 {
     static const char no_map[] = "a job file is a map of fields, like 'name: my-job'";
+    const char *text = p->source->text, *encoding;
+    size_t size = p->source->size, skip;
     struct reader r;
 
-    if (!open_reader(&r, p, p->source->text, p->source->size))
+    encoding = wsl_text_input_encoding(text, size, &skip);
+    if (encoding) {
+        wsl_spec_fault(p, 1, "", "the job file is %s; save it as UTF-8", encoding);
+        p->stop = true;
+        return;
+    }
+    if (!open_reader(&r, p, text + skip, size - skip))
         return;
     if (expect(&r, YAML_STREAM_START_EVENT, no_map) &&
         expect(&r, YAML_DOCUMENT_START_EVENT,

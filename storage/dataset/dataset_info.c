@@ -2,6 +2,7 @@
 #include "storage/dataset/dataset_info.h"
 
 #include "base/file.h"
+#include "base/text_input.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -274,7 +275,7 @@ int wsl_dataset_info_load(struct wsl_dataset_info *ret, const char *folder, stru
     if (!wsl_file_exists(path))
         return wsl_fail(err, WSL_ENOENT, "%s is not a data set: it has no " WSL_DATASET_FILE,
                         folder);
-    r = wsl_file_read(path, FILE_LIMIT, &text, err);
+    r = wsl_text_input_read(path, FILE_LIMIT, &text, err);
     if (r < 0)
         return r;
     root = json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES, &fault);

@@ -2,6 +2,7 @@
 #include "storage/dataset/import_source.h"
 
 #include "base/rng.h"
+#include "base/text_input.h"
 #include "storage/dataset/text.h"
 
 #include <errno.h>
@@ -229,6 +230,8 @@ static const char *add_json_tags(struct source *s, const json_t *tags, int *r, s
         return "\"tags\" is neither a list nor a text";
     json_array_foreach(tags, i, tag)
     {
+        if (json_is_null(tag))
+            continue;
         if (!json_is_string(tag))
             return "\"tags\" has something that is no text";
         if (*r == 0)
@@ -253,12 +256,20 @@ static const char *add_json_label(struct source *s, const json_t *label, int *r,
     return NULL;
 }
 
+/* NULL also when it is null: writers of tables give every column to every line. */
+static const json_t *json_field(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+
+    return json_is_null(value) ? NULL : value;
+}
+
 int source_add_json(struct source *s, const json_t *object, bool *decided,
                     struct source_entry *entry, const char **ret_fault, struct wsl_err *err)
 {
-    const json_t *label = json_object_get(object, "label");
-    const json_t *tags = json_object_get(object, "tags");
-    const json_t *split = json_object_get(object, "split");
+    const json_t *label = json_field(object, "label");
+    const json_t *tags = json_field(object, "tags");
+    const json_t *split = json_field(object, "split");
     int r = 0;
 
     *ret_fault = NULL;
@@ -284,6 +295,19 @@ int source_add_json(struct source *s, const json_t *object, bool *decided,
 
 /* ---- lines of text ---- */
 
+/* Looks at the encoding and skips a byte order mark, also of what cannot be read twice (a pipe). */
+static int begin_lines(struct source_lines *lines, const char *path, struct wsl_err *err)
+{
+    const char *encoding;
+
+    lines->start_size = fread(lines->start, 1, sizeof lines->start, lines->file);
+    if (ferror((FILE *)lines->file))
+        return wsl_fail_errno(err, "cannot read %s", path);
+    encoding = wsl_text_input_encoding(lines->start, lines->start_size, &lines->start_at);
+    lines->end = lines->start_at;
+    return encoding ? wsl_text_input_wrong_encoding(path, encoding, err) : 0;
+}
+
 int source_lines_open(struct source_lines *lines, const char *path, struct wsl_err *err)
 {
     *lines = (struct source_lines){0};
@@ -291,7 +315,17 @@ int source_lines_open(struct source_lines *lines, const char *path, struct wsl_e
     if (!lines->line)
         return no_memory(err);
     lines->file = fopen(path, "re");
-    return lines->file ? 0 : wsl_fail_errno(err, "cannot open %s", path);
+    if (!lines->file)
+        return wsl_fail_errno(err, "cannot open %s", path);
+    return begin_lines(lines, path, err);
+}
+
+/* The next byte: of what begin_lines() looked at, then of the file. */
+static int next_byte(struct source_lines *lines)
+{
+    if (lines->start_at < lines->start_size)
+        return lines->start[lines->start_at++];
+    return getc_unlocked(lines->file);
 }
 
 int source_lines_next(struct source_lines *lines, const char *path, size_t *ret_size,
@@ -301,7 +335,7 @@ int source_lines_next(struct source_lines *lines, const char *path, size_t *ret_
     int c;
 
     lines->offset = lines->end;
-    while ((c = getc_unlocked(lines->file)) != EOF && c != '\n') {
+    while ((c = next_byte(lines)) != EOF && c != '\n') {
         if (n < SOURCE_LINE)
             lines->line[n] = (char)c;
         if (n <= SOURCE_LINE)

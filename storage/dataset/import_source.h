@@ -11,6 +11,7 @@
 #define WSL_STORAGE_IMPORT_SOURCE_H
 
 #include "base/buf.h"
+#include "base/text_input.h"
 #include "storage/dataset/import.h"
 #include "storage/dataset/import_skips.h"
 
@@ -98,9 +99,9 @@ int source_add_word(struct source *s, const char *word, size_t size, struct wsl_
 /* Adds "a,b,c" as words. */
 int source_add_list(struct source *s, const char *list, size_t size, struct wsl_err *err);
 
-/* Adds the words of a JSON object as WSL_IMPORT_JSONL has them ("tags" or "label", "split"). The
- * first that has any decides over source.labels unless `*decided`. Returns 1, 0 with what is wrong
- * in *ret_fault (a static text), or an error. */
+/* Adds the words of a JSON object as WSL_IMPORT_JSONL has them ("tags" or "label", "split"); null
+ * is as if it were not there. The first that has any decides over source.labels unless `*decided`.
+ * Returns 1, 0 with what is wrong in *ret_fault (a static text), or an error. */
 struct json_t; /* jansson.h */
 int source_add_json(struct source *s, const struct json_t *object, bool *decided,
                     struct source_entry *entry, const char **ret_fault, struct wsl_err *err);
@@ -133,13 +134,16 @@ bool source_is_hidden(const char *path);
 /* ---- lines of text ---- */
 
 struct source_lines {
-    void *file;      /* FILE */
-    char *line;      /* SOURCE_LINE + 1 bytes, closed */
-    uint64_t number; /* of the line at hand, from 1 */
-    uint64_t offset; /* where it begins */
-    uint64_t end;    /* where the next one begins */
+    void *file;                          /* FILE */
+    char *line;                          /* SOURCE_LINE + 1 bytes, closed */
+    uint64_t number;                     /* of the line at hand, from 1 */
+    uint64_t offset;                     /* where it begins */
+    uint64_t end;                        /* where the next one begins */
+    uint8_t start[WSL_TEXT_INPUT_START]; /* what was read to know the encoding */
+    size_t start_size, start_at;
 };
 
+/* Skips a byte order mark. WSL_ECORRUPT when the file is UTF-16 or UTF-32. */
 int source_lines_open(struct source_lines *lines, const char *path, struct wsl_err *err);
 /* The next line without its end; *ret_size is SOURCE_LINE + 1 for one that is too long, whose rest
  * is skipped. Returns 1, 0 at the end of the file, or an error that names `path`. */

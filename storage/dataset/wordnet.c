@@ -2,6 +2,7 @@
 #include "storage/dataset/wordnet.h"
 
 #include "base/file.h"
+#include "base/text_input.h"
 #include "storage/dataset/text.h"
 
 #include <limits.h>
@@ -219,7 +220,8 @@ static int read_list(const struct source *source, struct wsl_buf *text, struct l
                      struct wsl_err *err)
 {
     char path[PATH_MAX];
-    const char *at, *end;
+    char *rest, *line;
+    size_t size;
     int r;
 
     if (wsl_file_join(path, sizeof path, source->folder, source->file) < 0)
@@ -229,25 +231,20 @@ static int read_list(const struct source *source, struct wsl_buf *text, struct l
                         "%s is missing: give a folder with WordNet's index.noun and noun.exc "
                         "(Debian package wordnet-base)",
                         path);
-    r = wsl_file_read(path, FILE_LIMIT, text, err);
+    r = wsl_text_input_read(path, FILE_LIMIT, text, err);
     if (r < 0)
         return r;
-    at = (const char *)text->data;
-    end = at + text->size;
-    for (unsigned line = 1; at < end; line++) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
+    rest = (char *)text->data;
+    for (unsigned number = 1; (line = wsl_text_input_line(&rest, &size)); number++) {
         struct entry entry = {0};
 
-        if (!stop)
-            return wsl_fail(err, WSL_ECORRUPT, "%s:%u: the file ends in mid-line", path, line);
-        if (*at != ' ') { /* the licence is indented */
-            if (!source->parse(at, stop, &entry))
-                return wsl_fail(err, WSL_ECORRUPT, "%s:%u: not a line of WordNet's", path, line);
-            r = list_add(list, &entry);
-            if (r < 0)
-                return wsl_fail(err, r, "%s:%u: %s", path, line, wsl_err_word(r));
-        }
-        at = stop + 1;
+        if (*line == ' ') /* the licence is indented */
+            continue;
+        if (!source->parse(line, line + size, &entry))
+            return wsl_fail(err, WSL_ECORRUPT, "%s:%u: not a line of WordNet's", path, number);
+        r = list_add(list, &entry);
+        if (r < 0)
+            return wsl_fail(err, r, "%s:%u: %s", path, number, wsl_err_word(r));
     }
     if (list->count == 0)
         return wsl_fail(err, WSL_ECORRUPT, "%s has no words", path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/tags/classes.h"
 
-#include "base/file.h"
+#include "base/text_input.h"
 #include "storage/tags/grow.h"
 
 #include <stdlib.h>
@@ -101,15 +101,12 @@ static int by_synset(const void *a, const void *b)
 static int parse_file(struct wsl_classes *c, const char *path, struct wsl_buf *text,
                       const struct wsl_wordnet *wn, struct wsl_err *err)
 {
-    char *rest = (char *)text->data;
+    char *rest = (char *)text->data, *line;
+    size_t size;
 
-    for (unsigned number = 1; rest && *rest; number++) {
-        char *line = strsep(&rest, "\n");
-        size_t size = strlen(line);
+    for (unsigned number = 1; (line = wsl_text_input_line(&rest, &size)); number++) {
         int r;
 
-        if (size > 0 && line[size - 1] == '\r')
-            line[--size] = '\0';
         if (size == 0 || *line == '#')
             continue;
         for (size_t i = 0; i < size; i++)
@@ -130,11 +127,9 @@ int wsl_classes_load(struct wsl_classes *ret, const char *path, const struct wsl
                      struct wsl_err *err)
 {
     struct wsl_buf text = {0};
-    int r = wsl_file_read(path, FILE_LIMIT, &text, err);
+    int r = wsl_text_input_read(path, FILE_LIMIT, &text, err);
 
     memset(ret, 0, sizeof *ret);
-    if (r == 0 && text.size > 0 && memchr(text.data, '\0', text.size))
-        r = wsl_fail(err, WSL_ECORRUPT, "%s is no text", path);
     if (r == 0)
         r = parse_file(ret, path, &text, wn, err);
     wsl_buf_free(&text);

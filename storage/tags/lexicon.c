@@ -3,7 +3,8 @@
 
 #include "base/args.h"
 #include "base/file.h"
-#include "storage/dataset/text.h"
+#include "base/text_input.h"
+#include "base/utf8.h"
 #include "storage/tags/grow.h"
 
 #include <stdio.h>
@@ -120,10 +121,10 @@ static int parse_line(struct wsl_lexicon *l, char *line)
 static int parse_file(struct wsl_lexicon *l, const char *path, struct wsl_buf *text,
                       struct wsl_err *err)
 {
-    char *rest = (char *)text->data;
+    char *rest = (char *)text->data, *line;
+    size_t size;
 
-    for (unsigned number = 1; rest && *rest; number++) {
-        char *line = strsep(&rest, "\n");
+    for (unsigned number = 1; (line = wsl_text_input_line(&rest, &size)); number++) {
         int r;
 
         if (*line == '#' || *line == '\0')
@@ -131,8 +132,8 @@ static int parse_file(struct wsl_lexicon *l, const char *path, struct wsl_buf *t
         for (char *p = line; *p; p++) /* tabs are fields; the rest must be clean */
             if (*p != '\t' && ((unsigned char)*p < 0x20 || *p == 0x7f))
                 return wsl_fail(err, WSL_ECORRUPT, "%s:%u: a control character", path, number);
-        if (!wsl_text_is_clean(line, strcspn(line, "\t")))
-            return wsl_fail(err, WSL_ECORRUPT, "%s:%u: a name that is not UTF-8", path, number);
+        if (!wsl_utf8_is_valid(line, size))
+            return wsl_fail(err, WSL_ECORRUPT, "%s:%u: not UTF-8", path, number);
         r = parse_line(l, line);
         if (r == WSL_ECORRUPT)
             return wsl_fail(err, r,
@@ -147,11 +148,9 @@ static int parse_file(struct wsl_lexicon *l, const char *path, struct wsl_buf *t
 int wsl_lexicon_load(struct wsl_lexicon *ret, const char *path, struct wsl_err *err)
 {
     struct wsl_buf text = {0};
-    int r = wsl_file_read(path, FILE_LIMIT, &text, err);
+    int r = wsl_text_input_read(path, FILE_LIMIT, &text, err);
 
     memset(ret, 0, sizeof *ret);
-    if (r == 0 && text.size > 0 && memchr(text.data, '\0', text.size))
-        r = wsl_fail(err, WSL_ECORRUPT, "%s is no text", path);
     if (r == 0)
         r = parse_file(ret, path, &text, err);
     wsl_buf_free(&text);

@@ -2,6 +2,7 @@
 #include "storage/tags/segment.h"
 
 #include "base/file.h"
+#include "base/text_input.h"
 
 #include <limits.h>
 #include <math.h>
@@ -105,7 +106,7 @@ static bool add_line(struct wsl_segmenter *s, const char *at, const char *end)
     if (!percent || percent == at || end - percent < 2 || percent[1] < '1' || percent[1] > '5' ||
         blank == at)
         return false;
-    count = strtoul(blank, &stop, 10); /* the line ends with '\n' */
+    count = strtoul(blank, &stop, 10); /* the line is NUL-terminated */
     if (stop != end || count > 1000000)
         return false;
     word = slot_of(s, at, (size_t)(percent - at));
@@ -124,7 +125,8 @@ static bool add_line(struct wsl_segmenter *s, const char *at, const char *end)
 static int read_counts(struct wsl_segmenter *s, const char *folder, struct wsl_err *err)
 {
     char path[PATH_MAX];
-    const char *at, *end;
+    char *rest, *line;
+    size_t size;
     int r;
 
     if (wsl_file_join(path, sizeof path, folder, "cntlist.rev") < 0)
@@ -134,20 +136,13 @@ static int read_counts(struct wsl_segmenter *s, const char *folder, struct wsl_e
                         "%s is missing: give a folder with WordNet's cntlist.rev (Debian package "
                         "wordnet-base)",
                         path);
-    r = wsl_file_read(path, FILE_LIMIT, &s->text, err);
+    r = wsl_text_input_read(path, FILE_LIMIT, &s->text, err);
     if (r < 0)
         return r;
-    at = (const char *)s->text.data;
-    end = at + s->text.size;
-    for (unsigned line = 1; at < end; line++) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
-
-        if (!stop)
-            return wsl_fail(err, WSL_ECORRUPT, "%s:%u: the file ends in mid-line", path, line);
-        if (!add_line(s, at, stop))
-            return wsl_fail(err, WSL_ECORRUPT, "%s:%u: not a line of WordNet's", path, line);
-        at = stop + 1;
-    }
+    rest = (char *)s->text.data;
+    for (unsigned number = 1; (line = wsl_text_input_line(&rest, &size)); number++)
+        if (!add_line(s, line, line + size))
+            return wsl_fail(err, WSL_ECORRUPT, "%s:%u: not a line of WordNet's", path, number);
     return s->total > 0 ? 0 : wsl_fail(err, WSL_ECORRUPT, "%s has no counts", path);
 }
 

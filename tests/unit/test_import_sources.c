@@ -128,6 +128,99 @@ static void json_labels_and_splits(void **state)
     must_fail(f, WSL_EINVAL, "has labels");
 }
 
+static void null_is_absent(void **state)
+{
+    struct fixture *f = *state;
+    char name[32];
+
+    for (int i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "p%d.jpg", i);
+        put_jpeg(f, name, draw(32, 32, (uint64_t)i, false));
+        wsl_buf_add_format(&f->lines,
+                           "{\"path\": \"p%d.jpg\", \"tags\": null, \"split\": null, "
+                           "\"label\": \"%s\"}\n",
+                           i, i % 2 ? "hen" : "owl");
+    }
+    wsl_buf_add_text(&f->lines, "{\"path\": null, \"label\": \"owl\"}\n"
+                                "{\"path\": \"p0.jpg\", \"label\": null}\n");
+    import_from(f, WSL_IMPORT_JSONL, f->manifest);
+    import_well(f);
+    assert_int_equal(f->result.train + f->result.heldout, 6);
+    must_have_text(f, "quarantine.tsv", "line 7\t");
+    must_have_text(f, "quarantine.tsv", "bad line: no \"label\"");
+    wsl_buf_clear(&f->lines);
+    wsl_buf_add_text(
+        &f->lines, "{\"path\": \"p0.jpg\", \"label\": null, \"tags\": [\"owl\", null, \"hen\"]}\n");
+    again(f);
+    assert_int_equal(f->result.train + f->result.heldout, 1);
+    must_have_text(f, "dataset.json", "\"owl\"");
+}
+
+/* `text` with a byte order mark, CRLF and no end of its last line; as UTF-16 when `wide`. */
+static void put_windows_text(const struct fixture *f, const char *name, const char *text, bool wide)
+{
+    struct wsl_buf out = {0};
+
+    assert_int_equal(wsl_buf_add(&out, wide ? "\xff\xfe" : "\xef\xbb\xbf", wide ? 2 : 3), 0);
+    for (; text[0] && !(text[0] == '\n' && text[1] == '\0'); text++) {
+        char crlf[] = {'\r', 0, '\n', 0}, one[] = {*text, 0};
+
+        if (*text == '\n' && wide)
+            wsl_buf_add(&out, crlf, 4);
+        else if (*text == '\n')
+            wsl_buf_add_text(&out, "\r\n");
+        else
+            wsl_buf_add(&out, one, wide ? 2 : 1);
+    }
+    put_bytes(f, name, out.data, out.size);
+    wsl_buf_free(&out);
+}
+
+static void texts_of_windows_are_read(void **state)
+{
+    struct fixture *f = *state;
+    char root[128];
+
+    for (int i = 0; i < 4; i++) {
+        snprintf(root, sizeof root, "p%d.jpg", i);
+        put_jpeg(f, root, draw(32, 32, (uint64_t)i, false));
+    }
+    import_from(f, WSL_IMPORT_MANIFEST, f->manifest);
+    put_windows_text(f, "list.tsv", "p0.jpg\towl\np1.jpg\then\n\np2.jpg\towl\np3.jpg\then\n",
+                     false);
+    import_well(f);
+    assert_int_equal(f->result.train + f->result.heldout, 4);
+    assert_int_equal(f->result.tags, 2);
+    assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
+    put_windows_text(f, "list.tsv", "p0.jpg\towl\n", true);
+    must_fail(f, WSL_ECORRUPT, "list.tsv is UTF-16; save it as UTF-8");
+    import_from(f, WSL_IMPORT_JSONL, f->manifest);
+    must_fail(f, WSL_ECORRUPT, "list.tsv is UTF-16; save it as UTF-8");
+    put_windows_text(f, "list.tsv",
+                     "{\"path\": \"p0.jpg\", \"tags\": \"owl,hen\"}\n"
+                     "{\"path\": \"p1.jpg\", \"tags\": \"h\xe9n\"}\n"
+                     "{\"path\": \"p2.jpg\", \"tags\": \"owl\"}\n",
+                     false);
+    import_well(f);
+    assert_int_equal(f->result.train + f->result.heldout, 2);
+    must_have_text(f, "quarantine.tsv", "line 2\t42\tbad line:");
+    make_folder(f, "in/train/n01440764");
+    make_folder(f, "in/train/n01443537");
+    make_folder(f, "in/val");
+    put_jpeg(f, "in/train/n01443537/c.JPEG", draw(32, 32, 12, false));
+    put_jpeg(f, "in/train/n01440764/a.JPEG", draw(32, 32, 10, false));
+    put_jpeg(f, "in/val/b.JPEG", draw(32, 32, 11, false));
+    put_windows_text(f, "in/synset_words.txt", "n01440764 tench\nn01443537 goldfish\n", false);
+    put_windows_text(f, "in/val.txt", "b.JPEG 0\n", false);
+    snprintf(root, sizeof root, "%s/in", f->folder);
+    import_from(f, WSL_IMPORT_IMAGENET, root);
+    again(f);
+    assert_int_equal(f->result.heldout, 1);
+    assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
+    put_windows_text(f, "in/synset_words.txt", "n01440764 tench\n", true);
+    must_fail(f, WSL_ECORRUPT, "synset_words.txt is UTF-16");
+}
+
 /* ---- layouts ---- */
 
 static void put_labelled(const struct fixture *f, const char *format, int from, int count)
@@ -663,6 +756,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(json_lines_are_read),
         CASE(json_labels_and_splits),
+        CASE(null_is_absent),
+        CASE(texts_of_windows_are_read),
         CASE(imagenet_is_read),
         CASE(cub200_is_read),
         CASE(places365_is_read),

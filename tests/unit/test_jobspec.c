@@ -390,6 +390,37 @@ static void test_no_map(void **state)
     }
 }
 
+static void test_encodings(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t size;
+        const char *fault;
+    } bad[] = {
+        {"\xff\xfen\0a\0", 6, "e:1: the job file is UTF-16; save it as UTF-8"},
+        {"\0n\0a\0m", 6, "e:1: the job file is UTF-16; save it as UTF-8"},
+        {"\0\0\xfe\xff\0\0\0n", 8, "e:1: the job file is UTF-32; save it as UTF-8"},
+        {"name: a\0b\n", 10, "e:1: not YAML: control characters are not allowed"},
+        {"name: a\nkind: \xe9\n", 16, "e:2: not YAML: "},
+    };
+    char text[sizeof minimal + 3] = "\xef\xbb\xbf";
+    Wsl__V1__JobSpec *spec;
+
+    (void)state;
+    strcpy(text + 3, minimal);
+    spec = good(text);
+    assert_string_equal(spec->name, "first");
+    drop(spec);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct wsl_err err = {0};
+
+        assert_int_equal(wsl_jobspec_parse("e", bad[i].text, bad[i].size, &spec, NULL, NULL, &err),
+                         WSL_EINVAL);
+        if (!strstr(err.text, bad[i].fault))
+            fail_msg("%s", err.text);
+    }
+}
+
 static void test_many_mistakes(void **state)
 {
     static const char text[] = "name: x\nkind: pretrain\nbatch: -1\nworld: no\nepochs: 0\nfoo: 1\n";
@@ -679,13 +710,21 @@ static void test_suggest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_minimal_and_fill), cmocka_unit_test(test_all_fields),
-        cmocka_unit_test(test_short_forms),      cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_no_map),           cmocka_unit_test(test_many_mistakes),
-        cmocka_unit_test(test_size_and_depth),   cmocka_unit_test(test_sets),
-        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_check_foreign),
-        cmocka_unit_test(test_explain),          cmocka_unit_test(test_mutations),
-        cmocka_unit_test(test_suggest),          cmocka_unit_test(test_published_networks),
+        cmocka_unit_test(test_minimal_and_fill),
+        cmocka_unit_test(test_all_fields),
+        cmocka_unit_test(test_short_forms),
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_no_map),
+        cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_many_mistakes),
+        cmocka_unit_test(test_size_and_depth),
+        cmocka_unit_test(test_sets),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_check_foreign),
+        cmocka_unit_test(test_explain),
+        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_suggest),
+        cmocka_unit_test(test_published_networks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -233,6 +233,13 @@ static void only_tags_of_a_targets_classes_stay(void **state)
     assert_string_equal(meaning(&l, "xqz", 0), "xqz");
     assert_string_equal(meaning(&l, "cat", 0), "");
     wsl_lexicon_free(&l);
+    write_file(f->folder, "classes",
+               "\xef\xbb\xbf"
+               "cat\r\nbird");
+    l = make_lexicon(f, &setup, &stats);
+    assert_int_equal(stats.classes, 2);
+    assert_int_equal(stats.classes_found, 2);
+    wsl_lexicon_free(&l);
     write_file(f->folder, "classes", "horse\n");
     assert_int_equal(wsl_lexicon_make(&l, f->ds, &setup, &stats, NULL), WSL_EINVAL);
     write_file(f->folder, "classes", "n02012849 \n");
@@ -276,8 +283,12 @@ static void bad_vocabularies_are_refused(void **state)
         "dog\t\t3\t\tdog\n",
         "dog\x01\t\t3\tdog\n",
         "\xff\t\t3\tdog\n",
+        "dog\t\t3\td\xffg\n",
+        "\xff\xfe"
+        "d\x01o\x01",
     };
     struct fixture *f = *state;
+    struct wsl_lexicon good;
     char path[160];
 
     snprintf(path, sizeof path, "%s/words.tsv", f->folder);
@@ -291,6 +302,14 @@ static void bad_vocabularies_are_refused(void **state)
         assert_non_null(strstr(err.text, "words.tsv"));
         assert_null(l.tags);
     }
+    write_file(f->folder, "words.tsv",
+               "\xef\xbb\xbf"
+               "# head\r\ndog\t\t3\tdog\r\ncat\t\t2\tcat\tkitty");
+    assert_int_equal(wsl_lexicon_load(&good, path, NULL), 0);
+    assert_int_equal(good.tag_count, 2);
+    assert_string_equal(meaning(&good, "dog", 0), "dog");
+    assert_string_equal(meaning(&good, "kitty", 0), "cat");
+    wsl_lexicon_free(&good);
 }
 
 /* ---- cutting ---- */

@@ -188,8 +188,8 @@ static void damaged_wordnet_is_named(void **state)
                                         "dog n 1 99999999999 @ 1 1 02084071\n",
                                         "dog n 1 1 @ 1 1\n",
                                         "dog n 1 1 @ 1 1 020840x1\n",
-                                        "dog n 1 1 @ 1 1 02084071",
-                                        "\xff\xfe\n",
+                                        "dog n 1 1 @ 1 1 0208407",
+                                        "\xff\xfd\n",
                                         "\n"};
     struct fixture *f = *state;
     struct wsl_wordnet *wn = NULL;
@@ -201,6 +201,21 @@ static void damaged_wordnet_is_named(void **state)
         assert_int_equal(wsl_wordnet_open(&wn, f->folder, &err), WSL_ECORRUPT);
         assert_non_null(strstr(err.text, "index.noun:1: "));
     }
+    write_file(f->folder, "index.noun", "\xfe\xff");
+    assert_int_equal(wsl_wordnet_open(&wn, f->folder, &err), WSL_ECORRUPT);
+    assert_non_null(strstr(err.text, "index.noun is UTF-16; save it as UTF-8"));
+    write_file(f->folder, "index.noun",
+               "\xef\xbb\xbf"
+               "dog n 1 1 @ 1 1 02084071\r\n\r\ncat n 1 1 @ 1 1 02121620");
+    assert_int_equal(wsl_wordnet_open(&wn, f->folder, &err), WSL_ECORRUPT);
+    assert_non_null(strstr(err.text, "index.noun:2: "));
+    write_file(f->folder, "index.noun",
+               "\xef\xbb\xbf"
+               "dog n 1 1 @ 1 1 02084071\r\ncat n 1 1 @ 1 1 02121620");
+    assert_int_equal(wsl_wordnet_open(&wn, f->folder, &err), 0);
+    assert_int_equal(wsl_wordnet_lemma_count(wn), 2);
+    wsl_wordnet_close(wn);
+    wn = NULL;
     write_file(f->folder, "index.noun", "");
     assert_int_equal(wsl_wordnet_open(&wn, f->folder, &err), WSL_ECORRUPT);
     write_file(f->folder, "index.noun", index_noun);
