@@ -9,6 +9,7 @@ import unittest
 
 from worker_world import Coordinator, WorkerCase, agent_pb2, alive, contents, key, wait
 from wsltest import main, program
+from wsltest.namespaces import no_mounts
 
 K = key()
 
@@ -239,7 +240,7 @@ class Ends(WorkerCase):
         self.check_exit(key(job=14), "MACHINE_ERROR", "assignment is missing")
         self.assertEqual(sorted(os.listdir(os.path.join(self.state, "trainers"))), ["1-5-0", "2-1-0"])
 
-    @unittest.skipUnless(os.geteuid() == 0, "mounting a small disk needs root")
+    @unittest.skipIf(no_mounts(), no_mounts())
     def test_a_full_disk(self):
         os.mkdir(self.state)
         script = 'mount -t tmpfs -o size=64k,mode=755 tmpfs "$0" && head -c 60k /dev/zero > "$0/fill"; exec "$@"'

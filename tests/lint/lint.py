@@ -42,14 +42,25 @@ FOREIGN = [
 CODE = (".c", ".h", ".cc", ".cu", ".cuh")
 
 
+def git_files():
+    """What git tracks or would add; None where there is no git or no repository, as in an unpacked tarball."""
+    try:
+        out = subprocess.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard"], capture_output=True,
+                             text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return out.stdout.splitlines() or None
+
+
+def walked_files():
+    """Every file outside of hidden directories and build*/ of the root, as .gitignore has it."""
+    for directory, below, files in os.walk(ROOT):
+        below[:] = [d for d in below if not d.startswith(".") and not (directory == ROOT and d.startswith("build"))]
+        yield from (os.path.relpath(os.path.join(directory, f), ROOT) for f in files)
+
+
 def tracked(*endings):
-    out = subprocess.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True)
-    if out.returncode == 0:
-        names = out.stdout.splitlines()
-    else:  # an unpacked tarball
-        names = [os.path.relpath(os.path.join(d, f), ROOT) for d, _, fs in os.walk(ROOT) for f in fs
-                 if not os.path.relpath(d, ROOT).startswith(("build", ".git"))]
-    return [n for n in names if n.endswith(endings) and os.path.exists(os.path.join(ROOT, n))]
+    return [n for n in git_files() or walked_files() if n.endswith(endings) and os.path.exists(os.path.join(ROOT, n))]
 
 
 def text_of(name):
@@ -83,6 +94,16 @@ def functions(name):
 
 class Lint(unittest.TestCase):
     maxDiff = None
+
+    def test_the_tree_was_found(self):
+        self.assertIn("base/err.c", tracked(".c"))  # every rule holds for no files at all
+
+    def test_without_git_the_same_files_are_found(self):
+        names = git_files()
+        if names is None:
+            self.skipTest("no git, or no repository")
+        self.assertEqual(sorted(n for n in names if n.endswith(CODE) and os.path.exists(os.path.join(ROOT, n))),
+                         sorted(n for n in walked_files() if n.endswith(CODE)))
 
     def clean(self, faults):
         self.assertEqual(faults, [], "\n" + "\n".join(faults))

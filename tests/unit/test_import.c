@@ -626,8 +626,8 @@ static void a_full_disk_is_gone_on_from(void **state)
     uint64_t whole;
 
     if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-        print_message("# may not mount: the full disk was not tried\n");
-        return;
+        print_message("# no small file system to fill: may not mount\n");
+        skip();
     }
     for (int i = 0; i < 120; i++) {
         char name[32];

@@ -453,10 +453,10 @@ static void a_full_disk_refuses_and_is_got_over(void **state)
     /* A name space of its own: the mount goes with this process, however that ends. */
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("tmpfs", b.folder, "tmpfs", 0, "size=4m") < 0) {
-        print_message("not root: no small file system to fill\n");
+        print_message("# no small file system to fill: may not mount\n");
         free(bytes);
         drop_box(&b);
-        return;
+        skip();
     }
     snprintf(ballast, sizeof ballast, "%s/ballast", b.folder);
     fd = open(ballast, O_WRONLY | O_CREAT, 0644);
