@@ -16,7 +16,9 @@
  * A membership of a job is a numbered generation, made here alone; what comes from older ones is
  * stored, never acted on, and a trainer of one that still runs is told to stop and counts as using
  * its slot until it has. When a rank ends badly all others of its generation are stopped (fate
- * sharing), and the next generation starts from the newest checkpoint once all are gone.
+ * sharing), and the next generation starts from the newest checkpoint once all are gone. After a
+ * crash they are killed. After a rank that was stopped from outside (SIGTERM) they are asked to
+ * stop: all did so after the same step, and rank 0 has time to write the checkpoint of it.
  *
  * Scheduling is first come, first served over whole worlds ("gang"): a job starts when all its
  * ranks fit at once. A job that waits for slots in use holds back those behind it, so it cannot

@@ -98,6 +98,25 @@ static void stop_rank(struct wsl_cluster *c, struct job *job, uint32_t rank)
               job->pb->cancel_requested ? "the job was cancelled" : "another rank has ended");
 }
 
+/* A rank writes the checkpoint that the next generation starts from. All ranks agreed to stop
+ * before it began, so the others are on their way out. */
+static bool is_saving(const struct job *job)
+{
+    for (uint32_t i = 0; i < job->pb->n_ranks; i++)
+        if (job->ranks[i].state == RANK_UP && strcmp(job->pb->ranks[i]->phase, "saving") == 0)
+            return true;
+    return false;
+}
+
+/* Nothing can be told to it now, and what it does is not known. */
+static bool is_out_of_reach(const struct job *job)
+{
+    for (uint32_t i = 0; i < job->pb->n_ranks; i++)
+        if (job->ranks[i].state != RANK_ENDED && !job->ranks[i].node->connected)
+            return true;
+    return false;
+}
+
 void stop_ranks(struct wsl_cluster *c, struct job *job, enum stop stop, int64_t now)
 {
     job->stop = stop;
@@ -106,6 +125,15 @@ void stop_ranks(struct wsl_cluster *c, struct job *job, enum stop stop, int64_t 
                                            : 0;
     for (uint32_t i = 0; i < job->pb->n_ranks; i++)
         stop_rank(c, job, i);
+}
+
+void check_stop_deadline(struct wsl_cluster *c, struct job *job, int64_t now)
+{
+    if (job->kill_ms == 0 || now < job->kill_ms)
+        return;
+    if ((is_saving(job) || is_out_of_reach(job)) && now < job->kill_ms + SAVING_EXTRA_MS)
+        return;
+    stop_ranks(c, job, STOP_KILL, now);
 }
 
 void repeat_stops(struct wsl_cluster *c, struct job *job, const struct node *node)
@@ -286,6 +314,8 @@ static void note_end(struct wsl_cluster *c, struct job *job, uint32_t rank,
 /* One of several has ended: what does it mean for the others? */
 static void share_fate(struct wsl_cluster *c, struct job *job, uint32_t rank, int64_t now)
 {
+    enum stop stop;
+
     if (job->stop >= STOP_GRACEFUL)
         return;
     switch (job->ranks[rank].outcome) {
@@ -297,11 +327,17 @@ static void share_fate(struct wsl_cluster *c, struct job *job, uint32_t rank, in
         if (job->stop == STOP_NONE)
             stop_ranks(c, job, STOP_WAIT, now);
         return;
+    case WSL__V1__TRAINER_OUTCOME__STOPPED:
+        /* Its machine is taken away. All ranks stopped after the same step, and rank 0 may be
+         * writing the checkpoint of that step. */
+        stop = STOP_GRACEFUL;
+        break;
     default:
-        set_textf(&job->pb->reason, "stopping the other trainers: rank %u on %s: %s", rank,
-                  job->pb->ranks[rank]->node, job->pb->ranks[rank]->reason);
-        stop_ranks(c, job, STOP_KILL, now);
+        stop = is_saving(job) ? STOP_GRACEFUL : STOP_KILL;
     }
+    set_textf(&job->pb->reason, "stopping the other trainers: rank %u on %s: %s", rank,
+              job->pb->ranks[rank]->node, job->pb->ranks[rank]->reason);
+    stop_ranks(c, job, stop, now);
 }
 
 void end_rank(struct wsl_cluster *c, struct job *job, uint32_t rank,

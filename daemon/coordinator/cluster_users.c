@@ -310,14 +310,20 @@ static void restore_places(struct wsl_cluster *c, struct job *job, int64_t now)
 /* What its trainers had been told is not saved, but follows. */
 static void restore_stop(struct wsl_cluster *c, struct job *job, int64_t now)
 {
+    static const enum stop stop_after[] = {
+        [WSL__V1__TRAINER_OUTCOME__FINISHED] = STOP_NONE,
+        [WSL__V1__TRAINER_OUTCOME__PEER_LOST] = STOP_WAIT,
+        [WSL__V1__TRAINER_OUTCOME__STOPPED] = STOP_GRACEFUL,
+        [WSL__V1__TRAINER_OUTCOME__USER_ERROR] = STOP_KILL,
+        [WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR] = STOP_KILL,
+    };
     enum stop stop = job->pb->cancel_requested ? STOP_GRACEFUL : STOP_NONE;
 
-    for (size_t i = 0; i < job->pb->n_ranks && stop < STOP_GRACEFUL; i++) {
+    for (size_t i = 0; !job->pb->cancel_requested && i < job->pb->n_ranks; i++) {
         const struct rank *r = &job->ranks[i];
 
-        if (r->state != RANK_ENDED || r->outcome == WSL__V1__TRAINER_OUTCOME__FINISHED)
-            continue;
-        stop = r->outcome == WSL__V1__TRAINER_OUTCOME__PEER_LOST ? STOP_WAIT : STOP_KILL;
+        if (r->state == RANK_ENDED && stop_after[r->outcome] > stop)
+            stop = stop_after[r->outcome];
     }
     if (stop != STOP_NONE)
         stop_ranks(c, job, stop, now);

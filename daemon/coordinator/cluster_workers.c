@@ -393,12 +393,8 @@ void wsl_cluster_tick(struct wsl_cluster *c, int64_t now)
         if (node->lost_ms && now >= node->lost_ms)
             lose_node(c, node, now);
     }
-    for (size_t i = 0; i < c->live.count; i++) {
-        struct job *job = c->live.jobs[i];
-
-        if (job->kill_ms && now >= job->kill_ms)
-            stop_ranks(c, job, STOP_KILL, now);
-    }
+    for (size_t i = 0; i < c->live.count; i++)
+        check_stop_deadline(c, c->live.jobs[i], now);
     schedule(c, now);
     trim_history(c);
 }

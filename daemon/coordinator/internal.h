@@ -17,12 +17,13 @@ enum {
     BLOB_MAX = 65536,
     WORLD_MAX = 4096,
     NODES_MAX = 4096,
-    STRAYS_MAX = 1024,       /* noted per node */
-    PEER_WAIT_MS = 2000,     /* for the rank that another one lost to say why */
-    HEARTBEATS_MISSED = 5,   /* then a worker is away */
-    TEXT_MAX = 600,          /* bytes of a reason */
-    SAME_NOTE_EVENTS = 32,   /* a note said among the newest so many is not repeated */
-    NODE_NAME_SIZE = 64 + 1, /* also of an instance */
+    STRAYS_MAX = 1024,        /* noted per node */
+    PEER_WAIT_MS = 2000,      /* for the rank that another one lost to say why */
+    SAVING_EXTRA_MS = 600000, /* beyond the stop's grace time, for a checkpoint being written */
+    HEARTBEATS_MISSED = 5,    /* then a worker is away */
+    TEXT_MAX = 600,           /* bytes of a reason */
+    SAME_NOTE_EVENTS = 32,    /* a note said among the newest so many is not repeated */
+    NODE_NAME_SIZE = 64 + 1,  /* also of an instance */
 };
 
 enum rank_state { RANK_SENT, RANK_UP, RANK_ENDED }; /* SENT: a start is on its way */
@@ -172,6 +173,8 @@ void move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int6
               const char *format, ...) __attribute__((format(printf, 5, 6)));
 bool is_live(const struct job *job); /* has a rank that has not ended */
 void stop_ranks(struct wsl_cluster *c, struct job *job, enum stop stop, int64_t now);
+/* Kills what was asked to stop and has not, when its time is over. */
+void check_stop_deadline(struct wsl_cluster *c, struct job *job, int64_t now);
 /* What the live ranks on this node were told, once more. */
 void repeat_stops(struct wsl_cluster *c, struct job *job, const struct node *node);
 void end_rank(struct wsl_cluster *c, struct job *job, uint32_t rank,

@@ -32,7 +32,8 @@ struct wsl_trainer_control_setup {
 int wsl_trainer_control_open(struct wsl_trainer_control **ret,
                              const struct wsl_trainer_control_setup *setup, struct wsl_err *err);
 
-/* A static word: "starting", "loading", "training", "evaluating", "exited". */
+/* A static word: "starting", "loading", "training", "evaluating", "saving" (the last checkpoint),
+ * "exited". */
 void wsl_trainer_control_phase(struct wsl_trainer_control *control, const char *phase);
 
 /* True from the first stop request on; the text (static storage of the control, may be empty) says

@@ -288,11 +288,20 @@ static void end(struct wsl_trainer_end *ret, Wsl__V1__TrainerOutcome outcome, co
     snprintf(ret->reason, sizeof(ret->reason), "%s", reason);
 }
 
+/* Whoever stops this trainer now gives it time: what is being written is what the job goes on from.
+ */
+static void tell_saving(struct wsl_trainer *t)
+{
+    if (t->saver)
+        wsl_trainer_control_phase(t->control, "saving");
+}
+
 static void end_stopped(struct wsl_trainer *t, struct wsl_trainer_end *ret)
 {
     char who[200], reason[400];
 
     wsl_trainer_control_stop_reason(t->control, who);
+    tell_saving(t); /* close_all() waits for it; the other ranks need not */
     snprintf(reason, sizeof(reason), "stopped after step %" PRIu64 "%s%s", t->step,
              *who ? ": " : "", who);
     end(ret, WSL__V1__TRAINER_OUTCOME__STOPPED, reason);
@@ -304,6 +313,7 @@ static void end_finished(struct wsl_trainer *t, struct wsl_trainer_end *ret)
     struct wsl_err err = {0};
     char reason[600];
 
+    tell_saving(t);
     if (t->saver && wsl_saver_wait(t->saver, &err) < 0) {
         snprintf(reason, sizeof(reason), "the final checkpoint could not be written: %s", err.text);
         end(ret, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, reason);

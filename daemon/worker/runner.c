@@ -20,6 +20,9 @@
 
 enum { LAST_WORD_MAX = 64 << 10, LOG_TAIL = 4096 };
 
+/* Beyond the stop's grace time, for a checkpoint being written. */
+#define SAVING_EXTRA_NS ((uint64_t)600 * 1000000000)
+
 struct wsl_runner {
     struct wsl_runner_setup setup;
     struct wsl_trainer *trainer;
@@ -310,13 +313,19 @@ void wsl_runner_stop(struct wsl_runner *r, Wsl__V1__StopMode mode, const char *r
         pidfd_send_signal(r->pidfd, SIGTERM, NULL, 0);
 }
 
+/* It writes the checkpoint that the job goes on from. */
+static bool is_saving(const struct wsl_runner *r)
+{
+    return strcmp(r->trainer->phase, "saving") == 0;
+}
+
 static void check_stop(struct wsl_runner *r, uint64_t now_ns)
 {
     if (r->gone || r->stop == 0)
         return;
     if (r->killed) {
         kill_now(r); /* what was born since */
-    } else if (now_ns >= r->stop_kill_ns) {
+    } else if (now_ns >= r->stop_kill_ns + (is_saving(r) ? SAVING_EXTRA_NS : 0)) {
         wsl_warn("event=trainer_grace_over " WHO_FORMAT " grace_ms=%u", WHO(r),
                  r->setup.stop_grace_ms);
         kill_now(r);

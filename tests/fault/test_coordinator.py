@@ -236,6 +236,27 @@ class RealTrainers(CoordinatorCase):
         self.assertIn("killed by signal 9", " ".join(e.message for e in self.get(job).events))
         self.wait_steps(job, again.checkpoint_step)
 
+    def test_sigterm_to_a_trainer_costs_no_step(self):
+        """As when its machine is shut down or wanted by somebody else: all stop after one step, rank 0 writes its
+        checkpoint in peace, and the job resumes there."""
+        self.start_all()
+        job = self.submit_training("preempted", checkpoint=job_pb2.Checkpointing(every_steps=1000000, keep=2)).id
+        for generation in range(1, 4):
+            before = self.wait_state(job, job_pb2.RUNNING)
+            self.assertEqual(before.generation, generation)
+            self.wait_steps(job, before.checkpoint_step + 20)
+            rank = generation % 2  # 1, 0, 1
+            os.kill(before.ranks[rank].pid, signal.SIGTERM)
+            after = self.wait_for("the next generation", lambda g=generation: (
+                got := self.get(job).job).generation > g and got)
+            ends = [e.message for e in self.get(job).events
+                    if e.kind == "trainer_exited" and f"of generation {generation} " in e.message]
+            self.assertEqual(len(ends), 2)
+            for end in ends:
+                self.assertIn(f"stopped after step {after.checkpoint_step}", end)
+        self.assertEqual(after.machine_errors, 1)  # not 3: each generation was progress
+        self.wait_steps(job, after.checkpoint_step)
+
     def test_sigterm_leaves_trainers_alone(self):
         self.start_all()
         job = self.submit_training("stays").id

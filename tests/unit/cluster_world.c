@@ -291,8 +291,8 @@ static void set_key(Wsl__V1__TrainerKey *key, uint64_t job, uint32_t generation,
     key->rank = rank;
 }
 
-void world_started(struct world *w, const char *node, uint64_t job, uint32_t generation,
-                   uint32_t rank)
+void world_phase(struct world *w, const char *node, uint64_t job, uint32_t generation,
+                 uint32_t rank, const char *phase)
 {
     Wsl__V1__TrainerReport report = WSL__V1__TRAINER_REPORT__INIT;
     Wsl__V1__TrainerKey key;
@@ -300,10 +300,16 @@ void world_started(struct world *w, const char *node, uint64_t job, uint32_t gen
     set_key(&key, job, generation, rank);
     report.key = &key;
     report.state = WSL__V1__TRAINER_STATE__TRAINER_STARTED;
-    report.phase = (char *)"starting";
+    report.phase = (char *)phase;
     report.pid = 100 + rank;
     wsl_cluster_trainer(w->cluster, node, &report, w->now);
     world_drain(w);
+}
+
+void world_started(struct world *w, const char *node, uint64_t job, uint32_t generation,
+                   uint32_t rank)
+{
+    world_phase(w, node, job, generation, rank, "starting");
 }
 
 void world_exited(struct world *w, const char *node, uint64_t job, uint32_t generation,

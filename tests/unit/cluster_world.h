@@ -63,6 +63,8 @@ void world_hello(struct world *w, const char *node, uint32_t slots, const char *
 void world_gone(struct world *w, const char *node);
 void world_started(struct world *w, const char *node, uint64_t job, uint32_t generation,
                    uint32_t rank);
+void world_phase(struct world *w, const char *node, uint64_t job, uint32_t generation,
+                 uint32_t rank, const char *phase);
 void world_exited(struct world *w, const char *node, uint64_t job, uint32_t generation,
                   uint32_t rank, Wsl__V1__TrainerOutcome outcome, const char *reason);
 void world_checkpoint(struct world *w, const char *node, uint64_t job, uint32_t generation,

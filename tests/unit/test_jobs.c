@@ -414,6 +414,78 @@ static void a_lost_peer_that_says_nothing_is_killed(void **state)
     expect_reason(id, "rank 0 on a: lost rank 1; starts again from the beginning");
 }
 
+/* ---- a machine that is taken away: SIGTERM to one rank, all stop after the same step ---- */
+
+static void a_stopped_rank_takes_nobody_along_by_force(void **state)
+{
+    uint64_t id = running(3, 1);
+
+    (void)state;
+    world_exited(&w, "a", id, 1, 1, O(STOPPED), "stopped after step 45: SIGTERM");
+    assert_int_equal(world_stops(&w, "a", id, 1, 0, GRACEFUL), 1);
+    assert_int_equal(world_stops(&w, "a", id, 1, 2, GRACEFUL), 1);
+    world_phase(&w, "a", id, 1, 0, "saving");
+    world_exited(&w, "a", id, 1, 2, O(STOPPED), "stopped after step 45");
+    world_pass(&w, 500000); /* a large one on a slow disk */
+    assert_int_equal(world_stops(&w, "a", id, 1, 0, KILL), 0);
+    world_checkpoint(&w, "a", id, 1, 45);
+    world_exited(&w, "a", id, 1, 0, O(STOPPED), "stopped after step 45");
+    expect_state(id, S(RECOVERING));
+    expect_reason(id, "rank 1 on a: stopped after step 45: SIGTERM; starts again from step 45");
+    world_pass(&w, 1000);
+    expect_state(id, S(STARTING));
+}
+
+static void a_rank_that_saves_for_ever_is_killed(void **state)
+{
+    uint64_t id = running(2, 1);
+
+    (void)state;
+    world_phase(&w, "a", id, 1, 0, "saving");
+    world_exited(&w, "a", id, 1, 1, O(STOPPED), "stopped after step 45: SIGTERM");
+    world_pass(&w, 619000);
+    assert_int_equal(world_stops(&w, "a", id, 1, 0, KILL), 0);
+    world_pass(&w, 1000);
+    assert_int_equal(world_stops(&w, "a", id, 1, 0, KILL), 1);
+}
+
+static void a_rank_that_neither_stops_nor_saves_is_killed_after_the_grace_time(void **state)
+{
+    uint64_t id = running(2, 1);
+
+    (void)state;
+    world_exited(&w, "a", id, 1, 1, O(STOPPED), "stopped after step 45: SIGTERM");
+    world_pass(&w, 19000);
+    assert_int_equal(world_stops(&w, "a", id, 1, 0, KILL), 0);
+    world_pass(&w, 1000);
+    assert_int_equal(world_stops(&w, "a", id, 1, 0, KILL), 1);
+}
+
+static void a_crash_does_not_cut_a_checkpoint_short(void **state)
+{
+    uint64_t id = running(3, 1);
+
+    (void)state;
+    world_phase(&w, "a", id, 1, 0, "saving");
+    world_exited(&w, "a", id, 1, 2, O(MACHINE_ERROR), "killed by signal 9 (KILL)");
+    assert_int_equal(world_stops(&w, "a", id, 1, 0, KILL), 0);
+    assert_int_equal(world_stops(&w, "a", id, 1, 0, GRACEFUL), 1);
+}
+
+static void a_restart_does_not_cut_a_checkpoint_short(void **state)
+{
+    uint64_t id = running(2, 1);
+
+    (void)state;
+    world_exited(&w, "a", id, 1, 1, O(STOPPED), "stopped after step 45: SIGTERM");
+    world_restart(&w);
+    world_pass_silent(&w, 25000); /* longer than the stop's grace time, shorter than the worker's */
+    world_try_hello(&w, "a", 2, "boot", (const char *const[]){"1/1/0", NULL}, NULL);
+    world_phase(&w, "a", id, 1, 0, "saving");
+    world_pass(&w, 100000);
+    assert_int_equal(world_stops(&w, "a", id, 1, 0, KILL), 0);
+}
+
 static void the_first_of_several_ends_is_the_cause(void **state)
 {
     uint64_t id = running(3, 1);
@@ -605,6 +677,11 @@ int main(void)
         STORY(one_rank_takes_the_others_along),
         STORY(a_lost_peer_is_not_the_cause),
         STORY(a_lost_peer_that_says_nothing_is_killed),
+        STORY(a_stopped_rank_takes_nobody_along_by_force),
+        STORY(a_rank_that_saves_for_ever_is_killed),
+        STORY(a_rank_that_neither_stops_nor_saves_is_killed_after_the_grace_time),
+        STORY(a_crash_does_not_cut_a_checkpoint_short),
+        STORY(a_restart_does_not_cut_a_checkpoint_short),
         STORY(the_first_of_several_ends_is_the_cause),
         STORY(an_end_without_an_outcome_is_no_success),
         STORY(budgets_are_apart_and_refilled_by_progress),
