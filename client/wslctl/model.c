@@ -24,7 +24,7 @@ static const struct wsl_ctl_verb verbs[] = {
      "Say which ResNeXt a safetensors file holds, or what is wrong with it.",
      "Tensors have torchvision's names and shapes, in F32, F16 or BF16; PyTorch's\n"
      "num_batches_tracked may be there. A file without a head (fc.*) is whole, too: it fits the\n"
-     "'init' of a transfer job. Reads the header only.",
+     "'init' of a transfer job. All values must be finite, and variances not negative.",
      "  wslctl model check resnext50.safetensors", wsl_ctl_model_check},
     {"export", NULL, "CHECKPOINT", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
      "Copy a checkpoint's weights into a safetensors file that PyTorch reads.",
@@ -56,13 +56,10 @@ int wsl_ctl_model(struct wsl_ctl *ctl, int argc, char **argv)
 void wsl_ctl_model_title(const struct wsl_net_config *config, char *text, size_t size)
 {
     const char *name = wsl_net_config_name(config);
-    char depths[48] = "";
+    char details[100];
 
-    for (int i = 0; i < config->stages; i++)
-        snprintf(depths + strlen(depths), sizeof depths - strlen(depths), "%s%d", i ? "," : "",
-                 config->depths[i]);
-    snprintf(text, size, "%s%sblocks %s; groups %d; width %d%s", name ? name : "", name ? " (" : "",
-             depths, config->groups, config->width, name ? ")" : "");
+    wsl_net_config_details(config, details, sizeof details);
+    snprintf(text, size, name ? "%s (%s)" : "%s%s", name ? name : "", details);
 }
 
 static json_t *known(int value)

@@ -23,10 +23,11 @@ static json_t *joined(json_t *object, json_t *more)
 
 static json_t *file_json(const char *path, const struct wsl_model_file_info *info)
 {
-    json_t *file =
-        json_pack("{s:o, s:I, s:s, s:I, s:I}", "file", wsl_ctl_json_text(path, strlen(path)),
-                  "bytes", (json_int_t)info->bytes, "dtype", info->dtype, "tensors",
-                  (json_int_t)info->tensors, "parameters", (json_int_t)info->parameters);
+    json_t *file = json_pack(
+        "{s:o, s:I, s:s, s:I, s:o, s:I}", "file", wsl_ctl_json_text(path, strlen(path)), "bytes",
+        (json_int_t)info->bytes, "dtype", info->dtype, "tensors", (json_int_t)info->tensors,
+        "prefix", wsl_ctl_json_text(info->prefix, strlen(info->prefix)), "parameters",
+        (json_int_t)info->parameters);
 
     return joined(wsl_ctl_model_json(&info->config), file);
 }
@@ -47,6 +48,9 @@ static int add_info(struct wsl_buf *out, const struct wsl_model_file_info *info)
     if (r == 0)
         r = wsl_buf_add_format(out, "%-12s %s\n%-12s %zu of %s, %s\n", "Parameters:", parameters,
                                "Tensors:", info->tensors, info->dtype, bytes);
+    if (r == 0 && info->prefix[0])
+        r = wsl_buf_add_format(out, "%-12s begin with '%s', which is left out\n",
+                               "Names:", info->prefix);
     return r;
 }
 

@@ -19,7 +19,7 @@ static int load_part(struct wsl_net *net, const char *folder, const char *name,
 
     if (wsl_file_join(path, sizeof(path), folder, name) < 0)
         return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", folder);
-    return wsl_model_file_load(net, path, what, with_head, err);
+    return wsl_model_file_load(net, path, what, with_head, NULL, err);
 }
 
 /* ---- resume ---- */
@@ -46,7 +46,7 @@ static int choose_checkpoint(const char *wanted, struct wsl_metrics *metrics, ch
             return 0;
         }
     }
-    return wsl_fail(err, WSL_ECORRUPT, "cannot resume: %s", first.text);
+    return wsl_fail(err, WSL_ECORRUPT, "%s", first.text);
 }
 
 static int check_resume(const struct wsl_checkpoint_info *info,
@@ -57,15 +57,14 @@ static int check_resume(const struct wsl_checkpoint_info *info,
 
     if (strcmp(info->fingerprint, fingerprint) != 0)
         return wsl_fail(err, WSL_EINVAL,
-                        "cannot resume: %s was trained on data set %s, %s is %s: put the data set "
+                        "%s was trained on data set %s, %s is %s: put the data set "
                         "back as it was, or start a transfer job from the checkpoint",
                         folder, info->fingerprint, assignment->spec->data, fingerprint);
     if (info->batch != assignment->spec->batch || info->seed != assignment->spec->seed)
-        return wsl_fail(err, WSL_EINVAL,
-                        "cannot resume: %s was trained with batch %u and seed %" PRIu64
-                        ", the job says %u and %" PRIu64,
-                        folder, info->batch, info->seed, assignment->spec->batch,
-                        assignment->spec->seed);
+        return wsl_fail(
+            err, WSL_EINVAL,
+            "%s was trained with batch %u and seed %" PRIu64 ", the job says %u and %" PRIu64,
+            folder, info->batch, info->seed, assignment->spec->batch, assignment->spec->seed);
     return 0;
 }
 
@@ -96,32 +95,64 @@ static int resume(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
 
 /* ---- init ---- */
 
-static bool same_classes(const struct wsl_checkpoint_info *info, const struct wsl_dataset *dataset)
+/* Why the head of a checkpoint cannot stay, or NULL when its classes are the data set's, each in
+ * its place. */
+static const char *head_misfit(const struct wsl_checkpoint_info *info,
+                               const struct wsl_dataset *dataset, char text[160])
 {
     size_t n = wsl_dataset_tag_count(dataset);
 
-    if (!info->class_names || info->classes < 0 || (size_t)info->classes != n)
-        return false;
+    if (info->classes < 0 || (size_t)info->classes != n) {
+        snprintf(text, 160, "%d classes there, %zu here", info->classes, n);
+        return text;
+    }
+    if (!info->class_names)
+        return "the checkpoint does not name its classes";
     for (size_t i = 0; i < n; i++)
         if (!info->class_names[i] ||
-            strcmp(info->class_names[i], wsl_dataset_tag(dataset, i)->name) != 0)
-            return false;
-    return true;
+            strcmp(info->class_names[i], wsl_dataset_tag(dataset, i)->name) != 0) {
+            snprintf(text, 160,
+                     "as many classes, but others: number %zu is %.24s there, %.24s here", i,
+                     info->class_names[i] ? info->class_names[i] : "unnamed",
+                     wsl_dataset_tag(dataset, i)->name);
+            return text;
+        }
+    return NULL;
 }
 
 static int init_from_folder(struct wsl_net *net, const char *folder,
-                            const struct wsl_dataset *dataset, bool *ret_head, struct wsl_err *err)
+                            const struct wsl_dataset *dataset, struct wsl_err *err)
 {
     struct wsl_checkpoint_info info = {0};
+    char text[160];
+    const char *misfit;
     int r = wsl_checkpoint_verify(folder, err);
 
     if (r == 0)
         r = wsl_checkpoint_read_info(folder, &info, err);
     if (r < 0)
         return r;
-    *ret_head = same_classes(&info, dataset);
+    misfit = head_misfit(&info, dataset, text);
+    r = load_part(net, folder, "model.safetensors", WSL_TENSOR_VALUE, !misfit, err);
+    if (r == 0)
+        wsl_say("weights: backbone from %s, head %s%s", folder,
+                misfit ? "new: " : "too (the same classes)", misfit ? misfit : "");
     wsl_checkpoint_info_free(&info);
-    return load_part(net, folder, "model.safetensors", WSL_TENSOR_VALUE, *ret_head, err);
+    return r;
+}
+
+static int init_from_file(struct wsl_net *net, const char *path, struct wsl_err *err)
+{
+    struct wsl_model_file_info info;
+    int r = wsl_model_file_load(net, path, WSL_TENSOR_VALUE, false, &info, err);
+
+    if (r < 0)
+        return r;
+    if (info.prefix[0])
+        wsl_say("weights: names in %s begin with \"%s\", which is left out", path, info.prefix);
+    wsl_say("weights: backbone from %s, head new: a file of weights does not name its classes",
+            path);
+    return 0;
 }
 
 static int init_from(struct wsl_net *net, const char *path, const struct wsl_dataset *dataset,
@@ -129,22 +160,17 @@ static int init_from(struct wsl_net *net, const char *path, const struct wsl_dat
 {
     size_t length = strlen(path);
     const char *ending = ".safetensors";
-    bool head = false;
     char folder[4096];
     int r;
 
     if (length > strlen(ending) && strcmp(path + length - strlen(ending), ending) == 0) {
-        r = wsl_model_file_load(net, path, WSL_TENSOR_VALUE, false, err);
+        r = init_from_file(net, path, err);
     } else {
         r = wsl_checkpoint_find(path, folder, err);
         if (r == 0)
-            r = init_from_folder(net, folder, dataset, &head, err);
+            r = init_from_folder(net, folder, dataset, err);
     }
-    if (r < 0)
-        return wsl_err_prefix(err, "init");
-    wsl_say("weights: backbone from %s, head %s", path,
-            head ? "too (the same classes)" : "new (other classes)");
-    return 0;
+    return r < 0 ? wsl_err_prefix(err, "init") : 0;
 }
 
 int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
@@ -156,7 +182,9 @@ int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
     *ret_step = 0;
     wsl_net_init(net, seed); /* and momentum 0: wsl_net_open zeroes it */
     if (*assignment->resume)
-        return resume(net, assignment, dataset, metrics, ret_step, err);
+        return resume(net, assignment, dataset, metrics, ret_step, err) < 0
+                   ? wsl_err_prefix(err, "cannot resume")
+                   : 0;
     if (*assignment->init)
         return init_from(net, assignment->init, dataset, err);
     wsl_say("weights: fresh, seed %" PRIu64, seed);

@@ -20,8 +20,9 @@ struct wsl_metrics;
  * the newest whole one beside it, with a note. WSL_EINVAL when it is of another model, data set or
  *    batch, WSL_ECORRUPT when no whole one is left.
  *  - else init (a checkpoint folder, a folder of them, or a .safetensors file): the backbone from
- *    there, WSL_EINVAL or WSL_ENOENT naming the tensor that is missing or of another shape; the
- * head too when the checkpoint's class names are this data set's, else fresh.
+ *    there, all of it and nothing else (wsl_model_file_load); the head too when the checkpoint's
+ *    class names are this data set's, in its order, else fresh. A .safetensors file names no
+ *    classes: its head is never taken.
  *  - else fresh weights from the job's seed. */
 int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
                      const struct wsl_dataset *dataset, struct wsl_metrics *metrics,

@@ -5,6 +5,7 @@
 #include "kernels/model/graph.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define DEPTH_MAX    1000  /* blocks per stage */
 #define CHANNELS_MAX 65536 /* of any layer */
@@ -50,6 +51,26 @@ const char *wsl_net_config_name(const struct wsl_net_config *config)
         if (is_known(config, known))
             return known->name;
     return NULL;
+}
+
+void wsl_net_config_details(const struct wsl_net_config *config, char *text, size_t size)
+{
+    char depths[48] = "";
+
+    for (int i = 0; i < config->stages; i++)
+        snprintf(depths + strlen(depths), sizeof depths - strlen(depths), "%s%d", i ? "," : "",
+                 config->depths[i]);
+    snprintf(text, size, "blocks %s; groups %d; width %d", depths, config->groups, config->width);
+}
+
+void wsl_net_config_title(const struct wsl_net_config *config, char *text, size_t size)
+{
+    const char *name = wsl_net_config_name(config);
+
+    if (name)
+        snprintf(text, size, "%s", name);
+    else
+        wsl_net_config_details(config, text, size);
 }
 
 static int in_range(const char *field, int value, int least, int most, struct wsl_err *err)

@@ -288,6 +288,11 @@ const char *wsl_net_backend(const struct wsl_net *net)
     return net->ops->name;
 }
 
+const struct wsl_net_config *wsl_net_get_config(const struct wsl_net *net)
+{
+    return &net->graph.config;
+}
+
 float *wsl_net_statistics(struct wsl_net *net, size_t *ret_count)
 {
     *ret_count = net->statistic_count;

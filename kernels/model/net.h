@@ -42,6 +42,11 @@ int wsl_net_config_named(const char *name, struct wsl_net_config *ret);
 const char *wsl_net_config_known(size_t i);
 const char *wsl_net_config_name(const struct wsl_net_config *config);
 
+/* For a line of text: "blocks 1,1; groups 4; width 4"; and the name, or this where there is none.
+ */
+void wsl_net_config_details(const struct wsl_net_config *config, char *text, size_t size);
+void wsl_net_config_title(const struct wsl_net_config *config, char *text, size_t size);
+
 /* Checks the limits above; names the field. */
 int wsl_net_config_check(const struct wsl_net_config *config, struct wsl_err *err);
 
@@ -73,6 +78,7 @@ struct wsl_net_setup {
 int wsl_net_open(struct wsl_net **ret, const struct wsl_net_setup *setup, struct wsl_err *err);
 void wsl_net_close(struct wsl_net *net); /* NULL is fine */
 const char *wsl_net_backend(const struct wsl_net *net);
+const struct wsl_net_config *wsl_net_get_config(const struct wsl_net *net);
 
 /* He initialisation for convolutions (fan-out, as torchvision), gamma 1 but 0 in the last BN of
  * each block, head N(0, 0.01), biases 0, running mean 0 and variance 1 (Goyal et al. 2017). Same

@@ -296,7 +296,27 @@ static int by_name(const void *a, const void *b)
                   (*(const struct wsl_tensor_shape *const *)b)->name);
 }
 
-int wsl_net_outline_compare(const struct wsl_net_outline *outline, bool with_head,
+/* In the order of blocks: layer1.9 before layer1.10. */
+static int by_number(const void *a, const void *b)
+{
+    return strverscmp((*(const struct wsl_tensor_shape *const *)a)->name,
+                      (*(const struct wsl_tensor_shape *const *)b)->name);
+}
+
+static void report_foreign(struct comparison *c, const struct wsl_tensor_shape **sorted,
+                           const bool *used, size_t count)
+{
+    size_t foreign = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (!used[i] && !is_counter(sorted[i]->name))
+            sorted[foreign++] = sorted[i];
+    qsort(sorted, foreign, sizeof(*sorted), by_number);
+    for (size_t i = 0; i < foreign; i++)
+        fault(c, "%.100s is not a tensor of this net", sorted[i]->name);
+}
+
+int wsl_net_outline_compare(const struct wsl_net_outline *outline, unsigned without,
                             const struct wsl_tensor_shape *tensors, size_t count,
                             void (*report)(void *context, const char *line), void *context,
                             struct wsl_err *err)
@@ -318,16 +338,15 @@ int wsl_net_outline_compare(const struct wsl_net_outline *outline, bool with_hea
         struct wsl_tensor_shape name = {.name = should->name};
         const struct wsl_tensor_shape *key = &name, **found;
 
-        if (should->head && !with_head)
+        if (should->kind == WSL_TENSOR_STATISTIC && without & WSL_WITHOUT_STATISTICS)
             continue;
         found = count ? bsearch(&key, sorted, count, sizeof(*sorted), by_name) : NULL;
-        compare_tensor(&c, should, found ? *found : NULL);
+        if (!(should->head && without & WSL_WITHOUT_HEAD))
+            compare_tensor(&c, should, found ? *found : NULL);
         if (found)
             used[found - sorted] = true;
     }
-    for (size_t i = 0; i < count; i++)
-        if (!used[i] && !is_counter(sorted[i]->name))
-            fault(&c, "%.100s is not a tensor of this net", sorted[i]->name);
+    report_foreign(&c, sorted, used, count);
     free(sorted);
     free(used);
     return c.faults ? WSL_EINVAL : 0;

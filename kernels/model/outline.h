@@ -71,10 +71,14 @@ struct wsl_tensor_shape {
 int wsl_net_config_of_tensors(const struct wsl_tensor_shape *tensors, size_t count,
                               struct wsl_net_config *ret, struct wsl_err *err);
 
-/* Is each tensor of the outline there in its shape (`with_head`: the head's too), and nothing else
- * but num_batches_tracked, which PyTorch counts and nobody needs? `report` (may be NULL) is called
- * for each fault; WSL_EINVAL with the first of them. */
-int wsl_net_outline_compare(const struct wsl_net_outline *outline, bool with_head,
+/* Tensors that a comparison leaves out. A head that is there all the same is not looked at;
+ * statistics must not be there (files of momentum). */
+enum { WSL_WITHOUT_HEAD = 1, WSL_WITHOUT_STATISTICS = 2 };
+
+/* Is each tensor of the outline there in its shape, and nothing else but num_batches_tracked, which
+ * PyTorch counts and nobody needs? `report` (may be NULL) is called for each fault; WSL_EINVAL with
+ * the first of them. */
+int wsl_net_outline_compare(const struct wsl_net_outline *outline, unsigned without,
                             const struct wsl_tensor_shape *tensors, size_t count,
                             void (*report)(void *context, const char *line), void *context,
                             struct wsl_err *err);

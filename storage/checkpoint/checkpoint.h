@@ -19,6 +19,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -83,6 +84,15 @@ const char *wsl_safetensors_dtype(const struct wsl_safetensors *file, size_t i);
  * takes no more memory at a time than its largest tensor. */
 int wsl_safetensors_read(const struct wsl_safetensors *file, const struct wsl_named_tensor *want,
                          struct wsl_err *err);
+/* The first value of tensor i (in the order of wsl_safetensors_name) that is NaN or infinite, or
+ * below zero when that is not allowed. 1 and *ret, or 0 when there is none; WSL_EUNSUPPORTED for
+ * other types than F32, F16 and BF16. Reads in parts and keeps none of them. */
+struct wsl_bad_value {
+    uint64_t element, count; /* of how many */
+    float value;
+};
+int wsl_safetensors_find_bad(const struct wsl_safetensors *file, size_t i, bool nonnegative,
+                             struct wsl_bad_value *ret, struct wsl_err *err);
 /* The shape of a tensor: dims in *ret_dims (at most 4), or WSL_ENOENT. */
 int wsl_safetensors_shape(const struct wsl_safetensors *file, const char *name, int *ret_dims,
                           int64_t ret_shape[4], struct wsl_err *err);

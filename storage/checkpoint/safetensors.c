@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/checkpoint/checkpoint.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +39,7 @@ struct tensor {
 
 struct wsl_safetensors {
     char *path;
+    int fd;
     uint8_t *map;
     size_t map_size;
     const uint8_t *data;
@@ -195,6 +198,7 @@ static int map_file(struct wsl_safetensors *file, struct wsl_err *err)
 
     if (fd < 0)
         return wsl_fail_errno(err, "cannot open %s", file->path);
+    file->fd = fd;
     if (fstat(fd, &st) < 0)
         r = wsl_fail_errno(err, "cannot read %s", file->path);
     else if (!S_ISREG(st.st_mode))
@@ -211,7 +215,6 @@ static int map_file(struct wsl_safetensors *file, struct wsl_err *err)
             file->map_size = (size_t)st.st_size;
         }
     }
-    close(fd);
     return r;
 }
 
@@ -241,8 +244,10 @@ int wsl_safetensors_open(struct wsl_safetensors **ret, const char *path, struct 
     struct wsl_safetensors *file = calloc(1, sizeof *file);
     int r;
 
-    if (file)
+    if (file) {
+        file->fd = -1;
         file->path = strdup(path);
+    }
     if (!file || !file->path) {
         free(file);
         return wsl_fail(err, WSL_ENOMEM, "cannot open %s: out of memory", path);
@@ -262,6 +267,8 @@ void wsl_safetensors_close(struct wsl_safetensors *file)
         return;
     if (file->map)
         munmap(file->map, file->map_size);
+    if (file->fd >= 0)
+        close(file->fd);
     json_decref(file->header);
     free(file->tensors);
     free(file->path);
@@ -328,10 +335,16 @@ static float float_of_half(uint16_t half)
     return (sign ? -1.0f : 1.0f) * (float)fraction * 0x1p-24f;
 }
 
-static void convert(const struct tensor *t, const uint8_t *data, float *values)
+static bool is_read(const struct tensor *t)
+{
+    return strcmp(t->dtype->name, "F32") == 0 || strcmp(t->dtype->name, "F16") == 0 ||
+           strcmp(t->dtype->name, "BF16") == 0;
+}
+
+/* `count` values of a type that is read. */
+static void convert(const struct tensor *t, const uint8_t *data, uint64_t count, float *values)
 {
     bool half = strcmp(t->dtype->name, "F16") == 0;
-    uint64_t count = (t->end - t->begin) / t->dtype->size;
 
     if (t->dtype->size == 4) {
         memcpy(values, data, count * 4);
@@ -370,14 +383,70 @@ int wsl_safetensors_read(const struct wsl_safetensors *file, const struct wsl_na
         return wsl_fail(err, WSL_EINVAL, "%s: tensor %s is %s, the model needs %s", file->path,
                         want->name, has, needs);
     }
-    if (strcmp(t->dtype->name, "F32") && strcmp(t->dtype->name, "F16") &&
-        strcmp(t->dtype->name, "BF16"))
+    if (!is_read(t))
         return wsl_fail(err, WSL_EUNSUPPORTED,
                         "%s: tensor %s has dtype %s; F32, F16 and BF16 are read", file->path,
                         want->name, t->dtype->name);
     if (t->end > t->begin) {
-        convert(t, file->data + t->begin, want->values);
+        convert(t, file->data + t->begin, (t->end - t->begin) / t->dtype->size, want->values);
         let_go(file, t);
+    }
+    return 0;
+}
+
+static bool is_bad(float value, bool nonnegative)
+{
+    return !isfinite(value) || (nonnegative && value < 0);
+}
+
+/* Not through the map, whose pages would have to be given back one by one. */
+static int read_part(const struct wsl_safetensors *file, uint64_t at, void *part, uint64_t size,
+                     struct wsl_err *err)
+{
+    uint64_t done = 0;
+
+    while (done < size) {
+        ssize_t n = pread(file->fd, (char *)part + done, size - done,
+                          (off_t)((uint64_t)(file->data - file->map) + at + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return wsl_fail_errno(err, "cannot read %s", file->path);
+        if (n == 0)
+            return wsl_fail(err, WSL_ECORRUPT, "%s became shorter while it was read", file->path);
+        done += (uint64_t)n;
+    }
+    return 0;
+}
+
+int wsl_safetensors_find_bad(const struct wsl_safetensors *file, size_t i, bool nonnegative,
+                             struct wsl_bad_value *ret, struct wsl_err *err)
+{
+    enum { PART = 1 << 14 };
+    const struct tensor *t = &file->tensors[i];
+    uint64_t count = (t->end - t->begin) / t->dtype->size;
+    uint8_t bytes[PART * sizeof(float)];
+    float values[PART];
+
+    if (!is_read(t))
+        return wsl_fail(err, WSL_EUNSUPPORTED, "%s: tensor %.100s has dtype %s", file->path,
+                        t->name, t->dtype->name);
+    for (uint64_t at = 0; at < count; at += PART) {
+        uint64_t n = count - at < PART ? count - at : PART;
+        unsigned bad = 0;
+        int r = read_part(file, t->begin + at * t->dtype->size, bytes, n * t->dtype->size, err);
+
+        if (r < 0)
+            return r;
+        convert(t, bytes, n, values);
+        for (uint64_t k = 0; k < n; k++) /* without a branch: vector instructions do it */
+            bad |= is_bad(values[k], nonnegative);
+        for (uint64_t k = 0; bad && k < n; k++)
+            if (is_bad(values[k], nonnegative)) {
+                *ret = (struct wsl_bad_value){at + k, count, values[k]};
+                return 1;
+            }
     }
     return 0;
 }

@@ -17,21 +17,26 @@ struct wsl_model_file_info {
     uint64_t parameters;          /* in the file: without a head, those of the backbone */
     size_t tensors;               /* all of the file's, PyTorch's counters among them */
     uint64_t bytes;
+    char prefix[64]; /* what each name in the file begins with and is not part of a net's names:
+                        "module." (DataParallel), "_orig_mod." (torch.compile); mostly empty */
 };
 
-/* Is the file a whole ResNeXt: every tensor there, in its shape and in a type that is read? Reads
- * the header only. `report` (may be NULL) is called for each fault; WSL_EINVAL with the first, and
- * *ret is filled as soon as the config is known (config.stages > 0). Errors of
- * wsl_safetensors_open: WSL_ECORRUPT and others. */
+/* Is the file a whole ResNeXt: every tensor there and no other, in its shape, in a type that is
+ * read, with finite values and no negative variance? Reads the file once, in parts. `report` (may
+ * be NULL) is called for each fault; WSL_EINVAL with the first, and *ret is filled as soon as the
+ * config is known (config.stages > 0). Errors of wsl_safetensors_open: WSL_ECORRUPT and others. */
 int wsl_model_file_check(const char *path, struct wsl_model_file_info *ret,
                          void (*report)(void *context, const char *line), void *context,
                          struct wsl_err *err);
 
 /* Sets all tensors of a net from one file: their values (with or without the head's), or their
- * momentum. WSL_ENOENT or WSL_EINVAL names the first that is missing or of another shape. Takes
- * memory for one tensor at a time. */
+ * momentum. Strict, and before the net is touched: WSL_EINVAL names the first tensor that is
+ * missing, of another shape or type, or has no place in the net (a head when it is not wanted and
+ * PyTorch's counters are passed over), and which net the file is when it is another; or the first
+ * value that is not finite, or below zero in a variance. Takes memory for one tensor at a time.
+ * *ret (may be NULL): size, types, prefix; no config. */
 int wsl_model_file_load(struct wsl_net *net, const char *path, enum wsl_tensor_what what,
-                        bool with_head, struct wsl_err *err);
+                        bool with_head, struct wsl_model_file_info *ret, struct wsl_err *err);
 
 /* Copies the weights of a checkpoint (its folder, or a folder of checkpoints: the newest whole one)
  * into a new file, after comparing them with the manifest: all of it or nothing. WSL_EEXIST when

@@ -158,7 +158,7 @@ static int print_logits(const char *path, const char *pictures, const struct opt
         rc = wsl_net_open(&net, &setup, err);
     }
     if (rc == 0)
-        rc = wsl_model_file_load(net, path, WSL_TENSOR_VALUE, true, err);
+        rc = wsl_model_file_load(net, path, WSL_TENSOR_VALUE, true, NULL, err);
     if (rc == 0)
         rc = evaluate(net, &pixels, setup.batch, setup.config.classes, err);
     wsl_net_close(net);

@@ -3,6 +3,7 @@
 """wslctl model: what it says of networks and files of weights. And, where torch and torchvision can be imported, that a
 torchvision ResNeXt gives the same logits as ours, whoever wrote the weights."""
 import json
+import math
 import os
 import random
 import struct
@@ -256,6 +257,16 @@ class Files(Model):
                          [f"wslctl: {path}: conv1.weight has dtype I64; F32, F16 and BF16 are read", would_be])
         self.assertEqual(faults({"extra": ("F32", [1], b"xxxx")}),
                          [f"wslctl: {path}: extra is not a tensor of this net", would_be])
+        shape, data = tensors["bn1.running_var"][1:]
+        self.assertEqual(faults({"bn1.running_var": ("F32", shape, data[:8] + struct.pack("<f", -2) + data[12:])}),
+                         [f"wslctl: {path}: bn1.running_var is a variance and has a negative value (-2, first at element 2 "
+                          "of 64)", would_be])
+        shape, data = tensors["fc.weight"][1:]
+        self.assertEqual(faults({"fc.weight": ("F32", shape, data[:-4] + struct.pack("<f", math.nan))}),
+                         [f"wslctl: {path}: fc.weight is not finite (NaN, first at element 2559 of 2560)", would_be])
+        write_safetensors(path, {"module." + k: v for k, v in tensors.items()})
+        self.assertEqual(self.run_json("check", path)["prefix"], "module.")
+        self.assertIn("Names:       begin with 'module.', which is left out\n", self.run_ok("check", path).stdout)
         lines = faults({}, {k for k in tensors if k.startswith(("layer1.1.", "layer1.0.bn"))} | {"bn1.bias"})
         self.assertIn("blocks 1,1; groups 8", lines[-1])
         lines = faults({}, {k for k in tensors if ".bn" in k})

@@ -309,7 +309,7 @@ class Trainer(Case):
     # ---- transfer ----
 
     def transfer(self, init, folder="b", **changes):
-        spec = self.spec(kind=job_pb2.TRANSFER, data=self.few, epochs=0, max_steps=1, batch=12, **changes)
+        spec = self.spec(**{"kind": job_pb2.TRANSFER, "data": self.few, "epochs": 0, "max_steps": 1, "batch": 12, **changes})
         spec.optimizer.learning_rate = 1e-12  # what came in goes out
         spec.optimizer.weight_decay = 0
         spec.schedule.warmup_epochs = 0
@@ -346,6 +346,40 @@ class Trainer(Case):
         self.fails(self.transfer(path, "d"), "USER_ERROR", "foreign.safetensors")
         self.fails(self.transfer(os.path.join(self.folder, "nowhere"), "e"), "USER_ERROR", "nowhere")
 
+    def test_weights_of_another_net_are_refused(self):
+        """As a strict load_state_dict would: a deeper net's first blocks are not taken for the whole of a smaller one."""
+        deep = self.spec(model=job_pb2.Model(depths=[1, 3], groups=4, width=2, image_size=32), epochs=0, max_steps=1)
+        self.finish(self.start(spec=deep, folder="deep"))
+        trained = self.checkpoints("deep")[-1]
+        for number, init in enumerate([trained, os.path.dirname(trained), os.path.join(trained, "model.safetensors")]):
+            self.fails(self.transfer(init, f"shallow-{number}"), "USER_ERROR", "init: ",
+                       "is blocks 1,3; groups 4; width 2, the model is blocks 1,1; groups 4; width 2",
+                       "layer2.1.bn1.bias is not a tensor of this net")
+        spec = self.spec(epochs=0, max_steps=3)
+        spec.model.depths[:] = [1, 1]
+        self.fails(self.start(spec=spec, resume=trained, folder="resumed"), "USER_ERROR", "cannot resume",
+                   "layer2.1.bn1.bias")
+
+    def test_what_becomes_of_the_head_is_said(self):
+        self.finish(self.start(folder="few", spec=self.spec(data=self.few, epochs=0, max_steps=2)))
+        trained = self.checkpoints("few")[-1]
+        weights = os.path.join(trained, "model.safetensors")
+
+        def words(init, folder, data=None):
+            done = self.finish(self.transfer(init, folder, data=data or self.few))
+            return next(line for line in done.ranks[0].log().splitlines() if "head" in line)
+        self.assertIn("head too (the same classes)", words(trained, "same"))
+        self.assertIn("head new: 3 classes there, 6 here", words(trained, "more", self.data))
+        others = self.make_data("others", ["owl", "fox", "emu"], 12)
+        self.assertIn("head new: as many classes, but others: number 0 is ", words(trained, "others", others))
+        self.assertIn("head new: a file of weights does not name its classes", words(weights, "file"))
+        # Of DataParallel: the same weights under names that begin with "module.".
+        path = os.path.join(self.folder, "parallel.safetensors")
+        write_safetensors(path, {"module." + name: t for name, t in read_safetensors(weights).items()})
+        generation = self.finish(self.transfer(path, "parallel"))
+        self.assertIn('begin with "module.", which is left out', generation.ranks[0].log())
+        self.assert_same_weights(self.checkpoints("parallel")[-1], self.checkpoints("file")[-1])
+
     # ---- bad input ----
 
     def test_a_rate_that_blows_up_is_the_jobs_fault(self):
@@ -380,8 +414,8 @@ class Trainer(Case):
             tensors[name] = (shape, struct.pack(f"<{len(values)}f", *values))
         path = os.path.join(self.folder, folder + ".safetensors")
         write_safetensors(path, tensors)
-        spec = self.spec(kind=job_pb2.TRANSFER, world=2, epochs=0, max_steps=3,
-                         checkpoint=job_pb2.Checkpointing(every_steps=1), **more)
+        spec = self.spec(**{"kind": job_pb2.TRANSFER, "world": 2, "epochs": 0, "max_steps": 3,
+                            "checkpoint": job_pb2.Checkpointing(every_steps=1), **more})
         spec.schedule.warmup_epochs = 0
         return self.start(folder=folder, spec=spec, init=path)
 
@@ -391,9 +425,12 @@ class Trainer(Case):
         print(f"# {generation.ranks[0].outcome()[1]}")
 
     def test_weights_that_are_not_finite_are_refused(self):
-        self.fails_alike(self.start_from({"layer2.0.conv2.weight": {17: math.nan, 40: math.inf}}),
-                         "init: ", "a.safetensors: layer2.0.conv2.weight is not finite (NaN, first at element 17 of ")
-        self.assertEqual(self.checkpoints(), [])
+        """By rank 0, before any step."""
+        self.fails(self.start_from({"layer2.0.conv2.weight": {17: math.nan, 40: math.inf}}, world=1), "USER_ERROR",
+                   "init: ", "a.safetensors: layer2.0.conv2.weight is not finite (NaN, first at element 17 of ")
+        self.fails(self.start_from({"layer1.0.bn2.running_var": {3: -0.25}}, "b", world=1), "USER_ERROR", "init: ",
+                   "layer1.0.bn2.running_var is a variance and has a negative value (-0.25, first at element 3 of 8)")
+        self.assertEqual(self.checkpoints() + self.checkpoints("b"), [])
 
     def test_a_step_that_overflows_changes_nothing(self):
         self.fails_alike(self.start_from({"layer1.0.conv2.weight": {5: 3e38, 6: 3e38}}),

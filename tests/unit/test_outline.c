@@ -341,7 +341,7 @@ static void find_again(struct wsl_net_config config)
     if (wsl_net_config_of_tensors(t.items, t.count, &found, &err))
         fail_msg("%s", err.text);
     assert_memory_equal(&found, &config, sizeof found);
-    if (wsl_net_outline_compare(t.outline, true, t.items, t.count, NULL, NULL, &err))
+    if (wsl_net_outline_compare(t.outline, 0, t.items, t.count, NULL, NULL, &err))
         fail_msg("%s", err.text);
     free_tensors(&t);
 }
@@ -379,9 +379,10 @@ static void test_a_backbone_has_no_classes(void **state)
     drop(&t, "fc.bias");
     assert_int_equal(wsl_net_config_of_tensors(t.items, t.count, &found, &err), 0);
     assert_int_equal(found.classes, 0);
-    assert_int_equal(wsl_net_outline_compare(t.outline, false, t.items, t.count, NULL, NULL, &err),
-                     0);
-    assert_int_equal(wsl_net_outline_compare(t.outline, true, t.items, t.count, NULL, NULL, &err),
+    assert_int_equal(
+        wsl_net_outline_compare(t.outline, WSL_WITHOUT_HEAD, t.items, t.count, NULL, NULL, &err),
+        0);
+    assert_int_equal(wsl_net_outline_compare(t.outline, 0, t.items, t.count, NULL, NULL, &err),
                      WSL_EINVAL);
     assert_string_equal(err.text, "fc.weight is missing; it should be [7, 1024]");
     free_tensors(&t);
@@ -455,7 +456,7 @@ static void test_every_fault_is_told(void **state)
     item(&t, "layer3.0.bn1.bias")->dims = 5;
     t.items[t.count++] = (struct wsl_tensor_shape){.name = "layer1.0.extra"};
     assert_int_equal(
-        wsl_net_outline_compare(t.outline, true, t.items, t.count, take_line, &lines, &err),
+        wsl_net_outline_compare(t.outline, 0, t.items, t.count, take_line, &lines, &err),
         WSL_EINVAL);
     assert_string_equal(err.text, "layer1.1.bn2.running_var is missing; it should be [6]");
     assert_int_equal(lines.count, 4);
