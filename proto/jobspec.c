@@ -226,12 +226,48 @@ static void check_length(struct checker *c)
               spec->epochs, spec->schedule->warmup_epochs);
 }
 
+static uint32_t given_or(uint32_t value, uint32_t standard)
+{
+    return value > 0 ? value : standard;
+}
+
+uint64_t wsl_jobspec_norm_values(const Wsl__V1__JobSpec *spec, uint32_t *ret_side)
+{
+    const Wsl__V1__Model *model = spec->model;
+    uint32_t side = given_or(model ? model->image_size : 0, 224);
+    uint32_t images = spec->batch / given_or(spec->world, 1) / given_or(spec->micro_batches, 1);
+
+    /* Stem, pool, and each stage but the first: a stride of 2, rounded up. */
+    for (size_t i = 0; i < 1 + (model ? model->n_depths : 1); i++)
+        side = (side + 1) / 2;
+    *ret_side = side;
+    return (uint64_t)side * side * images;
+}
+
+/* Its variance would be 0, its output a constant: nothing is learnt before it. */
+static void check_norm(struct checker *c)
+{
+    const Wsl__V1__JobSpec *spec = c->spec;
+    uint32_t side;
+
+    if (!spec->model || spec->model->n_depths == 0 || spec->model->n_depths > 4 ||
+        wsl_jobspec_norm_values(spec, &side) != 1)
+        return;
+    fault(c, wsl_spec_find("batch"),
+          "batch norm of stage %zu would have one value a channel (%ux%u pixels of one image) and "
+          "learn nothing; give model.image_size %u, or more images to a pass: batch / world / "
+          "micro_batches is %u / %u / %u",
+          spec->model->n_depths, side, side, 2 * given_or(spec->model->image_size, 224),
+          spec->batch, given_or(spec->world, 1), given_or(spec->micro_batches, 1));
+}
+
 static void check_rules(struct checker *c)
 {
     const Wsl__V1__JobSpec *spec = c->spec;
     const Wsl__V1__Schedule *schedule = spec->schedule;
 
     check_length(c);
+    check_norm(c);
     if (spec->model && spec->model->image_size % 32 != 0)
         fault(c, wsl_spec_find("model.image_size"), "must be a multiple of 32, is %u",
               spec->model->image_size);

@@ -45,6 +45,11 @@ struct wsl_jobspec_source {
 int wsl_jobspec_load(const struct wsl_jobspec_source *source, Wsl__V1__JobSpec **ret,
                      struct wsl_err *err);
 
+/* Values of a channel that batch norm's statistics are over, where they are fewest: the last
+ * stage's pixels (*ret_side squared) of the images that a trainer computes at a time. 1: refused by
+ * the check. */
+uint64_t wsl_jobspec_norm_values(const Wsl__V1__JobSpec *spec, uint32_t *ret_side);
+
 /* A deep copy (pack and unpack). NULL when out of memory. */
 Wsl__V1__JobSpec *wsl_jobspec_copy(const Wsl__V1__JobSpec *spec);
 

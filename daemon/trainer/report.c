@@ -2,6 +2,7 @@
 #include "daemon/trainer/internal.h"
 
 #include "base/clock.h"
+#include "proto/jobspec.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -48,6 +49,22 @@ static const char *sampling_word(const Wsl__V1__JobSpec *spec)
     }
 }
 
+/* Two values of a channel become -1 and 1 whatever they are, and a few are not much better. */
+static void note_small_norm(const struct wsl_trainer *t)
+{
+    enum { ENOUGH = 16 };
+    uint32_t side;
+    uint64_t values = wsl_jobspec_norm_values(t->spec, &side);
+
+    if (values < ENOUGH)
+        wsl_metrics_note(t->metrics, "small_batch_norm",
+                         "batch norm of the last stage is over %" PRIu64
+                         " values a channel (%ux%u pixels, %u images at a time): statistics of "
+                         "fewer than %d are poor; raise model.image_size or batch, or lower world "
+                         "or micro_batches",
+                         values, side, side, t->slots / t->spec->micro_batches, ENOUGH);
+}
+
 void wsl_report_start(const struct wsl_trainer *t)
 {
     const struct wsl_net_config *c = &t->config;
@@ -81,6 +98,7 @@ void wsl_report_start(const struct wsl_trainer *t)
         wsl_say("gradients travel between the ranks as bf16");
     wsl_say("learning rate: %s; momentum %g (Nesterov), weight decay %g", schedule_words(t, text),
             t->spec->optimizer->momentum, t->spec->optimizer->weight_decay);
+    note_small_norm(t);
 }
 
 static double seconds_of(const struct wsl_interval *i)

@@ -382,6 +382,16 @@ class Trainer(Case):
 
     # ---- bad input ----
 
+    def test_batch_norm_over_few_values(self):
+        """Over one value a channel it is refused, also by the trainer; over a few an event says so."""
+        model = job_pb2.Model(depths=[1, 1, 1, 1], groups=4, width=2, image_size=32)
+        one = self.spec(model=model, batch=4, micro_batches=4, epochs=0, max_steps=2)
+        self.fails(self.start(spec=one), "USER_ERROR", "batch norm of stage 4 would have one value a channel")
+        few = self.spec(model=model, batch=4, micro_batches=2, epochs=0, max_steps=2)
+        notes = self.finish(self.start(spec=few, folder="b")).ranks[0].metrics("note")
+        self.assertEqual([note.kind for note in notes], ["small_batch_norm"])
+        self.assert_one_line(notes[0].message, "over 2 values a channel (1x1 pixels, 2 images at a time)")
+
     def test_a_rate_that_blows_up_is_the_jobs_fault(self):
         spec = self.spec(world=2, epochs=50)
         spec.optimizer.learning_rate = 1000

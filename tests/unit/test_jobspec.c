@@ -273,6 +273,8 @@ static const struct mistake mistakes[] = {
      "j.yaml:7: micro_batches: must divide the images of a trainer, batch / world (64), is 3"},
     {"", "world: 2\nmicro_batches: 64\n",
      "j.yaml:8: micro_batches: must divide the images of a trainer, batch / world (32), is 64"},
+    {"batch", "batch: 8\nworld: 2\nmicro_batches: 4\nimage_size: 32\n",
+     "j.yaml:5: batch: batch norm of stage 4 would have one value a channel"},
     {"", "recompute: 2\n", "j.yaml:7: recompute: must be true or false, is 2"},
     {"epochs", "", "j.yaml:1: epochs: is missing; give epochs or max_steps"},
     {"", "world: 0\n", "j.yaml:7: world: must be a whole number from 1 to 4096, is 0"},
@@ -691,6 +693,43 @@ static void test_mutations(void **state)
     }
 }
 
+/* Batch norm over one value a channel is refused, over more it is not: what is left of the image
+ * after the strides, times the images of a pass. Zeros and absent messages are the defaults. */
+static void test_norm_values(void **state)
+{
+    static const struct {
+        uint32_t stages, image_size, batch, world, micro_batches;
+        uint64_t values;
+    } rows[] = {
+        {4, 32, 8, 2, 4, 1},     {4, 32, 8, 2, 2, 2},      {4, 64, 8, 2, 4, 4},
+        {3, 32, 8, 2, 4, 4},     {1, 32, 1, 0, 0, 64},     {4, 32, 1, 0, 0, 1},
+        {4, 0, 1, 1, 1, 49},     {4, 224, 24, 1, 1, 1176}, {4, 96, 336, 336, 1, 9},
+        {4, 32, 336, 336, 1, 1}, {2, 32, 336, 336, 1, 16},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        Wsl__V1__JobSpec *spec = good(minimal);
+        struct wsl_err err = {0};
+        uint32_t side;
+        int r;
+
+        spec->model->n_depths = rows[i].stages;
+        spec->model->image_size = rows[i].image_size;
+        spec->batch = rows[i].batch;
+        spec->world = rows[i].world;
+        spec->micro_batches = rows[i].micro_batches;
+        assert_int_equal(wsl_jobspec_norm_values(spec, &side), rows[i].values);
+        r = wsl_jobspec_check(spec, &err);
+        assert_int_equal(r, rows[i].values == 1 ? WSL_EINVAL : 0);
+        if (r < 0)
+            assert_non_null(strstr(err.text, "batch: batch norm of stage 4 would have one value a "
+                                             "channel (1x1 pixels of one image) and learn nothing; "
+                                             "give model.image_size 64, or more images to a pass"));
+        drop(spec);
+    }
+}
+
 static void test_suggest(void **state)
 {
     const char *best = NULL;
@@ -723,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_check_foreign),
         cmocka_unit_test(test_explain),
         cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_norm_values),
         cmocka_unit_test(test_suggest),
         cmocka_unit_test(test_published_networks),
     };
