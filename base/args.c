@@ -12,6 +12,8 @@
 
 enum { ROWS_MAX = 40, LONG_ONLY = 256 };
 
+static const char help_text[] = "print this and exit";
+
 int wsl_parse_u64(const char *text, uint64_t *ret_value)
 {
     char *end;
@@ -117,7 +119,30 @@ static void print_help(const struct wsl_args *args)
     for (int i = 0; i < args->row_count; i++)
         print_row(args->rows[i].letter, args->rows[i].name, args->rows[i].value,
                   args->rows[i].help);
-    print_row('h', "help", NULL, "print this and exit");
+    print_row('h', "help", NULL, help_text);
+}
+
+static void print_option_row(char letter, const char *name, const char *value, const char *help)
+{
+    printf("option\t%c\t%s\t%s\t%s\n", letter ? letter : '-', name, value ? value : "-", help);
+}
+
+/* For programs: see the header. */
+static void print_help_table(const struct wsl_args *args)
+{
+    const char *line = args->about;
+
+    printf("usage\t%s\n", args->usage);
+    while (*line) {
+        size_t n = strcspn(line, "\n");
+
+        printf("about\t%.*s\n", (int)n, line);
+        line += n + (line[n] == '\n');
+    }
+    for (int i = 0; i < args->row_count; i++)
+        print_option_row(args->rows[i].letter, args->rows[i].name, args->rows[i].value,
+                         args->rows[i].help);
+    print_option_row('h', "help", NULL, help_text);
 }
 
 static const struct wsl_arg *row_of(const struct wsl_args *args, int option)
@@ -161,7 +186,7 @@ static void build_tables(const struct wsl_args *args, struct option *longs, char
         if (row->letter && has_value)
             *shorts++ = ':';
     }
-    longs[args->row_count] = (struct option){"help", 0, NULL, 'h'};
+    longs[args->row_count] = (struct option){"help", optional_argument, NULL, 'h'};
     longs[args->row_count + 1] = (struct option){0};
     strcpy(shorts, "h");
 }
@@ -190,7 +215,12 @@ int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_
     opterr = 0;
     while ((option = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
         if (option == 'h') {
-            print_help(args);
+            if (optarg && strcmp(optarg, "table") != 0)
+                return wsl_fail(err, WSL_EINVAL, "--help has no value '%s'", optarg);
+            if (optarg)
+                print_help_table(args);
+            else
+                print_help(args);
             return WSL_ARGS_HELP;
         }
         if (option == '?' || option == ':')

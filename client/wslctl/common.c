@@ -5,6 +5,7 @@
 #include "client/wslctl/wslctl.h"
 
 #include "base/suggest.h"
+#include "client/wslctl/complete.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -94,6 +95,14 @@ static const struct {
                {"yaml", WSL_CTL_YAML}};
 enum { OUTPUTS = sizeof outputs / sizeof outputs[0] };
 
+const char *wsl_ctl_format_word(unsigned bit)
+{
+    for (int i = 0; i < OUTPUTS; i++)
+        if (outputs[i].format == bit)
+            return outputs[i].word;
+    return NULL;
+}
+
 void wsl_ctl_common_rows(struct wsl_ctl *ctl, struct wsl_arg rows[WSL_CTL_COMMON_ROWS])
 {
     rows[0] = (struct wsl_arg){.name = "server",
@@ -182,6 +191,10 @@ bool wsl_ctl_parse(struct wsl_ctl *ctl, const struct wsl_arg *rows, int count, i
     help_texts(ctl, usage, sizeof usage, about, sizeof about, formats, sizeof formats);
     all[count + 3].help = formats;
     args.row_count = count + WSL_CTL_COMMON_ROWS - (ctl->verb->formats ? 0 : 1);
+    if (ctl->completing) {
+        ctl->exit_code = wsl_ctl_complete_words(ctl, all, args.row_count, argc, argv);
+        return false;
+    }
     r = wsl_args_parse(&args, argc, argv, &ctl->word_count, &err);
     if (r == WSL_ARGS_RUN) {
         ctl->words = argv + argc - ctl->word_count;
@@ -205,6 +218,8 @@ int wsl_ctl_dispatch(struct wsl_ctl *ctl, const struct wsl_ctl_verb *verbs, size
     const char *best = NULL;
     size_t distance = SIZE_MAX;
 
+    if (ctl->completing && argc == 2)
+        return wsl_ctl_complete_verbs(verbs, count, argv[1]);
     for (size_t i = 0; i < count; i++) {
         const struct wsl_ctl_verb *verb = &verbs[i];
 

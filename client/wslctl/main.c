@@ -3,7 +3,7 @@
  * wslctl: the command line of the system.
  */
 #include "base/file.h"
-#include "client/wslctl/wslctl.h"
+#include "client/wslctl/complete.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -158,6 +158,25 @@ static bool is_any(const char *word, const char *a, const char *b)
     return strcmp(word, a) == 0 || strcmp(word, b) == 0;
 }
 
+/* argv[0] is "__complete", then a command line up to the word at the cursor. */
+static int complete(struct wsl_ctl *ctl, int argc, char **argv)
+{
+    int first = 1, code;
+
+    ctl->completing = true;
+    if (argc > 2)
+        first = parse_globals(ctl, argc - 1, argv); /* the last word may be half an option */
+    if (first < 0)
+        return WSL_CTL_USAGE;
+    if (first == argc - 1 && argv[first][0] == '-')
+        return wsl_ctl_complete_globals(argv[first]);
+    if (strcmp(argv[first], "help") == 0 && first < argc - 1)
+        first++;
+    code = wsl_ctl_dispatch(ctl, verbs, VERBS, argc - first + 1, argv + first - 1);
+    wsl_ctl_disconnect(ctl);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     const char *server = getenv("WSL_SERVER");
@@ -175,6 +194,8 @@ int main(int argc, char **argv)
         printf("wslctl %s\n", WSL_VERSION);
         return WSL_CTL_DONE;
     }
+    if (argc > 2 && strcmp(argv[1], "__complete") == 0)
+        return complete(&ctl, argc - 1, argv + 1);
     first = parse_globals(&ctl, argc, argv);
     if (first < 0)
         return WSL_CTL_USAGE;

@@ -63,7 +63,8 @@ struct wsl_ctl {
     const struct wsl_ctl_verb *verb; /* the one that runs */
     char **words;                    /* its plain words */
     int word_count;
-    int exit_code; /* when wsl_ctl_parse() says no */
+    int exit_code;   /* when wsl_ctl_parse() says no */
+    bool completing; /* say what may come next instead of running anything: complete.h */
     struct wsl_client *client;
 };
 
@@ -77,6 +78,9 @@ bool wsl_ctl_parse(struct wsl_ctl *ctl, const struct wsl_arg *rows, int count, i
                    char **argv);
 enum { WSL_CTL_COMMON_ROWS = 4 };
 void wsl_ctl_common_rows(struct wsl_ctl *ctl, struct wsl_arg rows[WSL_CTL_COMMON_ROWS]);
+
+/* "table" for WSL_CTL_TABLE and so on; NULL past the last bit. */
+const char *wsl_ctl_format_word(unsigned bit);
 
 /* A line on standard error, after "wslctl: "; note: left out when quiet. */
 void wsl_ctl_say(const char *format, ...) __attribute__((format(printf, 1, 2)));

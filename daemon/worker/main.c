@@ -6,9 +6,9 @@
 #include "base/args.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "daemon/worker/worker.h"
 
-#include <libgen.h>
 #include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
@@ -51,7 +51,7 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
          "this worker's name, unique in the cluster (default: the host's name)"},
         {"slots", 0, WSL_ARG_UINT, &o->slots, 1, 256, "N", "trainers run at a time (default 1)"},
         {"trainer", 0, WSL_ARG_TEXT, &o->trainer, 0, 0, "PATH",
-         "the trainer program (default: wsl-trainer beside this one)"},
+         "the trainer program (default: wsl-trainer beside this one or in ../libexec/wsl)"},
         {"checkpoints", 0, WSL_ARG_TEXT, &o->checkpoints, 0, 0, "DIR",
          "where jobs' checkpoints go (default: STATE/checkpoints)"},
         {"address", 0, WSL_ARG_TEXT, &o->address, 0, 0, "HOST",
@@ -88,22 +88,12 @@ static int absolute(const char *path, char ret[PATH_MAX], struct wsl_err *err)
     return realpath(path, ret) ? 0 : wsl_fail_errno(err, "cannot use %s", path);
 }
 
-/* Beside this program, or where a build tree has it. */
-static int default_trainer(char ret[PATH_MAX], struct wsl_err *err)
+static int find_trainer(char ret[PATH_MAX], struct wsl_err *err)
 {
-    static const char *const places[] = {"wsl-trainer", "../trainer/wsl-trainer"};
-    char self[PATH_MAX], path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    struct wsl_err where = {0};
+    int r = wsl_program_find("wsl-trainer", ret, &where);
 
-    if (n < 0)
-        return wsl_fail_errno(err, "cannot read /proc/self/exe");
-    self[n] = '\0';
-    dirname(self);
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-        if (wsl_file_join(path, sizeof path, self, places[i]) == 0 && access(path, X_OK) == 0 &&
-            realpath(path, ret))
-            return 0;
-    return wsl_fail(err, WSL_ENOENT, "no wsl-trainer in %s; name it with --trainer", self);
+    return r < 0 ? wsl_fail(err, r, "%s; name it with --trainer", where.text) : 0;
 }
 
 static int find_paths(const struct options *o, struct paths *p, struct wsl_err *err)
@@ -123,7 +113,7 @@ static int find_paths(const struct options *o, struct paths *p, struct wsl_err *
     if (r < 0)
         return r;
     if (!o->trainer)
-        return default_trainer(p->trainer, err);
+        return find_trainer(p->trainer, err);
     if (!realpath(o->trainer, p->trainer) || access(p->trainer, X_OK) < 0)
         return wsl_fail_errno(err, "cannot run --trainer %s", o->trainer);
     return 0;

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mailbox.h"
+#include "base/program.h"
 #include "base/rng.h"
 #include "base/text_input.h"
 #include "base/utf8.h"
@@ -234,6 +235,29 @@ static void options_are_parsed_and_refused(void **state)
     assert_string_equal(err.text, "unknown option -z; see --help");
 }
 
+static void find_no_program(void **state)
+{
+    char path[PATH_MAX];
+    struct wsl_err err = {0};
+
+    (void)state;
+    assert_int_equal(wsl_program_find("wsl-of-no-such-name", path, &err), WSL_ENOENT);
+    assert_non_null(strstr(err.text, "no wsl-of-no-such-name in /"));
+}
+
+static void find_a_program_beside(void **state)
+{
+    char self[PATH_MAX], path[PATH_MAX];
+    struct wsl_err err = {0};
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    (void)state;
+    assert_true(n > 0);
+    self[n] = '\0';
+    assert_int_equal(wsl_program_find(strrchr(self, '/') + 1, path, &err), 0);
+    assert_string_equal(path, self);
+}
+
 static void options_may_be_given_many_times(void **state)
 {
     struct wsl_arg_list list = {0};
@@ -451,6 +475,8 @@ int main(void)
         cmocka_unit_test(times_print_as_utc),
         cmocka_unit_test(files_are_replaced_whole),
         cmocka_unit_test(options_are_parsed_and_refused),
+        cmocka_unit_test(find_no_program),
+        cmocka_unit_test(find_a_program_beside),
         cmocka_unit_test(options_may_be_given_many_times),
         cmocka_unit_test(mail_arrives_in_order),
         cmocka_unit_test(log_levels_have_words),
