@@ -46,10 +46,10 @@ enum { WSL_ARGS_RUN = 0, WSL_ARGS_HELP = 1 };
 /* Parses argv[1..]; options and plain words may mix; "--" ends the options. --help and -h are
  * always known; --help=table prints the same for programs (manual pages are made from it): lines of
  * tab-separated fields, "usage TEXT", "about LINE" for each line, "option LETTER NAME VALUE HELP"
- * with "-" for no letter or value. Returns WSL_ARGS_RUN with the number of plain words in *ret_words (moved to the end
- * of argv: the words are argv[argc - *ret_words] on), WSL_ARGS_HELP after printing the help on
- * stdout, or WSL_EINVAL with a line that names the option. Not thread-safe (getopt); the start of
- * main only. */
+ * with "-" for no letter or value. Returns WSL_ARGS_RUN with the number of plain words in
+ * *ret_words (moved to the end of argv: the words are argv[argc - *ret_words] on), WSL_ARGS_HELP
+ * after printing the help on stdout, or WSL_EINVAL with a line that names the option. Not
+ * thread-safe (getopt); the start of main only. */
 int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_words,
                    struct wsl_err *err);
 

@@ -5,6 +5,7 @@
 #include "base/args.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/lifeline.h"
 #include "base/log.h"
 #include "daemon/coordinator/coordinator.h"
 #include "proto/descriptors.h"
@@ -16,11 +17,13 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#define NO_LIFELINE UINT64_MAX
+
 enum { TICK_MS = 200, SHUTDOWN_GRACE_MS = 500 };
 
 struct settings {
     const char *listen, *state, *port_file, *log_level;
-    uint64_t heartbeat_ms, worker_grace_ms, stop_grace_ms, backoff_ms;
+    uint64_t lifeline, heartbeat_ms, worker_grace_ms, stop_grace_ms, backoff_ms;
     bool insecure, version;
 };
 
@@ -28,6 +31,8 @@ static struct {
     struct wsl_coordinator co;
     uv_loop_t loop;
     uv_signal_t terminate, interrupt;
+    struct wsl_lifeline lifeline;
+    bool has_lifeline;
     uint64_t ticks;
     int64_t wall_ms;
     uint64_t start_ns;
@@ -178,15 +183,26 @@ static void on_rpc_closed(void *context)
     uv_stop(co->loop);
 }
 
-static void on_signal(uv_signal_t *handle, int number)
+static void stop(struct wsl_coordinator *co)
 {
-    struct wsl_coordinator *co = handle->data;
-
-    wsl_info("event=stopping signal=%d action=\"jobs go on without the coordinator\"", number);
     uv_close((uv_handle_t *)&app.terminate, NULL);
     uv_close((uv_handle_t *)&app.interrupt, NULL);
+    if (app.has_lifeline)
+        wsl_lifeline_close(&app.lifeline);
     uv_close((uv_handle_t *)&co->tick, NULL);
     wsl_rpc_close(co->rpc, SHUTDOWN_GRACE_MS, on_rpc_closed, co);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    wsl_info("event=stopping signal=%d action=\"jobs go on without the coordinator\"", number);
+    stop(handle->data);
+}
+
+static void on_lifeline(void *context)
+{
+    wsl_info("event=stopping reason=\"the lifeline has ended\"");
+    stop(context);
 }
 
 static int serve(struct wsl_coordinator *co, const struct settings *s, struct wsl_err *err)
@@ -208,7 +224,12 @@ static int serve(struct wsl_coordinator *co, const struct settings *s, struct ws
     if (r < 0)
         return r;
     snprintf(text, sizeof text, "%d\n", wsl_rpc_server_port(co->server));
-    return s->port_file ? wsl_file_write_atomic(s->port_file, text, strlen(text), err) : 0;
+    if (s->port_file)
+        r = wsl_file_write_atomic(s->port_file, text, strlen(text), err);
+    if (r == 0 && s->lifeline != NO_LIFELINE)
+        r = wsl_lifeline_open(&app.lifeline, co->loop, (int)s->lifeline, on_lifeline, co, err);
+    app.has_lifeline = r == 0 && s->lifeline != NO_LIFELINE;
+    return r;
 }
 
 static void start_timers(struct wsl_coordinator *co)
@@ -272,6 +293,7 @@ int main(int argc, char **argv)
 {
     struct settings s = {.listen = "127.0.0.1:7070",
                          .log_level = "info",
+                         .lifeline = NO_LIFELINE,
                          .heartbeat_ms = 1000,
                          .worker_grace_ms = 30000,
                          .stop_grace_ms = 30000,
@@ -293,6 +315,8 @@ int main(int argc, char **argv)
          "from a cancel to the kill of what has not stopped (30000)"},
         {"backoff-ms", 0, WSL_ARG_UINT, &s.backoff_ms, 1, 60000, "MS",
          "before the first restart of a job; doubles each time, up to 30 s (500)"},
+        {"lifeline", 0, WSL_ARG_UINT, &s.lifeline, 0, 1 << 20, "FD",
+         "stop when this inherited pipe ends, as on SIGTERM ('wslctl run' uses it)"},
         {"log-level", 0, WSL_ARG_TEXT, &s.log_level, 0, 0, "LEVEL",
          "debug, info, warn or error (info)"},
         {"version", 0, WSL_ARG_FLAG, &s.version, 0, 0, NULL, "print the version and exit"},

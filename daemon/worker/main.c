@@ -5,6 +5,7 @@
  */
 #include "base/args.h"
 #include "base/file.h"
+#include "base/lifeline.h"
 #include "base/log.h"
 #include "base/program.h"
 #include "daemon/worker/worker.h"
@@ -18,9 +19,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define NO_LIFELINE UINT64_MAX
+
 struct options {
     const char *coordinator, *state, *name, *trainer, *checkpoints, *address, *log_level;
-    uint64_t slots;
+    uint64_t slots, lifeline;
     double stop_grace;
     bool stop_trainers, version;
 };
@@ -60,6 +63,8 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
          "on SIGTERM or SIGINT stop the trainers too; without it they go on"},
         {"stop-grace", 0, WSL_ARG_REAL, &o->stop_grace, 0.1, 86400, "SECONDS",
          "from a graceful stop of a trainer to its kill (default 60)"},
+        {"lifeline", 0, WSL_ARG_UINT, &o->lifeline, 0, 1 << 20, "FD",
+         "stop when this inherited pipe ends, as on SIGTERM ('wslctl run' uses it)"},
         {"log-level", 0, WSL_ARG_TEXT, &o->log_level, 0, 0, "LEVEL",
          "debug, info, warn or error (default info)"},
         {"version", 0, WSL_ARG_FLAG, &o->version, 0, 0, NULL, "print the version and exit"},
@@ -133,8 +138,11 @@ static void prepare_process(void)
     }
 }
 
+/* What may end the worker. */
 struct signals {
     uv_signal_t term, interrupt;
+    struct wsl_lifeline lifeline;
+    bool has_lifeline, stopping;
     struct wsl_worker *worker;
 };
 
@@ -143,12 +151,25 @@ static void on_signal(uv_signal_t *handle, int number)
     struct signals *s = handle->data;
 
     wsl_info("event=signal number=%d", number);
+    s->stopping = true;
     wsl_worker_stop(s->worker);
 }
 
-static void watch_signals(uv_loop_t *loop, struct signals *s, struct wsl_worker *worker)
+/* A second stop would kill the trainers: whoever asked for the first wanted their checkpoints. */
+static void on_lifeline(void *context)
 {
-    s->worker = worker;
+    struct signals *s = context;
+
+    wsl_info("event=lifeline_ended stopping=%s", s->stopping ? "already" : "now");
+    if (!s->stopping)
+        wsl_worker_stop(s->worker);
+    s->stopping = true;
+}
+
+static int watch_signals(uv_loop_t *loop, struct signals *s, uint64_t lifeline, struct wsl_err *err)
+{
+    int r = 0;
+
     uv_signal_init(loop, &s->term);
     uv_signal_init(loop, &s->interrupt);
     s->term.data = s->interrupt.data = s;
@@ -157,31 +178,39 @@ static void watch_signals(uv_loop_t *loop, struct signals *s, struct wsl_worker 
     /* they do not keep the loop alive: it ends with the worker */
     uv_unref((uv_handle_t *)&s->term);
     uv_unref((uv_handle_t *)&s->interrupt);
+    if (lifeline != NO_LIFELINE)
+        r = wsl_lifeline_open(&s->lifeline, loop, (int)lifeline, on_lifeline, s, err);
+    s->has_lifeline = r == 0 && lifeline != NO_LIFELINE;
+    return r;
 }
 
-static int run(const struct wsl_worker_setup *setup, struct wsl_err *err)
+static void unwatch_signals(struct signals *s)
+{
+    uv_close((uv_handle_t *)&s->term, NULL);
+    uv_close((uv_handle_t *)&s->interrupt, NULL);
+    if (s->has_lifeline)
+        wsl_lifeline_close(&s->lifeline);
+}
+
+static int run(const struct wsl_worker_setup *setup, uint64_t lifeline, struct wsl_err *err)
 {
     struct wsl_worker_setup with_loop = *setup;
-    struct signals signals;
-    struct wsl_worker *worker;
+    struct signals signals = {0};
     uv_loop_t loop;
     int r = uv_loop_init(&loop);
 
     if (r < 0)
         return wsl_fail(err, WSL_EIO, "cannot make an event loop: %s", uv_strerror(r));
     with_loop.loop = &loop;
-    r = wsl_worker_open(&worker, &with_loop, err);
-    if (r == 0) {
-        watch_signals(&loop, &signals, worker);
+    r = watch_signals(&loop, &signals, lifeline, err);
+    if (r == 0)
+        r = wsl_worker_open(&signals.worker, &with_loop, err);
+    if (r == 0)
         wsl_info("event=started name=%s slots=%u coordinator=%s state=%s trainer=%s", setup->name,
                  setup->slots, setup->coordinator, setup->state, setup->trainer);
-    }
     uv_run(&loop, UV_RUN_DEFAULT);
-    if (r == 0) {
-        uv_close((uv_handle_t *)&signals.term, NULL);
-        uv_close((uv_handle_t *)&signals.interrupt, NULL);
-        uv_run(&loop, UV_RUN_DEFAULT);
-    }
+    unwatch_signals(&signals);
+    uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
     return r;
 }
@@ -220,7 +249,7 @@ static int serve(const struct options *o, struct wsl_err *err)
         return wsl_fail(err, r, "another wsl-worker runs on the state folder %s", paths.state);
     if (r < 0)
         return r;
-    r = run(&setup, err);
+    r = run(&setup, o->lifeline, err);
     close(lock);
     return r;
 }
@@ -231,6 +260,7 @@ int main(int argc, char **argv)
                               .address = "127.0.0.1",
                               .log_level = "info",
                               .slots = 1,
+                              .lifeline = NO_LIFELINE,
                               .stop_grace = 60};
     struct wsl_err err = {0};
     int r;
