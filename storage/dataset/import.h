@@ -104,9 +104,9 @@ struct wsl_import_setup {
     uint64_t min_images; /* tags (or labels) with fewer training images are dropped: 1 */
     uint64_t max_tags;   /* keep only so many, the most frequent; 0: all */
 
-    /* What to leave out. A picture with any of these tags (or this label) as spelled in the source,
-     * but for case; a picture whose path, as in the manifest or below the folder, fits any of these
-     * fnmatch(3) patterns ('*' also matches '/'). */
+    /* What to leave out. A picture with any of these tags (or this label) in any spelling of the
+     * same word (text.h); a picture whose path, as in the manifest or below the folder, fits any of
+     * these fnmatch(3) patterns ('*' also matches '/'). */
     const char *const *exclude_tags;
     size_t exclude_tag_count;
     const char *const *exclude_paths;

@@ -67,17 +67,17 @@ static bool path_is_excluded(const struct wsl_import_setup *setup, const char *p
     return false;
 }
 
-/* As spelled in the source, but for case. */
-static bool tag_fits(const struct import *im, const char *const *rules, size_t count,
-                     const char *tag)
+/* Whether any rule is the same word (text.h); `text` is clean. */
+static bool tag_fits(const char *const *rules, size_t count, const char *text)
 {
-    char folded[WSL_TAG_SIZE];
+    char tag[WSL_TAG_SIZE] = "", rule[WSL_TAG_SIZE];
+    size_t size = count > 0 ? wsl_text_fold_tag(text, strlen(text), tag) : 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (strcasecmp(rules[i], tag) == 0)
+        if (strcasecmp(rules[i], text) == 0) /* also of labels that are too long for a tag */
             return true;
-        if (!im->labels && wsl_text_is_clean(rules[i], strlen(rules[i])) &&
-            wsl_text_fold_tag(rules[i], strlen(rules[i]), folded) > 0 && strcmp(folded, tag) == 0)
+        if (size > 0 && wsl_text_is_clean(rules[i], strlen(rules[i])) &&
+            wsl_text_fold_tag(rules[i], strlen(rules[i]), rule) == size && strcmp(rule, tag) == 0)
             return true;
     }
     return false;
@@ -108,7 +108,7 @@ static int add_label(struct import *im, struct item *item, const struct source_e
     if (strlen(e->words) > 255 || !wsl_text_is_clean(e->words, strlen(e->words)))
         return import_set_bad(item, WSL_IMPORT_FAULT_LINE,
                               "its label is not UTF-8, has control characters or over 255 bytes");
-    if (tag_fits(im, setup->exclude_tags, setup->exclude_tag_count, e->words)) {
+    if (tag_fits(setup->exclude_tags, setup->exclude_tag_count, e->words)) {
         item->state = ITEM_EXCLUDED;
         return 0;
     }
@@ -132,11 +132,11 @@ static int add_tags(struct import *im, struct item *item, const struct source_en
         if (wsl_text_fold_tag(word, strlen(word), tag) == 0)
             continue;
         any = true;
-        if (tag_fits(im, setup->exclude_tags, setup->exclude_tag_count, tag)) {
+        if (tag_fits(setup->exclude_tags, setup->exclude_tag_count, tag)) {
             item->state = ITEM_EXCLUDED;
             return 0;
         }
-        if (!tag_fits(im, setup->ignore_tags, setup->ignore_tag_count, tag))
+        if (!tag_fits(setup->ignore_tags, setup->ignore_tag_count, tag))
             r = push_word(im, item, tag, err);
     }
     return r == 0 && !any ? import_set_bad(item, WSL_IMPORT_FAULT_NO_TAGS, NULL) : r;

@@ -13,9 +13,12 @@ enum { WSL_TAG_SIZE = 128 }; /* most bytes of a tag, its closing zero included *
 /* UTF-8 (RFC 3629: shortest forms, no surrogates) without control characters. */
 bool wsl_text_is_clean(const char *text, size_t size);
 
-/* The normal form of a tag as people type it: lower case (ASCII and Latin-1 letters), no '#' before
- * it, blanks and underscores as single blanks, none at the ends. `text` is clean. Returns the
- * length; 0 when nothing is left or it does not fit. */
+/* The normal form of a tag as people type it, the same for all spellings of one word: NFKC with
+ * Unicode's case folding ("ss" for the German sharp s, the Turkish dotted capital I as i and a
+ * dot), without characters that cannot be seen but for the joiners that make another word or emoji
+ * (unicode.h), without '#' before it, blanks and underscores as single blanks, none at the ends.
+ * Folding again changes nothing. `text` is clean. Returns the length; 0 when nothing is left or it
+ * does not fit. */
 size_t wsl_text_fold_tag(const char *text, size_t size, char ret_tag[WSL_TAG_SIZE]);
 
 #endif

@@ -35,8 +35,15 @@ struct table {
     uint32_t mask;
 };
 
+/* A folded word that is longer than the spelling in the file. */
+struct owned {
+    struct owned *next;
+    char text[];
+};
+
 struct wsl_wordnet {
     struct wsl_buf index_text, exception_text;
+    struct owned *owned;
     struct list lemmas, exceptions;
     struct table by_lemma;  /* as written */
     struct table by_squash; /* without separators; lemmas that have some */
@@ -211,13 +218,47 @@ static int list_add(struct list *list, const struct entry *entry)
     return 0;
 }
 
+/* Brings a word that is not ASCII into the form that tags have (text.h), with underscores for
+ * blanks: into its place in the file's text, or beside it when it is longer. */
+static int fold_word(struct wsl_wordnet *wn, const char **word, uint8_t *size)
+{
+    char tag[WSL_TAG_SIZE];
+    size_t n, i = 0;
+    struct owned *owned;
+
+    while (i < *size && !((*word)[i] & 0x80))
+        i++;
+    if (i == *size)
+        return 0;
+    if (!wsl_text_is_clean(*word, *size))
+        return WSL_ECORRUPT;
+    n = wsl_text_fold_tag(*word, *size, tag);
+    if (n == 0)
+        return 0; /* longer than any tag */
+    for (char *p = tag; *p; p++)
+        *p = *p == ' ' ? '_' : *p;
+    if (n <= *size) {
+        memcpy((char *)*word, tag, n);
+    } else {
+        owned = malloc(sizeof *owned + n);
+        if (!owned)
+            return WSL_ENOMEM;
+        memcpy(owned->text, tag, n);
+        owned->next = wn->owned;
+        wn->owned = owned;
+        *word = owned->text;
+    }
+    *size = (uint8_t)n;
+    return 0;
+}
+
 struct source {
     const char *folder, *file;
     bool (*parse)(const char *at, const char *end, struct entry *ret);
 };
 
-static int read_list(const struct source *source, struct wsl_buf *text, struct list *list,
-                     struct wsl_err *err)
+static int read_list(struct wsl_wordnet *wn, const struct source *source, struct wsl_buf *text,
+                     struct list *list, struct wsl_err *err)
 {
     char path[PATH_MAX];
     char *rest, *line;
@@ -242,7 +283,11 @@ static int read_list(const struct source *source, struct wsl_buf *text, struct l
             continue;
         if (!source->parse(line, line + size, &entry))
             return wsl_fail(err, WSL_ECORRUPT, "%s:%u: not a line of WordNet's", path, number);
-        r = list_add(list, &entry);
+        r = fold_word(wn, &entry.word, &entry.size);
+        if (r == 0 && entry.base_size > 0)
+            r = fold_word(wn, &entry.base, &entry.base_size);
+        if (r == 0)
+            r = list_add(list, &entry);
         if (r < 0)
             return wsl_fail(err, r, "%s:%u: %s", path, number, wsl_err_word(r));
     }
@@ -260,9 +305,9 @@ int wsl_wordnet_open(struct wsl_wordnet **ret, const char *folder, struct wsl_er
 
     if (!wn)
         return wsl_fail(err, WSL_ENOMEM, "no memory for WordNet");
-    r = read_list(&lemmas, &wn->index_text, &wn->lemmas, err);
+    r = read_list(wn, &lemmas, &wn->index_text, &wn->lemmas, err);
     if (r == 0)
-        r = read_list(&exceptions, &wn->exception_text, &wn->exceptions, err);
+        r = read_list(wn, &exceptions, &wn->exception_text, &wn->exceptions, err);
     if (r == 0 && (table_open(&wn->by_lemma, wn->lemmas.count) < 0 ||
                    table_open(&wn->by_squash, wn->lemmas.count) < 0 ||
                    table_open(&wn->by_exception, wn->exceptions.count) < 0))
@@ -282,6 +327,10 @@ void wsl_wordnet_close(struct wsl_wordnet *wn)
 {
     if (!wn)
         return;
+    for (struct owned *owned; (owned = wn->owned);) {
+        wn->owned = owned->next;
+        free(owned);
+    }
     free(wn->by_lemma.slots);
     free(wn->by_squash.slots);
     free(wn->by_exception.slots);

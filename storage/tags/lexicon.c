@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/text_input.h"
 #include "base/utf8.h"
+#include "storage/dataset/text.h"
 #include "storage/tags/grow.h"
 
 #include <stdio.h>
@@ -27,7 +28,8 @@ int wsl_lexicon_add_tag(struct wsl_lexicon *l, const char *name, const char *syn
     return tag->name && tag->synset ? 0 : WSL_ENOMEM;
 }
 
-int wsl_lexicon_add_spelling(struct wsl_lexicon *l, const char *text, size_t size, uint32_t tag)
+static int add_spelling(struct wsl_lexicon *l, const char *text, size_t size, uint32_t tag,
+                        bool folded)
 {
     struct wsl_lexicon_spelling *more = wsl_grow(l->spellings, l->spelling_count, sizeof *more);
     char *copy = strndup(text, size);
@@ -38,8 +40,19 @@ int wsl_lexicon_add_spelling(struct wsl_lexicon *l, const char *text, size_t siz
         free(copy);
         return WSL_ENOMEM;
     }
-    more[l->spelling_count++] = (struct wsl_lexicon_spelling){copy, tag};
+    more[l->spelling_count++] = (struct wsl_lexicon_spelling){copy, tag, folded};
     return 0;
+}
+
+int wsl_lexicon_add_spelling(struct wsl_lexicon *l, const char *text, size_t size, uint32_t tag)
+{
+    char folded[WSL_TAG_SIZE];
+    size_t n = wsl_text_is_clean(text, size) ? wsl_text_fold_tag(text, size, folded) : 0;
+    int r = add_spelling(l, text, size, tag, false);
+
+    if (r == 0 && n > 0 && (n != size || memcmp(text, folded, n) != 0))
+        r = add_spelling(l, folded, n, tag, true);
+    return r;
 }
 
 static int by_text(const void *a, const void *b)
@@ -56,8 +69,10 @@ void wsl_lexicon_sort(struct wsl_lexicon *l)
         qsort(l->spellings, l->spelling_count, sizeof *l->spellings, by_text);
 }
 
-int wsl_lexicon_find(const struct wsl_lexicon *l, const char *spelling,
-                     uint32_t ret_tags[WSL_LEXICON_MEANINGS])
+/* The tags of the spellings that are `spelling`: of those in the file, or of all with their folded
+ * forms. */
+static int find(const struct wsl_lexicon *l, const char *spelling, bool folded,
+                uint32_t ret_tags[WSL_LEXICON_MEANINGS])
 {
     size_t low = 0, high = l->spelling_count;
     int n = 0;
@@ -71,9 +86,23 @@ int wsl_lexicon_find(const struct wsl_lexicon *l, const char *spelling,
             high = middle;
     }
     for (; low < l->spelling_count && strcmp(l->spellings[low].text, spelling) == 0; low++)
-        if (n < WSL_LEXICON_MEANINGS && (n == 0 || ret_tags[n - 1] != l->spellings[low].tag))
+        if (n < WSL_LEXICON_MEANINGS && (folded || !l->spellings[low].folded) &&
+            (n == 0 || ret_tags[n - 1] != l->spellings[low].tag))
             ret_tags[n++] = l->spellings[low].tag;
     return n;
+}
+
+int wsl_lexicon_find(const struct wsl_lexicon *l, const char *spelling,
+                     uint32_t ret_tags[WSL_LEXICON_MEANINGS])
+{
+    char folded[WSL_TAG_SIZE];
+    size_t size = strlen(spelling);
+    int n = find(l, spelling, false, ret_tags);
+
+    if (n > 0 || !wsl_text_is_clean(spelling, size) ||
+        wsl_text_fold_tag(spelling, size, folded) == 0)
+        return n;
+    return find(l, folded, true, ret_tags);
 }
 
 void wsl_lexicon_free(struct wsl_lexicon *l)
@@ -181,7 +210,8 @@ static int print(const struct wsl_lexicon *l, struct wsl_lexicon_spelling **sort
         r = wsl_buf_add_format(out, "%s\t%s\t%llu", l->tags[t].name, l->tags[t].synset,
                                (unsigned long long)l->tags[t].images);
         for (; at < l->spelling_count && sorted[at]->tag == t && r == 0; at++)
-            r = wsl_buf_add_format(out, "\t%s", sorted[at]->text);
+            if (!sorted[at]->folded)
+                r = wsl_buf_add_format(out, "\t%s", sorted[at]->text);
         if (r == 0)
             r = wsl_buf_add_text(out, "\n");
     }

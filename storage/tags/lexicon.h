@@ -25,6 +25,7 @@ struct wsl_lexicon_tag {
 struct wsl_lexicon_spelling {
     char *text; /* owned */
     uint32_t tag;
+    bool folded; /* the folded form of another spelling (text.h): found, not saved */
 };
 
 struct wsl_lexicon {
@@ -48,7 +49,9 @@ int wsl_lexicon_add_spelling(struct wsl_lexicon *lexicon, const char *text, size
                              uint32_t tag);
 void wsl_lexicon_sort(struct wsl_lexicon *lexicon);
 
-/* The tags that a spelling means, ascending; returns how many. */
+/* The tags that a spelling means, ascending; returns how many. A spelling that is not there as it
+ * is is looked for in its folded form, as all are folded in a data set: so vocabularies and data
+ * sets of different versions fit. */
 int wsl_lexicon_find(const struct wsl_lexicon *lexicon, const char *spelling,
                      uint32_t ret_tags[WSL_LEXICON_MEANINGS]);
 

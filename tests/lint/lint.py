@@ -33,6 +33,7 @@ FOREIGN = [
     (r"(nccl|gloo/)", ["kernels/collective/"]),
     (r"(jpeglib|jerror|png|lcms2)\.h", ["kernels/image/"]),
     (r"zlib\.h", ["storage/dataset/"]),
+    (r"utf8proc\.h", ["storage/dataset/"]),
     (r"yaml\.h", ["proto/"]),
     (r"jansson\.h", ["proto/", "storage/", "client/", "daemon/"]),
     (r"uv\.h", ["base/", "proto/rpc/", "storage/state/", "daemon/"]),

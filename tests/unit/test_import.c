@@ -672,6 +672,33 @@ static void real_drawings(void **state)
     wsl_dataset_close(open_made(f));
 }
 
+static void spellings_of_a_word_are_one_tag(void **state)
+{
+    static const char *const spelled[][2] = {{"m\u00fcsli", "MU\u0308SLI"},
+                                             {"\u0447\u0430\u0439", "\u0427\u0410\u0419"},
+                                             {"\u03c6\u03c9\u03c2", "\u03a6\u03a9\u03a3"},
+                                             {"ph\u1edf", "PHO\u031b\u0309"},
+                                             {"gro\u00df", "GROSS"},
+                                             {"\u2600", "\u2600\ufe0f"}};
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 12; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "p%02d.jpg", i);
+        put_jpeg(f, name, draw(40, 30, (uint64_t)i, false));
+        add_line(f, name, spelled[i / 2][i % 2]);
+    }
+    import_well(f);
+    assert_int_equal(f->result.tags, 6);
+    assert_int_equal(f->result.train + f->result.heldout, 12);
+    f->setup.exclude_tags = (const char *const[]){"\u03a6\u03c9\u03c3", "Mu\u0308sli"};
+    f->setup.exclude_tag_count = 2;
+    assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
+    import_well(f);
+    assert_int_equal(f->result.excluded, 4);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make, clear)
@@ -683,6 +710,7 @@ int main(void)
         CASE(equal_pixels_become_one_record),
         CASE(threads_do_not_change_the_result),
         CASE(words_are_chosen),
+        CASE(spellings_of_a_word_are_one_tag),
         CASE(many_tags_and_small_shards),
         CASE(folders_become_labels),
         CASE(wordnet_joins_spellings),

@@ -179,6 +179,25 @@ static void all_senses_are_listed(void **state)
     assert_int_equal(wsl_wordnet_senses(f->wn, "qwerty", senses, 4), 0);
 }
 
+static void words_of_other_languages_are_found(void **state)
+{
+    struct fixture *f = *state;
+    struct wsl_wordnet *wn = NULL;
+    struct wsl_noun noun;
+
+    /* A decomposed lemma; one that gets longer (from 2 bytes to 3); an exception of both. */
+    write_file(f->folder, "index.noun",
+               "CAFE\u0301_au_lait n 1 1 @ 1 1 07920052  \n\u0130 n 1 1 @ 1 1 06833436  \n");
+    write_file(f->folder, "noun.exc", "\u0130LER \u0130\n");
+    assert_int_equal(wsl_wordnet_open(&wn, f->folder, NULL), 0);
+    assert_true(wsl_wordnet_find(wn, "caf\u00e9 au lait", &noun));
+    assert_int_equal(noun.synset, 7920052);
+    assert_true(wsl_wordnet_find(wn, "i\u0307", &noun));
+    assert_true(wsl_wordnet_find(wn, "i\u0307ler", &noun));
+    assert_int_equal(noun.synset, 6833436);
+    wsl_wordnet_close(wn);
+}
+
 static void damaged_wordnet_is_named(void **state)
 {
     static const char *const lines[] = {"dog\n",
@@ -384,6 +403,7 @@ int main(void)
         cmocka_unit_test(tags_are_folded),
         cmocka_unit_test_setup_teardown(nouns_are_found, make, clear),
         cmocka_unit_test_setup_teardown(all_senses_are_listed, make, clear),
+        cmocka_unit_test_setup_teardown(words_of_other_languages_are_found, make, clear),
         cmocka_unit_test_setup_teardown(damaged_wordnet_is_named, make, clear),
         cmocka_unit_test_setup_teardown(synonyms_become_one_tag, make, clear),
         cmocka_unit_test_setup_teardown(other_words_are_kept_unless_only_nouns_are_wanted, make,
