@@ -354,7 +354,7 @@ static bool parse(struct wsl_ctl *ctl, struct wsl_import_setup *setup, struct op
         {"folder", 'f', WSL_ARG_TEXT, &o->folder, 0, 0, "DIR",
          "a tree, folder = label; or ImageNet, CUB-200, Places365 by their lists"},
         {"tar", 0, WSL_ARG_TEXT, &o->tar, 0, 0, "FILE",
-         "WebDataset, plain or gzip; a folder of them; -: standard input"},
+         "WebDataset, plain or compressed; a directory; -: standard input"},
         {"lmdb", 0, WSL_ARG_TEXT, &o->lmdb, 0, 0, "DIR",
          "Caffe's or Caffe2's (Datum, TensorProtos)"},
         {"layout", 0, WSL_ARG_TEXT, &o->layout, 0, 0, "NAME",

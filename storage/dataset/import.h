@@ -52,10 +52,15 @@ enum wsl_import_kind {
     /* Places365: places365_train_standard.txt and places365_val.txt with categories_places365.txt;
      * pictures in data_256, data_large (or those with _standard), val_256, val_large. */
     WSL_IMPORT_PLACES365,
-    /* WebDataset: a tar file, plain or gzip, a folder of them (*.tar, *.tar.gz, *.tgz, by name), or
-     * "-" for standard input. Members next to each other with one name up to the first dot are one
-     * picture: .jpg, .jpeg or .png with .cls (the label), .json (as a line of WSL_IMPORT_JSONL
-     * without its path), .tags (tag,tag) or .txt (its words that begin with '#'). */
+    /* WebDataset: a tar file, plain or compressed (gzip, bzip2, xz, zstd, lz4: told by its bytes),
+     * a directory of them (*.tar, *.tar.gz, *.tgz, ..., by name), or "-" for standard input.
+     * Members next to each other with one name up to the first dot of its last part are a sample:
+     * an image (.jpg, .jpeg, .jpe, .jfif, .png) and its texts. Labels: .cls, else "label" of .json.
+     * Tags: .tags (tag,tag), else "tags" of .json (as in a line of WSL_IMPORT_JSONL), else the
+     * hashtags of .txt or .caption, else those of "caption" in the .json. Null is as if it were not
+     * there. The first image that has any says which of the two it is. Of several images in a
+     * sample one is taken, unless each has a text of its own ("v2.0.cls" of "v2.0.jpg");
+     * tar_sample.h has the rule. */
     WSL_IMPORT_TAR,
     /* LMDB as Caffe (Datum) and Caffe2 (TensorProtos) write it: the file, or the folder with
      * data.mdb. Values are told apart by their first byte. A number alone is the label; where one

@@ -315,9 +315,7 @@ static int work_on(struct worker *w, struct item *item, bool has_bytes, struct w
     } else if (r == 1) {
         atomic_fetch_add(&w->pool->read_bytes, w->file.size);
         r = 0;
-        if (has_bytes && im->setup->in_place) {
-            import_set_bad(item, WSL_IMPORT_FAULT_NOT_IN_PLACE, "in a compressed file: unpack it");
-        } else if (convert(w, item, &jpeg)) {
+        if (convert(w, item, &jpeg)) {
             item->jpeg_size = (uint32_t)jpeg->size;
             item->crc32c = wsl_crc32c(0, jpeg->data, jpeg->size);
             item->state = ITEM_GOOD;

@@ -1,379 +1,350 @@
-/* SPDX-License-Identifier: Apache-2.0
- *
- * Formats: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block"; GNU tar's manual,
- * "Basic Tar Format", for the types L and K and sizes in base 256.
- */
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "storage/dataset/tar_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include "storage/dataset/tar_header.h"
+#include "storage/dataset/tar_input.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <zlib.h>
-
-enum { BLOCK = 512, CHUNK = 256 << 10, PROBE = 4 << 10, EXTRA_LIMIT = 64 << 10 };
-
-/* Asked for ahead of a reader that leaps from header to header. */
-enum { AHEAD = 8 << 20 };
 
 struct tar_file {
-    int fd;
-    bool ours, seekable, packed, ended, failed;
-    uint8_t *in; /* CHUNK bytes as they lie in the file */
-    size_t in_at, in_size;
-    size_t in_next;   /* bytes to read next: few after a leap, as the next may come soon */
-    uint64_t advised; /* up to here the system was told that it is needed */
-    z_stream z;
-    bool z_open;
-    uint8_t *out; /* packed: CHUNK bytes unpacked; otherwise NULL */
-    size_t out_at, out_size;
-    uint64_t at;          /* of the unpacked file: taken so far */
-    uint64_t left;        /* bytes of the member at hand and its padding */
-    uint64_t size;        /* of them: not yet read bytes of the member */
-    struct wsl_buf extra; /* of a pax or GNU header */
+    struct tar_input input;
+    bool began;          /* a header was seen */
+    bool ended;          /* nothing more comes, after success or failure */
+    bool behind_end;     /* the last block was a zero one */
+    bool has_block;      /* `block` is a header that is still to be used */
+    uint64_t left;       /* bytes of the member at hand and its padding */
+    uint64_t size, real; /* of the member's stored bytes, and with holes */
+    bool sparse;
+    struct tar_pax pax; /* of the next member */
+    struct tar_map map; /* of the sparse member at hand */
+    uint8_t block[TAR_BLOCK];
 };
 
-/* ---- bytes ---- */
-
-static int fill_in(struct tar_file *tar, struct wsl_err *err)
+static uint64_t padded(uint64_t size)
 {
-    ssize_t n;
-
-    if (tar->seekable && tar->at + AHEAD / 2 > tar->advised) {
-        posix_fadvise(tar->fd, (off_t)tar->at, AHEAD, POSIX_FADV_WILLNEED);
-        tar->advised = tar->at + AHEAD;
-    }
-    do
-        n = read(tar->fd, tar->in, tar->in_next);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return wsl_fail_errno(err, "cannot read");
-    tar->in_next = 2 * tar->in_next < CHUNK ? 2 * tar->in_next : CHUNK;
-    tar->in_at = 0;
-    tar->in_size = (size_t)n;
-    return n > 0;
+    return (size + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
 }
 
-/* Several gzip members one after the other are one file. */
-static int fill_out(struct tar_file *tar, struct wsl_err *err)
-{
-    tar->z.next_out = tar->out;
-    tar->z.avail_out = CHUNK;
-    while (tar->z.avail_out == CHUNK) {
-        int r = tar->in_at < tar->in_size ? 1 : fill_in(tar, err), code;
-
-        if (r < 0)
-            return r;
-        if (r == 0 && tar->z.total_in == 0)
-            return 0;
-        if (r == 0)
-            return wsl_fail(err, WSL_ECORRUPT, "the gzip data end early");
-        tar->z.next_in = tar->in + tar->in_at;
-        tar->z.avail_in = (uInt)(tar->in_size - tar->in_at);
-        code = inflate(&tar->z, Z_NO_FLUSH);
-        tar->in_at = tar->in_size - tar->z.avail_in;
-        if (code == Z_STREAM_END)
-            code = inflateReset(&tar->z);
-        if (code != Z_OK && code != Z_BUF_ERROR)
-            return wsl_fail(err, WSL_ECORRUPT, "the gzip data are damaged: %s",
-                            tar->z.msg ? tar->z.msg : "wrong checksum");
-    }
-    tar->out_at = 0;
-    tar->out_size = CHUNK - tar->z.avail_out;
-    return 1;
-}
-
-/* Some bytes that come next: 1, 0 at the end of the file, or an error. */
-static int peek(struct tar_file *tar, const uint8_t **ret, size_t *ret_size, struct wsl_err *err)
-{
-    int r = 1;
-
-    if (tar->packed) {
-        if (tar->out_at == tar->out_size)
-            r = fill_out(tar, err);
-        *ret = tar->out + tar->out_at;
-        *ret_size = tar->out_size - tar->out_at;
-        return r;
-    }
-    if (tar->in_at == tar->in_size)
-        r = fill_in(tar, err);
-    *ret = tar->in + tar->in_at;
-    *ret_size = tar->in_size - tar->in_at;
-    return r;
-}
-
-static void advance(struct tar_file *tar, size_t n)
-{
-    *(tar->packed ? &tar->out_at : &tar->in_at) += n;
-    tar->at += n;
-}
-
-/* Seeking past the end of a file that was cut would not be noticed. */
-static int seek(struct tar_file *tar, uint64_t n, struct wsl_err *err)
-{
-    struct stat st;
-
-    if (fstat(tar->fd, &st) < 0)
-        return wsl_fail_errno(err, "cannot look at it");
-    if (tar->at > (uint64_t)st.st_size || n > (uint64_t)st.st_size - tar->at)
-        return wsl_fail(err, WSL_ECORRUPT, "it ends early");
-    if (lseek(tar->fd, (off_t)n, SEEK_CUR) < 0)
-        return wsl_fail_errno(err, "cannot seek");
-    tar->at += n;
-    tar->in_next = PROBE;
-    return 1;
-}
-
-/* Takes n bytes: 1, 0 at the end before the first, or an error. `to` NULL: skips them, and there
- * have to be as many. */
+/* Takes what has to be there. */
 static int take(struct tar_file *tar, uint8_t *to, uint64_t n, struct wsl_err *err)
 {
-    uint64_t done = 0;
+    int r = n > 0 ? tar_input_take(&tar->input, to, n, err) : 1;
 
-    while (done < n) {
+    return r == 0 ? wsl_fail(err, WSL_ECORRUPT, "it ends early") : r < 0 ? r : 0;
+}
+
+/* ---- headers about the next member ---- */
+
+/* Gives `size` bytes and their padding to the pax parser, or (`pax` NULL) skips them. */
+static int take_pax(struct tar_file *tar, struct tar_pax *pax, uint64_t size, struct wsl_err *err)
+{
+    uint64_t rest = size;
+    int r = 0;
+
+    while (r == 0 && pax && rest > 0) {
         const uint8_t *bytes;
-        size_t size;
-        int r;
+        size_t n;
 
-        if (!to && tar->seekable && tar->in_at == tar->in_size)
-            return seek(tar, n - done, err);
-        r = peek(tar, &bytes, &size, err);
-        if (r == 0 && (done > 0 || !to))
-            return wsl_fail(err, WSL_ECORRUPT, "it ends early");
+        r = tar_input_peek(&tar->input, &bytes, &n, err);
         if (r != 1)
-            return r;
-        size = size < n - done ? size : (size_t)(n - done);
-        if (to)
-            memcpy(to + done, bytes, size);
-        advance(tar, size);
-        done += size;
+            return r < 0 ? r : wsl_fail(err, WSL_ECORRUPT, "it ends early");
+        n = n < rest ? n : (size_t)rest;
+        tar_pax_feed(pax, bytes, n);
+        tar_input_advance(&tar->input, n);
+        rest -= n;
+        r = 0;
     }
-    return 1;
+    if (pax)
+        tar_pax_end(pax);
+    return r == 0 ? take(tar, NULL, padded(size) - (size - rest), err) : r;
 }
 
-/* ---- headers ---- */
-
-struct header {
-    const uint8_t *block;
-    uint64_t size;
-    char type;
-};
-
-/* Octal with blanks or zeros around it, or GNU's base 256. */
-static bool take_number(const uint8_t *text, size_t size, uint64_t *ret)
+static int take_long_name(struct tar_file *tar, uint64_t size, struct wsl_err *err)
 {
-    uint64_t value = 0;
-    size_t i = 0;
+    struct tar_pax *pax = &tar->pax;
+    size_t kept = size < PATH_MAX - 1 ? (size_t)size : PATH_MAX - 1;
+    int r = take(tar, (uint8_t *)pax->path, kept, err);
 
-    if (text[0] == 0x80) {
-        for (i = 1; i < size; i++) {
-            if (value >> 55)
-                return false;
-            value = value << 8 | text[i];
-        }
-        *ret = value;
-        return true;
-    }
-    while (i < size && text[i] == ' ')
-        i++;
-    for (; i < size && text[i] >= '0' && text[i] <= '7'; i++)
-        value = value << 3 | (uint64_t)(text[i] - '0');
-    *ret = value;
-    return i == size || text[i] == '\0' || text[i] == ' ';
+    if (r < 0)
+        return r;
+    pax->path[kept] = '\0';
+    pax->has_path = pax->path[0] != '\0';
+    if (size >= PATH_MAX && strlen(pax->path) == kept)
+        tar_pax_cut_name(pax, "a name of over 4095 bytes");
+    return take(tar, NULL, padded(size) - kept, err);
 }
 
-static bool sum_is_right(const uint8_t *block)
-{
-    uint64_t sum = 8 * ' ', said;
-
-    for (int i = 0; i < BLOCK; i++)
-        sum += i >= 148 && i < 156 ? 0 : block[i];
-    return take_number(block + 148, 8, &said) && said == sum;
-}
-
-static bool is_zero(const uint8_t *block)
-{
-    for (int i = 0; i < BLOCK; i++)
-        if (block[i])
-            return false;
-    return true;
-}
-
-static int corrupt(struct tar_file *tar, struct wsl_err *err, const char *what)
-{
-    tar->failed = true;
-    return wsl_fail(err, WSL_ECORRUPT, "%s", what);
-}
-
-/* prefix/name, neither of them closed when they fill their field. */
-static void take_name(const uint8_t *block, char name[PATH_MAX])
-{
-    size_t prefix = 0, size = strnlen((const char *)block, 100);
-
-    if (memcmp(block + 257,
-               "ustar\0"
-               "00",
-               8) == 0)
-        prefix = strnlen((const char *)block + 345, 155);
-    memcpy(name, block + 345, prefix);
-    if (prefix > 0)
-        name[prefix++] = '/';
-    memcpy(name + prefix, block, size);
-    name[prefix + size] = '\0';
-}
-
-/* "length key=value\n" again and again. Only path and size matter here. */
-static const char *take_pax(struct tar_file *tar, struct tar_member *m, bool *named, bool *sized)
-{
-    const char *at = (const char *)tar->extra.data, *end = at + tar->extra.size;
-
-    while (at < end) {
-        uint64_t length = 0;
-        const char *key = at, *value, *stop;
-
-        while (key < end && *key >= '0' && *key <= '9' && length < EXTRA_LIMIT)
-            length = length * 10 + (uint64_t)(*key++ - '0');
-        if (key == end || *key != ' ' || length > (uint64_t)(end - at) ||
-            length < (uint64_t)(key - at) + 4 || at[length - 1] != '\n')
-            return "a pax header whose lengths do not fit";
-        stop = at + length - 1;
-        key++;
-        value = memchr(key, '=', (size_t)(stop - key));
-        if (!value)
-            return "a pax header without '='";
-        value++;
-        if (value - key == 5 && memcmp(key, "path=", 5) == 0) {
-            if (stop - value >= PATH_MAX || memchr(value, '\0', (size_t)(stop - value)))
-                return "a name that is too long";
-            memcpy(m->name, value, (size_t)(stop - value));
-            m->name[stop - value] = '\0';
-            *named = true;
-        } else if (value - key == 5 && memcmp(key, "size=", 5) == 0) {
-            m->size = 0;
-            for (; value < stop; value++) {
-                if (*value < '0' || *value > '9' || m->size >> 55)
-                    return "a pax header with a size that is none";
-                m->size = m->size * 10 + (uint64_t)(*value - '0');
-            }
-            *sized = true;
-        }
-        at += length;
-    }
-    return NULL;
-}
-
-static const char *take_long_name(struct tar_file *tar, struct tar_member *m)
-{
-    size_t size = strnlen((const char *)tar->extra.data, tar->extra.size);
-
-    if (size >= PATH_MAX)
-        return "a name that is too long";
-    memcpy(m->name, tar->extra.data, size);
-    m->name[size] = '\0';
-    return NULL;
-}
-
-/* Reads the bytes that belong to a pax or GNU header, with their padding. */
-static int read_extra(struct tar_file *tar, uint64_t size, struct wsl_err *err)
+/* 1: `header` was about the next one, and its bytes are taken; 0: it is a member's own. */
+static int take_about_next(struct tar_file *tar, const struct tar_header *header,
+                           struct wsl_err *err)
 {
     int r;
 
-    if (size > EXTRA_LIMIT)
-        return corrupt(tar, err, "a name or pax header of over 65536 bytes");
-    wsl_buf_clear(&tar->extra);
-    if (wsl_buf_reserve(&tar->extra, EXTRA_LIMIT + BLOCK) < 0)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for a header");
-    r = take(tar, tar->extra.data, (size + BLOCK - 1) / BLOCK * BLOCK, err);
-    tar->extra.size = (size_t)size;
-    tar->extra.data[size] = '\0';
-    return r == 0 && size > 0 ? corrupt(tar, err, "it ends early") : r < 0 ? r : 1;
+    switch (header->type) {
+    case 'x':
+    case 'X': /* Sun's */
+        r = take_pax(tar, &tar->pax, header->size, err);
+        break;
+    case 'L':
+        r = take_long_name(tar, header->size, err);
+        break;
+    case 'g': /* of all members: neither names nor sizes */
+    case 'K': /* where a link leads */
+        r = take_pax(tar, NULL, header->size, err);
+        break;
+    default:
+        return 0;
+    }
+    return r < 0 ? r : 1;
 }
 
-/* A header that is not just about the next one: 1; 2 for one that is; 0 at the end. */
-static int take_header(struct tar_file *tar, struct tar_member *m, bool *named, bool *sized,
-                       struct wsl_err *err)
-{
-    uint8_t block[BLOCK];
-    const char *fault = NULL;
-    uint64_t size;
-    int r = take(tar, block, BLOCK, err);
+/* ---- sparse members ---- */
 
-    if (r != 1)
-        return r;
-    if (is_zero(block))
-        return 0; /* whatever follows the first empty block is padding */
-    if (!sum_is_right(block))
-        return corrupt(tar, err, "no tar header (its checksum is wrong)");
-    if (!take_number(block + 124, 12, &size) || size >> 55)
-        return corrupt(tar, err, "a header with a size that is none");
-    if (block[156] == 'x' || block[156] == 'L' || block[156] == 'g' || block[156] == 'K') {
-        r = read_extra(tar, size, err);
-        if (r == 1 && block[156] == 'x')
-            fault = take_pax(tar, m, named, sized);
-        else if (r == 1 && block[156] == 'L') {
-            fault = take_long_name(tar, m);
-            *named = true;
-        }
-        return fault ? corrupt(tar, err, fault) : r < 0 ? r : 2;
+/* Old GNU: the map begins in the header and goes on in blocks behind it. */
+static int take_old_map(struct tar_file *tar, struct tar_member *m, struct wsl_err *err)
+{
+    uint8_t block[TAR_BLOCK];
+    bool more = tar->block[482] == 1;
+    int r = 0;
+
+    if (!tar_number(tar->block + 483, 12, &tar->real))
+        m->fault = "a sparse file with a number that is none";
+    if (!m->fault)
+        m->fault = tar_map_add_block(&tar->map, tar->block + 386, 4);
+    while (r == 0 && more) {
+        r = take(tar, block, TAR_BLOCK, err);
+        if (r == 0 && !m->fault)
+            m->fault = tar_map_add_block(&tar->map, block, 21);
+        more = block[504] == 1;
     }
-    if (!*named)
-        take_name(block, m->name);
-    if (!*sized)
-        m->size = size;
-    m->regular = block[156] == '0' || block[156] == '\0' || block[156] == '7';
-    /* Links, folders and devices have no bytes whatever they say. */
-    if (block[156] >= '1' && block[156] <= '6')
-        m->size = 0;
+    return r;
+}
+
+/* Pax 1.0: the map stands before the bytes: how many pairs, then a number a line, padded. */
+static int take_map_in_data(struct tar_file *tar, struct tar_member *m, struct wsl_err *err)
+{
+    uint64_t value = 0, numbers = 1, taken = 0;
+    uint8_t block[TAR_BLOCK];
+    bool first = true;
+    int r = 0;
+
+    while (r == 0 && numbers > 0 && !m->fault) {
+        if (tar->size < TAR_BLOCK) {
+            m->fault = "a sparse file whose parts do not fit";
+            break;
+        }
+        r = take(tar, block, TAR_BLOCK, err);
+        tar->size -= TAR_BLOCK;
+        tar->left -= TAR_BLOCK;
+        for (int i = 0; r == 0 && i < TAR_BLOCK && numbers > 0 && !m->fault; i++) {
+            if (block[i] >= '0' && block[i] <= '9' && value >> 55 == 0) {
+                value = 10 * value + (uint64_t)(block[i] - '0');
+                taken++;
+            } else if (block[i] != '\n' || taken == 0) {
+                m->fault = "a sparse file with a number that is none";
+            } else {
+                if (first)
+                    numbers = value <= TAR_SEGMENTS ? 2 * value + 1 : UINT64_MAX;
+                else
+                    m->fault = tar_map_add(&tar->map, value);
+                first = false;
+                numbers--;
+                value = taken = 0;
+            }
+        }
+    }
+    return r;
+}
+
+static int take_map(struct tar_file *tar, struct tar_member *m, bool old, struct wsl_err *err)
+{
+    struct tar_pax *pax = &tar->pax;
+    int r = 0;
+
+    tar->sparse = true;
+    tar->real = tar->size;
+    if (old) {
+        r = take_old_map(tar, m, err);
+    } else if (pax->map_in_data) {
+        r = take_map_in_data(tar, m, err);
+    } else {
+        struct tar_map empty = tar->map;
+
+        tar->map = pax->map;
+        pax->map = empty;
+    }
+    if (pax->has_real)
+        tar->real = pax->real;
+    m->offset = tar->input.at;
+    m->size = tar->real;
+    if (r == 0 && !m->fault)
+        m->fault = tar_map_check(&tar->map, tar->real, tar->size);
+    /* One part that is all of it is no different from a plain file. */
+    if (!m->fault && tar->real == tar->size)
+        tar->sparse = false;
+    m->scattered = tar->sparse;
+    return r;
+}
+
+/* ---- members ---- */
+
+static enum tar_kind kind_of(char type, const char *name)
+{
+    size_t n = strlen(name);
+
+    if (type == '1' || type == '2')
+        return TAR_LINK;
+    if (type == '5' || ((type == '0' || type == '\0') && n > 0 && name[n - 1] == '/'))
+        return TAR_DIRECTORY;
+    return type == '0' || type == '\0' || type == '7' || type == 'S' ? TAR_FILE : TAR_SPECIAL;
+}
+
+static int take_member(struct tar_file *tar, const struct tar_header *header,
+                       struct tar_member *ret, struct wsl_err *err)
+{
+    const struct tar_pax *pax = &tar->pax;
+    int r = 0;
+
+    strcpy(ret->name, pax->has_path ? pax->path : header->name);
+    ret->kind = kind_of(header->type, ret->name);
+    ret->fault = pax->fault;
+    ret->name_is_cut = pax->name_is_cut;
+    ret->scattered = false;
+    tar->sparse = false;
+    tar->map.count = 0;
+    tar->map.has_offset = false;
+    /* Links, directories and devices have no bytes whatever they say. */
+    tar->size = header->type >= '1' && header->type <= '6' ? 0
+                : pax->has_size                            ? pax->size
+                                                           : header->size;
+    tar->left = padded(tar->size);
+    ret->offset = tar->input.at;
+    ret->size = tar->size;
+    if (ret->kind == TAR_FILE && (header->type == 'S' || pax->sparse))
+        r = take_map(tar, ret, header->type == 'S', err);
+    tar_pax_clear(&tar->pax);
+    return r < 0 ? r : 1;
+}
+
+/* ---- what is no header ---- */
+
+/* Goes on, a block at a time, to one that is a header beyond doubt: it has the magic. */
+static int pass_over(struct tar_file *tar, struct tar_member *ret, const char *fault,
+                     struct wsl_err *err)
+{
+    struct tar_header header;
+    struct wsl_err mine = {0};
+    int r;
+
+    ret->kind = tar->behind_end ? TAR_TRAILER : TAR_GAP;
+    ret->name[0] = '\0';
+    ret->name_is_cut = false;
+    ret->fault = fault;
+    ret->scattered = false;
+    ret->offset = tar->input.at - TAR_BLOCK;
+    tar_pax_clear(&tar->pax);
+    do
+        r = tar_input_take(&tar->input, tar->block, TAR_BLOCK, &mine);
+    while (r == 1 && (!tar_block_is_ustar(tar->block) || tar_header_parse(tar->block, &header)));
+    /* A rest that is shorter than a block belongs to it. */
+    if (r < 0 && (r != WSL_ECORRUPT || tar->input.out))
+        return wsl_fail(err, r, "%s", mine.text);
+    tar->has_block = r == 1;
+    tar->ended = r != 1;
+    ret->size = tar->input.at - ret->offset - (r == 1 ? TAR_BLOCK : 0);
     return 1;
+}
+
+/* The next block that is none of zeros into `block`: 1, or 0 at the end of the file. */
+static int take_block(struct tar_file *tar, struct wsl_err *err)
+{
+    struct wsl_err mine = {0};
+    int r;
+
+    if (tar->has_block) {
+        tar->has_block = false;
+        return 1;
+    }
+    while ((r = tar_input_take(&tar->input, tar->block, TAR_BLOCK, &mine)) == 1 &&
+           tar_block_is_zero(tar->block))
+        tar->behind_end = true;
+    /* A last piece of less than a block, behind the end, is padding as well. */
+    if (r == WSL_ECORRUPT && tar->behind_end && !tar->input.out)
+        return 0;
+    return r < 0 ? wsl_fail(err, r, "%s", mine.text) : r;
+}
+
+static int next(struct tar_file *tar, struct tar_member *ret, struct wsl_err *err)
+{
+    struct tar_header header;
+    bool announced = false; /* by a header about the next one */
+    int r = take(tar, NULL, tar->left, err);
+
+    tar->left = tar->size = 0;
+    if (r < 0)
+        return r;
+    for (;;) {
+        const char *fault;
+
+        r = take_block(tar, err);
+        if (r == 0 && announced)
+            return wsl_fail(err, WSL_ECORRUPT, "it ends early");
+        if (r != 1)
+            return r;
+        fault = tar_header_parse(tar->block, &header);
+        if (fault && !tar->began && !tar_block_is_ustar(tar->block))
+            return wsl_fail(err, WSL_ECORRUPT,
+                            "it is no tar file (it does not begin with a header)");
+        if (fault)
+            return pass_over(tar, ret, fault, err);
+        tar->began = true;
+        tar->behind_end = false;
+        r = take_about_next(tar, &header, err);
+        if (r == 0)
+            return take_member(tar, &header, ret, err);
+        if (r < 0)
+            return r;
+        announced = true;
+    }
 }
 
 int tar_file_next(struct tar_file *tar, struct tar_member *ret, struct wsl_err *err)
 {
-    bool named = false, sized = false;
-    int r = tar->left > 0 ? take(tar, NULL, tar->left, err) : 1;
+    int r = tar->ended ? 0 : next(tar, ret, err);
 
-    tar->left = tar->size = 0;
-    if (tar->ended || tar->failed)
-        return 0;
-    if (r == 0)
-        return corrupt(tar, err, "it ends early");
-    ret->size = 0;
-    if (r == 1)
-        do
-            r = take_header(tar, ret, &named, &sized, err);
-        while (r == 2);
-    if (r == 0)
-        tar->ended = true;
-    if (r < 0)
-        tar->failed = true;
-    if (r != 1)
-        return r;
-    ret->offset = tar->at;
-    tar->size = ret->size;
-    tar->left = (ret->size + BLOCK - 1) / BLOCK * BLOCK;
-    return 1;
+    tar->ended |= r != 1;
+    return r;
+}
+
+/* ---- a member's bytes ---- */
+
+static int read_parts(struct tar_file *tar, uint8_t *to, struct wsl_err *err)
+{
+    int r = 0;
+
+    if (!tar->sparse)
+        return take(tar, to, tar->size, err);
+    memset(to, 0, (size_t)tar->real);
+    for (uint32_t i = 0; r == 0 && i < tar->map.count; i++)
+        r = take(tar, to + tar->map.segments[i].offset, tar->map.segments[i].size, err);
+    return r;
 }
 
 int tar_file_read(struct tar_file *tar, struct wsl_buf *out, struct wsl_err *err)
 {
-    int r;
+    uint64_t size = tar->sparse ? tar->real : tar->size;
+    int r = wsl_buf_reserve(out, (size_t)size);
 
-    wsl_buf_clear(out);
-    if (wsl_buf_reserve(out, (size_t)tar->size) < 0)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for %llu bytes", (unsigned long long)tar->size);
-    r = tar->size > 0 ? take(tar, out->data, tar->size, err) : 1;
-    if (r == 0)
-        r = corrupt(tar, err, "it ends early");
+    if (r < 0)
+        return wsl_fail(err, r, "no memory for %llu bytes", (unsigned long long)size);
+    r = read_parts(tar, out->data + out->size, err);
     if (r < 0) {
-        tar->failed = true;
+        tar->ended = true;
         return r;
     }
-    out->size = (size_t)tar->size;
-    if (out->data)
-        out->data[out->size] = '\0';
+    out->size += (size_t)size;
+    out->data[out->size] = '\0';
     tar->left -= tar->size;
     tar->size = 0;
     return 0;
@@ -381,43 +352,14 @@ int tar_file_read(struct tar_file *tar, struct wsl_buf *out, struct wsl_err *err
 
 /* ---- open and close ---- */
 
-static int look_for_gzip(struct tar_file *tar, struct wsl_err *err)
-{
-    int r = fill_in(tar, err);
-
-    if (r < 0)
-        return r;
-    tar->packed = tar->in_size >= 2 && tar->in[0] == 0x1f && tar->in[1] == 0x8b;
-    if (!tar->packed)
-        return 0;
-    tar->seekable = false;
-    tar->out = malloc(CHUNK);
-    /* 15 + 16: the largest window, gzip. */
-    if (!tar->out || inflateInit2(&tar->z, 15 + 16) != Z_OK)
-        return wsl_fail(err, WSL_ENOMEM, "no memory to unpack gzip");
-    tar->z_open = true;
-    return 0;
-}
-
 int tar_file_open(struct tar_file **ret, const char *path, struct wsl_err *err)
 {
     struct tar_file *tar = calloc(1, sizeof *tar);
-    struct stat st;
-    int r = 0;
+    int r;
 
     if (!tar)
         return wsl_fail(err, WSL_ENOMEM, "no memory for %s", path);
-    tar->ours = strcmp(path, "-") != 0;
-    tar->fd = tar->ours ? open(path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
-    tar->in = malloc(CHUNK);
-    tar->in_next = PROBE;
-    if (tar->fd < 0 || fstat(tar->fd, &st) < 0)
-        r = wsl_fail_errno(err, "cannot open %s", path);
-    else if (!tar->in)
-        r = wsl_fail(err, WSL_ENOMEM, "no memory for %s", path);
-    tar->seekable = r == 0 && tar->ours && S_ISREG(st.st_mode);
-    if (r == 0 && (r = look_for_gzip(tar, err)) < 0)
-        wsl_err_prefix(err, "%s", path);
+    r = tar_input_open(&tar->input, path, err);
     if (r < 0) {
         tar_file_close(tar);
         return r;
@@ -430,27 +372,23 @@ void tar_file_close(struct tar_file *tar)
 {
     if (!tar)
         return;
-    if (tar->z_open)
-        inflateEnd(&tar->z);
-    if (tar->ours && tar->fd >= 0)
-        close(tar->fd);
-    wsl_buf_free(&tar->extra);
-    free(tar->in);
-    free(tar->out);
+    tar_input_close(&tar->input);
+    tar_pax_free(&tar->pax);
+    tar_map_free(&tar->map);
     free(tar);
 }
 
 uint64_t tar_file_offset(const struct tar_file *tar)
 {
-    return tar->at;
+    return tar->input.at;
 }
 
 bool tar_file_is_seekable(const struct tar_file *tar)
 {
-    return tar->seekable;
+    return tar->input.seekable;
 }
 
 int tar_file_descriptor(const struct tar_file *tar)
 {
-    return tar->fd;
+    return tar->input.fd;
 }

@@ -32,7 +32,7 @@ FOREIGN = [
     (r"(cuda|cudnn|cublas|mma\.h)", ["kernels/cuda/"]),
     (r"(nccl|gloo/)", ["kernels/collective/"]),
     (r"(jpeglib|jerror|png|lcms2)\.h", ["kernels/image/"]),
-    (r"zlib\.h", ["storage/dataset/"]),
+    (r"(zlib|bzlib|lzma|zstd|lz4frame)\.h", ["storage/dataset/"]),
     (r"utf8proc\.h", ["storage/dataset/"]),
     (r"yaml\.h", ["proto/"]),
     (r"jansson\.h", ["proto/", "storage/", "client/", "daemon/"]),
