@@ -39,7 +39,7 @@ static int wait_stream(struct wsl_nccl *n, const char *call, struct wsl_err *err
 
 static int nccl_probe(struct wsl_collective_setup *setup, struct wsl_err *err)
 {
-    int count = 0;
+    int count = 0, version;
     cudaError_t result = cudaGetDeviceCount(&count);
 
     if (result != cudaSuccess || count == 0)
@@ -47,6 +47,11 @@ static int nccl_probe(struct wsl_collective_setup *setup, struct wsl_err *err)
                         "collective: NCCL needs a GPU, and this machine has none that works: "
                         "cudaGetDeviceCount: %s",
                         result == cudaSuccess ? "0 devices" : cudaGetErrorString(result));
+    if (ncclGetVersion(&version) != ncclSuccess)
+        return wsl_fail(err, WSL_EUNAVAILABLE,
+                        "collective: NCCL cannot be loaded (%s); install it or name its directory "
+                        "in LD_LIBRARY_PATH, or use the backend cpu",
+                        ncclGetLastError(NULL));
     return wsl_nccl_check_cuda(cudaGetDevice(&setup->device), "cudaGetDevice", err);
 }
 

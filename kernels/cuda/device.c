@@ -42,6 +42,25 @@ bool wsl_cuda_cudnn_ok(struct wsl_device *dev, cudnnStatus_t rc, const char *cal
 
 /* ---- probing and opening ---- */
 
+static int probe_cudnn(struct wsl_err *err)
+{
+    size_t version = cudnnGetVersion(); /* 0: not loaded, see cudnn_stub.c */
+    char why[200];
+
+    if (version / 10000 == CUDNN_MAJOR)
+        return 0;
+    if (version > 0)
+        return wsl_fail(err, WSL_EUNAVAILABLE,
+                        "cuDNN %zu is installed, and this program is built for %d.x; use the "
+                        "backend cpu",
+                        version, CUDNN_MAJOR);
+    cudnnGetLastErrorString(why, sizeof why);
+    return wsl_fail(err, WSL_EUNAVAILABLE,
+                    "cuDNN %d cannot be loaded (%s); install it or name its directory in "
+                    "LD_LIBRARY_PATH, or use the backend cpu",
+                    CUDNN_MAJOR, why);
+}
+
 static int probe(struct wsl_err *err)
 {
     int count = 0, major = 0;
@@ -59,12 +78,7 @@ static int probe(struct wsl_err *err)
                         "the GPU has compute capability %d; the backend cuda needs %d; use the "
                         "backend cpu",
                         major, CAPABILITY_LEAST);
-    if (cudnnGetVersion() / 10000 != CUDNN_MAJOR)
-        return wsl_fail(err, WSL_EUNAVAILABLE,
-                        "cuDNN %zu is installed, and this program is built for %d.x; use the "
-                        "backend cpu",
-                        cudnnGetVersion(), CUDNN_MAJOR);
-    return 0;
+    return probe_cudnn(err);
 }
 
 static void free_chosen(struct wsl_device *dev)

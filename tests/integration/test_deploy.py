@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 
-from wsltest import Case, main
+from wsltest import Case, main, program
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PYTHON = "/usr/bin/python3"
@@ -21,6 +21,15 @@ def deploy(name, *words, **options):
 def start_time(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
         return f.read().rpartition(")")[2].split()[19]
+
+
+class Programs(Case):
+    def test_they_start_on_a_machine_without_nvidias_libraries(self):
+        for name in ("wslctl", "wsl-coordinator", "wsl-worker", "wsl-trainer"):
+            needed = subprocess.run(["readelf", "-d", program(name)], text=True, capture_output=True, check=True).stdout
+            self.assertIn("(NEEDED)", needed, name)
+            for library in ("libcuda", "libcudnn", "libnccl", "libnv"):
+                self.assertNotIn(library, needed, name)
 
 
 class Quickstart(Case):

@@ -5,6 +5,7 @@
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "base/library.h"
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "base/program.h"
@@ -57,6 +58,33 @@ static void buffer_keeps_its_limit(void **state)
     assert_string_equal((char *)b.data, "90");
     wsl_buf_free(&b);
     assert_null(b.data);
+}
+
+static void libraries_are_loaded_when_needed(void **state)
+{
+    double (*cosine)(double) = NULL;
+    void *nothing = NULL;
+    const struct wsl_library_symbol good = {"cos", (void **)&cosine};
+    const struct wsl_library_symbol bad = {"wsl_no_such_function", &nothing};
+    char folder[] = "/tmp/wsl-library-XXXXXX", path[64], directories[96];
+    struct wsl_err err;
+
+    (void)state;
+    assert_int_equal(wsl_library_load("libm.so.6", "", &good, 1, &err), 0);
+    assert_true(cosine(0) == 1.0);
+    assert_int_equal(wsl_library_load("libm.so.6", "", &bad, 1, &err), WSL_EUNSUPPORTED);
+    assert_string_equal(err.text, "libm.so.6 has no wsl_no_such_function: it is too old");
+    /* What the loader does not find may lie in one of the directories. */
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/libwsl-base.so", folder);
+    snprintf(directories, sizeof directories, ":/nowhere:%s", folder);
+    assert_int_equal(wsl_library_load("libwsl-base.so", directories, &good, 1, &err), WSL_ENOENT);
+    assert_non_null(strstr(err.text, "libwsl-base.so"));
+    assert_int_equal(symlink("/lib/x86_64-linux-gnu/libm.so.6", path), 0);
+    if (access(path, R_OK) == 0) /* Debian's place for it */
+        assert_int_equal(wsl_library_load("libwsl-base.so", directories, &good, 1, &err), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
 }
 
 static void crc_matches_the_published_vectors(void **state)
@@ -468,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(error_text_is_cut_and_prefixed),
         cmocka_unit_test(buffer_keeps_its_limit),
+        cmocka_unit_test(libraries_are_loaded_when_needed),
         cmocka_unit_test(crc_matches_the_published_vectors),
         cmocka_unit_test(philox_matches_the_published_vectors),
         cmocka_unit_test(permutation_hits_everything_once),
