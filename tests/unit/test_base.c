@@ -8,6 +8,7 @@
 #include "base/library.h"
 #include "base/log.h"
 #include "base/mailbox.h"
+#include "base/map.h"
 #include "base/program.h"
 #include "base/rng.h"
 #include "base/text_input.h"
@@ -357,6 +358,38 @@ static void mail_arrives_in_order(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+/* ---- map ---- */
+
+static void map_finds_all_entries_of_a_hash_newest_first(void **state)
+{
+    enum { ENTRIES = 5000, HASHES = 700 };
+    static struct wsl_map_entry entries[ENTRIES];
+    struct wsl_map map = {0};
+    size_t left = 0;
+
+    (void)state;
+    assert_null(wsl_map_first(&map, 1));
+    for (size_t i = 0; i < ENTRIES; i++) {
+        entries[i].hash = i % HASHES;
+        assert_int_equal(wsl_map_add(&map, &entries[i]), 0);
+    }
+    for (size_t i = 0; i < ENTRIES; i += 3)
+        wsl_map_remove(&map, &entries[i]);
+    for (uint64_t hash = 0; hash < HASHES; hash++) {
+        const struct wsl_map_entry *newer = entries + ENTRIES;
+
+        for (struct wsl_map_entry *e = wsl_map_first(&map, hash); e; e = wsl_map_next(e)) {
+            assert_int_equal(e->hash, hash);
+            assert_true(e < newer && (e - entries) % 3 != 0);
+            newer = e;
+            left++;
+        }
+    }
+    assert_int_equal(left, map.count);
+    assert_int_equal(left, ENTRIES - (ENTRIES + 2) / 3);
+    wsl_map_free(&map);
+}
+
 static void log_levels_have_words(void **state)
 {
     enum wsl_log_level level;
@@ -508,6 +541,7 @@ int main(void)
         cmocka_unit_test(find_a_program_beside),
         cmocka_unit_test(options_may_be_given_many_times),
         cmocka_unit_test(mail_arrives_in_order),
+        cmocka_unit_test(map_finds_all_entries_of_a_hash_newest_first),
         cmocka_unit_test(log_levels_have_words),
         cmocka_unit_test(utf8_is_told_from_other_bytes),
         cmocka_unit_test(encodings_of_texts_are_told),
