@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proto/rpc/client.h"
-
-#include "proto/rpc/internal.h"
+#include "proto/rpc/client_internal.h"
 
 #include <assert.h>
 #include <grpc/slice.h>
@@ -10,13 +8,6 @@
 #include <string.h>
 
 enum { RECEIVE_MAX = 64 << 20, TIMEOUT_MS = 10000 };
-
-struct wsl_client {
-    grpc_completion_queue *cq; /* of the pluck kind: we wait for one operation at a time */
-    grpc_channel *channel;
-    char *address;
-    bool connected_before; /* some call got an answer on it */
-};
 
 struct wsl_client_stream {
     struct wsl_client *client;
@@ -70,13 +61,14 @@ void wsl_client_close(struct wsl_client *client)
     free(client);
 }
 
-static gpr_timespec deadline_in(uint32_t ms)
+gpr_timespec wsl_client_deadline(uint32_t ms)
 {
-    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                        gpr_time_from_millis(ms ? ms : TIMEOUT_MS, GPR_TIMESPAN));
 }
 
-static int fail_status(const struct wsl_client *client, const char *path, grpc_status_code status,
-                       grpc_slice slice, struct wsl_err *err)
+int wsl_client_fail_status(const struct wsl_client *client, const char *path,
+                           grpc_status_code status, grpc_slice slice, struct wsl_err *err)
 {
     int code = wsl_rpc_error_of((enum wsl_rpc_status)status);
     char text[320];
@@ -92,17 +84,18 @@ static int fail_status(const struct wsl_client *client, const char *path, grpc_s
     return wsl_fail(err, code, "%s", text);
 }
 
-static grpc_call *new_call(struct wsl_client *client, const char *path, gpr_timespec deadline)
+grpc_call *wsl_client_new_call(struct wsl_client *client, grpc_completion_queue *cq,
+                               const char *path, gpr_timespec deadline)
 {
     grpc_slice slice = grpc_slice_from_copied_string(path);
-    grpc_call *call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
-                                               client->cq, slice, NULL, deadline, NULL);
+    grpc_call *call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq,
+                                               slice, NULL, deadline, NULL);
 
     grpc_slice_unref(slice);
     return call;
 }
 
-static void start(grpc_call *call, const grpc_op *ops, size_t count, void *tag)
+void wsl_client_start(grpc_call *call, const grpc_op *ops, size_t count, void *tag)
 {
     grpc_call_error error = grpc_call_start_batch(call, ops, count, tag, NULL);
 
@@ -112,53 +105,54 @@ static void start(grpc_call *call, const grpc_op *ops, size_t count, void *tag)
 
 /* ---- one answer ---- */
 
-struct attempt {
-    grpc_status_code status;
-    grpc_slice text;
-    grpc_byte_buffer *received;
-};
-
-static void attempt_free(struct attempt *attempt)
+void wsl_client_unary_start(struct wsl_client_unary *u, struct wsl_client *client,
+                            grpc_completion_queue *cq, const char *path,
+                            const ProtobufCMessage *request, gpr_timespec deadline)
 {
-    grpc_slice_unref(attempt->text);
-    if (attempt->received)
-        grpc_byte_buffer_destroy(attempt->received);
+    grpc_op ops[6] = {
+        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        {.op = GRPC_OP_SEND_MESSAGE},
+        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
+        {.op = GRPC_OP_RECV_INITIAL_METADATA,
+         .data.recv_initial_metadata.recv_initial_metadata = &u->initial},
+        {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &u->received},
+        {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+         .data.recv_status_on_client = {.trailing_metadata = &u->trailing,
+                                        .status = &u->status,
+                                        .status_details = &u->text}},
+    };
+
+    *u = (struct wsl_client_unary){.status = GRPC_STATUS_UNKNOWN, .text = grpc_empty_slice()};
+    grpc_metadata_array_init(&u->initial);
+    grpc_metadata_array_init(&u->trailing);
+    u->call = wsl_client_new_call(client, cq, path, deadline);
+    u->sent = wsl_rpc_pack(request);
+    ops[1].data.send_message.send_message = u->sent;
+    wsl_client_start(u->call, ops, 6, u);
+}
+
+void wsl_client_unary_free(struct wsl_client_unary *u)
+{
+    grpc_metadata_array_destroy(&u->initial);
+    grpc_metadata_array_destroy(&u->trailing);
+    grpc_byte_buffer_destroy(u->sent);
+    grpc_slice_unref(u->text);
+    if (u->received)
+        grpc_byte_buffer_destroy(u->received);
+    grpc_call_unref(u->call);
 }
 
 /* Runs one call to its end; the deadline bounds the wait. */
 static void try_call(struct wsl_client *client, const char *path, const ProtobufCMessage *request,
-                     gpr_timespec deadline, struct attempt *ret)
+                     gpr_timespec deadline, struct wsl_client_unary *ret)
 {
-    grpc_call *call = new_call(client, path, deadline);
-    grpc_byte_buffer *bytes = wsl_rpc_pack(request);
-    grpc_metadata_array initial, trailing;
-    grpc_op ops[6] = {
-        {.op = GRPC_OP_SEND_INITIAL_METADATA},
-        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes},
-        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
-        {.op = GRPC_OP_RECV_INITIAL_METADATA,
-         .data.recv_initial_metadata.recv_initial_metadata = &initial},
-        {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &ret->received},
-        {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
-         .data.recv_status_on_client = {.trailing_metadata = &trailing,
-                                        .status = &ret->status,
-                                        .status_details = &ret->text}},
-    };
-
-    *ret = (struct attempt){.status = GRPC_STATUS_UNKNOWN, .text = grpc_empty_slice()};
-    grpc_metadata_array_init(&initial);
-    grpc_metadata_array_init(&trailing);
-    start(call, ops, 6, call);
-    grpc_completion_queue_pluck(client->cq, call, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
-    grpc_metadata_array_destroy(&initial);
-    grpc_metadata_array_destroy(&trailing);
-    grpc_byte_buffer_destroy(bytes);
-    grpc_call_unref(call);
+    wsl_client_unary_start(ret, client, client->cq, path, request, deadline);
+    grpc_completion_queue_pluck(client->cq, ret, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 }
 
-static int read_answer(const struct wsl_client *client, const char *path,
-                       const ProtobufCMessageDescriptor *response, grpc_byte_buffer *bytes,
-                       ProtobufCMessage **ret, struct wsl_err *err)
+int wsl_client_read_answer(const struct wsl_client *client, const char *path,
+                           const ProtobufCMessageDescriptor *response, grpc_byte_buffer *bytes,
+                           ProtobufCMessage **ret, struct wsl_err *err)
 {
     ProtobufCMessage *message = bytes ? wsl_rpc_unpack(response, bytes) : NULL;
 
@@ -174,23 +168,23 @@ int wsl_client_call(struct wsl_client *client, const char *path, const ProtobufC
                     const ProtobufCMessageDescriptor *response, uint32_t timeout_ms,
                     ProtobufCMessage **ret, struct wsl_err *err)
 {
-    gpr_timespec deadline = deadline_in(timeout_ms ? timeout_ms : TIMEOUT_MS);
-    struct attempt attempt;
+    gpr_timespec deadline = wsl_client_deadline(timeout_ms);
+    struct wsl_client_unary attempt;
     int r;
 
     try_call(client, path, request, deadline, &attempt);
     if (attempt.status == GRPC_STATUS_UNAVAILABLE && client->connected_before) {
-        attempt_free(&attempt);
+        wsl_client_unary_free(&attempt);
         client->connected_before = false;
         try_call(client, path, request, deadline, &attempt);
     }
     if (attempt.status != GRPC_STATUS_UNAVAILABLE)
         client->connected_before = true;
     if (attempt.status == GRPC_STATUS_OK)
-        r = read_answer(client, path, response, attempt.received, ret, err);
+        r = wsl_client_read_answer(client, path, response, attempt.received, ret, err);
     else
-        r = fail_status(client, path, attempt.status, attempt.text, err);
-    attempt_free(&attempt);
+        r = wsl_client_fail_status(client, path, attempt.status, attempt.text, err);
+    wsl_client_unary_free(&attempt);
     return r;
 }
 
@@ -210,8 +204,8 @@ static void start_stream(struct wsl_client_stream *stream)
                                                    .status = &stream->status,
                                                    .status_details = &stream->status_text}};
 
-    start(stream->call, first, 4, &stream->send_tag);
-    start(stream->call, &last, 1, &stream->status_tag);
+    wsl_client_start(stream->call, first, 4, &stream->send_tag);
+    wsl_client_start(stream->call, &last, 1, &stream->status_tag);
 }
 
 int wsl_client_stream_open(struct wsl_client_stream **ret, struct wsl_client *client,
@@ -228,7 +222,8 @@ int wsl_client_stream_open(struct wsl_client_stream **ret, struct wsl_client *cl
     stream->status_text = grpc_empty_slice();
     grpc_metadata_array_init(&stream->initial);
     grpc_metadata_array_init(&stream->trailing);
-    stream->call = new_call(client, path, gpr_inf_future(GPR_CLOCK_REALTIME));
+    stream->call =
+        wsl_client_new_call(client, client->cq, path, gpr_inf_future(GPR_CLOCK_REALTIME));
     stream->request = wsl_rpc_pack(request);
     start_stream(stream);
     *ret = stream;
@@ -246,13 +241,15 @@ static int end_of_stream(struct wsl_client_stream *stream, struct wsl_err *err)
         return WSL_CLIENT_END;
     if (atomic_load(&stream->cancelled))
         return wsl_fail(err, WSL_ECANCELLED, "%s: cancelled", stream->path);
-    return fail_status(stream->client, stream->path, stream->status, stream->status_text, err);
+    return wsl_client_fail_status(stream->client, stream->path, stream->status, stream->status_text,
+                                  err);
 }
 
 int wsl_client_stream_next(struct wsl_client_stream *stream, uint32_t timeout_ms,
                            ProtobufCMessage **ret, struct wsl_err *err)
 {
-    gpr_timespec until = timeout_ms ? deadline_in(timeout_ms) : gpr_inf_future(GPR_CLOCK_REALTIME);
+    gpr_timespec until =
+        timeout_ms ? wsl_client_deadline(timeout_ms) : gpr_inf_future(GPR_CLOCK_REALTIME);
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &stream->received};
     grpc_byte_buffer *bytes;
     int r;
@@ -260,7 +257,7 @@ int wsl_client_stream_next(struct wsl_client_stream *stream, uint32_t timeout_ms
     if (stream->receive_ended)
         return end_of_stream(stream, err);
     if (!stream->receiving) {
-        start(stream->call, &op, 1, &stream->receive_tag);
+        wsl_client_start(stream->call, &op, 1, &stream->receive_tag);
         stream->receiving = true;
     }
     if (grpc_completion_queue_pluck(stream->client->cq, &stream->receive_tag, until, NULL).type ==
@@ -274,7 +271,7 @@ int wsl_client_stream_next(struct wsl_client_stream *stream, uint32_t timeout_ms
         return end_of_stream(stream, err);
     }
     stream->client->connected_before = true;
-    r = read_answer(stream->client, stream->path, stream->response, bytes, ret, err);
+    r = wsl_client_read_answer(stream->client, stream->path, stream->response, bytes, ret, err);
     grpc_byte_buffer_destroy(bytes);
     return r;
 }

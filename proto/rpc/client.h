@@ -10,9 +10,11 @@
 #include "base/err.h"
 
 #include <protobuf-c/protobuf-c.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct wsl_client;
+enum { WSL_CLIENT_END = 1 }; /* nothing more will come */
 
 int wsl_client_open(struct wsl_client **ret, const char *address, struct wsl_err *err);
 void wsl_client_close(struct wsl_client *client); /* NULL is fine */
@@ -23,6 +25,24 @@ int wsl_client_call(struct wsl_client *client, const char *path, const ProtobufC
                     const ProtobufCMessageDescriptor *response, uint32_t timeout_ms,
                     ProtobufCMessage **ret, struct wsl_err *err);
 
+/* Many calls of one method in flight at once on the client's connection; each is one operation of
+ * gRPC. The client must outlive it. */
+struct wsl_client_calls;
+int wsl_client_calls_open(struct wsl_client_calls **ret, struct wsl_client *client,
+                          const char *path, const ProtobufCMessageDescriptor *response,
+                          struct wsl_err *err);
+/* Starts one; does not wait. `context` comes back with its answer. timeout_ms 0: 10 s. */
+int wsl_client_calls_start(struct wsl_client_calls *calls, const ProtobufCMessage *request,
+                           uint32_t timeout_ms, void *context, struct wsl_err *err);
+/* Waits for any of them to end: *ret_context tells which. 0 and *ret, freed by the caller;
+ * negative: that call failed, the others go on; WSL_CLIENT_END: none is in flight (*ret_context is
+ * NULL). */
+int wsl_client_calls_next(struct wsl_client_calls *calls, void **ret_context,
+                          ProtobufCMessage **ret, struct wsl_err *err);
+size_t wsl_client_calls_in_flight(const struct wsl_client_calls *calls);
+/* Cancels what is in flight and waits for its end. NULL is fine. */
+void wsl_client_calls_close(struct wsl_client_calls *calls);
+
 /* One request, a stream of answers. */
 struct wsl_client_stream;
 int wsl_client_stream_open(struct wsl_client_stream **ret, struct wsl_client *client,
@@ -31,7 +51,6 @@ int wsl_client_stream_open(struct wsl_client_stream **ret, struct wsl_client *cl
 
 /* 0 and *ret; WSL_CLIENT_END when the server ended the stream well; WSL_ETIMEOUT when nothing came
  * in timeout_ms (call again; 0: wait for ever); WSL_ECANCELLED after wsl_client_stream_cancel. */
-enum { WSL_CLIENT_END = 1 };
 int wsl_client_stream_next(struct wsl_client_stream *stream, uint32_t timeout_ms,
                            ProtobufCMessage **ret, struct wsl_err *err);
 void wsl_client_stream_cancel(
