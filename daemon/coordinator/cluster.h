@@ -64,7 +64,19 @@ void wsl_output_free(struct wsl_output *output);
 
 /* ---- settings ---- */
 
+/* Where the records are that are not kept in memory: of queued and ended jobs, once
+ * wsl_cluster_saved() said that their newest form is durable. Without `job` all stay in memory. */
+struct wsl_cluster_records {
+    void *context;
+    /* As last saved, owned by the caller; NULL: it cannot be read. */
+    Wsl__V1__Job *(*job)(void *context, uint64_t id);
+    /* Calls `each` with every event of the job in order, which takes it. */
+    void (*events)(void *context, uint64_t id, void (*each)(void *to, Wsl__V1__Event *event),
+                   void *to);
+};
+
 struct wsl_cluster_setup {
+    struct wsl_cluster_records records;
     uint32_t worker_grace_ms; /* how long a worker may be away before its trainers count as lost */
     uint32_t stop_grace_ms;   /* from a graceful stop to a kill */
     uint32_t backoff_ms;      /* before the first restart; doubles with each error in a row */
@@ -124,29 +136,48 @@ void wsl_cluster_metric(struct wsl_cluster *cluster, const char *node,
                         const Wsl__V1__TrainerKey *key, const Wsl__V1__TrainerMetric *metric,
                         int64_t now_ms);
 
+/* ---- events: the store ---- */
+
+/* One SAVE_JOB or SAVE_EVENT output for this job is durable, or was given up with the job. */
+void wsl_cluster_saved(struct wsl_cluster *cluster, uint64_t id);
+/* The driver saves the record on its own account; a wsl_cluster_saved() follows. */
+void wsl_cluster_saving(struct wsl_cluster *cluster, uint64_t id);
+
 /* ---- events: time and restart ---- */
 
 /* To be called at least every second: deadlines, back-offs. */
 void wsl_cluster_tick(struct wsl_cluster *cluster, int64_t now_ms);
 
-/* What the store holds, before anything else: each job (taken), its events in order (taken), then
- * the end. Jobs that ran are taken to run still; their workers have the grace time to come back and
- * say so. */
+/* What the store holds, before anything else: each job in the order of ids, then the end. Jobs that
+ * ran are taken to run still; their workers have the grace time to come back and say so. Events are
+ * read from `records` when they are needed. The record is taken; WSL_ECORRUPT: no such job can be.
+ */
 int wsl_cluster_restore_job(struct wsl_cluster *cluster, Wsl__V1__Job *job);
-int wsl_cluster_restore_event(struct wsl_cluster *cluster, uint64_t job, Wsl__V1__Event *event);
+/* The same for a queued or ended job whose record stays where `records` reads it. */
+struct wsl_cluster_summary {
+    uint64_t id;
+    Wsl__V1__JobState state;
+    uint32_t world;
+    uint64_t init_job;
+    char name[65];
+};
+int wsl_cluster_restore_summary(struct wsl_cluster *cluster,
+                                const struct wsl_cluster_summary *summary);
 void wsl_cluster_restored(struct wsl_cluster *cluster, int64_t now_ms);
 
 /* ---- looking ---- */
 
-/* The job of an id in decimal or a name (the newest of that name); NULL: none. Valid until the next
- * event. */
+/* The job of an id in decimal or a name (the newest of that name); NULL: none. This and the next
+ * two: valid until the next event, or until 4096 other jobs were looked at. */
 const Wsl__V1__Job *wsl_cluster_find(const struct wsl_cluster *cluster, const char *id_or_name);
 /* By id, also one that is not accepted yet. */
 const Wsl__V1__Job *wsl_cluster_job(const struct wsl_cluster *cluster, uint64_t id);
 
-/* Jobs in the order of ids: index 0 .. count-1. */
 size_t wsl_cluster_job_count(const struct wsl_cluster *cluster);
-const Wsl__V1__Job *wsl_cluster_job_at(const struct wsl_cluster *cluster, size_t index);
+/* The newest job below this id whose state is in the set (bits 1 << state; 0: all); NULL: none.
+ * From UINT64_MAX on, each with the id of the one before, it gives all that are accepted. */
+const Wsl__V1__Job *wsl_cluster_job_before(const struct wsl_cluster *cluster, uint64_t id,
+                                           unsigned states);
 const Wsl__V1__Event *const *wsl_cluster_events(const struct wsl_cluster *cluster, uint64_t id,
                                                 size_t *ret_count);
 /* Grows with every change of the job that a watcher should see. */

@@ -1,8 +1,12 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The state machine's records: memory, text, a job's life in the lists, opening and closing.
+ */
 #include "daemon/coordinator/internal.h"
 
 #include "base/utf8.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,104 +73,72 @@ void clean_text(char *text)
     }
 }
 
-/* FNV-1a, 64 bits. */
-uint64_t hash_name(const char *name)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-
-    for (; *name; name++)
-        hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
-    return hash;
-}
-
-/* ---- lists ---- */
-
-/* Index of the first job whose id is at least `id`. */
-static size_t list_index(const struct job_list *list, uint64_t id)
-{
-    size_t low = 0, high = list->count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (list->jobs[middle]->pb->id < id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-void list_add(struct job_list *list, struct job *job)
-{
-    size_t i = list_index(list, job->pb->id);
-
-    list->jobs = must_grow(list->jobs, list->count, &list->capacity, sizeof(*list->jobs));
-    memmove(list->jobs + i + 1, list->jobs + i, (list->count - i) * sizeof(*list->jobs));
-    list->jobs[i] = job;
-    list->count++;
-}
-
-void list_remove(struct job_list *list, const struct job *job)
-{
-    size_t i = list_index(list, job->pb->id);
-
-    if (i == list->count || list->jobs[i] != job)
-        return;
-    memmove(list->jobs + i, list->jobs + i + 1, (list->count - i - 1) * sizeof(*list->jobs));
-    list->count--;
-}
-
 /* ---- jobs ---- */
 
-struct job *find_job(const struct wsl_cluster *c, uint64_t id)
+/* The job whose checkpoint it starts from has to stay, for as long as it has not ended. */
+static void count_dependent(struct wsl_cluster *c, const struct job *job, int change)
 {
-    size_t i = list_index(&c->all, id);
+    struct job *source = job->init_job ? peek_job(c, job->init_job) : NULL;
 
-    return i < c->all.count && c->all.jobs[i]->pb->id == id ? c->all.jobs[i] : NULL;
+    if (source)
+        source->dependents += (uint32_t)change;
 }
 
-struct job *find_name(const struct wsl_cluster *c, const char *name)
-{
-    uint64_t hash = hash_name(name);
-
-    for (size_t i = c->all.count; i-- > 0;) {
-        struct job *job = c->all.jobs[i];
-
-        if (job->name_hash == hash && !job->uncommitted && strcmp(job->pb->spec->name, name) == 0)
-            return job;
-    }
-    return NULL;
-}
-
-struct job *add_job(struct wsl_cluster *c, Wsl__V1__Job *pb)
+struct job *add_job(struct wsl_cluster *c, uint64_t id, Wsl__V1__JobState state, uint32_t world,
+                    uint64_t init_job, uint64_t name_hash)
 {
     struct job *job = must_alloc(sizeof *job);
 
-    job->pb = pb;
-    job->name_hash = hash_name(pb->spec->name);
+    job->id = id;
+    job->state = state;
+    job->world = world;
+    job->init_job = init_job;
+    job->name.hash = name_hash;
     job->version = 1;
     job->next_event = 1;
-    list_add(&c->all, job);
-    if (pb->state == WSL__V1__JOB_STATE__QUEUED || pb->state == WSL__V1__JOB_STATE__RECOVERING)
-        list_add(&c->waiting, job);
-    c->ended_count += wsl_cluster_ended(pb->state);
+    index_add(&c->all, job);
+    if (wsl_map_add(&c->names, &job->name) < 0)
+        abort();
+    c->ended_count += wsl_cluster_ended(state);
+    if (!wsl_cluster_ended(state))
+        count_dependent(c, job, 1);
     return job;
+}
+
+void set_job_state(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to)
+{
+    job->pb->state = to;
+    job->state = to;
+    c->all.slots[index_seek(&c->all, job->id)].state = to & 15u;
+    if (!wsl_cluster_ended(to))
+        return;
+    c->ended_count++;
+    count_dependent(c, job, -1);
+    /* Those that wait for it are looked at by the next schedule(). */
+    for (struct job *next = job->parked; next;) {
+        struct job *waiting = next;
+
+        next = waiting->park_next;
+        unpark_job(waiting);
+        park_job(c, waiting, &c->released);
+    }
 }
 
 static void forget_rounds(struct job *job)
 {
-    for (int r = 0; r < ROUNDS_MAX; r++) {
+    for (int r = 0; job->rounds && r < ROUNDS_MAX; r++) {
         for (size_t i = 0; job->rounds[r].blobs && i < job->pb->n_ranks; i++)
             free(job->rounds[r].blobs[i].data);
         free(job->rounds[r].blobs);
-        job->rounds[r] = (struct round){0};
     }
+    free(job->rounds);
+    job->rounds = NULL;
 }
 
 void open_generation(struct wsl_cluster *c, struct job *job)
 {
     job->ranks = must_alloc(job->pb->n_ranks * sizeof *job->ranks);
+    job->rounds = must_alloc(ROUNDS_MAX * sizeof *job->rounds);
     job->ended = 0;
     job->stop = STOP_NONE;
     job->kill_ms = 0;
@@ -196,20 +168,21 @@ void drop_placements(Wsl__V1__Job *pb)
 static void free_job(struct job *job)
 {
     forget_rounds(job);
-    for (size_t i = 0; i < job->event_count; i++)
-        wsl__v1__event__free_unpacked(job->events[i], NULL);
-    free(job->events);
     free(job->ranks);
-    wsl__v1__job__free_unpacked(job->pb, NULL);
+    forget_record(job);
     free(job);
 }
 
 void drop_job(struct wsl_cluster *c, struct job *job)
 {
-    list_remove(&c->all, job);
-    list_remove(&c->waiting, job);
+    assert(!job->parked);
+    leave_queue(c, job);
+    index_remove(&c->all, job);
     list_remove(&c->live, job);
-    c->ended_count -= wsl_cluster_ended(job->pb->state);
+    wsl_map_remove(&c->names, &job->name);
+    c->ended_count -= wsl_cluster_ended(job->state);
+    if (!wsl_cluster_ended(job->state))
+        count_dependent(c, job, -1);
     free_job(job);
 }
 
@@ -226,6 +199,8 @@ int wsl_cluster_open(struct wsl_cluster **ret, const struct wsl_cluster_setup *s
     c->next_id = 1;
     c->look_ms = INT64_MAX;
     c->settled_ms = INT64_MIN;
+    c->too_big = must_alloc((WORLD_MAX + 1) * sizeof(*c->too_big));
+    c->ring = look_ring_new();
     c->last = &c->first;
     *ret = c;
     return 0;
@@ -243,11 +218,15 @@ void wsl_cluster_close(struct wsl_cluster *c)
         wsl_output_free(o);
         o = next;
     }
-    for (size_t i = 0; i < c->all.count; i++)
-        free_job(c->all.jobs[i]);
-    free(c->all.jobs);
-    free(c->waiting.jobs);
+    for (size_t i = c->all.first; i < c->all.end; i++)
+        if (c->all.slots[i].job)
+            free_job(c->all.slots[i].job);
+    free(c->all.slots);
+    free(c->line.slots);
     free(c->live.jobs);
+    free(c->too_big);
+    free(c->ring);
+    wsl_map_free(&c->names);
     for (size_t i = 0; i < c->node_count; i++)
         free_node(c->nodes[i]);
     free(c->nodes);

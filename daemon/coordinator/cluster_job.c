@@ -43,14 +43,12 @@ bool wsl_cluster_ended(Wsl__V1__JobState state)
 /* What the lists of jobs by state go by. */
 static void set_state(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now)
 {
-    job->pb->state = to;
-    list_remove(&c->waiting, job);
+    leave_queue(c, job);
+    set_job_state(c, job, to);
     if (to == S(RECOVERING))
-        list_add(&c->waiting, job);
-    if (wsl_cluster_ended(to)) {
+        enqueue_job(c, job, now);
+    if (wsl_cluster_ended(to))
         job->pb->ended_ms = now;
-        c->ended_count++;
-    }
     c->changed = c->changed || (to != S(STARTING) && to != S(RUNNING));
 }
 

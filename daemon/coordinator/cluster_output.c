@@ -40,7 +40,8 @@ void wsl_output_free(struct wsl_output *o)
 void save_job(struct wsl_cluster *c, struct job *job)
 {
     job->version++;
-    add_output(c, WSL_OUTPUT_SAVE_JOB, job->pb->id);
+    job->unsaved++;
+    add_output(c, WSL_OUTPUT_SAVE_JOB, job->id);
 }
 
 void remove_saved(struct wsl_cluster *c, uint64_t id)
@@ -89,7 +90,9 @@ void add_event(struct wsl_cluster *c, struct job *job, int64_t now, const char *
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     clean_text(text);
-    add_output(c, WSL_OUTPUT_SAVE_EVENT, job->pb->id)->event =
+    need_events(c, job); /* for its number */
+    job->unsaved++;
+    add_output(c, WSL_OUTPUT_SAVE_EVENT, job->id)->event =
         make_event(job->next_event, now, kind, text);
     keep_event(job, make_event(job->next_event, now, kind, text));
     job->version++;

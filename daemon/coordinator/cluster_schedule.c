@@ -13,8 +13,7 @@
 /* Slots of the cluster while jobs are placed one after the other. */
 struct room {
     uint32_t free, all;
-    uint32_t kept;             /* of the free ones: for jobs that start again soon */
-    const struct job *blocker; /* nothing behind it may start */
+    uint32_t kept; /* of the free ones: for jobs that start again soon */
 };
 
 /* Only connected workers have free slots; those that are expected back count for the size. */
@@ -52,8 +51,8 @@ static struct node *first_node(const struct wsl_cluster *c, const struct job *jo
     const char *wanted = job->pb->checkpoint_node;
     struct node *node;
 
-    if (!job->pb->checkpoint[0] && job->pb->init_job) {
-        const struct job *from = find_job(c, job->pb->init_job);
+    if (!job->pb->checkpoint[0] && job->init_job) {
+        const struct job *from = find_job(c, job->init_job);
 
         wanted = from ? from->pb->checkpoint_node : "";
     }
@@ -96,7 +95,7 @@ static void tell_places(const struct job *job, char *text, size_t size)
 static void start(struct wsl_cluster *c, struct job *job, int64_t now)
 {
     Wsl__V1__Job *pb = job->pb;
-    uint32_t world = pb->spec->world;
+    uint32_t world = job->world;
     struct node *node = first_node(c, job);
     char places[400];
 
@@ -113,6 +112,7 @@ static void start(struct wsl_cluster *c, struct job *job, int64_t now)
     pb->generation++;
     job->start_step = pb->checkpoint_step;
     job->waits_noted = 0;
+    job->restored = false;
     tell_places(job, places, sizeof places);
     move_job(c, job, S(STARTING), now, "generation %u: %s", pb->generation, places);
     for (uint32_t rank = 0; rank < world; rank++)
@@ -121,14 +121,28 @@ static void start(struct wsl_cluster *c, struct job *job, int64_t now)
 
 /* ---- waiting ---- */
 
-static void tell_slots(const struct job *job, char *text, size_t size)
+static bool is_behind(const struct wsl_cluster *c, const struct job *job)
 {
-    uint32_t world = job->pb->spec->world;
-    const struct wait *w = &job->wait;
-    int n = snprintf(text, size, "needs %u slot%s, ", world, world == 1 ? "" : "s");
+    return job->in_line && c->blocker && job->id > c->blocker;
+}
+
+/* Behind the blocker nothing is noted: what such a job waits for follows from the two. */
+static struct wait present_wait(const struct wsl_cluster *c, const struct job *job)
+{
+    if (!is_behind(c, job))
+        return job->wait;
+    if (job->world > c->slots)
+        return (struct wait){.kind = WAIT_SIZE};
+    return (struct wait){.kind = WAIT_TURN, .job = c->blocker};
+}
+
+static void tell_slots(const struct wsl_cluster *c, const struct job *job, const struct wait *w,
+                       char *text, size_t size)
+{
+    int n = snprintf(text, size, "needs %u slot%s, ", job->world, job->world == 1 ? "" : "s");
 
     if (w->kind == WAIT_SIZE)
-        snprintf(text + n, size - n, "the cluster has %u", w->all);
+        snprintf(text + n, size - n, "the cluster has %u", c->slots);
     else if (w->kept > 0)
         snprintf(text + n, size - n, "%u of %u are free, %u of them kept for jobs that start again",
                  w->free, w->all, w->kept);
@@ -136,35 +150,47 @@ static void tell_slots(const struct job *job, char *text, size_t size)
         snprintf(text + n, size - n, "%u of %u are free", w->free, w->all);
 }
 
-static void tell(const struct wsl_cluster *c, const struct job *job, char *text, size_t size)
+static void tell(const struct wsl_cluster *c, const struct job *job, const struct wait *w,
+                 char *text, size_t size)
 {
-    const struct job *other = find_job(c, job->wait.job);
+    const struct job *other = w->job ? find_job(c, w->job) : NULL;
     const char *name = other ? other->pb->spec->name : "?";
 
-    switch (job->wait.kind) {
+    switch (w->kind) {
     case WAIT_TURN:
-        snprintf(text, size, "waits for its turn: job %" PRIu64 " (%s) is before it", job->wait.job,
-                 name);
+        snprintf(text, size, "waits for its turn: job %" PRIu64 " (%s) is before it", w->job, name);
         break;
     case WAIT_INIT:
         snprintf(text, size,
-                 "waits for job %" PRIu64 " (%s) to end, whose checkpoint it starts from",
-                 job->wait.job, name);
+                 "waits for job %" PRIu64 " (%s) to end, whose checkpoint it starts from", w->job,
+                 name);
         break;
     default:
-        tell_slots(job, text, size);
+        tell_slots(c, job, w, text, size);
     }
 }
 
 void tell_wait(const struct wsl_cluster *c, struct job *job)
 {
+    bool backs_off = job->retry_ms > c->looked_ms;
+    struct wait w = present_wait(c, job);
     char text[200];
 
-    if (job->wait.kind == WAIT_NONE || job->wait_told)
+    if (w.kind == WAIT_NONE || (backs_off && is_behind(c, job)))
         return;
-    tell(c, job, text, sizeof text);
-    set_text(&job->pb->reason, text);
-    job->wait_told = true;
+    tell(c, job, &w, text, sizeof text);
+    if (strcmp(text, job->pb->reason) != 0)
+        set_text(&job->pb->reason, text);
+}
+
+/* Of what was before a restart, no event tells again. */
+static void recall_waits(struct wsl_cluster *c, struct job *job)
+{
+    job->restored = false;
+    need_events(c, job);
+    for (size_t i = 0; i < job->event_count; i++)
+        if (strcmp(job->events[i]->kind, "waiting") == 0)
+            job->waits_noted = ~0u;
 }
 
 /* Figures change all the time, and a turn is no news: one event for each kind of other reasons
@@ -178,42 +204,82 @@ static void wait_for(struct wsl_cluster *c, struct job *job, struct wait wait, i
         old->kept == wait.kept && old->job == wait.job)
         return;
     job->wait = wait;
-    job->wait_told = false;
     job->version++;
-    if (wait.kind == WAIT_TURN || job->waits_noted & 1u << wait.kind)
+    if (job->restored)
+        recall_waits(c, job);
+    if (job->waits_noted & 1u << wait.kind)
         return;
     job->waits_noted |= 1u << wait.kind;
-    tell(c, job, text, sizeof text);
+    tell(c, job, &wait, text, sizeof text);
     add_event(c, job, now, "waiting", "%s", text);
 }
 
-enum init_state { INIT_READY, INIT_WAITS, INIT_FAILED };
+/* ---- the job it starts from ---- */
 
-static enum init_state check_init(struct wsl_cluster *c, struct job *job, int64_t now)
+static void fail_for_source(struct wsl_cluster *c, struct job *job, int64_t now)
 {
-    const struct job *source;
-    const Wsl__V1__Job *from;
+    const struct job *source = find_job(c, job->init_job);
+    const Wsl__V1__Job *from = source ? source->pb : NULL;
 
-    if (job->pb->init_job == 0 || job->pb->checkpoint[0])
-        return INIT_READY;
-    source = find_job(c, job->pb->init_job);
-    if (!source) {
+    need_record(c, job);
+    if (from)
+        move_job(
+            c, job, S(FAILED), now, "init: job %" PRIu64 " (%s) %s%s", from->id, from->spec->name,
+            from->state == S(CANCELLED) ? "was cancelled" : wsl_cluster_state_word(from->state),
+            from->checkpoint[0] ? ": give its checkpoint's path to start from it all the same"
+                                : " without a checkpoint");
+    else
         move_job(c, job, S(FAILED), now, "init: there is no job %" PRIu64 " any more",
-                 job->pb->init_job);
-        return INIT_FAILED;
+                 job->init_job);
+}
+
+/* Has it all that it starts from? Else it is parked, or has failed. */
+static bool check_source(struct wsl_cluster *c, struct job *job, int64_t now)
+{
+    struct job *source;
+
+    if (job->init_job == 0 || job->state == S(RECOVERING))
+        return true; /* one that ran had it */
+    source = find_job(c, job->init_job);
+    if (source && !wsl_cluster_ended(source->state)) {
+        wait_for(c, job, (struct wait){.kind = WAIT_INIT, .job = source->id}, now);
+        park_job(c, job, &source->parked);
+        return false;
     }
-    from = source->pb;
-    if (!wsl_cluster_ended(from->state)) {
-        wait_for(c, job, (struct wait){.kind = WAIT_INIT, .job = from->id}, now);
-        return INIT_WAITS;
+    if (source && source->state == S(SUCCEEDED) && source->pb->checkpoint[0])
+        return true;
+    fail_for_source(c, job, now);
+    return false;
+}
+
+/* ---- the line ---- */
+
+void enqueue_job(struct wsl_cluster *c, struct job *job, int64_t now)
+{
+    if (!check_source(c, job, now))
+        return;
+    job->in_line = true;
+    index_add(&c->line, job);
+    /* Behind the blocker it changes nothing. */
+    c->changed = c->changed || !c->blocker || job->id < c->blocker;
+}
+
+void leave_queue(struct wsl_cluster *c, struct job *job)
+{
+    unpark_job(job);
+    if (job->in_line)
+        index_remove(&c->line, job);
+    job->in_line = false;
+}
+
+static void enqueue_all(struct wsl_cluster *c, struct job **list, int64_t now)
+{
+    while (*list) {
+        struct job *job = *list;
+
+        unpark_job(job);
+        enqueue_job(c, job, now);
     }
-    if (from->state == S(SUCCEEDED) && from->checkpoint[0])
-        return INIT_READY;
-    move_job(c, job, S(FAILED), now, "init: job %" PRIu64 " (%s) %s%s", from->id, from->spec->name,
-             from->state == S(CANCELLED) ? "was cancelled" : wsl_cluster_state_word(from->state),
-             from->checkpoint[0] ? ": give its checkpoint's path to start from it all the same"
-                                 : " without a checkpoint");
-    return INIT_FAILED;
 }
 
 static void look_again(struct wsl_cluster *c, int64_t when)
@@ -222,36 +288,65 @@ static void look_again(struct wsl_cluster *c, int64_t when)
         c->look_ms = when;
 }
 
-/* One job that waits, in its turn. */
-static void consider(struct wsl_cluster *c, struct job *job, struct room *room, int64_t now)
+/* One job in its turn; false: it holds back all behind it. */
+static bool consider(struct wsl_cluster *c, struct job *job, struct room *room, int64_t now)
 {
-    uint32_t world = job->pb->spec->world, available = room->free - room->kept;
-    bool early = now < c->settled_ms, backs_off = now < job->retry_ms;
+    uint32_t world = job->world, available = room->free - room->kept;
+    bool early = now < c->settled_ms;
 
-    if (backs_off)
-        look_again(c, job->retry_ms);
-    if (room->blocker) {
-        if (!backs_off)
-            wait_for(c, job, (struct wait){.kind = WAIT_TURN, .job = room->blocker->pb->id}, now);
-    } else if (backs_off) {
+    if (now < job->retry_ms) {
         /* Its slots are for it, or a job behind it has them for days. */
+        look_again(c, job->retry_ms);
         room->kept += world <= available ? world : 0;
-    } else if (world <= available) {
+        return true;
+    }
+    if (world <= available) {
+        need_record(c, job);
+        if (job->damaged) {
+            move_job(c, job, S(FAILED), now, "%s", job->pb->reason);
+            return true;
+        }
         start(c, job, now);
         room->free -= world;
-    } else if (world > room->all) {
-        wait_for(c, job, (struct wait){.kind = WAIT_SIZE, .all = room->all}, now);
-        /* After a restart the cluster looks small until its workers are back. */
-        if (early) {
-            room->blocker = job;
-            look_again(c, c->settled_ms);
-        }
-    } else {
+        return true;
+    }
+    if (world <= room->all) {
         wait_for(c, job,
                  (struct wait){
                      .kind = WAIT_SLOTS, .free = room->free, .all = room->all, .kept = room->kept},
                  now);
-        room->blocker = job;
+        return false;
+    }
+    wait_for(c, job, (struct wait){.kind = WAIT_SIZE, .all = room->all}, now);
+    /* After a restart the cluster looks small until its workers are back. */
+    if (early)
+        look_again(c, c->settled_ms);
+    if (early || room->all == 0)
+        return false;
+    park_job(c, job, &c->too_big[world]);
+    return true;
+}
+
+/* From the head of the line to the first that holds back the others. */
+static void walk_line(struct wsl_cluster *c, struct room *room, int64_t now)
+{
+    uint64_t next = 0;
+
+    c->blocker = 0;
+    for (;;) { /* the line changes on the way */
+        size_t i = index_seek(&c->line, next);
+        struct job *job;
+
+        while (i < c->line.end && !c->line.slots[i].job)
+            i++;
+        if (i == c->line.end)
+            return;
+        job = c->line.slots[i].job;
+        next = job->id + 1;
+        if (!consider(c, job, room, now)) {
+            c->blocker = job->id;
+            return;
+        }
     }
 }
 
@@ -261,16 +356,15 @@ void schedule(struct wsl_cluster *c, int64_t now)
 
     if (!c->changed && now < c->look_ms)
         return;
-    do { /* once more when one failed for its init, which another may have waited for */
+    c->looked_ms = now;
+    do { /* once more when one failed, which another may have waited for */
+        room = count_slots(c);
+        for (uint32_t world = c->slots + 1; world <= room.all && world <= WORLD_MAX; world++)
+            enqueue_all(c, &c->too_big[world], now);
+        c->slots = room.all;
+        enqueue_all(c, &c->released, now); /* one that fails may release others, to this list */
         c->changed = false;
         c->look_ms = INT64_MAX;
-        room = count_slots(c);
-        for (size_t i = 0; i < c->waiting.count;) {
-            struct job *job = c->waiting.jobs[i];
-
-            if (!job->uncommitted && check_init(c, job, now) == INIT_READY)
-                consider(c, job, &room, now);
-            i += i < c->waiting.count && c->waiting.jobs[i] == job;
-        }
+        walk_line(c, &room, now);
     } while (c->changed);
 }

@@ -17,6 +17,7 @@ static const Wsl__V1__Job *show(const struct wsl_cluster *c, struct job *job)
 {
     if (!job)
         return NULL;
+    note_look(c, job);
     tell_wait(c, job);
     return job->pb;
 }
@@ -29,7 +30,7 @@ const Wsl__V1__Job *wsl_cluster_job(const struct wsl_cluster *c, uint64_t id)
 /* Names come first: a job may be called "7". */
 static struct job *find_accepted(const struct wsl_cluster *c, const char *id_or_name)
 {
-    struct job *job = find_name(c, id_or_name);
+    struct job *job = find_name(c, id_or_name, false);
     uint64_t id;
 
     if (!job && wsl_parse_u64(id_or_name, &id) == 0)
@@ -47,46 +48,44 @@ size_t wsl_cluster_job_count(const struct wsl_cluster *c)
     return c->all.count;
 }
 
-const Wsl__V1__Job *wsl_cluster_job_at(const struct wsl_cluster *c, size_t index)
+const Wsl__V1__Job *wsl_cluster_job_before(const struct wsl_cluster *c, uint64_t id,
+                                           unsigned states)
 {
-    return c->all.jobs[index]->uncommitted ? NULL : show(c, c->all.jobs[index]);
+    for (size_t i = index_seek(&c->all, id); i-- > c->all.first;) {
+        const struct job_slot *slot = &c->all.slots[i];
+
+        if (slot->job && (!states || states & 1u << slot->state) && !slot->job->uncommitted)
+            return show(c, find_job(c, slot->id));
+    }
+    return NULL;
 }
 
 const Wsl__V1__Event *const *wsl_cluster_events(const struct wsl_cluster *c, uint64_t id,
                                                 size_t *ret_count)
 {
-    const struct job *job = find_job(c, id);
-    size_t skip = job && job->event_count > EVENTS_MAX ? job->event_count - EVENTS_MAX : 0;
+    struct job *job = find_job(c, id);
+    size_t skip;
 
-    *ret_count = job ? job->event_count - skip : 0;
+    *ret_count = 0;
+    if (!job)
+        return NULL;
+    need_events(c, job);
+    note_look(c, job);
+    skip = job->event_count > EVENTS_MAX ? job->event_count - EVENTS_MAX : 0;
+    *ret_count = job->event_count - skip;
     return *ret_count > 0 ? (const Wsl__V1__Event *const *)job->events + skip : NULL;
 }
 
 uint64_t wsl_cluster_version(const struct wsl_cluster *c, uint64_t id)
 {
-    const struct job *job = find_job(c, id);
+    const struct job *job = peek_job(c, id);
 
     return job ? job->version : 0;
 }
 
 /* ---- submit ---- */
 
-static const struct job *unended_of_name(const struct wsl_cluster *c, const char *name)
-{
-    const struct job_list *lists[] = {&c->waiting, &c->live};
-    uint64_t hash = hash_name(name);
-
-    for (size_t k = 0; k < 2; k++)
-        for (size_t i = 0; i < lists[k]->count; i++) {
-            const struct job *job = lists[k]->jobs[i];
-
-            if (job->name_hash == hash && strcmp(job->pb->spec->name, name) == 0)
-                return job;
-        }
-    return NULL;
-}
-
-static const struct job *init_of(const struct wsl_cluster *c, const Wsl__V1__JobSpec *spec)
+static struct job *init_of(const struct wsl_cluster *c, const Wsl__V1__JobSpec *spec)
 {
     return spec->init && spec->init->from_case == WSL__V1__INIT__FROM_JOB
                ? find_accepted(c, spec->init->job)
@@ -96,13 +95,13 @@ static const struct job *init_of(const struct wsl_cluster *c, const Wsl__V1__Job
 int wsl_cluster_check_submit(const struct wsl_cluster *c, const Wsl__V1__JobSpec *spec,
                              struct wsl_err *err)
 {
-    const struct job *same = unended_of_name(c, spec->name);
+    const struct job *same = find_name(c, spec->name, true);
 
-    if (same)
+    if (same && !wsl_cluster_ended(same->state))
         return wsl_fail(err, WSL_EEXIST,
                         "name: job %llu of the name '%s' is %s; cancel it or take another name",
-                        (unsigned long long)same->pb->id, spec->name,
-                        wsl_cluster_state_word(same->pb->state));
+                        (unsigned long long)same->id, spec->name,
+                        wsl_cluster_state_word(same->state));
     if (spec->world == 0 || spec->world > WORLD_MAX)
         return wsl_fail(err, WSL_EINVAL, "world: must be 1 to %d, is %u", WORLD_MAX, spec->world);
     if (spec->init && spec->init->from_case == WSL__V1__INIT__FROM_JOB && !init_of(c, spec))
@@ -116,36 +115,21 @@ int wsl_cluster_check_submit(const struct wsl_cluster *c, const Wsl__V1__JobSpec
     return 0;
 }
 
-static void keep_inits(struct wsl_cluster *c)
-{
-    const struct job_list *lists[] = {&c->waiting, &c->live};
-
-    for (size_t i = 0; i < c->all.count; i++)
-        c->all.jobs[i]->kept = false;
-    for (size_t k = 0; k < 2; k++)
-        for (size_t i = 0; i < lists[k]->count; i++) {
-            struct job *from = find_job(c, lists[k]->jobs[i]->pb->init_job);
-
-            if (from)
-                from->kept = true;
-        }
-}
-
 /* The oldest ended jobs beyond the limit are forgotten, but not one that another starts from. */
 void trim_history(struct wsl_cluster *c)
 {
-    if (c->ended_count <= c->setup.history_max)
-        return;
-    keep_inits(c);
-    for (size_t i = 0; i < c->all.count && c->ended_count > c->setup.history_max;) {
-        struct job *job = c->all.jobs[i];
+    size_t i = c->all.first;
 
-        if (!wsl_cluster_ended(job->pb->state) || job->kept) {
-            i++;
+    while (c->ended_count > c->setup.history_max && i < c->all.end) {
+        struct job *job = c->all.slots[i].job;
+        uint64_t id = c->all.slots[i].id;
+
+        i++;
+        if (!job || !wsl_cluster_ended(job->state) || job->dependents > 0)
             continue;
-        }
-        remove_saved(c, job->pb->id);
+        remove_saved(c, id);
         drop_job(c, job);
+        i = index_seek(&c->all, id + 1); /* holes may have been closed */
     }
 }
 
@@ -164,12 +148,14 @@ int wsl_cluster_submit(struct wsl_cluster *c, const Wsl__V1__JobSpec *spec, int6
     pb->id = c->next_id++;
     pb->state = S(QUEUED);
     pb->submitted_ms = now;
-    pb->init_job = from ? from->pb->id : 0;
+    pb->init_job = from ? from->id : 0;
     pb->spec = wsl_jobspec_copy(spec);
     if (!pb->spec)
         abort();
     set_text(&pb->reason, "accepted");
-    job = add_job(c, pb);
+    job = add_job(c, pb->id, pb->state, spec->world, pb->init_job, wsl_hash_text(spec->name));
+    job->pb = pb;
+    job->events_read = true;
     job->uncommitted = true;
     add_event(c, job, now, "submitted", "%s job '%s', %u trainer%s, data %s",
               spec->kind == WSL__V1__JOB_KIND__TRANSFER ? "transfer" : "pretrain", spec->name,
@@ -181,18 +167,18 @@ int wsl_cluster_submit(struct wsl_cluster *c, const Wsl__V1__JobSpec *spec, int6
 
 void wsl_cluster_accept(struct wsl_cluster *c, uint64_t id, int64_t now)
 {
-    struct job *job = find_job(c, id);
+    struct job *job = peek_job(c, id);
 
     if (!job || !job->uncommitted)
         return;
     job->uncommitted = false;
-    c->changed = true;
+    enqueue_job(c, job, now);
     schedule(c, now);
 }
 
 void wsl_cluster_withdraw(struct wsl_cluster *c, uint64_t id)
 {
-    struct job *job = find_job(c, id);
+    struct job *job = peek_job(c, id);
 
     if (job && job->uncommitted)
         drop_job(c, job);
@@ -233,10 +219,10 @@ static bool has_generation(const Wsl__V1__Job *pb)
 
 static bool can_be(const struct wsl_cluster *c, const Wsl__V1__Job *pb)
 {
-    return pb->id > 0 && pb->spec && pb->spec->restart && pb->spec->world > 0 &&
+    return pb->id > 0 && pb->id <= ID_MAX && pb->spec && pb->spec->restart && pb->spec->world > 0 &&
            pb->spec->world <= WORLD_MAX && pb->n_ranks <= WORLD_MAX && pb->state >= S(QUEUED) &&
            pb->state <= S(CANCELLED) && (!has_generation(pb) || pb->n_ranks > 0) &&
-           !find_job(c, pb->id);
+           !peek_job(c, pb->id);
 }
 
 /* Phases are saved only with something else: a job that ran had all its trainers up, whatever they
@@ -266,7 +252,10 @@ int wsl_cluster_restore_job(struct wsl_cluster *c, Wsl__V1__Job *pb)
         wsl__v1__job__free_unpacked(pb, NULL);
         return WSL_ECORRUPT;
     }
-    job = add_job(c, pb);
+    job =
+        add_job(c, pb->id, pb->state, pb->spec->world, pb->init_job, wsl_hash_text(pb->spec->name));
+    job->pb = pb;
+    job->restored = true;
     if (pb->id >= c->next_id)
         c->next_id = pb->id + 1;
     if (has_generation(pb)) {
@@ -278,17 +267,17 @@ int wsl_cluster_restore_job(struct wsl_cluster *c, Wsl__V1__Job *pb)
     return 0;
 }
 
-int wsl_cluster_restore_event(struct wsl_cluster *c, uint64_t id, Wsl__V1__Event *event)
+int wsl_cluster_restore_summary(struct wsl_cluster *c, const struct wsl_cluster_summary *s)
 {
-    struct job *job = find_job(c, id);
+    struct job *job;
 
-    if (!job) {
-        wsl__v1__event__free_unpacked(event, NULL);
-        return 0; /* left over from a job that was removed */
-    }
-    if (strcmp(event->kind, "waiting") == 0)
-        job->waits_noted = ~0u;
-    keep_event(job, event);
+    if (s->id == 0 || s->id > ID_MAX || s->world == 0 || s->world > WORLD_MAX ||
+        peek_job(c, s->id) || (s->state != S(QUEUED) && !wsl_cluster_ended(s->state)))
+        return WSL_ECORRUPT;
+    job = add_job(c, s->id, s->state, s->world, s->init_job, wsl_hash_text(s->name));
+    job->restored = true;
+    if (s->id >= c->next_id)
+        c->next_id = s->id + 1;
     return 0;
 }
 
@@ -329,6 +318,33 @@ static void restore_stop(struct wsl_cluster *c, struct job *job, int64_t now)
         stop_ranks(c, job, stop, now);
 }
 
+/* Records of before `init_job` was in them name their source only. */
+static void restore_source(struct wsl_cluster *c, struct job *job)
+{
+    struct job *from = job->pb && job->init_job == 0 ? init_of(c, job->pb->spec) : NULL;
+
+    if (!from)
+        return;
+    job->init_job = job->pb->init_job = from->id;
+    from->dependents++;
+}
+
+static void restore_queue(struct wsl_cluster *c, int64_t now)
+{
+    for (size_t i = c->all.first; i < c->all.end; i++) {
+        struct job *job = c->all.slots[i].job;
+
+        if (job && (job->state == S(QUEUED) || job->state == S(RECOVERING))) {
+            restore_source(c, job);
+            enqueue_job(c, job, now);
+            c->settled_ms = now + (int64_t)HEARTBEATS_MISSED * c->setup.heartbeat_ms;
+        }
+        if (job)
+            rest_job(c, job);
+    }
+    c->changed = true;
+}
+
 void wsl_cluster_restored(struct wsl_cluster *c, int64_t now)
 {
     for (size_t i = c->live.count; i-- > 0;) {
@@ -341,14 +357,6 @@ void wsl_cluster_restored(struct wsl_cluster *c, int64_t now)
         else
             restore_stop(c, job, now);
     }
-    for (size_t i = 0; i < c->waiting.count; i++) {
-        const struct job *from = init_of(c, c->waiting.jobs[i]->pb->spec);
-
-        if (c->waiting.jobs[i]->pb->init_job == 0 && from)
-            c->waiting.jobs[i]->pb->init_job = from->pb->id;
-    }
-    if (c->waiting.count > 0)
-        c->settled_ms = now + (int64_t)HEARTBEATS_MISSED * c->setup.heartbeat_ms;
-    c->changed = true;
+    restore_queue(c, now);
     trim_history(c);
 }

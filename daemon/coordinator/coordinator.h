@@ -15,6 +15,7 @@
 enum {
     SESSIONS_MAX = 4096,
     FOLLOWERS_MAX = 1000, /* open Watch, Logs and Metrics calls */
+    JOBS_MAX = 1000000,   /* that have not ended, and as many that have */
     LIST_MAX = 1000,
     LIST_DEFAULT = 100,
     EVENTS_KEPT = 1000,      /* of a job */
@@ -87,6 +88,13 @@ void drive_append(struct wsl_coordinator *co, const struct append *append, saved
 bool is_unsaved(const struct wsl_coordinator *co, uint64_t job);
 void retry_failed(struct wsl_coordinator *co);
 void free_failed(struct wsl_coordinator *co);
+
+/* ---- records.c: jobs' records in the store ---- */
+
+/* Reads them from the store, which must outlive the cluster. */
+struct wsl_cluster_records records_of(struct wsl_state *state);
+/* For wsl_state_load(): gives the cluster one stored job. */
+int restore_job(void *cluster, uint64_t id, const uint8_t *bytes, size_t size);
 
 /* ---- agents.c ---- */
 

@@ -42,16 +42,26 @@ static struct act *new_act(struct wsl_coordinator *co)
     return act;
 }
 
+/* Durable, or given up: in both cases nothing of it is on its way any more. */
+static void free_output(struct wsl_coordinator *co, struct wsl_output *o)
+{
+    if (o->kind == WSL_OUTPUT_SAVE_JOB || o->kind == WSL_OUTPUT_SAVE_EVENT)
+        wsl_cluster_saved(co->cluster, o->job);
+    wsl_output_free(o);
+}
+
 static void free_act(struct act *act)
 {
     *act->link = act->next;
     if (act->next)
         act->next->link = act->link;
+    if (act->has_append && act->append.save_job)
+        wsl_cluster_saved(act->co->cluster, act->append.job);
     while (act->outputs) {
         struct wsl_output *o = act->outputs;
 
         act->outputs = o->next;
-        wsl_output_free(o);
+        free_output(act->co, o);
     }
     free(act);
 }
@@ -165,6 +175,8 @@ static void give_up(struct act *act, const struct wsl_err *err)
         /* Not the disk's fault, and it would never succeed. What was read from it stays. */
         wsl_error("event=bytes_dropped job=%" PRIu64 " file=%s reason=\"%s\"", act->append.job,
                   act->append.name, err->text);
+        if (act->append.save_job)
+            wsl_cluster_saved(co->cluster, act->append.job);
         act->has_append = false;
         tell(act, err);
         queue_failed(act);
@@ -230,7 +242,7 @@ static void on_saved(void *context, const struct wsl_err *err)
         if (o->kind != WSL_OUTPUT_SEND && o->job != last)
             poke_followers(co, last = o->job);
         outputs = o->next;
-        wsl_output_free(o);
+        free_output(co, o);
     }
     commit_all_failed(co);
 }
@@ -302,6 +314,8 @@ void drive_append(struct wsl_coordinator *co, const struct append *append, saved
     act->outputs = wsl_cluster_take_outputs(co->cluster);
     act->append = *append;
     act->has_append = true;
+    if (append->save_job)
+        wsl_cluster_saving(co->cluster, append->job);
     act->mode = DRIVE_PATIENT;
     act->saved = saved;
     act->context = context;

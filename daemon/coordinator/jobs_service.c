@@ -162,14 +162,16 @@ void on_get_job(struct wsl_rpc_call *call, void *context, const ProtobufCMessage
     wsl_rpc_reply(call, &response.base);
 }
 
-static bool wanted(const Wsl__V1__ListJobsRequest *request, const Wsl__V1__Job *job)
+/* False: there is no such state. */
+static bool set_of_states(const Wsl__V1__ListJobsRequest *request, unsigned *ret)
 {
-    if (request->before_id && job->id >= request->before_id)
-        return false;
-    for (size_t i = 0; i < request->n_states; i++)
-        if (request->states[i] == job->state)
-            return true;
-    return request->n_states == 0;
+    *ret = 0;
+    for (size_t i = 0; i < request->n_states; i++) {
+        if ((unsigned)request->states[i] > WSL__V1__JOB_STATE__CANCELLED)
+            return false;
+        *ret |= 1u << request->states[i];
+    }
+    return true;
 }
 
 void on_list_jobs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
@@ -178,19 +180,25 @@ void on_list_jobs(struct wsl_rpc_call *call, void *context, const ProtobufCMessa
     struct wsl_coordinator *co = context;
     Wsl__V1__ListJobsResponse response = WSL__V1__LIST_JOBS_RESPONSE__INIT;
     Wsl__V1__Job *jobs[LIST_MAX];
+    const Wsl__V1__Job *job;
+    uint64_t before = request->before_id ? request->before_id : UINT64_MAX;
     size_t limit = request->limit ? request->limit : LIST_DEFAULT;
+    unsigned states;
 
     if (limit > LIST_MAX) {
         wsl_rpc_finish(call, WSL_RPC_INVALID_ARGUMENT,
                        "limit: must be at most 1000; page with before_id");
         return;
     }
+    if (!set_of_states(request, &states)) {
+        wsl_rpc_finish(call, WSL_RPC_INVALID_ARGUMENT, "states: there is no such state");
+        return;
+    }
     response.jobs = jobs;
-    for (size_t i = wsl_cluster_job_count(co->cluster); i-- > 0 && response.n_jobs < limit;) {
-        const Wsl__V1__Job *job = wsl_cluster_job_at(co->cluster, i);
-
-        if (job && wanted(request, job))
-            jobs[response.n_jobs++] = (Wsl__V1__Job *)job;
+    while (response.n_jobs < limit &&
+           (job = wsl_cluster_job_before(co->cluster, before, states)) != NULL) {
+        jobs[response.n_jobs++] = (Wsl__V1__Job *)job;
+        before = job->id;
     }
     wsl_rpc_reply(call, &response.base);
 }

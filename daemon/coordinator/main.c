@@ -111,27 +111,6 @@ static void prepare_process(void)
 
 /* ---- restoring ---- */
 
-static int restore_job(void *context, uint64_t id, const uint8_t *bytes, size_t size)
-{
-    Wsl__V1__Job *job = wsl__v1__job__unpack(NULL, size, bytes);
-
-    if (!job || job->id != id) {
-        if (job)
-            wsl__v1__job__free_unpacked(job, NULL);
-        return WSL_ECORRUPT;
-    }
-    return wsl_cluster_restore_job(context, job);
-}
-
-static int restore_event(void *context, uint64_t id, uint64_t sequence, const uint8_t *bytes,
-                         size_t size)
-{
-    Wsl__V1__Event *event = wsl__v1__event__unpack(NULL, size, bytes);
-
-    (void)sequence;
-    return event ? wsl_cluster_restore_event(context, id, event) : WSL_ECORRUPT;
-}
-
 static int open_state(struct wsl_coordinator *co, const struct settings *s, struct wsl_err *err)
 {
     struct wsl_state_setup state = {.folder = s->state, .loop = co->loop};
@@ -141,18 +120,18 @@ static int open_state(struct wsl_coordinator *co, const struct settings *s, stru
         .backoff_ms = (uint32_t)s->backoff_ms,
         .backoff_max_ms = 30000,
         .heartbeat_ms = (uint32_t)s->heartbeat_ms,
-        .queue_max = 10000,
-        .history_max = 10000,
+        .queue_max = JOBS_MAX,
+        .history_max = JOBS_MAX,
     };
-    struct wsl_state_load load = {.job = restore_job, .event = restore_event};
     int r = wsl_state_open(&co->state, &state, err);
 
-    if (r == 0)
-        r = wsl_cluster_open(&co->cluster, &cluster, err);
     if (r < 0)
         return r;
-    load.context = co->cluster;
-    r = wsl_state_load(co->state, &load, err);
+    cluster.records = records_of(co->state);
+    r = wsl_cluster_open(&co->cluster, &cluster, err);
+    if (r < 0)
+        return r;
+    r = wsl_state_load(co->state, restore_job, co->cluster, err);
     if (r < 0)
         return wsl_err_prefix(err, "state folder %s", s->state);
     if (wsl_state_mended(co->state) > 0)

@@ -120,8 +120,9 @@ static int open_env(struct wsl_files *f, struct wsl_err *err)
         return wsl_fail(err, WSL_EINVAL, "the path %s is too long", f->folder);
     mdb_env_set_maxdbs(f->env, 4);
     mdb_env_set_mapsize(f->env, f->map_bytes);
-    /* The folder's lock keeps others out; read-ahead would read the whole file at start. */
-    r = mdb_env_open(f->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NORDAHEAD, 0644);
+    /* The folder's lock keeps others out, and LMDB's own keeps the loop's reader and the writer
+     * apart; read-ahead would read the whole file at start. */
+    r = mdb_env_open(f->env, path, MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD, 0644);
     if (!r)
         r = open_tables(f);
     return r ? lmdb_fail(err, r, path) : 0;
@@ -147,9 +148,31 @@ int wsl_files_open(struct wsl_files *f, const char *folder, uint64_t map_bytes, 
 
 void wsl_files_close(struct wsl_files *f)
 {
+    if (f->reader)
+        mdb_txn_abort(f->reader);
+    f->reader = NULL;
     if (f->env)
         mdb_env_close(f->env);
     f->env = NULL;
+}
+
+void wsl_files_fini(struct wsl_files *f)
+{
+    wsl_files_close(f);
+    pthread_mutex_destroy(&f->lock);
+}
+
+/* LMDB gave it up: the loop's reader must not be in it meanwhile. */
+static int reopen_env(struct wsl_files *f, struct wsl_err *err)
+{
+    int r;
+
+    pthread_mutex_lock(&f->lock);
+    wsl_files_close(f);
+    r = open_env(f, err);
+    f->broken = r < 0;
+    pthread_mutex_unlock(&f->lock);
+    return r;
 }
 
 int wsl_files_begin(struct wsl_files *f, struct wsl_err *err)
@@ -157,9 +180,7 @@ int wsl_files_begin(struct wsl_files *f, struct wsl_err *err)
     int r;
 
     if (f->broken || !f->env) {
-        wsl_files_close(f);
-        r = open_env(f, err);
-        f->broken = r < 0;
+        r = reopen_env(f, err);
         if (r < 0)
             return r;
     }
@@ -205,6 +226,22 @@ static int remove_job(struct wsl_files *f, MDB_val *key, uint64_t job)
     return r ? r : remove_all(f, f->files, job);
 }
 
+/* A key behind all others fills its pages, where any other would leave half of each empty. What
+ * looked new is tried as such; LMDB says when it was not. */
+static int put_behind(struct wsl_files *f, MDB_dbi table, MDB_val *key, MDB_val *value,
+                      uint64_t *last)
+{
+    uint64_t job = get_be64(key->mv_data);
+    MDB_val copy = *value;
+    int r = MDB_KEYEXIST;
+
+    if (job > *last) {
+        *last = job;
+        r = mdb_put(f->txn, table, key, &copy, MDB_APPEND);
+    }
+    return r == MDB_KEYEXIST ? mdb_put(f->txn, table, key, value, 0) : r;
+}
+
 static int put_one(struct wsl_files *f, const struct op *op, struct wsl_err *err)
 {
     uint8_t key_bytes[KEY_SIZE];
@@ -217,10 +254,10 @@ static int put_one(struct wsl_files *f, const struct op *op, struct wsl_err *err
     put_be64(key_bytes + 8, op->number);
     switch (op->kind) {
     case OP_JOB:
-        r = mdb_put(f->txn, f->jobs, &key, &value, 0);
+        r = put_behind(f, f->jobs, &key, &value, &f->last_job);
         break;
     case OP_EVENT:
-        r = mdb_put(f->txn, f->events, &key, &value, 0);
+        r = put_behind(f, f->events, &key, &value, &f->last_event_job);
         break;
     case OP_REMOVE_EVENT:
         r = mdb_del(f->txn, f->events, &key, NULL);
@@ -272,49 +309,120 @@ int wsl_files_end(struct wsl_files *f, bool keep, struct wsl_err *err)
     return r ? lmdb_fail(err, r, "commit") : 0;
 }
 
-static int load_table(MDB_txn *txn, MDB_dbi table, size_t key_size,
-                      const struct wsl_state_load *load, struct wsl_err *err)
+/* ---- reading ---- */
+
+static int load_jobs(MDB_cursor *cursor, wsl_state_record_fn job, void *context,
+                     struct wsl_err *err)
 {
     MDB_val key, value;
-    MDB_cursor *cursor;
-    int r = mdb_cursor_open(txn, table, &cursor);
+    int r;
 
-    if (r)
-        return lmdb_fail(err, r, "read");
     while (!(r = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))) {
-        const uint8_t *k = key.mv_data;
         int code;
 
-        if (key.mv_size != key_size)
-            code = wsl_fail(err, WSL_ECORRUPT, "the store holds a key of %zu bytes", key.mv_size);
-        else if (key_size == 8)
-            code = load->job(load->context, get_be64(k), value.mv_data, value.mv_size);
-        else
-            code = load->event(load->context, get_be64(k), get_be64(k + 8), value.mv_data,
-                               value.mv_size);
-        if (code < 0) {
-            mdb_cursor_close(cursor);
-            return key.mv_size != key_size
-                       ? code
-                       : wsl_fail(err, code, "a record of the store cannot be read (job %llu)",
-                                  (unsigned long long)get_be64(k));
-        }
+        if (key.mv_size != 8)
+            return wsl_fail(err, WSL_ECORRUPT, "the store holds a key of %zu bytes", key.mv_size);
+        code = job(context, get_be64(key.mv_data), value.mv_data, value.mv_size);
+        if (code < 0)
+            return wsl_fail(err, code, "a record of the store cannot be read (job %llu)",
+                            (unsigned long long)get_be64(key.mv_data));
     }
-    mdb_cursor_close(cursor);
     return r == MDB_NOTFOUND ? 0 : lmdb_fail(err, r, "read");
 }
 
-int wsl_files_load(struct wsl_files *f, const struct wsl_state_load *load, struct wsl_err *err)
+int wsl_files_load(struct wsl_files *f, wsl_state_record_fn job, void *context, struct wsl_err *err)
 {
+    MDB_cursor *cursor;
     MDB_txn *txn;
     int r = mdb_txn_begin(f->env, NULL, MDB_RDONLY, &txn);
 
     if (r)
         return lmdb_fail(err, r, "read");
-    r = load_table(txn, f->jobs, 8, load, err);
-    if (r == 0)
-        r = load_table(txn, f->events, 16, load, err);
+    r = mdb_cursor_open(txn, f->jobs, &cursor);
+    if (r) {
+        r = lmdb_fail(err, r, "read");
+    } else {
+        r = load_jobs(cursor, job, context, err);
+        mdb_cursor_close(cursor);
+    }
     mdb_txn_abort(txn);
+    return r;
+}
+
+/* Locks; a success is followed by end_read(). */
+static int begin_read(struct wsl_files *f)
+{
+    int r;
+
+    pthread_mutex_lock(&f->lock);
+    if (!f->env)
+        r = EIO;
+    else if (f->reader)
+        r = mdb_txn_renew(f->reader);
+    else
+        r = mdb_txn_begin(f->env, NULL, MDB_RDONLY, &f->reader);
+    if (!r)
+        return 0;
+    pthread_mutex_unlock(&f->lock);
+    return lmdb_fail(NULL, r, "read");
+}
+
+static void end_read(struct wsl_files *f)
+{
+    mdb_txn_reset(f->reader);
+    pthread_mutex_unlock(&f->lock);
+}
+
+int wsl_files_read_job(struct wsl_files *f, uint64_t id, wsl_state_record_fn each, void *context)
+{
+    uint8_t key_bytes[8];
+    MDB_val key = {sizeof key_bytes, key_bytes}, value;
+    int r = begin_read(f);
+
+    if (r < 0)
+        return r;
+    put_be64(key_bytes, id);
+    r = mdb_get(f->reader, f->jobs, &key, &value);
+    r = r == MDB_NOTFOUND ? WSL_ENOENT
+        : r               ? lmdb_fail(NULL, r, "read")
+                          : each(context, id, value.mv_data, value.mv_size);
+    end_read(f);
+    return r;
+}
+
+static int each_event(MDB_cursor *cursor, uint64_t job, wsl_state_record_fn each, void *context)
+{
+    uint8_t key_bytes[8];
+    MDB_val key = {sizeof key_bytes, key_bytes}, value;
+    int r, code = 0;
+
+    put_be64(key_bytes, job);
+    for (r = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); !r && code == 0;
+         r = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+        if (key.mv_size != KEY_SIZE || get_be64(key.mv_data) != job)
+            return 0;
+        code =
+            each(context, get_be64((const uint8_t *)key.mv_data + 8), value.mv_data, value.mv_size);
+    }
+    return code < 0 ? code : r && r != MDB_NOTFOUND ? lmdb_fail(NULL, r, "read") : 0;
+}
+
+int wsl_files_read_events(struct wsl_files *f, uint64_t job, wsl_state_record_fn each,
+                          void *context)
+{
+    MDB_cursor *cursor;
+    int r = begin_read(f);
+
+    if (r < 0)
+        return r;
+    r = mdb_cursor_open(f->reader, f->events, &cursor);
+    if (r) {
+        r = lmdb_fail(NULL, r, "read");
+    } else {
+        r = each_event(cursor, job, each, context);
+        mdb_cursor_close(cursor);
+    }
+    end_read(f);
     return r;
 }
 

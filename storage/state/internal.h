@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The store's disk side: LMDB and append-only files. Internal to storage/state; the store thread's
- * alone once it runs.
+ * alone once it runs, but for wsl_files_read_*(), which is the loop's: it reads what was committed
+ * last, beside the writer.
  *
  * Keys are big-endian, so that LMDB's order is ours: "jobs" id; "events" job id, sequence; "files"
  * job id, name -> size in bytes that is durable. What lies in a file beyond that size was never
@@ -12,6 +13,7 @@
 
 #include "storage/state/state.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 
 #include <lmdb.h>
@@ -31,16 +33,26 @@ struct op {
 struct wsl_files {
     char folder[4096];
     uint64_t map_bytes;
+    pthread_mutex_t lock; /* held while the environment is used by a reader or opened anew */
     MDB_env *env;
     MDB_dbi jobs, events, files;
     MDB_txn *txn;
-    bool broken; /* LMDB gave the environment up; it is opened anew at the next begin */
+    MDB_txn *reader; /* between reads it holds no pages; NULL: none yet */
+    uint64_t last_job,
+        last_event_job; /* the largest keys put by this process: behind them it appends */
+    bool broken;        /* LMDB gave the environment up; it is opened anew at the next begin */
 };
 
 int wsl_files_open(struct wsl_files *files, const char *folder, uint64_t map_bytes,
                    struct wsl_err *err);
 void wsl_files_close(struct wsl_files *files); /* zeroed is fine */
-int wsl_files_load(struct wsl_files *files, const struct wsl_state_load *load, struct wsl_err *err);
+void wsl_files_fini(struct wsl_files *files);  /* after the last read */
+int wsl_files_read_job(struct wsl_files *files, uint64_t id, wsl_state_record_fn each,
+                       void *context);
+int wsl_files_read_events(struct wsl_files *files, uint64_t job, wsl_state_record_fn each,
+                          void *context);
+int wsl_files_load(struct wsl_files *files, wsl_state_record_fn job, void *context,
+                   struct wsl_err *err);
 
 /* One transaction: begin, put lists of operations, end. An append writes and syncs its file before
  * the transaction that makes it count is committed. end after a failed begin is fine. */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WAITING_MAX = 4096, MAILBOX_EXTRA = 16, SIZE_BUCKETS = 4096 };
+enum { WAITING_MAX = 16384, MAILBOX_EXTRA = 16, SIZE_BUCKETS = 4096 };
 
 struct wsl_state_commit {
     struct wsl_mail mail; /* first: the way back to the loop */
@@ -230,7 +230,7 @@ static int open_parts(struct wsl_state *s, const struct wsl_state_setup *setup, 
             setup->folder);
     if (r == 0)
         r = wsl_files_open(&s->files, setup->folder,
-                           setup->map_bytes ? setup->map_bytes : (uint64_t)4 << 30, err);
+                           setup->map_bytes ? setup->map_bytes : (uint64_t)64 << 30, err);
     if (r == 0)
         r = wsl_files_mend(&s->files, set_size, s, &s->mended, err);
     if (r == 0)
@@ -254,6 +254,7 @@ int wsl_state_open(struct wsl_state **ret, const struct wsl_state_setup *setup, 
     s->last = &s->first;
     s->waiting_max = setup->waiting_max ? setup->waiting_max : WAITING_MAX;
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->files.lock, NULL);
     pthread_cond_init(&s->work, NULL);
     r = open_parts(s, setup, err);
     if (r < 0) {
@@ -276,7 +277,7 @@ void wsl_state_close(struct wsl_state *s)
         pthread_join(s->thread, NULL);
     }
     wsl_mailbox_close(s->mailbox);
-    wsl_files_close(&s->files);
+    wsl_files_fini(&s->files);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
     for (size_t i = 0; i < SIZE_BUCKETS; i++)
@@ -286,9 +287,20 @@ void wsl_state_close(struct wsl_state *s)
     free(s);
 }
 
-int wsl_state_load(struct wsl_state *s, const struct wsl_state_load *load, struct wsl_err *err)
+int wsl_state_load(struct wsl_state *s, wsl_state_record_fn job, void *context, struct wsl_err *err)
 {
-    return wsl_files_load(&s->files, load, err);
+    return wsl_files_load(&s->files, job, context, err);
+}
+
+int wsl_state_read_job(struct wsl_state *s, uint64_t id, wsl_state_record_fn each, void *context)
+{
+    return wsl_files_read_job(&s->files, id, each, context);
+}
+
+int wsl_state_read_events(struct wsl_state *s, uint64_t job, wsl_state_record_fn each,
+                          void *context)
+{
+    return wsl_files_read_events(&s->files, job, each, context);
 }
 
 size_t wsl_state_waiting(const struct wsl_state *s)

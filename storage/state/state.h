@@ -29,8 +29,8 @@ struct wsl_state;
 struct wsl_state_setup {
     const char *folder; /* made when missing; locked while open */
     uv_loop_t *loop;
-    uint64_t map_bytes; /* largest size of store.mdb; 0: 4 GiB */
-    size_t waiting_max; /* commits waiting at once; 0: 4096 */
+    uint64_t map_bytes; /* largest size of store.mdb; 0: 64 GiB */
+    size_t waiting_max; /* commits waiting at once; 0: 16384 */
 };
 
 /* WSL_EEXIST: another process has the folder. WSL_EUNSUPPORTED: made in another format. */
@@ -42,15 +42,22 @@ int wsl_state_open(struct wsl_state **ret, const struct wsl_state_setup *setup,
  * fine. */
 void wsl_state_close(struct wsl_state *state);
 
-/* Calls back for each job in the order of ids, and for each of its events in order. Before the
- * first commit. A record that cannot be a record ends it with WSL_ECORRUPT. The callbacks return 0
- * or a failure that ends the load. */
-struct wsl_state_load {
-    void *context;
-    int (*job)(void *context, uint64_t id, const uint8_t *bytes, size_t size);
-    int (*event)(void *context, uint64_t job, uint64_t sequence, const uint8_t *bytes, size_t size);
-};
-int wsl_state_load(struct wsl_state *state, const struct wsl_state_load *load, struct wsl_err *err);
+/* A record's bytes, valid during the call; `number` is a job's id or an event's sequence. 0, or a
+ * failure that ends the reading. */
+typedef int (*wsl_state_record_fn)(void *context, uint64_t number, const uint8_t *bytes,
+                                   size_t size);
+
+/* Calls back for each job in the order of ids. Before the first commit. A record that cannot be a
+ * record ends it with WSL_ECORRUPT. */
+int wsl_state_load(struct wsl_state *state, wsl_state_record_fn job, void *context,
+                   struct wsl_err *err);
+
+/* What the last completed commit holds: one job's record (WSL_ENOENT: none), and all its events in
+ * order. Beside the writing thread; may wait for the disk when the pages are not in memory. */
+int wsl_state_read_job(struct wsl_state *state, uint64_t id, wsl_state_record_fn each,
+                       void *context);
+int wsl_state_read_events(struct wsl_state *state, uint64_t job, wsl_state_record_fn each,
+                          void *context);
 
 /* Files whose size on the disk was not the one in the store when it was opened: torn tails that
  * were cut off, or lost ends that were filled with zero bytes. */

@@ -26,9 +26,17 @@ uint32_t below(struct sim *s, uint32_t n)
 
 /* ---- the coordinator's process ---- */
 
+static Wsl__V1__Job *read_job(void *context, uint64_t id)
+{
+    const struct record *r = &((struct sim *)context)->jobs[id - 1];
+
+    return wsl__v1__job__unpack(NULL, r->size, r->bytes);
+}
+
 void open_cluster(struct sim *s)
 {
     const struct wsl_cluster_setup setup = {
+        .records = {.context = s, .job = read_job},
         .worker_grace_ms = GRACE_MS,
         .stop_grace_ms = 5000,
         .backoff_ms = 200,
@@ -128,6 +136,8 @@ bool carry_out(struct sim *s)
     while (list) {
         o = list;
         list = o->next;
+        if (!crash_at && (o->kind == WSL_OUTPUT_SAVE_JOB || o->kind == WSL_OUTPUT_SAVE_EVENT))
+            wsl_cluster_saved(s->cluster, o->job);
         wsl_output_free(o);
     }
     if (crash_at)

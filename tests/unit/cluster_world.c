@@ -11,6 +11,26 @@
 
 /* ---- the disk ---- */
 
+static Wsl__V1__Job *read_job(void *context, uint64_t id)
+{
+    const struct world *w = context;
+
+    for (const struct saved *s = w->saved; s; s = s->next)
+        if (s->job == id && s->sequence == 0)
+            return wsl__v1__job__unpack(NULL, s->size, s->bytes);
+    return NULL;
+}
+
+static void read_events(void *context, uint64_t id, void (*each)(void *to, Wsl__V1__Event *event),
+                        void *to)
+{
+    const struct world *w = context;
+
+    for (const struct saved *s = w->saved; s; s = s->next)
+        if (s->job == id && s->sequence != 0)
+            each(to, wsl__v1__event__unpack(NULL, s->size, s->bytes));
+}
+
 static void drop_saved(struct world *w, uint64_t job, uint64_t sequence, bool all)
 {
     for (struct saved **at = &w->saved; *at;) {
@@ -73,14 +93,15 @@ static void carry_out(struct world *w, struct wsl_output *o)
 
 void world_drain(struct world *w)
 {
-    struct wsl_output *o = wsl_cluster_take_outputs(w->cluster);
+    struct wsl_output *first = wsl_cluster_take_outputs(w->cluster), *next;
 
-    while (o) {
-        struct wsl_output *next = o->next;
-
+    for (struct wsl_output *o = first; o; o = o->next)
         carry_out(w, o);
+    for (struct wsl_output *o = first; o; o = next) {
+        next = o->next;
+        if (o->kind == WSL_OUTPUT_SAVE_JOB || o->kind == WSL_OUTPUT_SAVE_EVENT)
+            wsl_cluster_saved(w->cluster, o->job);
         wsl_output_free(o);
-        o = next;
     }
 }
 
@@ -110,8 +131,11 @@ void world_forget_sent(struct world *w)
 
 static void open_cluster(struct world *w)
 {
-    int r = wsl_cluster_open(&w->cluster, &w->setup, NULL);
+    int r;
 
+    w->setup.records =
+        (struct wsl_cluster_records){.context = w, .job = read_job, .events = read_events};
+    r = wsl_cluster_open(&w->cluster, &w->setup, NULL);
     assert(r == 0);
 }
 
@@ -141,13 +165,18 @@ void world_close(struct world *w)
 
 static void restore(struct world *w, const struct saved *s)
 {
+    Wsl__V1__Job *job = wsl__v1__job__unpack(NULL, s->size, s->bytes);
+    struct wsl_cluster_summary summary = {
+        .id = job->id, .state = job->state, .world = job->spec->world, .init_job = job->init_job};
     int r;
 
-    if (s->sequence == 0)
-        r = wsl_cluster_restore_job(w->cluster, wsl__v1__job__unpack(NULL, s->size, s->bytes));
-    else
-        r = wsl_cluster_restore_event(w->cluster, s->job,
-                                      wsl__v1__event__unpack(NULL, s->size, s->bytes));
+    if (job->state == WSL__V1__JOB_STATE__QUEUED || wsl_cluster_ended(job->state)) {
+        snprintf(summary.name, sizeof summary.name, "%s", job->spec->name);
+        wsl__v1__job__free_unpacked(job, NULL);
+        r = wsl_cluster_restore_summary(w->cluster, &summary);
+    } else {
+        r = wsl_cluster_restore_job(w->cluster, job);
+    }
     assert(r == 0);
 }
 
@@ -158,9 +187,6 @@ void world_restart(struct world *w)
     open_cluster(w);
     for (const struct saved *s = w->saved; s; s = s->next)
         if (s->sequence == 0)
-            restore(w, s);
-    for (const struct saved *s = w->saved; s; s = s->next)
-        if (s->sequence != 0)
             restore(w, s);
     wsl_cluster_restored(w->cluster, w->now);
     world_drain(w);

@@ -60,22 +60,41 @@ static int take_job(void *context, uint64_t id, const uint8_t *bytes, size_t siz
     return 0;
 }
 
-static int take_event(void *context, uint64_t job, uint64_t sequence, const uint8_t *bytes,
-                      size_t size)
-{
-    struct box *b = context;
+struct job_events {
+    struct box *box;
+    uint64_t job;
+};
 
-    assert_true(job >= 1 && job <= JOBS && size == 8 && !memcmp(bytes, &sequence, 8));
-    assert_true(sequence > b->last_event[job]);
-    b->last_event[job] = sequence;
-    b->events[job]++;
+static int take_event(void *context, uint64_t sequence, const uint8_t *bytes, size_t size)
+{
+    const struct job_events *e = context;
+    struct box *b = e->box;
+
+    assert_true(size == 8 && !memcmp(bytes, &sequence, 8));
+    assert_true(sequence > b->last_event[e->job]);
+    b->last_event[e->job] = sequence;
+    b->events[e->job]++;
     return 0;
+}
+
+/* What the store holds of every job. */
+static void read_all(struct box *b)
+{
+    memset(b->jobs, 0, sizeof b->jobs);
+    memset(b->events, 0, sizeof b->events);
+    memset(b->last_event, 0, sizeof b->last_event);
+    for (uint64_t job = 1; job <= JOBS; job++) {
+        struct job_events e = {b, job};
+        int r = wsl_state_read_job(b->state, job, take_job, b);
+
+        assert_true(r == 0 || r == WSL_ENOENT);
+        assert_int_equal(wsl_state_read_events(b->state, job, take_event, &e), 0);
+    }
 }
 
 static void open_box(struct box *b, const struct wsl_state_setup *given)
 {
     struct wsl_state_setup setup = given ? *given : (struct wsl_state_setup){0};
-    struct wsl_state_load load = {b, take_job, take_event};
     struct wsl_err err = {0};
 
     setup.folder = b->folder;
@@ -83,10 +102,9 @@ static void open_box(struct box *b, const struct wsl_state_setup *given)
     assert_int_equal(uv_loop_init(&b->loop), 0);
     if (wsl_state_open(&b->state, &setup, &err) < 0)
         fail_msg("%s", err.text);
+    read_all(b);
     memset(b->jobs, 0, sizeof b->jobs);
-    memset(b->events, 0, sizeof b->events);
-    memset(b->last_event, 0, sizeof b->last_event);
-    assert_int_equal(wsl_state_load(b->state, &load, &err), 0);
+    assert_int_equal(wsl_state_load(b->state, take_job, b, &err), 0);
 }
 
 static void close_box(struct box *b)
