@@ -168,14 +168,14 @@ class RealTrainers(CoordinatorCase):
         known = {}  # id: (name, state that was promised)
         for turn in range(8):
             for i in range(rng.randrange(1, 6)):
-                job = self.submit(f"queued-{turn}-{i}", world=16, batch=16)
+                job = self.submit(f"queued-{turn}-{i}", world=16, batch=32)
                 known[job.id] = (job.spec.name, job_pb2.QUEUED)
             if rng.random() < 0.7:
                 victim = rng.choice(sorted(known))
                 if self.jobs.Cancel(job_pb2.CancelJobRequest(job=str(victim)), timeout=SECONDS).job.state:
                     known[victim] = (known[victim][0], job_pb2.CANCELLED)
             in_flight = [self.jobs.Submit.future(job_pb2.SubmitRequest(
-                spec=job_spec(f"late-{turn}-{i}", "/data", world=16, batch=16))) for i in range(rng.randrange(8))]
+                spec=job_spec(f"late-{turn}-{i}", "/data", world=16, batch=32))) for i in range(rng.randrange(8))]
             if in_flight and rng.random() < 0.5:
                 in_flight[0].exception(timeout=SECONDS)  # the kill falls among the others
             self.cluster.coordinator.kill()
@@ -288,7 +288,7 @@ class RealTrainers(CoordinatorCase):
                 pass
         with self.assertRaises(grpc.RpcError) as caught:
             for i in range(1000):  # until the pages that LMDB has to spare are used up
-                accepted.append(self.submit(f"job-{i}", world=16, batch=16).id)
+                accepted.append(self.submit(f"job-{i}", world=16, batch=32).id)
         self.assertEqual(caught.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
         self.assert_one_line(caught.exception.details(), "full")
         step = self.get(running).job.progress.step
@@ -308,7 +308,7 @@ class RealTrainers(CoordinatorCase):
 
     def try_submit(self, name, accepted):
         try:
-            accepted.append(self.submit(name, world=16, batch=16).id)
+            accepted.append(self.submit(name, world=16, batch=32).id)
             return True
         except grpc.RpcError as error:
             self.assertEqual(error.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
