@@ -44,7 +44,7 @@
 /* ---- outputs ---- */
 
 enum wsl_output_kind {
-    WSL_OUTPUT_SAVE_JOB,   /* the job's present form */
+    WSL_OUTPUT_SAVE_JOB,   /* the job's present form; once in a list */
     WSL_OUTPUT_SAVE_EVENT, /* one event of a job */
     WSL_OUTPUT_REMOVE_JOB, /* history beyond its limit */
     WSL_OUTPUT_SEND, /* a message for a node's session; dropped when it has none (a new Hello mends

@@ -197,6 +197,7 @@ int wsl_cluster_open(struct wsl_cluster **ret, const struct wsl_cluster_setup *s
         return wsl_fail(err, WSL_ENOMEM, "no memory for the cluster's state");
     c->setup = *setup;
     c->next_id = 1;
+    c->turn = 1;
     c->look_ms = INT64_MAX;
     c->settled_ms = INT64_MIN;
     c->too_big = must_alloc((WORLD_MAX + 1) * sizeof(*c->too_big));

@@ -25,6 +25,7 @@ struct wsl_output *wsl_cluster_take_outputs(struct wsl_cluster *c)
 
     c->first = NULL;
     c->last = &c->first;
+    c->turn++;
     return first;
 }
 
@@ -40,6 +41,9 @@ void wsl_output_free(struct wsl_output *o)
 void save_job(struct wsl_cluster *c, struct job *job)
 {
     job->version++;
+    if (job->saved_turn == c->turn)
+        return; /* a save takes the record as it is when the outputs are carried out */
+    job->saved_turn = c->turn;
     job->unsaved++;
     add_output(c, WSL_OUTPUT_SAVE_JOB, job->id);
 }

@@ -336,7 +336,8 @@ static void restore_queue(struct wsl_cluster *c, int64_t now)
 
         if (job && (job->state == S(QUEUED) || job->state == S(RECOVERING))) {
             restore_source(c, job);
-            enqueue_job(c, job, now);
+            if (!job->in_line && !job->park_link) /* its end was decided just now */
+                enqueue_job(c, job, now);
             c->settled_ms = now + (int64_t)HEARTBEATS_MISSED * c->setup.heartbeat_ms;
         }
         if (job)

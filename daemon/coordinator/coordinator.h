@@ -16,6 +16,7 @@ enum {
     SESSIONS_MAX = 4096,
     FOLLOWERS_MAX = 1000, /* open Watch, Logs and Metrics calls */
     JOBS_MAX = 1000000,   /* that have not ended, and as many that have */
+    BATCH_MAX = 1000,     /* submissions in one request */
     LIST_MAX = 1000,
     LIST_DEFAULT = 100,
     EVENTS_KEPT = 1000,      /* of a job */
@@ -130,6 +131,14 @@ void on_cancel(struct wsl_rpc_call *call, void *context, const ProtobufCMessage 
 void unary_closed(struct wsl_rpc_call *call, void *context);
 void on_list_nodes(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
 void on_get_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+
+/* ---- submit_batch.c ---- */
+
+void on_submit_batch(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void batch_closed(struct wsl_rpc_call *call, void *context);
+/* Fills the specification in where it lies, checks it and queues the job; not driven yet. */
+int submit_spec(struct wsl_coordinator *co, Wsl__V1__JobSpec *spec, uint64_t *ret_id,
+                struct wsl_err *err);
 
 /* ---- follow.c ---- */
 

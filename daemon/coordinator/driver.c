@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LOG_EVENTS_MAX = 64 }; /* lines in the log of one commit */
+
 /* One turn of the machine, on its way to the disk. */
 struct act {
     struct act *next, **link; /* in co->acts */
@@ -108,17 +110,6 @@ static void put_event(struct wsl_state_commit *commit, const struct wsl_output *
         wsl_state_remove_event(commit, o->job, o->event->sequence - EVENTS_KEPT);
 }
 
-/* A job saved several times in one turn is written once, as it is now. */
-static bool saved_later(const struct act *act, const struct wsl_output *o)
-{
-    if (act->has_append && act->append.save_job && act->append.job == o->job)
-        return true;
-    for (const struct wsl_output *p = o->next; p; p = p->next)
-        if (p->kind == WSL_OUTPUT_SAVE_JOB && p->job == o->job)
-            return true;
-    return false;
-}
-
 static void fill(const struct act *act, struct wsl_state_commit *commit)
 {
     const struct append *a = &act->append;
@@ -126,7 +117,7 @@ static void fill(const struct act *act, struct wsl_state_commit *commit)
     for (const struct wsl_output *o = act->outputs; o; o = o->next) {
         switch (o->kind) {
         case WSL_OUTPUT_SAVE_JOB:
-            if (!saved_later(act, o))
+            if (!act->has_append || !a->save_job || a->job != o->job)
                 put_job(act->co, commit, o->job);
             break;
         case WSL_OUTPUT_SAVE_EVENT:
@@ -197,13 +188,30 @@ static void give_up(struct act *act, const struct wsl_err *err)
 
 /* ---- successes ---- */
 
+/* A line for each event; one for all of many, as a batch of submissions brings. */
+static void log_events(const struct wsl_output *first)
+{
+    size_t count = 0;
+    bool said = false;
+
+    for (const struct wsl_output *o = first; o; o = o->next)
+        count += o->kind == WSL_OUTPUT_SAVE_EVENT;
+    for (const struct wsl_output *o = first; o; o = o->next) {
+        if (o->kind != WSL_OUTPUT_SAVE_EVENT)
+            continue;
+        if (count <= LOG_EVENTS_MAX)
+            wsl_info("event=job job=%" PRIu64 " kind=%s message=\"%s\"", o->job, o->event->kind,
+                     o->event->message);
+        else if (!said)
+            wsl_info("event=jobs count=%zu job=%" PRIu64 " kind=%s message=\"%s, and more\"", count,
+                     o->job, o->event->kind, o->event->message);
+        said = true;
+    }
+}
+
 static void carry_out(struct wsl_coordinator *co, const struct wsl_output *o)
 {
     switch (o->kind) {
-    case WSL_OUTPUT_SAVE_EVENT:
-        wsl_info("event=job job=%" PRIu64 " kind=%s message=\"%s\"", o->job, o->event->kind,
-                 o->event->message);
-        break;
     case WSL_OUTPUT_SEND:
         send_to_node(co, o->node, o->message);
         break;
@@ -211,6 +219,7 @@ static void carry_out(struct wsl_coordinator *co, const struct wsl_output *o)
         streams_drop(co, o->job);
         break;
     case WSL_OUTPUT_SAVE_JOB:
+    case WSL_OUTPUT_SAVE_EVENT:
         break;
     }
 }
@@ -231,6 +240,7 @@ static void on_saved(void *context, const struct wsl_err *err)
     if (co->disk_trouble)
         wsl_info("event=save_works_again");
     co->disk_trouble = false;
+    log_events(outputs);
     for (const struct wsl_output *o = outputs; o; o = o->next)
         carry_out(co, o);
     tell(act, NULL);

@@ -82,7 +82,8 @@ struct job {
     struct wsl_map_entry name; /* in cluster.names; its hash is the name's */
     Wsl__V1__Job *pb;          /* the record: what is saved; NULL: only in the store */
     uint64_t version;
-    bool uncommitted; /* its first save is not durable */
+    uint64_t saved_turn; /* cluster.turn when a save of it was put out last */
+    bool uncommitted;    /* its first save is not durable */
     bool in_line;
     bool damaged;           /* its record could not be read: pb stands in for it */
     bool events_read;       /* `events` has them all; else they are in the store */
@@ -162,6 +163,7 @@ struct wsl_cluster {
     int64_t settled_ms; /* until then workers may be coming back after the coordinator's restart */
     struct wsl_output *first;
     struct wsl_output **last;
+    uint64_t turn; /* how often they were taken, from 1 */
 };
 
 /* cluster_data.c */

@@ -113,36 +113,38 @@ static void answer_dry_run(struct wsl_coordinator *co, struct wsl_rpc_call *call
     wsl_rpc_reply(call, &response.base);
 }
 
+static int check_spec(struct wsl_coordinator *co, Wsl__V1__JobSpec *spec, struct wsl_err *err)
+{
+    int r = wsl_jobspec_fill(spec, err);
+
+    if (r == 0)
+        r = wsl_jobspec_check(spec, err);
+    return r < 0 ? r : wsl_cluster_check_submit(co->cluster, spec, err);
+}
+
 void on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__SubmitRequest *request = (const void *)message;
     struct wsl_coordinator *co = context;
-    Wsl__V1__JobSpec *spec;
+    Wsl__V1__JobSpec *spec = request->spec; /* nobody else reads the request */
     struct wsl_err err = {0};
     uint64_t id = 0;
     int r;
 
-    if (!request->spec) {
+    if (!spec) {
         wsl_rpc_finish(call, WSL_RPC_INVALID_ARGUMENT, "spec: is missing");
         return;
     }
-    spec = wsl_jobspec_copy(request->spec);
-    if (!spec)
-        abort();
-    r = wsl_jobspec_fill(spec, &err);
-    if (r == 0)
-        r = wsl_jobspec_check(spec, &err);
-    if (r == 0 && request->dry_run)
-        r = wsl_cluster_check_submit(co->cluster, spec, &err);
-    else if (r == 0)
-        r = wsl_cluster_submit(co->cluster, spec, co->now(), &id, &err);
+    if (request->dry_run)
+        r = check_spec(co, spec, &err);
+    else
+        r = submit_spec(co, spec, &id, &err);
     if (r < 0)
         wsl_rpc_finish_err(call, &err);
     else if (request->dry_run)
         answer_dry_run(co, call, spec);
     else
         drive_then(co, DRIVE_ONCE, on_submitted, wait_for_disk(co, call, id));
-    wsl__v1__job_spec__free_unpacked(spec, NULL);
 }
 
 /* ---- get, list ---- */

@@ -62,7 +62,7 @@ static void exec_coordinator(const struct coordinator_process *c, const char *po
     if (!freopen(log, "w", stderr) || !freopen("/dev/null", "w", stdout))
         _exit(127);
     execl(c->program, c->program, "--listen", "127.0.0.1:0", "--state", c->state, "--port-file",
-          port_file, "--log-level", "warn", (char *)NULL);
+          port_file, (char *)NULL);
     _exit(127);
 }
 

@@ -178,7 +178,16 @@ class RealTrainers(CoordinatorCase):
                 spec=job_spec(f"late-{turn}-{i}", "/data", world=16, batch=32))) for i in range(rng.randrange(8))]
             if in_flight and rng.random() < 0.5:
                 in_flight[0].exception(timeout=SECONDS)  # the kill falls among the others
+            batch = [job_spec(f"batch-{turn}-{i}", "/data", world=16, batch=32) for i in range(rng.randrange(1, 40))]
+            batched = self.jobs.SubmitBatch.future(job_pb2.SubmitBatchRequest(specs=batch))
+            if rng.random() < 0.3:
+                batched.exception(timeout=SECONDS)
             self.cluster.coordinator.kill()
+            try:
+                for spec, result in zip(batch, batched.result(timeout=SECONDS).results):
+                    known[result.id] = (spec.name, job_pb2.QUEUED)
+            except grpc.RpcError:
+                pass  # nothing was promised
             for future in in_flight:
                 try:
                     job = future.result(timeout=SECONDS).job
@@ -430,6 +439,33 @@ class Start(CoordinatorCase):
                               text=True, capture_output=True, timeout=SECONDS, check=False)
         self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
         self.assert_one_line(done.stderr, *words)
+
+    def test_batch(self):
+        """Each specification is taken or refused by itself; what was taken is there after a kill."""
+        self.start()
+        self.submit("taken")
+        specs = [job_spec(name, "/data", **more) for name, more in [
+            ("first", {}), ("taken", {}), ("bad name", {}), ("first", {}), ("no-batch", {"batch": 0}), ("last", {})]]
+        results = self.jobs.SubmitBatch(job_pb2.SubmitBatchRequest(specs=specs), timeout=SECONDS).results
+        statuses = [grpc.StatusCode.OK, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.INVALID_ARGUMENT,
+                    grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OK]
+        self.assertEqual([r.status for r in results], [s.value[0] for s in statuses])
+        self.assertEqual([r.id for r in results], [2, 0, 0, 0, 0, 3])
+        texts = ["", "job 1 of the name 'taken' is queued", "name: ", "name: job 2 of the name 'first'", "batch: ", ""]
+        for result, text in zip(results, texts):
+            self.assertIn(text, result.error)
+            self.assertEqual(result.error == "", text == "")
+        self.cluster.coordinator.kill()
+        self.start()
+        self.assertEqual([self.get(name).job.id for name in ("taken", "first", "last")], [1, 2, 3])
+        self.assertEqual([e.kind for e in self.get("last").events][0], "submitted")
+        empty = self.jobs.SubmitBatch(job_pb2.SubmitBatchRequest(), timeout=SECONDS)
+        self.assertEqual(len(empty.results), 0)
+        many = job_pb2.SubmitBatchRequest(specs=[job_spec(f"n{i}", "/data") for i in range(1001)])
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.jobs.SubmitBatch(many, timeout=SECONDS)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        self.assertEqual(caught.exception.details(), "specs: 1001 in one request; at most 1000")
 
     def test_port_in_use(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
