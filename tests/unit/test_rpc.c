@@ -168,6 +168,69 @@ static void test_server_stream_slow_reader(void **state)
     world_stop(&w);
 }
 
+struct many {
+    struct caller caller;
+    size_t answered, not_found, left;
+    int end;
+};
+
+enum { CALLS = 200 };
+
+/* All at once; every third asks for what there is not, and its failure is its own. */
+static void call_many(struct caller *caller)
+{
+    struct many *many = (struct many *)caller;
+    static char contexts[CALLS];
+    struct wsl_client_calls *calls = NULL;
+    Wsl__V1__GetJobRequest request = WSL__V1__GET_JOB_REQUEST__INIT;
+    void *context;
+    int r;
+
+    many->end = wsl_client_open(&caller->client, caller->world->address, &caller->err);
+    if (many->end == 0)
+        many->end = wsl_client_calls_open(&calls, caller->client, get_path,
+                                          &wsl__v1__get_job_response__descriptor, &caller->err);
+    for (size_t i = 0; many->end == 0 && i < CALLS; i++) {
+        request.job = (char *)(i % 3 == 0 ? "none" : "there");
+        many->end =
+            wsl_client_calls_start(calls, &request.base, DEADLINE_MS, &contexts[i], &caller->err);
+    }
+    while (many->end == 0) {
+        ProtobufCMessage *answer = NULL;
+
+        r = wsl_client_calls_next(calls, &context, &answer, &caller->err);
+        if (r == WSL_CLIENT_END)
+            many->end = r;
+        else if (((char *)context - contexts) % 3 == 0)
+            many->not_found += r == WSL_ENOENT;
+        else
+            many->answered += r == 0 && answer;
+        protobuf_c_message_free_unpacked(answer, NULL);
+    }
+    request.job = (char *)"hang"; /* closing does not wait for it */
+    many->left = wsl_client_calls_in_flight(calls);
+    wsl_client_calls_start(calls, &request.base, DEADLINE_MS, NULL, NULL);
+    wsl_client_calls_close(calls);
+    wsl_client_close(caller->client);
+}
+
+static void test_many_calls_in_flight(void **state)
+{
+    struct world w;
+    struct seen seen;
+    struct many many = {.caller = {.world = &w, .run = call_many}};
+
+    (void)state;
+    serve(&w, &seen);
+    caller_run(&many.caller);
+    if (many.end != WSL_CLIENT_END)
+        fail_msg("%s", many.caller.err.text);
+    assert_int_equal(many.not_found, (CALLS + 2) / 3);
+    assert_int_equal(many.answered, CALLS - (CALLS + 2) / 3);
+    assert_int_equal(many.left, 0);
+    world_stop(&w);
+}
+
 struct waiter {
     struct caller caller;
     struct wsl_client_stream *stream;
@@ -285,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_oversize),
         cmocka_unit_test(test_garbage),
         cmocka_unit_test(test_server_stream_slow_reader),
+        cmocka_unit_test(test_many_calls_in_flight),
         cmocka_unit_test(test_client_stream_timeout_and_cancel),
         cmocka_unit_test(test_bidi),
         cmocka_unit_test(test_loop_client_cancel),
