@@ -111,7 +111,8 @@ void wsl_cluster_accept(struct wsl_cluster *cluster, uint64_t id, int64_t now_ms
 void wsl_cluster_withdraw(struct wsl_cluster *cluster,
                           uint64_t id); /* its save failed: it never was */
 
-/* WSL_ENOENT. Cancelling what has ended is fine and changes nothing. */
+/* WSL_ENOENT. WSL_EIO: its record cannot be read. Cancelling what has ended is fine and changes
+ * nothing. */
 int wsl_cluster_cancel(struct wsl_cluster *cluster, uint64_t id, const char *reason, int64_t now_ms,
                        struct wsl_err *err);
 

@@ -22,7 +22,8 @@ struct look_ring *look_ring_new(void)
     return must_alloc(sizeof(struct look_ring));
 }
 
-/* What a damaged store cannot give; the job fails when its turn comes, and is not lost before. */
+/* What the store cannot give, for good or while the disk is in trouble: to be looked at, never to
+ * be saved in the record's place. The job keeps its place in the queue. */
 static Wsl__V1__Job *stand_in(const struct job *job)
 {
     Wsl__V1__Job *pb = must_alloc(sizeof *pb);

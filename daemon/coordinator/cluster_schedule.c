@@ -302,8 +302,9 @@ static bool consider(struct wsl_cluster *c, struct job *job, struct room *room, 
     }
     if (world <= available) {
         need_record(c, job);
-        if (job->damaged) {
-            move_job(c, job, S(FAILED), now, "%s", job->pb->reason);
+        if (job->damaged) { /* perhaps only for now: the others go first */
+            forget_record(job);
+            look_again(c, now + DAMAGED_RETRY_MS);
             return true;
         }
         start(c, job, now);

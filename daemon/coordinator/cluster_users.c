@@ -121,11 +121,11 @@ void trim_history(struct wsl_cluster *c)
     size_t i = c->all.first;
 
     while (c->ended_count > c->setup.history_max && i < c->all.end) {
-        struct job *job = c->all.slots[i].job;
-        uint64_t id = c->all.slots[i].id;
+        const struct job_slot *slot = &c->all.slots[i++];
+        struct job *job = slot->job;
+        uint64_t id = slot->id;
 
-        i++;
-        if (!job || !wsl_cluster_ended(job->state) || job->dependents > 0)
+        if (!job || !wsl_cluster_ended((Wsl__V1__JobState)slot->state) || job->dependents > 0)
             continue;
         remove_saved(c, id);
         drop_job(c, job);
@@ -196,6 +196,9 @@ int wsl_cluster_cancel(struct wsl_cluster *c, uint64_t id, const char *reason, i
         return wsl_fail(err, WSL_ENOENT, "there is no job %llu", (unsigned long long)id);
     if (wsl_cluster_ended(job->pb->state) || job->pb->cancel_requested)
         return 0;
+    if (job->damaged)
+        return wsl_fail(err, WSL_EIO, "job %llu cannot be cancelled now: %s",
+                        (unsigned long long)id, job->pb->reason);
     job->pb->cancel_requested = true;
     add_event(c, job, now, "cancel", "%.400s", why);
     if (!is_live(job)) {

@@ -26,6 +26,7 @@ enum {
     NODES_MAX = 4096,
     STRAYS_MAX = 1024,        /* noted per node */
     PEER_WAIT_MS = 2000,      /* for the rank that another one lost to say why */
+    DAMAGED_RETRY_MS = 1000,  /* until a record that could not be read is tried again */
     SAVING_EXTRA_MS = 600000, /* beyond the stop's grace time, for a checkpoint being written */
     HEARTBEATS_MISSED = 5,    /* then a worker is away */
     TEXT_MAX = 600,           /* bytes of a reason */
