@@ -57,6 +57,11 @@ Wsl__V1__JobSpec *wsl_jobspec_copy(const Wsl__V1__JobSpec *spec);
 struct wsl_buf;
 int wsl_jobspec_print(const Wsl__V1__JobSpec *spec, struct wsl_buf *out);
 
+/* Appends the fields in which two filled specifications differ: "batch: 32 -> 64, seed: 1 -> 2";
+ * nothing when they are equal. */
+int wsl_jobspec_differences(const Wsl__V1__JobSpec *was, const Wsl__V1__JobSpec *is,
+                            struct wsl_buf *out);
+
 /* The table for people, in the order of a job file. */
 struct wsl_jobspec_field {
     const char *path;     /* "optimizer.learning_rate"; static, like all texts here */

@@ -188,6 +188,41 @@ int wsl_jobspec_print(const Wsl__V1__JobSpec *spec, struct wsl_buf *out)
     return r;
 }
 
+/* A field's value as text; a field that was left out is "(none)". */
+static int value_text(const Wsl__V1__JobSpec *spec, const struct wsl_spec_field *field,
+                      struct wsl_buf *out)
+{
+    const void *message = wsl_spec_section_of(spec, field->section);
+
+    if (!message || is_left_out(field, message, spec))
+        return wsl_buf_add_text(out, "(none)");
+    return add_value(out, field, message, spec);
+}
+
+int wsl_jobspec_differences(const Wsl__V1__JobSpec *was, const Wsl__V1__JobSpec *is,
+                            struct wsl_buf *out)
+{
+    const char *between = "";
+    int r = 0;
+
+    for (size_t i = 0; i < wsl_spec_field_count && r == 0; i++) {
+        const struct wsl_spec_field *field = &wsl_spec_fields[i];
+        struct wsl_buf old = {0}, new = {0};
+
+        r = value_text(was, field, &old);
+        if (r == 0)
+            r = value_text(is, field, &new);
+        if (r == 0 && strcmp((const char *)old.data, (const char *)new.data) != 0) {
+            r = wsl_buf_add_format(out, "%s%s: %s -> %s", between, field->path,
+                                   (const char *)old.data, (const char *)new.data);
+            between = ", ";
+        }
+        wsl_buf_free(&old);
+        wsl_buf_free(&new);
+    }
+    return r;
+}
+
 /* ---- for people ---- */
 
 static const char *type_name(enum wsl_spec_type type)

@@ -17,6 +17,8 @@ struct state {
 
 static int interrupted_or_late(const struct wsl_ctl_follow *f, struct wsl_err *err)
 {
+    if (f->check)
+        return f->check(f->context, err);
     if (wsl_ctl_interrupted())
         return wsl_fail(err, WSL_ECANCELLED, "interrupted");
     if (f->deadline_ns && wsl_clock_ns() >= f->deadline_ns)

@@ -17,6 +17,9 @@ struct wsl_ctl_follow {
     void (*update)(void *context, const Wsl__V1__WatchJobResponse *update);
     /* The coordinator went away, or came back: one line. */
     void (*notice)(void *context, const char *line);
+    /* Asked several times a second, in the place of Ctrl-C: negative with *err ends the following.
+     * May be NULL. */
+    int (*check)(void *context, struct wsl_err *err);
     void *context;
 
     /* Filled in. */

@@ -13,6 +13,14 @@
 enum { JOBS = WSL_CTL_TABLE | WSL_CTL_WIDE | WSL_CTL_JSON | WSL_CTL_NAME };
 
 static const struct wsl_ctl_verb verbs[] = {
+    {"run", NULL, "[FILE]", 0, 1, 0, "Run a job on this machine, to its end.",
+     "Nothing has to be started first. Checkpoints go to runs/NAME/checkpoints below the current\n"
+     "directory, a link runs/NAME/final to the last one of a job that succeeded; 'init: job:NAME'\n"
+     "means the run of that name beside this one. Ctrl-C stops after a step and a checkpoint, and\n"
+     "the same command resumes there.",
+     "  wslctl run job.yaml\n"
+     "  wslctl run job.yaml --set name=wider --set model.width=8",
+     wsl_ctl_run},
     {"submit", NULL, "", 0, 0, WSL_CTL_TABLE | WSL_CTL_JSON | WSL_CTL_NAME | WSL_CTL_YAML,
      "Give a job file to the coordinator.",
      "Relative paths in the file (data, init) are taken from the current folder. Once this "
@@ -93,6 +101,28 @@ bool wsl_ctl_interrupted(void)
 const atomic_bool *wsl_ctl_interrupt_flag(void)
 {
     return &interrupted;
+}
+
+static atomic_int interrupts;
+
+static void on_counted(int number)
+{
+    (void)number;
+    atomic_fetch_add(&interrupts, 1);
+}
+
+void wsl_ctl_count_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = on_counted};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+int wsl_ctl_interrupt_count(void)
+{
+    return atomic_load(&interrupts);
 }
 
 static void print_help(void)

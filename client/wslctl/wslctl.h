@@ -114,6 +114,9 @@ int wsl_ctl_width(int fd); /* columns of the terminal there; 0: it is none */
 void wsl_ctl_catch_interrupt(void);
 bool wsl_ctl_interrupted(void);
 const atomic_bool *wsl_ctl_interrupt_flag(void);
+/* From then on SIGINT, SIGTERM and SIGHUP are only counted: for a verb that answers each. */
+void wsl_ctl_count_interrupts(void);
+int wsl_ctl_interrupt_count(void);
 
 /* Exit code that tells of a job's end. */
 int wsl_ctl_outcome(const Wsl__V1__Job *job);
@@ -131,6 +134,7 @@ int wsl_ctl_get_job(struct wsl_ctl *ctl, const char *word, Wsl__V1__GetJobRespon
  * been said. *ret: free with wsl__v1__job_spec__free_unpacked(). */
 int wsl_ctl_load_job(const char *file, const struct wsl_arg_list *sets, Wsl__V1__JobSpec **ret);
 
+int wsl_ctl_run(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_submit(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_list(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_get(struct wsl_ctl *ctl, int argc, char **argv);
