@@ -113,11 +113,12 @@ static void on_counted(int number)
 
 void wsl_ctl_count_interrupts(void)
 {
-    struct sigaction action = {.sa_handler = on_counted};
+    struct sigaction action = {.sa_handler = on_counted}, hangup;
 
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup's wish */
+        sigaction(SIGHUP, &action, NULL);
 }
 
 int wsl_ctl_interrupt_count(void)

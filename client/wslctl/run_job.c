@@ -66,7 +66,7 @@ int wsl_run_fail(const struct wsl_run *run, const struct wsl_err *err)
                     wsl_run_short_path(run->daemons));
     else
         wsl_ctl_say("%s", err->text);
-    return WSL_CTL_FAILED;
+    return err->code == WSL_EINVAL ? WSL_CTL_USAGE : WSL_CTL_FAILED;
 }
 
 /* ---- the private coordinator ---- */

@@ -62,9 +62,12 @@ class Run(Case):
         with open(os.path.join(self.folder, name), "w", encoding="ascii") as f:
             f.write(JOB.format(steps=steps, every=every, data=data))
 
-    def start(self, *words):
+    def start(self, *words, hangup=signal.SIG_DFL):
+        def set_signals():  # whatever this test was started with
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, hangup)
         process = subprocess.Popen([program("wslctl"), "run", *words], cwd=self.folder, stdin=subprocess.DEVNULL, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=set_signals)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)
@@ -88,8 +91,8 @@ class Run(Case):
     def assert_nothing_runs(self):
         self.assertEqual(self.cluster.processes(), {})
 
-    def start_and_reach_a_checkpoint(self, *words):
-        run = self.start(*words)
+    def start_and_reach_a_checkpoint(self, *words, **options):
+        run = self.start(*words, **options)
         self.wait_for("a checkpoint", lambda: "checkpoint at step" in run.texts["stdout"] or run.process.poll() is not None, 90)
         self.assertIsNone(run.process.poll(), str(run.texts) + self.logs())
         return run
@@ -136,6 +139,16 @@ class Run(Case):
         self.assertIn("succeeded", out)
         self.run_job("job.yaml", "--state", "undisturbed")
         self.assertEqual(self.weights("runs/tiny"), self.weights("undisturbed"))
+
+    def test_nohup(self):
+        self.write_job(5000, 10)
+        run = self.start_and_reach_a_checkpoint("job.yaml", hangup=signal.SIG_IGN)
+        run.process.send_signal(signal.SIGHUP)
+        seen = run.texts["stdout"].count("checkpoint at step")
+        self.wait_for("another checkpoint", lambda: run.texts["stdout"].count("checkpoint at step") > seen)
+        self.assertNotIn("stopping", run.texts["stderr"])
+        run.process.send_signal(signal.SIGINT)
+        self.assertEqual(run.end()[0], 130)
 
     def test_a_second_interrupt_kills(self):
         self.write_job(5000, 10)
