@@ -186,7 +186,7 @@ static int start_worker(struct wsl_local_cluster *c, struct wsl_err *err)
     const char *const arguments[] = {c->worker.program,
                                      "--coordinator=unix:socket",
                                      "--state=worker",
-                                     "--name=local",
+                                     "--name=localhost",
                                      "--stop-trainers",
                                      "--stop-grace=300",
                                      "--lifeline=3",
