@@ -41,7 +41,8 @@ enum wsl_import_kind {
     WSL_IMPORT_FOLDERS,
     /* A text file, one JSON object a line: "path", and "tags" (a list of texts, or one text with
      * commas) or "label" (a text or a whole number), and "split" ("train" or "heldout") if the file
-     * decides it. The first line says which of tags and label it is. */
+     * decides it. Without "tags" and "label", the hashtags of "caption" are the tags (hashtag.h).
+     * Null is as if it were not there. The first line says which of tags and label it is. */
     WSL_IMPORT_JSONL,
     /* ILSVRC's train/WNID/ and val/: val/WNID/ or, with pictures in val/ itself, val.txt ("file
      * number") or LOC_val_solution.csv says which. synset_words.txt or LOC_synset_mapping.txt gives

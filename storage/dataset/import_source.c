@@ -3,6 +3,8 @@
 
 #include "base/rng.h"
 #include "base/text_input.h"
+#include "base/utf8.h"
+#include "storage/dataset/hashtag.h"
 #include "storage/dataset/text.h"
 
 #include <errno.h>
@@ -109,6 +111,22 @@ int source_add_list(struct source *s, const char *list, size_t size, struct wsl_
         r = source_add_word(s, list, length, err);
         list += length + 1;
     }
+    return r;
+}
+
+int source_add_hashtags(struct source *s, const char *caption, size_t size, const char **ret_fault,
+                        struct wsl_err *err)
+{
+    struct wsl_hashtags h = {.text = caption, .size = size};
+    const char *tag;
+    int r = 0;
+
+    if (!wsl_utf8_is_valid(caption, size)) {
+        *ret_fault = "its caption is not UTF-8";
+        return 0;
+    }
+    while (r == 0 && wsl_hashtags_next(&h, &tag, &size))
+        r = source_add_word(s, tag, size, err);
     return r;
 }
 
@@ -264,23 +282,38 @@ static const json_t *json_field(const json_t *object, const char *name)
     return json_is_null(value) ? NULL : value;
 }
 
+static const char *add_json_caption(struct source *s, const json_t *caption, int *r,
+                                    struct wsl_err *err)
+{
+    const char *fault = NULL;
+
+    if (!json_is_string(caption))
+        return "\"caption\" is not a text";
+    *r = source_add_hashtags(s, json_string_value(caption), json_string_length(caption), &fault,
+                             err);
+    return fault;
+}
+
 int source_add_json(struct source *s, const json_t *object, bool *decided,
                     struct source_entry *entry, const char **ret_fault, struct wsl_err *err)
 {
     const json_t *label = json_field(object, "label");
     const json_t *tags = json_field(object, "tags");
+    const json_t *caption = json_field(object, "caption");
     const json_t *split = json_field(object, "split");
     int r = 0;
 
     *ret_fault = NULL;
-    if (!*decided && (label || tags)) {
-        s->labels = !tags;
+    if (!*decided && (label || tags || caption)) {
+        s->labels = label && !tags;
         *decided = true;
     }
     if (s->labels)
         *ret_fault = label ? add_json_label(s, label, &r, err) : "no \"label\"";
+    else if (tags)
+        *ret_fault = add_json_tags(s, tags, &r, err);
     else
-        *ret_fault = tags ? add_json_tags(s, tags, &r, err) : "no \"tags\"";
+        *ret_fault = caption ? add_json_caption(s, caption, &r, err) : "no \"tags\"";
     if (split && !*ret_fault) {
         const char *text = json_is_string(split) ? json_string_value(split) : "";
 

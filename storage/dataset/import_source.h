@@ -99,9 +99,13 @@ int source_add_word(struct source *s, const char *word, size_t size, struct wsl_
 /* Adds "a,b,c" as words. */
 int source_add_list(struct source *s, const char *list, size_t size, struct wsl_err *err);
 
-/* Adds the words of a JSON object as WSL_IMPORT_JSONL has them ("tags" or "label", "split"); null
- * is as if it were not there. The first that has any decides over source.labels unless `*decided`.
- * Returns 1, 0 with what is wrong in *ret_fault (a static text), or an error. */
+/* Adds the hashtags of a caption (hashtag.h). *ret_fault says what is wrong with it, or is left. */
+int source_add_hashtags(struct source *s, const char *caption, size_t size, const char **ret_fault,
+                        struct wsl_err *err);
+
+/* Adds the words of a JSON object as WSL_IMPORT_JSONL has them ("tags", "caption" or "label",
+ * "split"); null is as if it were not there. The first that has any decides over source.labels
+ * unless `*decided`. Returns 1, 0 with what is wrong in *ret_fault (a static text), or an error. */
 struct json_t; /* jansson.h */
 int source_add_json(struct source *s, const struct json_t *object, bool *decided,
                     struct source_entry *entry, const char **ret_fault, struct wsl_err *err);

@@ -332,21 +332,6 @@ static const char *label_name(const struct tar_sample *sample, const char *text,
     return text;
 }
 
-/* "A #Dog and a #cat": dog and cat. */
-static int add_hashtags(struct source *s, const char *text, size_t size, struct wsl_err *err)
-{
-    const char *at = text, *end = at + size;
-    int r = 0;
-
-    while (r == 0 && (at = memchr(at, '#', (size_t)(end - at)))) {
-        size_t n = strcspn(++at, " \t\r\n#,;:.!?\"'()");
-
-        r = n > 0 ? source_add_word(s, at, n, err) : 0;
-        at += n;
-    }
-    return r;
-}
-
 /* Python writes numbers that are none as NaN and Infinity, which no JSON has: empty texts of the
  * same length. */
 static void mend_numbers(char *text, size_t size)
@@ -446,10 +431,10 @@ static int add_tags(struct tar_sample *sample, struct source *s, struct finding 
         return source_add_json(s, f->object, &sample->decided, ret, ret_fault, err);
     text = text_at(sample, f, SAMPLE_TEXT, &n);
     if (n > 0)
-        return add_hashtags(s, text, n, err);
+        return source_add_hashtags(s, text, n, ret_fault, err);
     caption = json_string_value(json_object_get(f->object, "caption"));
     if (caption)
-        return add_hashtags(s, caption, strlen(caption), err);
+        return source_add_hashtags(s, caption, strlen(caption), ret_fault, err);
     *ret_fault = "no .tags, .txt or .caption and no .json with \"tags\" beside it";
     return 0;
 }

@@ -156,6 +156,40 @@ static void null_is_absent(void **state)
     must_have_text(f, "dataset.json", "\"owl\"");
 }
 
+static void captions_have_hashtags(void **state)
+{
+    struct fixture *f = *state;
+    struct wsl_dataset *ds;
+    struct wsl_record record;
+
+    for (int i = 0; i < 3; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "p%d.jpg", i);
+        put_jpeg(f, name, draw(32, 32, (uint64_t)i, false));
+    }
+    wsl_buf_add_text(
+        &f->lines, "{\"path\": \"p0.jpg\", \"caption\": \"A #Hen&#39;s nest #1 #\\u2600\\ufe0f\"}\n"
+                   "{\"path\": \"p1.jpg\", \"caption\": \"#hen\", \"tags\": [\"Owl\"]}\n"
+                   "{\"path\": \"p2.jpg\", \"caption\": \"owl.org/#owl #\\uff28\\uff25\\uff2e\", "
+                   "\"tags\": null}\n"
+                   "{\"path\": \"p2.jpg\", \"caption\": \"none\"}\n"
+                   "{\"path\": \"p2.jpg\", \"caption\": 7}\n");
+    import_from(f, WSL_IMPORT_JSONL, f->manifest);
+    import_well(f);
+    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_NO_TAGS], 1);
+    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_LINE], 1);
+    ds = open_made(f);
+    assert_true(find_record(ds, "p0.jpg", &record));
+    assert_int_equal(record.tag_count, 2);
+    assert_true(has_tag(ds, &record, "hen") && has_tag(ds, &record, "\u2600"));
+    assert_true(find_record(ds, "p1.jpg", &record));
+    assert_true(record.tag_count == 1 && has_tag(ds, &record, "owl"));
+    assert_true(find_record(ds, "p2.jpg", &record));
+    assert_true(record.tag_count == 1 && has_tag(ds, &record, "hen"));
+    wsl_dataset_close(ds);
+}
+
 /* `text` with a byte order mark, CRLF and no end of its last line; as UTF-16 when `wide`. */
 static void put_windows_text(const struct fixture *f, const char *name, const char *text, bool wide)
 {
@@ -759,6 +793,7 @@ int main(void)
         CASE(json_lines_are_read),
         CASE(json_labels_and_splits),
         CASE(null_is_absent),
+        CASE(captions_have_hashtags),
         CASE(texts_of_windows_are_read),
         CASE(imagenet_is_read),
         CASE(cub200_is_read),

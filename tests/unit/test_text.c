@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tags in one form whatever their spelling.
+ * Tags in one form whatever their spelling, and hashtags in captions.
  */
 #include "base/rng.h"
+#include "storage/dataset/hashtag.h"
 #include "storage/dataset/text.h"
 #include "storage/dataset/unicode.h"
 
@@ -216,6 +217,133 @@ static void folding_random_texts_twice_is_folding_once(void **state)
     }
 }
 
+/* ---- hashtags ---- */
+
+/* The hashtags of a caption, each with a '|' behind it. */
+static void must_find(const char *caption, const char *expected)
+{
+    struct wsl_hashtags h = {.text = caption, .size = strlen(caption)};
+    char found[1024] = "";
+    const char *tag;
+    size_t size, n = 0;
+
+    while (wsl_hashtags_next(&h, &tag, &size))
+        n += (size_t)snprintf(found + n, sizeof found - n, "%.*s|", (int)size, tag);
+    if (strcmp(found, expected) != 0)
+        fail_msg("%s has %s, not %s", caption, found, expected);
+}
+
+static void hashtags_are_words(void **state)
+{
+    (void)state;
+    must_find("", "");
+    must_find("no tag, only # and a lone ##", "");
+    must_find("#boat", "boat|");
+    must_find("A #boat, a #lake. (#sun) [#moon] \u201c#star\u201d \u2019#sky\u2019",
+              "boat|lake|sun|moon|star|sky|");
+    must_find("##boat #-boat # boat", "boat|");
+    must_find("#boat-house #boat's #boat/#lake #boat+1 <b>#sky</b> {#sea}",
+              "boat|boat|boat|lake|boat|sky|sea|");
+    must_find("#boat\n#lake\t#sun\r\n\u3000#sky", "boat|lake|sun|sky|");
+    must_find("#boat\u2026 #lake\u2014#sun #sky\u200bx", "boat|lake|sun|sky|");
+    must_find("#7 #7th #_ #_a_ #2_4 #b2b", "7th|_a_|b2b|");
+    must_find("#a&b #boat*", "a|boat|");
+    must_find(".#boat ,#lake :#sun ;#sky !#sea ?#ice \"#bay", "boat|lake|sun|sky|sea|ice|bay|");
+}
+
+static void other_number_signs_are_none(void **state)
+{
+    (void)state;
+    must_find("it&#39;s &#x27; &#8217; &#nope; &amp;#boat", "boat|");
+    must_find("C#sharp a#b 4#c _#d \u00e9#e \u732b#f \u0663#g \u30fb#h", "");
+    must_find("#boat#lake #sun\uff03sky #http://x.org #https://x.org", "");
+    must_find("#\ufe0f\u20e3 #\u20e3", "");
+}
+
+static void hashtags_within_urls_are_none(void **state)
+{
+    (void)state;
+    must_find("http://a.org/#top https://a.org/b/c#d?e=/#f #boat", "boat|");
+    must_find("a.org/#top a.co.uk/x?y=#z www.a.museum/#b (a.org/#c)", "");
+    must_find("http://a.org?q=#b http://localhost:8080/#c HTTPS://A.ORG/#D ftp://a.org/#e", "");
+    must_find("http://a.org/(b)#c http://a.org/b_(c_(d))/#e", "");
+    must_find("(http://a.org/b)#c", "c|");
+    must_find("http://a.org/,#b http://a.org/x. #c", "c|");
+    must_find("http://a.org #b http://a.org/c\n#d\u3002http://a.org/\u3002#e", "b|d|e|");
+    must_find("see this/#boat and.that #lake 3.5/#sun", "boat|lake|sun|");
+}
+
+static void hashtags_of_all_languages(void **state)
+{
+    (void)state;
+    must_find("\uff03\u72ac \uff03dog", "\u72ac|dog|");
+    must_find("#\u72ac\u3002#\u732b\u3001#\u9ce5\uff01#\u9b5a\uff09",
+              "\u72ac|\u732b|\u9ce5|\u9b5a|");
+    must_find("#se\u00f1or #sen\u0303or #\u0110\u00e0_N\u1eb5ng #\u0130zmir #g\u00f6\u00dfe",
+              "se\u00f1or|sen\u0303or|\u0110\u00e0_N\u1eb5ng|\u0130zmir|g\u00f6\u00dfe|");
+    must_find(
+        "#\u0643\u062a\u0627\u0628 #\u06a9\u062a\u0627\u0628\u200c\u0647\u0627 #\u0663\u0664\u0643",
+        "\u0643\u062a\u0627\u0628|\u06a9\u062a\u0627\u0628\u200c\u0647\u0627|\u0663\u0664\u0643|");
+    must_find(
+        "#\u0e1a\u0e49\u0e32\u0e19 #\u0918\u0930_\u0967\u0968 #\u0dc1\u0dca\u200d\u0dbb\u0dd3",
+        "\u0e1a\u0e49\u0e32\u0e19|\u0918\u0930_\u0967\u0968|\u0dc1\u0dca\u200d\u0dbb\u0dd3|");
+    must_find("#col\u00b7legi #\u05d1\u05be\u05d2 #\u05e2\u05f3 #\u30ab\u301c\u30ab\u30fc "
+              "#\u0f56\u0f7c\u0f51\u0f0b",
+              "col\u00b7legi|\u05d1\u05be\u05d2|\u05e2\u05f3|\u30ab\u301c\u30ab\u30fc|"
+              "\u0f56\u0f7c\u0f51\u0f0b|");
+    must_find("#\U00020000 #\U00016f05\U00016f52 #a\U000104a3",
+              "\U00020000|\U00016f05\U00016f52|a\U000104a3|");
+}
+
+static void hashtags_of_emoji(void **state)
+{
+    (void)state;
+    must_find("#\U0001f408 #\U0001f468\u200d\U0001f467! #sun\u2600\ufe0f,",
+              "\U0001f408|\U0001f468\u200d\U0001f467|sun\u2600\ufe0f|");
+    must_find("#\U0001f44d\U0001f3fd #\U0001f1f3\U0001f1f4 #1\ufe0f\u20e3",
+              "\U0001f44d\U0001f3fd|\U0001f1f3\U0001f1f4|1\ufe0f\u20e3|");
+    must_find("#\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f.",
+              "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f|");
+    must_find("\u270c#boat \u270c\ufe0f#lake \u270c\U0001f3ff#sun \U0001f468\u200d\U0001f467#sky",
+              "boat|lake|sun|sky|");
+    must_find("#brand\u2122 #wsl\u00a9 #5\ufe0f #a\u2192b", "brand|wsl|a|");
+}
+
+/* Whatever the caption: tags lie in it, in order, and time is linear. */
+static void captions_may_be_anything(void **state)
+{
+    static const char *const pieces[] = {"#", "a", "a.bb/", "(",  ")",   "http://", "\u732b",
+                                         "&", "?", " ",     "-a", "://", "."};
+    enum { SIZE = 64 << 10 };
+    char *caption = malloc(SIZE + 8);
+
+    (void)state;
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        struct wsl_hashtags h = {.text = caption};
+        struct wsl_rng rng;
+        const char *tag, *last = caption;
+        size_t size, first, second;
+
+        wsl_rng_start(&rng, 12, seed);
+        first = wsl_rng_u32(&rng) % 13; /* runs of two pieces, and of anything */
+        second = wsl_rng_u32(&rng) % 13;
+        while (h.size < (seed % 2 ? SIZE : 200)) {
+            size_t i = seed % 4 < 2            ? wsl_rng_u32(&rng) % 13
+                       : wsl_rng_u32(&rng) % 2 ? first
+                                               : second;
+
+            memcpy(caption + h.size, pieces[i], strlen(pieces[i]));
+            h.size += strlen(pieces[i]);
+        }
+        while (wsl_hashtags_next(&h, &tag, &size)) {
+            assert_true(size > 0 && tag > last && tag + size <= caption + h.size);
+            assert_true(wsl_text_is_clean(tag, size));
+            last = tag + size;
+        }
+    }
+    free(caption);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +353,12 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_nothing),
         cmocka_unit_test(folding_all_of_unicode_twice_is_folding_once),
         cmocka_unit_test(folding_random_texts_twice_is_folding_once),
+        cmocka_unit_test(hashtags_are_words),
+        cmocka_unit_test(other_number_signs_are_none),
+        cmocka_unit_test(hashtags_within_urls_are_none),
+        cmocka_unit_test(hashtags_of_all_languages),
+        cmocka_unit_test(hashtags_of_emoji),
+        cmocka_unit_test(captions_may_be_anything),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
