@@ -35,9 +35,10 @@ enum wsl_import_kind {
      * folder. Empty lines and lines that start with '#' are skipped. Tags of 128 bytes and more are
      * left out. */
     WSL_IMPORT_MANIFEST,
-    /* A folder tree: the first folder below `source` is the label, everything below it belongs to
-     * it. Takes *.png, *.jpg, *.jpeg in any case; other files are counted and left. Links are not
-     * followed. */
+    /* A directory tree: the first directory below `source` is the label, everything below it
+     * belongs to it. Takes *.png, *.jpg, *.jpeg in any case; hidden and system files and
+     * directories are skipped at any depth. Links are followed, those to directories once
+     * (source_tree.h). */
     WSL_IMPORT_FOLDERS,
     /* A text file, one JSON object a line: "path", and "tags" (a list of texts, or one text with
      * commas) or "label" (a text or a whole number), and "split" ("train" or "heldout") if the file
@@ -174,7 +175,9 @@ enum wsl_import_fault {
     X(NOT_IMAGE, "not an image by its name")                                                       \
     X(FORMAT, "image format that is not read") /* by its name: webp, gif, tiff, ... */             \
     X(HIDDEN, "hidden or system file")         /* .x, @eaDir, __MACOSX, lost+found, PaxHeader */   \
-    X(LINK, "link")                                                                                \
+    X(LINK, "link")                            /* a member of a tar file */                        \
+    X(LINK_AGAIN, "link to a directory that is read elsewhere")                                    \
+    X(EMPTY, "directory without an image") /* one of a label */                                    \
     X(SPECIAL, "neither file nor directory")                                                       \
     X(NO_LABEL, "in no directory of a label")                                                      \
     X(COMMENT, "comment line")                                                                     \

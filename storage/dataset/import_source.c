@@ -211,7 +211,10 @@ enum wsl_import_skip source_skip_kind(const char *name)
 
 static bool part_is_hidden(const char *part, size_t n)
 {
-    static const char *const system[] = {"@eaDir", "__MACOSX", "lost+found", "PaxHeader"};
+    static const char *const system[] = {"@eaDir",      "__MACOSX",     "lost+found",
+                                         "PaxHeader",   "$RECYCLE.BIN", "System Volume Information",
+                                         "#recycle",    "@Recycle",     "Thumbs.db",
+                                         "desktop.ini", "Icon\r"};
 
     if (part[0] == '.')
         return n > 2 || (n == 2 && part[1] != '.');

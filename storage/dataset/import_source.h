@@ -131,8 +131,9 @@ bool source_is_picture_name(const char *name);
 /* Why a file of that name is no image to import: FORMAT, HIDDEN or NOT_IMAGE. */
 enum wsl_import_skip source_skip_kind(const char *name);
 
-/* Whether a part of the path is hidden or not the user's: it begins with a dot, or is @eaDir,
- * __MACOSX, lost+found, PaxHeader or PaxHeaders.*; "." and ".." are not. */
+/* Whether a part of the path is hidden or not the user's: it begins with a dot, or is
+ * what macOS, Windows, NAS and tar leave (__MACOSX, Thumbs.db, @eaDir, lost+found, PaxHeaders.*);
+ * "." and ".." are not. */
 bool source_is_hidden(const char *path);
 
 /* ---- lines of text ---- */

@@ -6,14 +6,12 @@
  * Formats: the README of CUB_200_2011; the development kit of places365; Caffe's ILSVRC12 lists and
  * Kaggle's "ImageNet Object Localization Challenge" for ImageNet.
  */
-#include "storage/dataset/import_source.h"
-
 #include "base/args.h"
 #include "base/file.h"
+#include "storage/dataset/source_tree.h"
 #include "storage/dataset/text.h"
 
 #include <errno.h>
-#include <fts.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +32,7 @@ struct layout {
     struct part parts[2];
     int part_count, part;
     struct source_lines lines;
-    FTS *tree;
+    struct source_tree *tree;
     struct source_names names;
     uint32_t *label_of; /* CUB: by id; 0: none */
     uint8_t *split_of;  /* CUB: by id: enum source_split */
@@ -280,8 +278,7 @@ static void close_layout(struct source *s)
     if (!l)
         return;
     source_lines_close(&l->lines);
-    if (l->tree)
-        fts_close(l->tree);
+    source_tree_close(l->tree);
     source_names_free(&l->names);
     free(l->label_of);
     free(l->split_of);
@@ -373,62 +370,39 @@ static int next_of_list(struct source *s, struct layout *l, const struct part *p
     return r;
 }
 
-static int by_name(const FTSENT **a, const FTSENT **b)
-{
-    return strcmp((*a)->fts_name, (*b)->fts_name);
-}
-
 static int open_tree(struct source *s, struct layout *l, const struct part *part,
                      struct wsl_err *err)
 {
     char root[PATH_MAX];
-    char *roots[] = {root, NULL};
     int r = wsl_file_join(root, sizeof root, s->base, part->folder);
 
     if (r < 0)
         return wsl_fail(err, r, "path too long: %s/%s", s->base, part->folder);
-    l->tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
-    return l->tree ? 0 : wsl_fail_errno(err, "cannot read folder %s", root);
+    return source_tree_open(&l->tree, root, err);
 }
 
 /* The folder that a picture lies in is its label: train/n01440764/n01440764_10026.JPEG. */
 static int next_of_tree(struct source *s, struct layout *l, const struct part *part,
                         struct source_entry *ret, struct wsl_err *err)
 {
-    FTSENT *entry;
+    struct source_tree_file file;
     int r = l->tree ? 0 : open_tree(s, l, part, err);
 
-    if (r < 0)
-        return r;
-    while ((errno = 0, entry = fts_read(l->tree))) {
-        if (entry->fts_info == FTS_D || entry->fts_info == FTS_DP)
-            continue;
-        if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR || entry->fts_info == FTS_NS) {
-            errno = entry->fts_errno;
-            return wsl_fail_errno(err, "cannot read %s", entry->fts_path);
-        }
-        ret->path = entry->fts_path + strlen(s->base) + 1;
-        if (entry->fts_info != FTS_F || !source_is_picture_name(entry->fts_name)) {
-            source_skip(s,
-                        entry->fts_info == FTS_SL || entry->fts_info == FTS_SLNONE
-                            ? WSL_IMPORT_SKIP_LINK
-                        : entry->fts_info == FTS_F ? source_skip_kind(entry->fts_name)
-                                                   : WSL_IMPORT_SKIP_SPECIAL,
-                        ret->path, 0);
-            continue;
-        }
-        if (entry->fts_level != 2)
-            return source_bad(s, ret, WSL_IMPORT_FAULT_NO_TAGS,
-                              "neither in a folder of its class nor in a list beside");
-        ret->split = part->split;
-        r = source_add_word(s, entry->fts_parent->fts_name, entry->fts_parent->fts_namelen, err);
-        return r < 0 ? r : 1;
+    if (r == 0)
+        r = source_tree_next(l->tree, s, &file, ret, err);
+    if (r == 0) {
+        source_tree_close(l->tree);
+        l->tree = NULL;
     }
-    if (errno)
-        return wsl_fail_errno(err, "cannot read the folder %s of %s", part->folder, s->base);
-    fts_close(l->tree);
-    l->tree = NULL;
-    return 0;
+    if (r != 1)
+        return r == 2 ? 1 : r;
+    ret->path = file.path;
+    if (file.depth != 2)
+        return source_bad(s, ret, WSL_IMPORT_FAULT_NO_TAGS,
+                          "neither in a folder of its class nor in a list beside");
+    ret->split = part->split;
+    r = source_add_word(s, file.parent, strlen(file.parent), err);
+    return r < 0 ? r : 1;
 }
 
 static int next_of_layout(struct source *s, struct source_entry *ret, struct wsl_err *err)

@@ -135,8 +135,8 @@ static int open_next(struct source *s, struct tars *t, struct wsl_err *err)
     const char *path = t->files[t->file];
     int r = tar_file_open(&t->tar, path, &t->failed);
 
-    if (r == WSL_EUNSUPPORTED && t->file_count > 1)
-        return 0; /* one of many that is something else: said as what is damaged is */
+    if ((r == WSL_EUNSUPPORTED || r == WSL_ENOENT || r == WSL_EDENIED) && t->file_count > 1)
+        return 0; /* one of many that is something else, or a dangling link: said as damage is */
     if (r < 0)
         return wsl_fail(err, r, "%s", t->failed.text);
     return source_add_container(s, path, strcmp(path, "-") ? tar_file_descriptor(t->tar) : -1,

@@ -227,3 +227,55 @@ void must_have_text(const struct fixture *f, const char *file, const char *text)
         fail_msg("no \"%s\" in %s:\n%s", text, file, b.size ? (char *)b.data : "");
     wsl_buf_free(&b);
 }
+
+/* ---- sources ---- */
+
+void put_text(const struct fixture *f, const char *name, const char *text)
+{
+    put_bytes(f, name, text, strlen(text));
+}
+
+void make_folder(const struct fixture *f, const char *name)
+{
+    assert_int_equal(wsl_file_make_folders(path_in(f, name), NULL), 0);
+}
+
+void import_from(struct fixture *f, enum wsl_import_kind kind, const char *source)
+{
+    f->setup.kind = kind;
+    f->setup.source = source;
+}
+
+void again(struct fixture *f)
+{
+    assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
+    import_well(f);
+}
+
+void must_be_in(const struct fixture *f, const char *source, enum wsl_split split,
+                const char *label)
+{
+    struct wsl_dataset *ds = open_made(f);
+    struct wsl_record record;
+
+    for (uint64_t i = 0; i < wsl_dataset_count(ds, split); i++) {
+        assert_int_equal(wsl_dataset_read(ds, split, i, &record, NULL), 0);
+        if (strcmp(record.source, source) != 0)
+            continue;
+        assert_int_equal(record.tag_count, 1);
+        assert_string_equal(wsl_dataset_tag(ds, record.tags[0])->name, label);
+        wsl_dataset_close(ds);
+        return;
+    }
+    fail_msg("%s is not in split %d", source, split);
+}
+
+void put_labelled(const struct fixture *f, const char *format, int from, int count)
+{
+    char name[128];
+
+    for (int i = from; i < from + count; i++) {
+        snprintf(name, sizeof name, format, i);
+        put_jpeg(f, name, draw(32, 32, (uint64_t)i, false));
+    }
+}

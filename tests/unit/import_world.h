@@ -63,4 +63,16 @@ bool find_record(struct wsl_dataset *ds, const char *source, struct wsl_record *
 bool has_tag(struct wsl_dataset *ds, const struct wsl_record *record, const char *name);
 void must_have_text(const struct fixture *f, const char *file, const char *text);
 
+/* ---- sources ---- */
+
+void put_text(const struct fixture *f, const char *name, const char *text);
+void make_folder(const struct fixture *f, const char *name); /* and those above it */
+/* Pictures "a/%d.jpg" of the numbers from .. from + count - 1. */
+void put_labelled(const struct fixture *f, const char *format, int from, int count);
+void import_from(struct fixture *f, enum wsl_import_kind kind, const char *source);
+void again(struct fixture *f); /* imports once more, into the same place */
+/* The record's split, and its only tag. */
+void must_be_in(const struct fixture *f, const char *source, enum wsl_split split,
+                const char *label);
+
 #endif

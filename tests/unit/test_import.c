@@ -345,8 +345,8 @@ static void folders_become_labels(void **state)
     assert_int_equal(f->result.seen, 4 * 12 + 2 + 3);
     assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_NOT_IMAGE], 1);
     assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_NO_LABEL], 1);
-    assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_LINK], 1);
-    assert_string_equal(f->result.skipped_first[WSL_IMPORT_SKIP_LINK], "apple/link");
+    assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_LINK_AGAIN], 1);
+    assert_string_equal(f->result.skipped_first[WSL_IMPORT_SKIP_LINK_AGAIN], "apple/link");
     must_have_text(f, "skipped.tsv", "apple/words.txt\t0\tnot an image by its name\n");
     must_have_text(f, "skipped.tsv", "loose.png\t0\tin no directory of a label\n");
     assert_int_equal(f->result.excluded, 12);
