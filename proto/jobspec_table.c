@@ -102,6 +102,10 @@ const struct wsl_spec_field wsl_spec_fields[] = {
              "in any case"},
     {"checkpoint.keep", SPEC_UINT32, SPEC_CHECKPOINT, AT(Checkpointing, keep), 0, 1, 1000, 2, NULL,
      "2", "how many of the newest are kept"},
+    {"checkpoint.retry_seconds", SPEC_UINT32, SPEC_CHECKPOINT, AT(Checkpointing, retry_seconds), 0,
+     1, 604800, 3600, NULL, "3600",
+     "how long the weights of a training that has ended are kept in memory, and their checkpoint "
+     "tried again, when it cannot be written"},
     {"seed", SPEC_UINT64, SPEC_TOP, AT(JobSpec, seed), SPEC_KEEP_ZERO, 0, 18446744073709551615.0, 0,
      NULL, "0", "of first weights, order and augmentation; same seed and world, same result"},
     {"threads", SPEC_UINT32, SPEC_TOP, AT(JobSpec, threads), 0, 1, 1024, 1, NULL, "1",

@@ -5,6 +5,7 @@
 #include "client/wslctl/wslctl.h"
 
 #include "base/clock.h"
+#include "base/number.h"
 #include "proto/jobspec.h"
 
 #include <stdarg.h>
@@ -65,11 +66,12 @@ static void add_head(struct wsl_buf *out, const Wsl__V1__Job *job, bool color)
 
 static void add_evaluation(struct wsl_buf *out, const Wsl__V1__Evaluation *e)
 {
-    char images[WSL_CTL_TEXT];
+    char images[WSL_CTL_TEXT], loss[WSL_NUMBER_TEXT];
 
     wsl_ctl_count(e->images, images);
-    add_line(out, "Held out:", "hit@1 %.3f, hit@5 %.3f, loss %.4f on %s images after step %llu",
-             e->hit1, e->hit5, e->loss, images, (unsigned long long)e->step);
+    add_line(out, "Held out:", "hit@1 %.3f, hit@5 %.3f, loss %s on %s images after step %llu",
+             e->hit1, e->hit5, wsl_number_text(e->loss, 4, loss), images,
+             (unsigned long long)e->step);
     add_line(out, "Baseline:", "hit@1 %.3f, hit@5 %.3f by always answering the most frequent tags",
              e->baseline_hit1, e->baseline_hit5);
 }

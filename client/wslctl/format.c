@@ -2,6 +2,7 @@
 #include "client/wslctl/format.h"
 
 #include "base/clock.h"
+#include "base/number.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -155,7 +156,7 @@ static void fill_parts(const Wsl__V1__Job *job, char parts[PARTS][PART_TEXT], in
 {
     const Wsl__V1__Progress *p = job->progress;
     double share = p && p->total_steps ? (double)p->step / (double)p->total_steps : 0;
-    char left[WSL_CTL_TEXT];
+    char left[WSL_CTL_TEXT], loss[WSL_NUMBER_TEXT];
 
     wsl_ctl_word(&wsl__v1__job_state__descriptor, (int)job->state, parts[STATE]);
     if (!p || (p->step == 0 && p->total_steps == 0))
@@ -170,7 +171,7 @@ static void fill_parts(const Wsl__V1__Job *job, char parts[PARTS][PART_TEXT], in
     if (p->step == 0)
         return;
     snprintf(parts[EPOCH], PART_TEXT, "epoch %.2f", p->epoch);
-    snprintf(parts[LOSS], PART_TEXT, "loss %.4f", p->loss);
+    snprintf(parts[LOSS], PART_TEXT, "loss %s", wsl_number_text(p->loss, 4, loss));
     snprintf(parts[HIT], PART_TEXT, "hit@1 %.3f", p->hit1);
     if (p->images_per_second > 0)
         snprintf(parts[SPEED], PART_TEXT, "%.*f images/s", p->images_per_second < 99.5,

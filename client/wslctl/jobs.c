@@ -5,6 +5,7 @@
 #include "client/wslctl/wslctl.h"
 
 #include "base/clock.h"
+#include "base/number.h"
 #include "proto/jobspec.h"
 
 #include <stdio.h>
@@ -68,7 +69,7 @@ static void add_progress_cells(struct wsl_ctl_table *table, const Wsl__V1__Job *
 {
     const Wsl__V1__Progress *p = job->progress;
     bool moved = p && p->step > 0;
-    char left[WSL_CTL_TEXT] = "-";
+    char left[WSL_CTL_TEXT] = "-", loss[WSL_NUMBER_TEXT];
 
     if (p && p->total_steps)
         wsl_ctl_cell(table, "%llu/%llu", (unsigned long long)p->step,
@@ -77,7 +78,7 @@ static void add_progress_cells(struct wsl_ctl_table *table, const Wsl__V1__Job *
         wsl_ctl_cell(table, moved ? "%llu" : "-", moved ? (unsigned long long)p->step : 0);
     if (is_wide)
         wsl_ctl_cell(table, moved ? "%.2f" : "-", moved ? p->epoch : 0);
-    wsl_ctl_cell(table, moved ? "%.4f" : "-", moved ? p->loss : 0);
+    wsl_ctl_cell(table, "%s", moved ? wsl_number_text(p->loss, 4, loss) : "-");
     wsl_ctl_cell(table, moved ? "%.3f" : "-", moved ? p->hit1 : 0);
     if (!is_wide)
         return;

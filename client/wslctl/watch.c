@@ -97,8 +97,9 @@ static void keep_last(struct watch *w, const Wsl__V1__Job *job)
                          strchr(progress, ' ') ? strchr(progress, ' ') : "");
     if (e && n < sizeof w->last)
         n += (size_t)snprintf(w->last + n, sizeof w->last - n,
-                              "  held out: hit@1 %.3f hit@5 %.3f (most frequent tags: %.3f %.3f)",
-                              e->hit1, e->hit5, e->baseline_hit1, e->baseline_hit5);
+                              "  held out: %shit@1 %.3f hit@5 %.3f (most frequent tags: %.3f %.3f)",
+                              e->not_finite ? "loss not finite, " : "", e->hit1, e->hit5,
+                              e->baseline_hit1, e->baseline_hit5);
     if (job->state != WSL__V1__JOB_STATE__SUCCEEDED && job->reason[0] && n < sizeof w->last)
         snprintf(w->last + n, sizeof w->last - n, "; %s", job->reason);
     wsl_one_line(w->last);

@@ -274,12 +274,18 @@ static void recover(struct wsl_cluster *c, struct job *job, uint32_t cause, int6
                  where, pb->restarts);
 }
 
+static bool ended_without_a_score(const Wsl__V1__Job *pb)
+{
+    return pb->progress && pb->progress->evaluation && pb->progress->evaluation->not_finite;
+}
+
 void end_generation(struct wsl_cluster *c, struct job *job, int64_t now)
 {
     uint32_t cause = cause_of(job);
 
     if (weight_of(&job->ranks[cause]) == 0)
-        move_job(c, job, S(SUCCEEDED), now, "trained to the end");
+        move_job(c, job, S(SUCCEEDED), now, "trained to the end%s",
+                 ended_without_a_score(job->pb) ? ", but its last evaluation is not finite" : "");
     else if (job->pb->cancel_requested)
         move_job(c, job, S(CANCELLED), now, "all trainers have stopped");
     else

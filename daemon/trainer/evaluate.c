@@ -3,6 +3,8 @@
 
 #include "storage/loader/loader.h"
 
+#include <math.h>
+
 enum { LOSS, HIT1, HIT5, BASE1, BASE5, IMAGES, TOTALS };
 
 int wsl_most_frequent_tags(const struct wsl_dataset *dataset, int n, uint32_t *ret_tags)
@@ -113,5 +115,6 @@ int wsl_evaluate(const struct wsl_evaluate_setup *setup, Wsl__V1__Evaluation *re
     ret->hit5 = totals[HIT5] / images;
     ret->baseline_hit1 = totals[BASE1] / images;
     ret->baseline_hit5 = totals[BASE5] / images;
+    ret->not_finite = !isfinite(ret->loss);
     return 0;
 }

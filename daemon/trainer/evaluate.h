@@ -2,7 +2,9 @@
  *
  * Scores over the held-out split, shared among the ranks: single centre crop, running statistics.
  * Beside hit@1 and hit@5 stands what always answering the 1 (5) most frequent training tags would
- * score on the same images. Step thread; blocks for a pass over the split.
+ * score on the same images. A loss that is not finite is no failure: the weights are numbers (that
+ * is checked when they are saved), but what they give with the running statistics is not. Step
+ * thread; blocks for a pass over the split.
  */
 #ifndef WSL_DAEMON_TRAINER_EVALUATE_H
 #define WSL_DAEMON_TRAINER_EVALUATE_H

@@ -2,6 +2,7 @@
 #include "daemon/trainer/internal.h"
 
 #include "base/clock.h"
+#include "base/number.h"
 #include "proto/jobspec.h"
 
 #include <inttypes.h>
@@ -170,12 +171,13 @@ void wsl_report_progress(struct wsl_trainer *t, double rate)
 static void say_line(struct wsl_trainer *t, const char *head, double rate)
 {
     double images = (double)t->line.steps * t->spec->batch;
+    char loss[WSL_NUMBER_TEXT];
 
     if (images > 0 && t->assignment->rank == 0)
         wsl_say("%s  step %" PRIu64 "/%" PRIu64
-                "  loss %.4f  hit@1 %.3f  hit@5 %.3f  %.1f images/s  learning rate %.4g",
-                head, t->step, t->total_steps, t->line.loss / images, t->line.hit1 / images,
-                t->line.hit5 / images, images / seconds_of(&t->line), rate);
+                "  loss %s  hit@1 %.3f  hit@5 %.3f  %.1f images/s  learning rate %.4g",
+                head, t->step, t->total_steps, wsl_number_text(t->line.loss / images, 4, loss),
+                t->line.hit1 / images, t->line.hit5 / images, images / seconds_of(&t->line), rate);
     restart(&t->line);
 }
 
@@ -205,15 +207,24 @@ void wsl_report_epoch(struct wsl_trainer *t, double rate)
 void wsl_report_evaluation(struct wsl_trainer *t)
 {
     const Wsl__V1__Evaluation *e = &t->evaluation;
+    char loss[WSL_NUMBER_TEXT];
 
     if (t->assignment->rank != 0)
         return;
     if (e->images == 0)
         wsl_say("evaluation: the data set has no held-out images");
     else
-        wsl_say("evaluation at epoch %.2f: loss %.4f  hit@1 %.3f  hit@5 %.3f  on %" PRIu64
+        wsl_say("evaluation at epoch %.2f: loss %s  hit@1 %.3f  hit@5 %.3f  on %" PRIu64
                 " held-out images (always the most frequent tags: %.3f, %.3f)",
-                e->epoch, e->loss, e->hit1, e->hit5, e->images, e->baseline_hit1, e->baseline_hit5);
+                e->epoch, wsl_number_text(e->loss, 4, loss), e->hit1, e->hit5, e->images,
+                e->baseline_hit1, e->baseline_hit5);
+    if (e->not_finite)
+        wsl_metrics_note(t->metrics, "evaluation_not_finite",
+                         "the evaluation after step %" PRIu64
+                         " is not finite: the net overflows on "
+                         "held-out images; lower optimizer.learning_rate or lengthen "
+                         "schedule.warmup_epochs",
+                         e->step);
 }
 
 void wsl_report_end(const struct wsl_trainer *t, const char *word)

@@ -9,12 +9,14 @@
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "base/map.h"
+#include "base/number.h"
 #include "base/program.h"
 #include "base/rng.h"
 #include "base/text_input.h"
 #include "base/utf8.h"
 
 #include <limits.h>
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -524,6 +526,19 @@ static void texts_are_read_line_by_line(void **state)
     unlink(path);
 }
 
+static void numbers_that_are_none_have_a_word(void **state)
+{
+    char text[WSL_NUMBER_TEXT];
+
+    (void)state;
+    assert_string_equal(wsl_number_text(1.25, 3, text), "1.250");
+    assert_string_equal(wsl_number_text(-0.5, 1, text), "-0.5");
+    assert_string_equal(wsl_number_text(4.6e30, 2, text), "4.60e+30");
+    assert_string_equal(wsl_number_text(NAN, 4, text), "not finite");
+    assert_string_equal(wsl_number_text(-NAN, 4, text), "not finite");
+    assert_string_equal(wsl_number_text(-INFINITY, 4, text), "not finite");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,6 +558,7 @@ int main(void)
         cmocka_unit_test(mail_arrives_in_order),
         cmocka_unit_test(map_finds_all_entries_of_a_hash_newest_first),
         cmocka_unit_test(log_levels_have_words),
+        cmocka_unit_test(numbers_that_are_none_have_a_word),
         cmocka_unit_test(utf8_is_told_from_other_bytes),
         cmocka_unit_test(encodings_of_texts_are_told),
         cmocka_unit_test(texts_are_read_line_by_line),
