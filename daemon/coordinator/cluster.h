@@ -84,6 +84,7 @@ struct wsl_cluster_setup {
     uint32_t heartbeat_ms; /* a worker is away after five missed ones */
     uint32_t queue_max;    /* jobs that have not ended */
     uint32_t history_max;  /* jobs that have */
+    uint64_t random[2];    /* drawn anew at each start: identities of jobs come from it */
 };
 
 struct wsl_cluster;

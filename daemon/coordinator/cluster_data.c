@@ -4,6 +4,7 @@
  */
 #include "daemon/coordinator/internal.h"
 
+#include "base/rng.h"
 #include "base/utf8.h"
 
 #include <assert.h>
@@ -74,6 +75,18 @@ void clean_text(char *text)
 }
 
 /* ---- jobs ---- */
+
+/* 128 bits that no other job has, of this cluster or another: the number of the job, encrypted with
+ * what was drawn at the start. */
+void give_identity(const struct wsl_cluster *c, struct job *job)
+{
+    uint32_t words[4];
+
+    if (job->pb->uid[0])
+        return;
+    wsl_philox(c->setup.random[0], c->setup.random[1], job->id, words);
+    set_textf(&job->pb->uid, "%08x%08x%08x%08x", words[0], words[1], words[2], words[3]);
+}
 
 /* The job whose checkpoint it starts from has to stay, for as long as it has not ended. */
 static void count_dependent(struct wsl_cluster *c, const struct job *job, int change)

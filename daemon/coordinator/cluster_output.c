@@ -148,6 +148,18 @@ static void set_init(const struct wsl_cluster *c, const Wsl__V1__Job *pb, Wsl__V
         set_text(&a->init, from->pb->checkpoint);
 }
 
+static void set_identity(const struct wsl_cluster *c, const Wsl__V1__Job *pb,
+                         Wsl__V1__Assignment *a)
+{
+    const struct job *from = find_job(c, pb->init_job);
+
+    a->identity = must_alloc(sizeof *a->identity);
+    wsl__v1__job_identity__init(a->identity);
+    set_text(&a->identity->uid, pb->uid);
+    if (from)
+        set_text(&a->identity->init_uid, from->pb->uid);
+}
+
 void send_start(struct wsl_cluster *c, struct job *job, uint32_t rank)
 {
     const Wsl__V1__Job *pb = job->pb;
@@ -164,6 +176,7 @@ void send_start(struct wsl_cluster *c, struct job *job, uint32_t rank)
     a->generation = pb->generation;
     a->rank = rank;
     a->world = (uint32_t)pb->n_ranks;
+    set_identity(c, pb, a);
     a->spec = wsl_jobspec_copy(pb->spec);
     if (!a->spec)
         abort();

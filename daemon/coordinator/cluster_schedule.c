@@ -110,6 +110,7 @@ static void start(struct wsl_cluster *c, struct job *job, int64_t now)
         place_rank(job, rank, node);
     }
     pb->generation++;
+    give_identity(c, job); /* one that was submitted before there were any */
     job->start_step = pb->checkpoint_step;
     job->waits_noted = 0;
     job->restored = false;

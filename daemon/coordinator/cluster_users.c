@@ -157,6 +157,7 @@ int wsl_cluster_submit(struct wsl_cluster *c, const Wsl__V1__JobSpec *spec, int6
     job->pb = pb;
     job->events_read = true;
     job->uncommitted = true;
+    give_identity(c, job);
     add_event(c, job, now, "submitted", "%s job '%s', %u trainer%s, data %s",
               spec->kind == WSL__V1__JOB_KIND__TRANSFER ? "transfer" : "pretrain", spec->name,
               spec->world, spec->world == 1 ? "" : "s", spec->data);

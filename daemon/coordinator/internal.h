@@ -179,6 +179,8 @@ void set_textf(char **field, const char *format, ...) __attribute__((format(prin
 void clean_text(char *text);
 struct job *add_job(struct wsl_cluster *c, uint64_t id, Wsl__V1__JobState state, uint32_t world,
                     uint64_t init_job, uint64_t name_hash);
+/* An identity, for a job that has none yet; the caller saves it before a trainer hears of it. */
+void give_identity(const struct wsl_cluster *c, struct job *job);
 void drop_job(struct wsl_cluster *c, struct job *job);
 void set_job_state(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to);
 /* An empty generation of pb->n_ranks ranks: the job is live. */

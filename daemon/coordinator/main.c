@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 
 #define NO_LIFELINE UINT64_MAX
@@ -129,6 +130,8 @@ static int open_state(struct wsl_coordinator *co, const struct settings *s, stru
     };
     int r = wsl_state_open(&co->state, &state, err);
 
+    if (r == 0 && getrandom(cluster.random, sizeof cluster.random, 0) != sizeof cluster.random)
+        r = wsl_fail_errno(err, "no random numbers");
     if (r < 0)
         return r;
     cluster.records = records_of(co->state);

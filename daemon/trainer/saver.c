@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct wsl_saver {
     struct wsl_saver_setup setup;
@@ -23,6 +24,7 @@ struct wsl_saver {
     struct wsl_buf recipe;
     pthread_t thread;
     bool thread_runs;
+    bool again; /* the write is one more try of the last: no event for each */
 
     pthread_mutex_t lock; /* of the rest */
     pthread_cond_t changed;
@@ -62,9 +64,10 @@ static int write_checkpoint(struct wsl_saver *s, struct wsl_err *err)
         return 0;
     }
     wsl_error("event=checkpoint_failed step=%" PRIu64 " text=\"%s\"", s->info.step, err->text);
-    wsl_metrics_note(s->setup.metrics, "checkpoint_failed",
-                     "checkpoint at step %" PRIu64 " failed, the older one stays: %s", s->info.step,
-                     err->text);
+    if (!s->again)
+        wsl_metrics_note(s->setup.metrics, "checkpoint_failed",
+                         "the checkpoint at step %" PRIu64 " could not be written: %s",
+                         s->info.step, err->text);
     return r;
 }
 
@@ -109,6 +112,8 @@ static int fill_info(struct wsl_saver *s, struct wsl_err *err)
     };
     memcpy(s->info.depths, config->depths, sizeof(s->info.depths));
     snprintf(s->info.job_name, sizeof(s->info.job_name), "%s", a->spec->name);
+    if (a->identity)
+        snprintf(s->info.job_uid, sizeof(s->info.job_uid), "%s", a->identity->uid);
     snprintf(s->info.fingerprint, sizeof(s->info.fingerprint), "%s",
              wsl_dataset_fingerprint(s->setup.dataset));
     s->info.class_names = calloc(n + 1, sizeof(char *));
@@ -118,6 +123,19 @@ static int fill_info(struct wsl_saver *s, struct wsl_err *err)
         s->info.class_names[i] = (char *)wsl_dataset_tag(s->setup.dataset, i)->name;
     s->info.recipe = (char *)s->recipe.data;
     return 0;
+}
+
+/* The disk's faults are the machine's; another job's checkpoints in the way are the user's. */
+static int try_folder(const struct wsl_saver *s, struct wsl_err *err)
+{
+    const struct wsl_snapshot *copy = &s->snapshot;
+    int r = wsl_checkpoint_try(s->setup.assignment->checkpoint_folder, s->info.job_uid,
+                               wsl_safetensors_size(copy->model, copy->model_count),
+                               wsl_safetensors_size(copy->momentum, copy->momentum_count), err);
+
+    if (r < 0 && r != WSL_EEXIST && r != WSL_ENOSPC && r != WSL_EAGAIN)
+        err->code = WSL_EIO;
+    return r < 0 ? wsl_err_prefix(err, "no checkpoint could be written") : 0;
 }
 
 int wsl_saver_open(struct wsl_saver **ret, const struct wsl_saver_setup *setup, struct wsl_err *err)
@@ -133,6 +151,8 @@ int wsl_saver_open(struct wsl_saver **ret, const struct wsl_saver_setup *setup, 
     r = fill_info(s, err);
     if (r == 0)
         r = wsl_snapshot_open(&s->snapshot, setup->net, err);
+    if (r == 0)
+        r = try_folder(s, err);
     if (r == 0) {
         errno = pthread_create(&s->thread, NULL, thread_main, s);
         s->thread_runs = errno == 0;
@@ -148,18 +168,18 @@ int wsl_saver_open(struct wsl_saver **ret, const struct wsl_saver_setup *setup, 
     return 0;
 }
 
-void wsl_saver_save(struct wsl_saver *s, uint64_t step)
+/* ---- the owner's side ---- */
+
+static void begin_write(struct wsl_saver *s)
 {
-    wsl_saver_wait(s, NULL);
-    wsl_snapshot_take(&s->snapshot, s->setup.net);
-    s->info.step = step;
     pthread_mutex_lock(&s->lock);
     s->busy = true;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
 }
 
-int wsl_saver_wait(struct wsl_saver *s, struct wsl_err *err)
+/* Until nothing is being written; 0, or how the last write failed. */
+static int wait_idle(struct wsl_saver *s, struct wsl_err *err)
 {
     int r;
 
@@ -170,6 +190,67 @@ int wsl_saver_wait(struct wsl_saver *s, struct wsl_err *err)
     if (r != 0 && err)
         *err = s->result;
     pthread_mutex_unlock(&s->lock);
+    return r;
+}
+
+void wsl_saver_save(struct wsl_saver *s, uint64_t step)
+{
+    wait_idle(s, NULL);
+    wsl_snapshot_take(&s->snapshot, s->setup.net);
+    s->info.step = step;
+    begin_write(s);
+}
+
+static bool is_stopped(const struct wsl_saver_patience *p)
+{
+    return p->stopped && p->stopped(p->context);
+}
+
+/* False when it was stopped meanwhile. */
+static bool wait_between(const struct wsl_saver_patience *p, uint64_t ns)
+{
+    static const struct timespec slice = {.tv_nsec = 100000000};
+    uint64_t until = wsl_clock_ns() + ns;
+
+    while (!is_stopped(p) && wsl_clock_ns() < until)
+        nanosleep(&slice, NULL);
+    return !is_stopped(p);
+}
+
+static void tell_again(struct wsl_saver *s, const struct wsl_saver_patience *p,
+                       const struct wsl_err *why)
+{
+    if (!s->again)
+        wsl_metrics_note(s->setup.metrics, "checkpoint_retry",
+                         "training has ended at step %" PRIu64 "; its weights stay in memory, and "
+                         "their checkpoint is tried again for up to %u s: %s",
+                         s->info.step, p->retry_seconds, why->text);
+    wsl_say("checkpoint: step %" PRIu64 " is in memory and tried again: %s", s->info.step,
+            why->text);
+    s->again = true;
+}
+
+int wsl_saver_finish(struct wsl_saver *s, const struct wsl_saver_patience *p, struct wsl_err *err)
+{
+    const uint64_t second = 1000000000, longest = 30 * second;
+    uint64_t deadline = wsl_clock_ns() + p->retry_seconds * second, pause = second;
+    struct wsl_err why = {0};
+    int r;
+
+    while ((r = wait_idle(s, &why)) < 0) {
+        uint64_t now = wsl_clock_ns(), left = deadline > now ? deadline - now : 0;
+
+        /* Another job's place stays another job's. */
+        if (left == 0 || r == WSL_EEXIST || r == WSL_EINVAL || is_stopped(p))
+            break;
+        tell_again(s, p, &why);
+        if (!wait_between(p, pause < left ? pause : left))
+            break;
+        pause = 2 * pause < longest ? 2 * pause : longest;
+        begin_write(s);
+    }
+    if (r < 0 && err)
+        *err = why;
     return r;
 }
 

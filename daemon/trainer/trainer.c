@@ -189,8 +189,7 @@ static int open_saver(struct wsl_trainer *t, struct wsl_err *err)
                                     .dataset = t->dataset,
                                     .metrics = t->metrics};
 
-    t->saved_step = *t->assignment->resume ? t->step : UINT64_MAX;
-    return t->assignment->rank == 0 ? wsl_saver_open(&t->saver, &setup, err) : 0;
+    return wsl_saver_open(&t->saver, &setup, err);
 }
 
 /* Data set, net, weights on rank 0, and all ranks together with the same weights. */
@@ -204,6 +203,8 @@ static int load(struct wsl_trainer *t, struct wsl_err *err)
         r = wsl_fail(err, WSL_EINVAL, "data: %s has no training images", t->spec->data);
     if (r == 0)
         r = open_net(t, err);
+    if (r == 0 && t->assignment->rank == 0)
+        r = open_saver(t, err);
     if (r == 0 && t->assignment->rank == 0)
         r = wsl_weights_load(t->net, t->assignment, t->dataset, t->metrics, &t->step, err);
     return r;
@@ -242,16 +243,26 @@ static int prepare(struct wsl_trainer *t, struct wsl_err *err)
     if (r < 0)
         return r;
     plan(t);
-    r = open_saver(t, err);
-    if (r == 0)
-        wsl_report_start(t);
-    return r;
+    t->saved_step = *t->assignment->resume ? t->step : UINT64_MAX;
+    wsl_report_start(t);
+    return 0;
 }
 
 /* ---- ending ---- */
 
+static void close_collective(struct wsl_trainer *t)
+{
+    struct wsl_collective *c = t->collective;
+
+    pthread_mutex_lock(&t->abort_lock);
+    t->collective = NULL;
+    pthread_mutex_unlock(&t->abort_lock);
+    wsl_collective_close(c);
+}
+
 /* All ranks come here before any closes its connections: who is late still gets its last sum. That
- * somebody is gone already is no failure any more. */
+ * somebody is gone already is no failure any more. Afterwards rank 0 may take its time over the
+ * last checkpoint: nobody waits for it. */
 static void say_goodbye(struct wsl_trainer *t)
 {
     double nothing = 0;
@@ -259,9 +270,10 @@ static void say_goodbye(struct wsl_trainer *t)
 
     if (wsl_collective_sum_f64(t->collective, &nothing, 1, &err) == 0)
         wsl_collective_wait(t->collective, &err);
+    close_collective(t);
 }
 
-/* Whose fault a failure is. `joined`: the ranks had met, so a missing one is another's end. */
+/* Whose fault a failure is. */
 static Wsl__V1__TrainerOutcome blame(const struct wsl_err *err)
 {
     switch (err->code) {
@@ -296,27 +308,56 @@ static void tell_saving(struct wsl_trainer *t)
         wsl_trainer_control_phase(t->control, "saving");
 }
 
+static bool asked_to_stop(void *context)
+{
+    const struct wsl_trainer *t = context;
+
+    return wsl_trainer_control_stopped(t->control);
+}
+
+/* Waits for the last checkpoint, and tries again for as long as the patience goes. */
+static int finish_saving(struct wsl_trainer *t, struct wsl_saver_patience patience,
+                         struct wsl_err *err)
+{
+    tell_saving(t);
+    return t->saver ? wsl_saver_finish(t->saver, &patience, err) : 0;
+}
+
+/* Who stops a trainer does not wait for long; the job goes on from the checkpoint before. */
 static void end_stopped(struct wsl_trainer *t, struct wsl_trainer_end *ret)
 {
-    char who[200], reason[400];
+    enum { LONGEST_S = 60 };
+    uint32_t retry_s = t->spec->checkpoint->retry_seconds;
+    struct wsl_saver_patience patience = {.retry_seconds =
+                                              retry_s < LONGEST_S ? retry_s : LONGEST_S};
+    char who[200], reason[600];
+    struct wsl_err err = {0};
+    int n;
 
     wsl_trainer_control_stop_reason(t->control, who);
-    tell_saving(t); /* close_all() waits for it; the other ranks need not */
-    snprintf(reason, sizeof(reason), "stopped after step %" PRIu64 "%s%s", t->step,
-             *who ? ": " : "", who);
+    n = snprintf(reason, sizeof(reason), "stopped after step %" PRIu64 "%s%s", t->step,
+                 *who ? ": " : "", who);
+    if (finish_saving(t, patience, &err) < 0)
+        snprintf(reason + n, sizeof(reason) - (size_t)n,
+                 "; its checkpoint could not be written: %.300s", err.text);
     end(ret, WSL__V1__TRAINER_OUTCOME__STOPPED, reason);
 }
 
 /* The last checkpoint must be on disk before the job counts as done. */
 static void end_finished(struct wsl_trainer *t, struct wsl_trainer_end *ret)
 {
+    struct wsl_saver_patience patience = {t->spec->checkpoint->retry_seconds, asked_to_stop, t};
     struct wsl_err err = {0};
     char reason[600];
+    bool stopped;
 
-    tell_saving(t);
-    if (t->saver && wsl_saver_wait(t->saver, &err) < 0) {
-        snprintf(reason, sizeof(reason), "the final checkpoint could not be written: %s", err.text);
-        end(ret, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, reason);
+    if (finish_saving(t, patience, &err) < 0) {
+        stopped = asked_to_stop(t);
+        snprintf(reason, sizeof(reason), "%sthe final checkpoint could not be written: %s",
+                 stopped ? "stopped before it was saved: " : "", err.text);
+        end(ret,
+            stopped ? WSL__V1__TRAINER_OUTCOME__STOPPED : WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR,
+            reason);
         return;
     }
     snprintf(reason, sizeof(reason), "%" PRIu64 " steps", t->step);
@@ -342,6 +383,8 @@ static void train(struct wsl_trainer *t, Wsl__V1__Assignment *assignment,
         r = prepare(t, &err);
     if (r == 0)
         r = wsl_trainer_loop(t, &err);
+    if (r >= 0)
+        say_goodbye(t);
     if (r == WSL_TRAINER_STOPPED ||
         (r == WSL_ECANCELLED && wsl_trainer_control_stopped(t->control)))
         end_stopped(t, ret);
@@ -349,21 +392,14 @@ static void train(struct wsl_trainer *t, Wsl__V1__Assignment *assignment,
         end(ret, blame(&err), err.text);
     else
         end_finished(t, ret);
-    if (r >= 0) {
-        say_goodbye(t);
+    if (r >= 0)
         wsl_report_end(t, r == 0 ? "finished" : "stopped");
-    }
 }
 
 static void close_all(struct wsl_trainer *t)
 {
-    struct wsl_collective *c = t->collective;
-
     wsl_saver_close(t->saver);
-    pthread_mutex_lock(&t->abort_lock);
-    t->collective = NULL;
-    pthread_mutex_unlock(&t->abort_lock);
-    wsl_collective_close(c);
+    close_collective(t);
     wsl_loader_close(t->loader);
     wsl_net_close(t->net);
     wsl_dataset_close(t->dataset);

@@ -24,29 +24,44 @@ static int load_part(struct wsl_net *net, const char *folder, const char *name,
 
 /* ---- resume ---- */
 
-/* The checkpoint asked for, or the newest whole one beside it. */
-static int choose_checkpoint(const char *wanted, struct wsl_metrics *metrics, char ret[4096],
-                             struct wsl_err *err)
+static const char *uid_of(const Wsl__V1__Assignment *assignment)
 {
+    return assignment->identity ? assignment->identity->uid : "";
+}
+
+/* Whole, and this job's. */
+static int check_wanted(const char *wanted, const char *uid, struct wsl_err *err)
+{
+    int r = wsl_checkpoint_check_job(wanted, uid, err);
+
+    return r < 0 ? r : wsl_checkpoint_verify(wanted, err);
+}
+
+/* The checkpoint asked for, or the newest whole one of the job beside it. */
+static int choose_checkpoint(const Wsl__V1__Assignment *assignment, struct wsl_metrics *metrics,
+                             char ret[4096], struct wsl_err *err)
+{
+    const char *wanted = assignment->resume, *uid = uid_of(assignment);
     char root[4096], *slash;
     struct wsl_err first = {0};
 
     if (snprintf(ret, 4096, "%s", wanted) >= 4096)
         return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", wanted);
-    if (wsl_checkpoint_verify(wanted, &first) == 0)
+    if (check_wanted(wanted, uid, &first) == 0)
         return 0;
     snprintf(root, sizeof(root), "%s", wanted);
     slash = strrchr(root, '/');
     if (slash && slash != root) {
         *slash = 0;
-        if (wsl_checkpoint_newest(root, ret, NULL, err) == 0) {
+        if (wsl_checkpoint_newest(root, uid, ret, NULL, err) == 0) {
             wsl_say("checkpoint: %s; going on from %s", first.text, ret);
-            wsl_metrics_note(metrics, "checkpoint_damaged", "%s; going on from %s", first.text,
-                             ret);
+            wsl_metrics_note(metrics,
+                             first.code == WSL_EEXIST ? "checkpoint_foreign" : "checkpoint_damaged",
+                             "%s; going on from %s", first.text, ret);
             return 0;
         }
     }
-    return wsl_fail(err, WSL_ECORRUPT, "%s", first.text);
+    return wsl_fail(err, first.code == WSL_EEXIST ? WSL_EEXIST : WSL_ECORRUPT, "%s", first.text);
 }
 
 static int check_resume(const struct wsl_checkpoint_info *info,
@@ -55,6 +70,12 @@ static int check_resume(const struct wsl_checkpoint_info *info,
 {
     const char *fingerprint = wsl_dataset_fingerprint(dataset);
 
+    /* From before identities: its number and name are all there is. */
+    if (!info->job_uid[0] &&
+        (info->job != assignment->job || strcmp(info->job_name, assignment->spec->name) != 0))
+        return wsl_fail(err, WSL_EEXIST,
+                        "%s is of job %" PRIu64 " '%s', not of job %" PRIu64 " '%s'", folder,
+                        info->job, info->job_name, assignment->job, assignment->spec->name);
     if (strcmp(info->fingerprint, fingerprint) != 0)
         return wsl_fail(err, WSL_EINVAL,
                         "%s was trained on data set %s, %s is %s: put the data set "
@@ -74,7 +95,7 @@ static int resume(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
 {
     struct wsl_checkpoint_info info = {0};
     char folder[4096];
-    int r = choose_checkpoint(assignment->resume, metrics, folder, err);
+    int r = choose_checkpoint(assignment, metrics, folder, err);
 
     if (r == 0)
         r = wsl_checkpoint_read_info(folder, &info, err);
@@ -155,11 +176,13 @@ static int init_from_file(struct wsl_net *net, const char *path, struct wsl_err 
     return 0;
 }
 
-static int init_from(struct wsl_net *net, const char *path, const struct wsl_dataset *dataset,
-                     struct wsl_err *err)
+/* With `job:NAME` the coordinator means the checkpoint of one job, whatever lies there now. */
+static int init_from(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
+                     const struct wsl_dataset *dataset, struct wsl_err *err)
 {
+    const char *path = assignment->init, *ending = ".safetensors";
+    const char *uid = assignment->identity ? assignment->identity->init_uid : "";
     size_t length = strlen(path);
-    const char *ending = ".safetensors";
     char folder[4096];
     int r;
 
@@ -167,6 +190,8 @@ static int init_from(struct wsl_net *net, const char *path, const struct wsl_dat
         r = init_from_file(net, path, err);
     } else {
         r = wsl_checkpoint_find(path, folder, err);
+        if (r == 0 && uid[0])
+            r = wsl_checkpoint_check_job(folder, uid, err);
         if (r == 0)
             r = init_from_folder(net, folder, dataset, err);
     }
@@ -186,7 +211,7 @@ int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
                    ? wsl_err_prefix(err, "cannot resume")
                    : 0;
     if (*assignment->init)
-        return init_from(net, assignment->init, dataset, err);
+        return init_from(net, assignment, dataset, err);
     wsl_say("weights: fresh, seed %" PRIu64, seed);
     return 0;
 }

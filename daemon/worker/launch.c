@@ -51,17 +51,33 @@ static bool fit_for_path(const char *name)
     return n >= 1 && n <= 64 && name[n] == '\0';
 }
 
+static const char *uid_of(const Wsl__V1__Assignment *assignment)
+{
+    return assignment->identity ? assignment->identity->uid : "";
+}
+
+/* <job>-<name>-<the first 8 digits of its identity>: two clusters may share the place, and each has
+ * its job 1. Jobs from before identities have none. */
+static void checkpoint_name(const struct wsl_trainer_key *key,
+                            const Wsl__V1__Assignment *assignment, char *ret, size_t size)
+{
+    const char *uid = uid_of(assignment);
+
+    snprintf(ret, size, "%" PRIu64 "-%s%s%.8s", key->job, assignment->spec->name, uid[0] ? "-" : "",
+             uid);
+}
+
 static int write_assignment(const struct wsl_launch *launch, const struct wsl_trainer_key *key,
                             const Wsl__V1__Assignment *assignment, const char *folder,
                             struct wsl_err *err)
 {
     Wsl__V1__Assignment filled = *assignment; /* shares everything but the two folders */
-    char name[128], checkpoints[4096], path[4096];
+    char name[160], checkpoints[4096], path[4096];
     uint8_t *bytes;
     size_t size;
     int r;
 
-    snprintf(name, sizeof name, "%" PRIu64 "-%s", key->job, assignment->spec->name);
+    checkpoint_name(key, assignment, name, sizeof name);
     if (wsl_file_join(checkpoints, sizeof checkpoints, launch->checkpoints, name) < 0 ||
         wsl_file_join(path, sizeof path, folder, "assignment.pb") < 0)
         return wsl_fail(err, WSL_EINVAL, "path too long: %s", launch->checkpoints);
@@ -90,6 +106,8 @@ int wsl_launch_prepare(const struct wsl_launch *launch, const struct wsl_trainer
         return wsl_fail(err, WSL_EINVAL, "the assignment is not of this job, generation and rank");
     if (!fit_for_path(assignment->spec->name))
         return wsl_fail(err, WSL_EINVAL, "the job's name cannot be part of a path");
+    if (uid_of(assignment)[0] && !fit_for_path(uid_of(assignment)))
+        return wsl_fail(err, WSL_EINVAL, "the job's identity cannot be part of a path");
     if (mkdir(folder, 0755) < 0)
         return wsl_fail_errno(err, "cannot make folder %s", folder);
     r = write_assignment(launch, key, assignment, folder, err);

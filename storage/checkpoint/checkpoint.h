@@ -35,6 +35,8 @@ struct wsl_named_tensor {
 struct wsl_checkpoint_info {
     uint64_t job;
     char job_name[65];
+    char job_uid[33]; /* 128 bits drawn when the job was submitted, in hex: ids and names come again
+                         in another cluster; empty: written before there were any */
     uint64_t step;
     uint64_t seed;
     uint32_t batch;
@@ -46,19 +48,36 @@ struct wsl_checkpoint_info {
 };
 void wsl_checkpoint_info_free(struct wsl_checkpoint_info *info);
 
-/* Writes <root>/step-<step> and then removes the oldest beyond `keep` (never the one just written,
- * nor a folder that is not a checkpoint). Leftover temporary folders of this root are removed
- * first. */
+/* Makes `root` when it is missing, and tries under its lock what a write will do: WSL_EEXIST names
+ * both jobs when checkpoints of another one lie there, WSL_EAGAIN says that another process writes
+ * there, WSL_ENOSPC how much a checkpoint takes (its two files) and how much is free. Leaves
+ * nothing but `root`. */
+int wsl_checkpoint_try(const char *root, const char *uid, uint64_t model_bytes,
+                       uint64_t optimizer_bytes, struct wsl_err *err);
+
+/* Bytes that a file of these tensors takes, and at most a little more. */
+uint64_t wsl_safetensors_size(const struct wsl_named_tensor *tensors, size_t count);
+
+/* Writes <root>/step-<step> and then removes the oldest of this job (info->job_uid) beyond `keep`:
+ * never the one just written, another job's, nor a folder that is not a checkpoint. Leftover
+ * temporary folders of this root are removed first. When the disk is full, all but the newest of
+ * the job's go first, and it is tried once more. WSL_EEXIST when another job's checkpoints lie
+ * there. */
 int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_info *info,
                          const struct wsl_named_tensor *model,
                          const struct wsl_named_tensor *momentum, size_t tensor_count,
                          size_t momentum_count, int keep, char ret_folder[4096],
                          uint64_t *ret_bytes, struct wsl_err *err);
 
-/* The newest whole checkpoint of <root> that verifies (hashes); a damaged one is passed over and
- * named in *ret_note (may be NULL, 400 bytes). WSL_ENOENT when there is none. */
-int wsl_checkpoint_newest(const char *root, char ret_folder[4096], char *ret_note,
+/* The newest whole checkpoint of <root> that verifies (hashes), of one job or, with uid NULL, of
+ * any. A damaged or foreign one is passed over and named in *ret_note (may be NULL, 400 bytes).
+ * WSL_ENOENT when there is none. */
+int wsl_checkpoint_newest(const char *root, const char *uid, char ret_folder[4096], char *ret_note,
                           struct wsl_err *err);
+
+/* Is a checkpoint of this job? WSL_EEXIST names both when it is of another. One without an identity
+ * may be anybody's. */
+int wsl_checkpoint_check_job(const char *folder, const char *uid, struct wsl_err *err);
 
 /* The folder that `path` means: itself when it is a checkpoint, else the newest whole one in it. */
 int wsl_checkpoint_find(const char *path, char ret_folder[4096], struct wsl_err *err);

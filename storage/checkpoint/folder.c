@@ -18,10 +18,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STEP_PREFIX      "step-"
-#define TEMPORARY_PREFIX ".writing-"
-#define STEP_DIGITS      12
-#define STEP_MAX         999999999999ull
+#define STEP_PREFIX "step-"
+#define STEP_DIGITS 12
+#define STEP_MAX    999999999999ull
+#define NO_STEP     UINT64_MAX
 
 /* ---- names ---- */
 
@@ -171,11 +171,63 @@ int wsl_checkpoint_verify(const char *folder, struct wsl_err *err)
     return r;
 }
 
-int wsl_checkpoint_newest(const char *root, char ret_folder[4096], char *ret_note,
+/* ---- whose it is ---- */
+
+int wsl_checkpoint_check_job(const char *folder, const char *uid, struct wsl_err *err)
+{
+    struct wsl_checkpoint_info is = {0};
+    int r = wsl_checkpoint_read_info(folder, &is, err);
+
+    if (r == 0 && is.job_uid[0] && strcmp(is.job_uid, uid) != 0)
+        r = wsl_fail(err, WSL_EEXIST,
+                     "%s is of another job: %llu '%s', identity %s, not %s (does another cluster "
+                     "keep its checkpoints in the same place?)",
+                     folder, (unsigned long long)is.job, is.job_name, is.job_uid,
+                     uid[0] ? uid : "none");
+    wsl_checkpoint_info_free(&is);
+    return r;
+}
+
+/* Written by this very job: what it may remove. */
+static bool is_own(const char *folder, const char *uid)
+{
+    struct wsl_checkpoint_info is = {0};
+    bool own = wsl_checkpoint_read_info(folder, &is, NULL) == 0 && strcmp(is.job_uid, uid) == 0;
+
+    wsl_checkpoint_info_free(&is);
+    return own;
+}
+
+int wsl_checkpoint_check_owner(const char *root, const char *uid, struct wsl_err *err)
+{
+    uint64_t *steps = NULL;
+    size_t count = 0;
+    char folder[4096];
+    int r = list_steps(root, &steps, &count, err);
+
+    for (size_t i = 0; i < count && r == 0; i++) {
+        struct wsl_err why;
+
+        r = step_path(root, steps[i], folder, err);
+        if (r == 0 && wsl_checkpoint_check_job(folder, uid, &why) == WSL_EEXIST)
+            r = wsl_fail(err, WSL_EEXIST, "%s", why.text);
+    }
+    free(steps);
+    return r;
+}
+
+static int check_candidate(const char *folder, const char *uid, struct wsl_err *err)
+{
+    int r = uid ? wsl_checkpoint_check_job(folder, uid, err) : 0;
+
+    return r < 0 ? r : wsl_checkpoint_verify(folder, err);
+}
+
+int wsl_checkpoint_newest(const char *root, const char *uid, char ret_folder[4096], char *ret_note,
                           struct wsl_err *err)
 {
     uint64_t *steps = NULL;
-    size_t count = 0, damaged = 0;
+    size_t count = 0, passed_over = 0;
     struct wsl_err why;
     char folder[4096];
     int r;
@@ -187,18 +239,19 @@ int wsl_checkpoint_newest(const char *root, char ret_folder[4096], char *ret_not
         r = step_path(root, steps[i], folder, err);
         if (r < 0)
             break;
-        if (wsl_checkpoint_verify(folder, &why) == 0) {
+        if (check_candidate(folder, uid, &why) == 0) {
             free(steps);
             memcpy(ret_folder, folder, strlen(folder) + 1);
             return 0;
         }
-        if (ret_note && damaged++ == 0)
+        if (ret_note && passed_over++ == 0)
             snprintf(ret_note, 400, "passed over: %.380s", why.text);
     }
     free(steps);
     if (r < 0)
         return r;
-    return wsl_fail(err, WSL_ENOENT, "no whole checkpoint in %s (%zu damaged)", root, count);
+    return wsl_fail(err, WSL_ENOENT, "no whole checkpoint%s in %s (%zu damaged%s)",
+                    uid ? " of the job" : "", root, count, uid ? " or of another job" : "");
 }
 
 int wsl_checkpoint_find(const char *path, char ret_folder[4096], struct wsl_err *err)
@@ -208,7 +261,7 @@ int wsl_checkpoint_find(const char *path, char ret_folder[4096], struct wsl_err 
     if (wsl_file_join(inside, sizeof inside, path, WSL_CHECKPOINT_MODEL) < 0)
         return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", path);
     if (!wsl_file_exists(inside))
-        return wsl_checkpoint_newest(path, ret_folder, NULL, err);
+        return wsl_checkpoint_newest(path, NULL, ret_folder, NULL, err);
     memcpy(ret_folder, path, strlen(path) + 1); /* shorter than `inside` */
     return 0;
 }
@@ -230,7 +283,7 @@ static int lock_root(const char *root, int *ret_fd, struct wsl_err *err)
     return 0;
 }
 
-static void sweep(const char *root)
+void wsl_checkpoint_sweep(const char *root)
 {
     DIR *dir = opendir(root);
     const struct dirent *entry;
@@ -239,7 +292,7 @@ static void sweep(const char *root)
     if (!dir)
         return;
     while ((entry = readdir(dir)))
-        if (strncmp(entry->d_name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) == 0 &&
+        if (strncmp(entry->d_name, WSL_CHECKPOINT_WRITING, strlen(WSL_CHECKPOINT_WRITING)) == 0 &&
             wsl_file_join(path, sizeof path, root, entry->d_name) == 0)
             wsl_file_remove_tree(path, NULL);
     closedir(dir);
@@ -250,29 +303,34 @@ static void remove_checkpoint(const char *root, const char *folder)
 {
     char gone[4096];
 
-    if ((size_t)snprintf(gone, sizeof gone, "%s/" TEMPORARY_PREFIX "removing", root) >= sizeof gone)
+    if ((size_t)snprintf(gone, sizeof gone, "%s/" WSL_CHECKPOINT_WRITING "removing", root) >=
+        sizeof gone)
         return;
     wsl_file_remove_tree(gone, NULL);
     if (rename(folder, gone) == 0)
         wsl_file_remove_tree(gone, NULL);
 }
 
-/* Failures leave a checkpoint too many, which the next write removes. */
-static void keep_newest(const char *root, uint64_t written, int keep)
+/* Removes the job's oldest beyond `keep`; the one of step `written` counts and is spared. Failures
+ * leave a checkpoint too many, which the next write removes. Returns how many are gone. */
+static int keep_newest(const char *root, const char *uid, uint64_t written, int keep)
 {
     uint64_t *steps = NULL;
-    size_t count = 0, kept = 1; /* the one just written */
+    size_t count = 0, kept = written == NO_STEP ? 0 : 1;
     char folder[4096];
+    int removed = 0;
 
     if (list_steps(root, &steps, &count, NULL) < 0)
-        return;
+        return 0;
     for (size_t i = 0; i < count; i++) {
-        if (steps[i] == written || (int64_t)kept++ < keep)
+        if (steps[i] == written || step_path(root, steps[i], folder, NULL) < 0 ||
+            !is_own(folder, uid) || (int64_t)kept++ < keep)
             continue;
-        if (step_path(root, steps[i], folder, NULL) == 0)
-            remove_checkpoint(root, folder);
+        remove_checkpoint(root, folder);
+        removed++;
     }
     free(steps);
+    return removed;
 }
 
 struct contents {
@@ -340,29 +398,53 @@ static int publish(const char *temporary, const char *folder, struct wsl_err *er
     return 0;
 }
 
-static int write_locked(const char *root, const struct contents *c, char folder[4096],
-                        uint64_t *ret_bytes, struct wsl_err *err)
+static int write_once(const char *root, const struct contents *c, const char *folder,
+                      uint64_t *ret_bytes, struct wsl_err *err)
 {
     char temporary[4096];
-    int r = step_path(root, c->info->step, folder, err);
+    int r;
 
-    if (r < 0)
-        return r;
-    snprintf(temporary, sizeof temporary, "%s/" TEMPORARY_PREFIX "%0*llu", root, STEP_DIGITS,
+    snprintf(temporary, sizeof temporary, "%s/" WSL_CHECKPOINT_WRITING "%0*llu", root, STEP_DIGITS,
              (unsigned long long)c->info->step);
-    sweep(root);
+    wsl_checkpoint_sweep(root);
     if (mkdir(temporary, 0755) < 0)
         return wsl_fail_errno(err, "cannot make folder %s", temporary);
     r = fill_folder(temporary, c, ret_bytes, err);
     if (r == 0)
         r = publish(temporary, folder, err);
-    if (r < 0) {
+    if (r < 0)
         wsl_file_remove_tree(temporary, NULL);
+    return r;
+}
+
+static int write_locked(const char *root, const struct contents *c, char folder[4096],
+                        uint64_t *ret_bytes, struct wsl_err *err)
+{
+    char parent[4096];
+    int r = wsl_checkpoint_check_owner(root, c->info->job_uid, err);
+
+    if (r == 0)
+        r = step_path(root, c->info->step, folder, err);
+    if (r == 0)
+        r = write_once(root, c, folder, ret_bytes, err);
+    /* The newest one stays whatever happens; the others are worth less than this one. */
+    if (r == WSL_ENOSPC && keep_newest(root, c->info->job_uid, NO_STEP, 1) > 0)
+        r = write_once(root, c, folder, ret_bytes, err);
+    if (r < 0)
         return r;
-    }
     r = wsl_file_sync_folder(root, err);
-    join(temporary, root, ".."); /* root itself may be new */
-    return r < 0 ? r : wsl_file_sync_folder(temporary, err);
+    join(parent, root, ".."); /* root itself may be new */
+    return r < 0 ? r : wsl_file_sync_folder(parent, err);
+}
+
+int wsl_checkpoint_open_root(const char *root, int *ret_fd, struct wsl_err *err)
+{
+    struct wsl_err why = {0};
+    int r = wsl_file_make_folders(root, &why);
+
+    if (r < 0) /* a file in its place is the disk's matter: WSL_EEXIST means another job here */
+        return wsl_fail(err, r == WSL_EEXIST ? WSL_EIO : r, "%s", why.text);
+    return lock_root(root, ret_fd, err);
 }
 
 int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_info *info,
@@ -379,14 +461,12 @@ int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_info *inf
     if (info->step > STEP_MAX)
         return wsl_fail(err, WSL_EINVAL, "checkpoint: step %llu has more than %d digits",
                         (unsigned long long)info->step, STEP_DIGITS);
-    r = wsl_file_make_folders(root, err);
-    if (r == 0)
-        r = lock_root(root, &fd, err);
+    r = wsl_checkpoint_open_root(root, &fd, err);
     if (r < 0)
         return r;
     r = write_locked(root, &c, folder, &bytes, err);
     if (r == 0) {
-        keep_newest(root, info->step, keep);
+        keep_newest(root, info->job_uid, info->step, keep);
         memcpy(ret_folder, folder, strlen(folder) + 1);
         *ret_bytes = bytes;
     }

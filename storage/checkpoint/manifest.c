@@ -111,6 +111,11 @@ static json_t *manifest_json(const struct wsl_checkpoint_manifest *m, struct wsl
         wsl_fail(err, WSL_EINVAL, "checkpoint: the job's name is not UTF-8, or out of memory");
         return NULL;
     }
+    if (info->job_uid[0] && json_object_set_new(root, "job_uid", json_string(info->job_uid)) < 0) {
+        wsl_fail(err, WSL_EINVAL, "checkpoint: the job's identity is not UTF-8");
+        json_decref(root);
+        return NULL;
+    }
     if (info->recipe && json_object_set_new(root, "recipe", json_string(info->recipe)) < 0) {
         wsl_fail(err, WSL_EINVAL, "checkpoint: the recipe is not UTF-8");
         json_decref(root);
@@ -257,6 +262,9 @@ static const char *read_members(const json_t *root, struct wsl_checkpoint_manife
         return "job";
     if (!read_text(root, "job_name", info->job_name, sizeof info->job_name))
         return "job_name";
+    if (json_object_get(root, "job_uid") &&
+        !read_text(root, "job_uid", info->job_uid, sizeof info->job_uid))
+        return "job_uid";
     if (!read_u64(root, "step", &info->step))
         return "step";
     if (!read_u64(root, "seed", &info->seed))

@@ -138,6 +138,16 @@ out:
     return r;
 }
 
+uint64_t wsl_safetensors_size(const struct wsl_named_tensor *tensors, size_t count)
+{
+    enum { HEAD = 4096, ENTRY = 256 };
+    uint64_t bytes = HEAD;
+
+    for (size_t i = 0; i < count; i++)
+        bytes += bytes_of(&tensors[i]) + ENTRY;
+    return bytes;
+}
+
 int wsl_safetensors_write_new(const char *path, const struct wsl_named_tensor *tensors,
                               size_t count, struct wsl_checkpoint_file *ret, struct wsl_err *err)
 {

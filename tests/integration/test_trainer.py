@@ -516,27 +516,145 @@ class Trainer(Case):
         self.fails(self.start(generation=2, spec=self.spec(data=self.few), resume=self.checkpoints()[-1]), "USER_ERROR",
                    "cannot resume", "data set")
 
-    def test_a_checkpoint_that_cannot_be_written(self):
-        """The job goes on; only the last one must be there."""
+    # ---- checkpoints that cannot be written ----
+
+    def test_a_checkpoint_folder_is_tried_before_the_first_step(self):
         in_the_way = os.path.join(self.folder, "in-the-way")
         with open(in_the_way, "w", encoding="ascii"):
             pass
-        folder = os.path.join(in_the_way, "checkpoints")
-        spec = self.spec(epochs=20)
-        generation = self.start(spec=spec, checkpoints=folder)
-        generation.wait_for("a note", lambda: generation.ranks[0].metrics("note"))
-        note = generation.ranks[0].metrics("note")[0]
-        self.assertEqual(note.kind, "checkpoint_failed")
-        self.assertIn("in-the-way", note.message)
-        self.assertFalse(generation.ranks[0].ended(), generation.logs())
-        os.unlink(in_the_way)  # the disk is fine again
-        self.finish(generation)
-        self.assertTrue(os.listdir(folder))
+        generation = self.start(checkpoints=os.path.join(in_the_way, "checkpoints"))
+        self.fails(generation, "MACHINE_ERROR", "no checkpoint could be written: ", "in-the-way")
+        self.assertEqual(generation.ranks[0].metrics("progress"), [])
 
-        with open(os.path.join(self.folder, "again"), "w", encoding="ascii"):
+    def block(self, folder="a"):
+        """A file takes the place of the checkpoint folder; returns what undoes it."""
+        root = os.path.join(self.folder, folder, "checkpoints")
+        os.rename(root, root + "-aside")
+        with open(root, "w", encoding="ascii"):
             pass
-        self.fails(self.start(folder="b", spec=self.spec(epochs=1), checkpoints=os.path.join(self.folder, "again", "x")),
-                   "MACHINE_ERROR", "final checkpoint", "again")
+
+        def undo():
+            os.unlink(root)
+            os.rename(root + "-aside", root)
+        return undo
+
+    def start_and_block(self, folder="a", **changes):
+        """A generation whose first checkpoint is written and none after it."""
+        spec = self.spec(**{"epochs": 0, "max_steps": 200, "evaluate_every_epochs": 1000,
+                            "checkpoint": job_pb2.Checkpointing(every_steps=40, **changes.pop("checkpoint", {})),
+                            **changes})
+        generation = self.start(folder=folder, spec=spec)
+        generation.wait_for("a checkpoint", lambda: self.checkpoints(folder))
+        return generation, self.block(folder)
+
+    def notes(self, generation, kind):
+        return [note.message for note in generation.ranks[0].metrics("note") if note.kind == kind]
+
+    def test_training_goes_on_and_the_last_checkpoint_is_tried_again(self):
+        generation, undo = self.start_and_block(world=2)
+        generation.wait_for("one more try", lambda: self.notes(generation, "checkpoint_retry"))
+        self.assertIn("could not be written: ", self.notes(generation, "checkpoint_failed")[0])
+        self.assert_one_line(self.notes(generation, "checkpoint_retry")[0],
+                             "training has ended at step 200; its weights stay in memory", "for up to 3600 s: ")
+        # The other rank need not wait for the disk.
+        generation.wait_for("the end of rank 1", generation.ranks[1].ended)
+        self.assertEqual(generation.ranks[1].outcome()[0], "FINISHED")
+        self.assertFalse(generation.ranks[0].ended(), generation.logs())
+        self.assertEqual(generation.ranks[0].phases[-1], "saving")
+        undo()
+        self.finish(generation)
+        self.assertEqual(os.path.basename(self.checkpoints()[-1]), "step-000000000200")
+        print(generation.ranks[0].log())
+
+    def test_a_last_checkpoint_that_stays_unwritten(self):
+        generation, _ = self.start_and_block(checkpoint={"retry_seconds": 1})
+        self.fails(generation, "MACHINE_ERROR", "the final checkpoint could not be written: ", "checkpoints")
+
+    def test_a_stop_ends_the_tries(self):
+        generation, _ = self.start_and_block()
+        generation.wait_for("one more try", lambda: self.notes(generation, "checkpoint_retry"))
+        generation.ranks[0].stop("the job was cancelled")
+        self.assertEqual(generation.wait(), [0])
+        word, reason = generation.ranks[0].outcome()
+        self.assertEqual(word, "STOPPED")
+        self.assert_one_line(reason, "stopped before it was saved: the final checkpoint could not be written: ")
+
+    def test_a_stop_says_that_its_checkpoint_is_missing(self):
+        generation, _ = self.start_and_block(max_steps=100000, checkpoint={"retry_seconds": 1})
+        generation.ranks[0].stop("a reboot")
+        self.assertEqual(generation.wait(), [0])
+        word, reason = generation.ranks[0].outcome()
+        self.assertEqual(word, "STOPPED")
+        self.assert_one_line(reason, "stopped after step ", ": a reboot; its checkpoint could not be written: ")
+
+    # ---- whose a checkpoint is ----
+
+    def of_job(self, uid, init_uid=""):
+        return agent_pb2.JobIdentity(uid=uid, init_uid=init_uid)
+
+    def test_checkpoints_of_another_job_are_left_alone(self):
+        """Another cluster's job 1 of the same name, in the same folder."""
+        mine, other = self.of_job("1" * 32), self.of_job("2" * 32)
+        spec = self.spec(epochs=0, max_steps=4)
+        root = os.path.join(self.folder, "shared")
+        self.finish(self.start(spec=spec, checkpoints=root, identity=other))
+        theirs = os.path.join(root, "step-000000000004")
+        both = (theirs, "is of another job: 1 'tiny', identity " + "2" * 32 + ", not " + "1" * 32)
+        self.fails(self.start(folder="b", spec=spec, checkpoints=root, identity=mine), "USER_ERROR", *both)
+        elsewhere = os.path.join(self.folder, "mine")
+        self.fails(self.start(folder="c", spec=spec, checkpoints=elsewhere, identity=mine, resume=theirs), "USER_ERROR",
+                   "cannot resume", *both)
+        # One of its own lies beside it: that one is taken.
+        longer = self.spec(epochs=0, max_steps=6)
+        self.finish(self.start(folder="d", spec=self.spec(epochs=0, max_steps=2), checkpoints=elsewhere, identity=mine))
+        shutil.copytree(theirs, os.path.join(elsewhere, "step-000000000004"))
+        generation = self.start(folder="e", spec=longer, checkpoints=os.path.join(self.folder, "next"), identity=mine,
+                                resume=os.path.join(elsewhere, "step-000000000004"))
+        self.finish(generation)
+        self.assertIn(both[1], self.notes(generation, "checkpoint_foreign")[0])
+        self.assertIn("going on from " + os.path.join(elsewhere, "step-000000000002"),
+                      self.notes(generation, "checkpoint_foreign")[0])
+        self.assertEqual(sorted(os.listdir(root)), ["step-000000000004"])
+
+    def test_init_of_a_job_is_of_that_job(self):
+        self.finish(self.start(spec=self.spec(epochs=0, max_steps=2), identity=self.of_job("2" * 32)))
+        trained = self.checkpoints()[-1]
+        spec = self.spec(kind=job_pb2.TRANSFER, epochs=0, max_steps=1)
+        self.fails(self.start(folder="b", spec=spec, init=trained, identity=self.of_job("3" * 32, "1" * 32)), "USER_ERROR",
+                   "init: ", trained, "identity " + "2" * 32 + ", not " + "1" * 32)
+        self.finish(self.start(folder="c", spec=spec, init=trained, identity=self.of_job("3" * 32, "2" * 32)))
+        self.finish(self.start(folder="d", spec=spec, init=trained, identity=self.of_job("3" * 32)))  # a path: anybody's
+
+    def test_a_job_from_before_identities_goes_on(self):
+        """In a folder of its own; what lies in the old one stays."""
+        spec = self.spec(epochs=0, max_steps=4)
+        self.finish(self.start(spec=self.spec(epochs=0, max_steps=2), folder="old"))
+        old = self.checkpoints("old")[-1]
+        self.finish(self.start(folder="a", spec=spec, resume=old, identity=self.of_job("1" * 32)))
+        self.finish(self.start(folder="b", spec=spec))
+        self.assert_same_weights(self.checkpoints("a")[-1], self.checkpoints("b")[-1])
+        self.assertTrue(os.path.isdir(old))
+        other = self.spec(epochs=0, max_steps=4)
+        other.name = "another"
+        self.fails(self.start(folder="c", spec=other, resume=old, identity=self.of_job("1" * 32)), "USER_ERROR",
+                   "cannot resume", "is of job 1 'tiny', not of job 1 'another'")
+
+    def test_an_evaluation_that_is_not_finite_is_told(self):
+        """The running statistics are numbers, but what is left of an image after them is not."""
+        shape = self.trained_shape("layer1.0.bn1.running_mean")
+        huge = {name: {i: value for i in range(shape)} for name, value in (("layer1.0.bn1.running_mean", -3e38),
+                                                                          ("layer1.0.bn1.running_var", 0.0))}
+        generation = self.finish(self.start_from(huge, world=1, max_steps=1))
+        evaluation = generation.ranks[0].metrics("progress")[-1].evaluation
+        self.assertFalse(math.isfinite(evaluation.loss))
+        self.assertTrue(evaluation.not_finite)
+        self.assert_one_line(self.notes(generation, "evaluation_not_finite")[0], "the evaluation after step 1 is not finite")
+        self.assertRegex(generation.ranks[0].log(), r"evaluation at epoch .*: loss not finite  hit@1")
+        self.assertNotIn("nan", generation.ranks[0].log())
+
+    def trained_shape(self, name):
+        self.start_from({}, "shape", world=1)
+        return self.trained[name][0][0]
 
     def test_an_assignment_that_is_none(self):
         folder = os.path.join(self.folder, "run")

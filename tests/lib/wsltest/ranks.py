@@ -133,14 +133,15 @@ class Rank:
 class Generation:
     """All ranks of a generation. pump() carries their exchange, as worker and coordinator would."""
 
-    def __init__(self, root, spec, *options, generation=1, resume="", init="", checkpoints=None):
+    def __init__(self, root, spec, *options, generation=1, resume="", init="", checkpoints=None,
+                 identity=None):
         checkpoints = checkpoints or os.path.join(root, "checkpoints")
         self.answered = set()
         self.ranks = [
             Rank(os.path.join(root, f"run-{generation}-{rank}"), agent_pb2.Assignment(
                 job=1, generation=generation, rank=rank, world=spec.world, spec=spec, resume=resume, init=init,
                 addresses=["127.0.0.1"] * spec.world, run_folder=os.path.join(root, f"run-{generation}-{rank}"),
-                checkpoint_folder=checkpoints), *options)
+                checkpoint_folder=checkpoints, identity=identity), *options)
             for rank in range(spec.world)]
 
     def pump(self):
