@@ -57,7 +57,7 @@ enum wsl_import_kind {
     /* WebDataset: a tar file, plain or compressed (gzip, bzip2, xz, zstd, lz4: told by its bytes),
      * a directory of them (*.tar, *.tar.gz, *.tgz, ..., by name), or "-" for standard input.
      * Members next to each other with one name up to the first dot of its last part are a sample:
-     * an image (.jpg, .jpeg, .jpe, .jfif, .png) and its texts. Labels: .cls, else "label" of .json.
+     * an image (.jpg, .jpeg, .jpe, .jfif, .png) and its texts. Labels: .cls, or "label" of .json.
      * Tags: .tags (tag,tag), else "tags" of .json (as in a line of WSL_IMPORT_JSONL), else the
      * hashtags of .txt or .caption, else those of "caption" in the .json. Null is as if it were not
      * there. The first image that has any says which of the two it is. Of several images in a

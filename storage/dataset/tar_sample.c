@@ -168,6 +168,8 @@ int tar_sample_add(struct tar_sample *sample, struct tar_file *tar, const struct
     m->bytes = sample->bytes.size;
     m->has_bytes = true;
     r = tar_file_read(tar, &sample->bytes, err);
+    if (r == 0 && wsl_buf_add(&sample->bytes, "", 1) < 0) /* each text ends in a zero byte */
+        r = WSL_ELIMIT;
     if (r == WSL_ELIMIT)
         set_fault(m, WSL_IMPORT_FAULT_TOO_LARGE, "too large together with what lies beside it");
     else if (r < 0)
@@ -399,6 +401,13 @@ static void load_json(struct tar_sample *sample, struct finding *f)
     mend_label(sample, f->object);
 }
 
+/* Whether the .json says what a number stands for that has no name; loads it. */
+static bool json_label(struct tar_sample *sample, struct finding *f)
+{
+    load_json(sample, f);
+    return json_is_string(json_object_get(f->object, "label"));
+}
+
 static int add_label(struct tar_sample *sample, struct source *s, struct finding *f,
                      struct source_entry *ret, const char **ret_fault, struct wsl_err *err)
 {
@@ -408,11 +417,15 @@ static int add_label(struct tar_sample *sample, struct source *s, struct finding
 
     if (n > 0) {
         text = label_name(sample, text, &n, buffer);
-        return source_add_word(s, text, n, err);
+        if (text != buffer || !json_label(sample, f))
+            return source_add_word(s, text, n, err);
+    } else {
+        load_json(sample, f);
     }
-    load_json(sample, f);
-    if (has_field(f->object, "label"))
+    if (has_field(f->object, "label")) {
+        sample->decided = true; /* "tags" may be there too */
         return source_add_json(s, f->object, &sample->decided, ret, ret_fault, err);
+    }
     *ret_fault = "no .cls and no .json with \"label\" beside it";
     return 0;
 }

@@ -10,10 +10,10 @@
  * others (masks, thumbnails) are skipped: first of all the one that is just KEY.jpg, then
  * KEY.image.jpg or KEY.img.jpg, then any; JPEGs before PNGs; the first.
  *
- * Where the tags of an image come from: the label of .cls; else "tags" or "label" of .json, behind
- * .tags; else the hashtags of .txt or .caption, or of "caption" in the .json. What is null, or
- * an empty file, does not count. The first image that has any says whether the data set has labels
- * or tags.
+ * The label of an image: .cls, else "label" of .json, which also comes before a .cls that is a
+ * number without a name when it is a text. Its tags: .tags, else "tags" of .json, else the hashtags
+ * of .txt or .caption, else those of "caption" in the .json. Null, or an empty file, is as if it
+ * were not there. The first image that has any says whether the data set has labels or tags.
  */
 #ifndef WSL_STORAGE_TAR_SAMPLE_H
 #define WSL_STORAGE_TAR_SAMPLE_H

@@ -5,6 +5,7 @@
 #include "storage/dataset/import.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/image_files.h"
+#include "tests/unit/tar_world.h"
 
 #include "base/err.h"
 #include "base/file.h"
@@ -13,26 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <zlib.h>
-
-enum { BLOCK = 512, PICTURES = 5, MAGIC_AT = 257, CHECKSUM_AT = 148, CHECKSUM_SIZE = 8 };
-
-static void put_checksum(uint8_t *header)
-{
-    unsigned sum = 0;
-
-    memset(header + CHECKSUM_AT, ' ', CHECKSUM_SIZE);
-    for (int i = 0; i < BLOCK; i++)
-        sum += header[i];
-    snprintf((char *)header + CHECKSUM_AT, CHECKSUM_SIZE, "%06o", sum);
-}
+enum { BLOCK = TAR_WORLD_BLOCK, PICTURES = 5, MAGIC_AT = 257 };
 
 /* Packed ones are left as they are. */
 static void mend(uint8_t *bytes, size_t size)
 {
     for (size_t at = 0; at + BLOCK <= size; at += BLOCK)
         if (memcmp(bytes + at + MAGIC_AT, "ustar", 5) == 0)
-            put_checksum(bytes + at);
+            tar_seal(bytes + at);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
@@ -60,89 +49,83 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     return 0;
 }
 
-/* A file, a pax header ('x') or a long name ('L'). */
-static void add_member(struct wsl_buf *tar, const char *name, char type, const void *bytes,
-                       size_t size)
+static void add_image(struct wsl_buf *ret, int number)
 {
-    static const uint8_t zeros[BLOCK];
-    uint8_t header[BLOCK] = {0};
+    const struct image_jpeg kind = {.quality = 80, .h = 2, .v = 2};
+    struct wsl_image image = {0};
 
-    snprintf((char *)header, 100, "%s", name);
-    memcpy(header + 100,
-           "0000644\0"
-           "0000000\0"
-           "0000000\0",
-           24);
-    snprintf((char *)header + 124, 12, "%011zo", size);
-    memcpy(header + 136, "00000000000", 12);
-    header[156] = (uint8_t)type;
-    memcpy(header + MAGIC_AT,
-           "ustar\0"
-           "00",
-           8);
-    put_checksum(header);
-    wsl_buf_add(tar, header, BLOCK);
-    wsl_buf_add(tar, bytes, size);
-    wsl_buf_add(tar, zeros, (BLOCK - size % BLOCK) % BLOCK);
+    if (!image_photograph(number * 2, 32, &image))
+        image = image_draw(32, 32, (uint64_t)number);
+    *ret = image_encode_as(&image, &kind);
+    wsl_image_free(&image);
 }
 
-static void add_samples(struct wsl_buf *tar)
+/* A header about the next member, of each kind. */
+static void add_extra(struct wsl_buf *tar, int i, const char *name)
 {
-    static const char *const labels[PICTURES] = {"0", "1", "0", "1", "0"};
-    static const char path[] = "27 path=samples/longer.jpg\n";
+    struct wsl_buf records = {0};
+
+    if (i == 1) {
+        wsl_buf_add_text(&records, name);
+        tar_extra(tar, 'L', &records);
+    } else if (i > 1) {
+        tar_record(&records, "SCHILY.xattr.user.x", "none of ours", 12);
+        tar_record(&records, "path", name, strlen(name));
+        tar_extra(tar, i == 2 ? 'x' : 'g', &records);
+    }
+    wsl_buf_free(&records);
+}
+
+/* `formats`: with what is rare, sparse members of all kinds among it. */
+static void add_samples(struct wsl_buf *tar, bool formats)
+{
+    static const char *const texts[] = {"{\"tags\": [\"a\"]}", "{\"x\": NaN, \"tags\": null}",
+                                        "{\"label\": 1.0}", "#a and #b", "a,b"};
+    static const char *const endings[] = {"json", "json", "json", "txt", "tags"};
+    static const uint8_t hole[1000];
 
     for (int i = 0; i < PICTURES; i++) {
-        const struct image_jpeg kind = {.quality = 80, .h = 2, .v = 2};
-        struct wsl_image image = {0};
-        struct wsl_buf file;
+        struct wsl_buf file = {0};
+        struct tar_part parts[2] = {0};
         char name[32];
 
-        if (!image_photograph(i * 2, 32, &image))
-            image = image_draw(32, 32, (uint64_t)i);
-        file = image_encode_as(&image, &kind);
-        if (i == PICTURES - 1)
-            add_member(tar, "pax", 'x', path, sizeof path - 1);
-        snprintf(name, sizeof name, "samples/%d.jpg", i);
-        add_member(tar, name, '0', file.data, file.size);
-        if (i < PICTURES - 1)
-            snprintf(name, sizeof name, "samples/%d.cls", i);
-        else
-            snprintf(name, sizeof name, "samples/longer.cls");
-        add_member(tar, name, '0', labels[i], strlen(labels[i]));
-        wsl_image_free(&image);
+        add_image(&file, i);
+        parts[0].size = file.size;
+        snprintf(name, sizeof name, "samples/v1.%d.jpg", i);
+        if (formats && i < TAR_SPARSES) {
+            wsl_buf_add(&file, hole, sizeof hole);
+            parts[1] = (struct tar_part){file.size - 1, 1};
+            add_extra(tar, i, name);
+            tar_sparse(tar, (enum tar_sparse)i, name, &file, parts, 2);
+        } else {
+            tar_member(tar, name, file.data, file.size);
+        }
+        snprintf(name, sizeof name, "samples/v1.%d.%s", i, formats ? endings[i] : "cls");
+        tar_text(tar, name, formats ? texts[i] : i % 2 ? "1" : "0");
         wsl_buf_free(&file);
     }
+    if (formats)
+        tar_header(tar, "samples/link.jpg", '2', 0);
 }
 
-static void pack(struct wsl_buf *tar)
-{
-    z_stream z = {0};
-    uint8_t *out;
-
-    if (deflateInit2(&z, Z_BEST_SPEED, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-        abort();
-    z.avail_out = (uInt)deflateBound(&z, tar->size);
-    out = malloc(z.avail_out);
-    z.next_in = tar->data;
-    z.avail_in = (uInt)tar->size;
-    z.next_out = out;
-    if (!out || deflate(&z, Z_FINISH) != Z_STREAM_END)
-        abort();
-    tar->size = 0;
-    wsl_buf_add(tar, out, z.total_out);
-    deflateEnd(&z);
-    free(out);
-}
-
+/* Plain, with all formats, and compressed, the last two in two frames. */
 bool fuzz_real_input(int number, struct wsl_buf *ret)
 {
-    static const uint8_t end[2 * BLOCK];
+    struct wsl_buf tar = {0};
 
-    if (number > 1)
+    if (number > 6)
         return false;
-    add_samples(ret);
-    wsl_buf_add(ret, end, sizeof end);
-    if (number == 1)
-        pack(ret);
+    add_samples(&tar, number == 1);
+    tar_end(&tar);
+    if (number < 2) {
+        wsl_buf_add(ret, tar.data, tar.size);
+    } else {
+        size_t first = number < 5 ? tar.size : tar.size / 2;
+
+        tar_pack(ret, tar_codecs[number - 2], tar.data, first);
+        if (first < tar.size)
+            tar_pack(ret, tar_codecs[number - 2], tar.data + first, tar.size - first);
+    }
+    wsl_buf_free(&tar);
     return true;
 }

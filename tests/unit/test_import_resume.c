@@ -4,6 +4,7 @@
  * one makes.
  */
 #include "import_world.h"
+#include "tar_world.h"
 
 #include "base/file.h"
 #include "base/rng.h"
@@ -243,6 +244,50 @@ static void a_stream_is_gone_on_with(void **state)
     close(file);
 }
 
+/* Members that are read at once, as those of a stream, among others that are not. */
+static void sparse_members_are_gone_on_with(void **state)
+{
+    struct fixture *f = *state;
+    struct wsl_buf tar = {0}, jpeg = {0};
+    static const uint8_t hole[8192];
+    char undisturbed[128], name[32];
+
+    for (int i = 0; i < 60; i++) {
+        struct wsl_image image = draw(150, 120, (uint64_t)i, true);
+        struct tar_part parts[2] = {0};
+
+        wsl_buf_clear(&jpeg);
+        assert_int_equal(wsl_image_encode_jpeg(&image, 95, &jpeg, NULL), 0);
+        wsl_image_free(&image);
+        parts[0].size = jpeg.size;
+        wsl_buf_add(&jpeg, hole, sizeof hole);
+        parts[1].offset = jpeg.size;
+        snprintf(name, sizeof name, "s%03d.jpg", i);
+        if (i % 2)
+            tar_sparse(&tar, (enum tar_sparse)(i / 2 % TAR_SPARSES), name, &jpeg, parts, 2);
+        else
+            tar_member(&tar, name, jpeg.data, jpeg.size);
+        snprintf(name, sizeof name, "s%03d.cls", i);
+        tar_text(&tar, name, i % 3 ? "1" : "0");
+    }
+    tar_text(&tar, "passed.over", "");
+    tar_end(&tar);
+    put_bytes(f, "t.tar", tar.data, tar.size);
+    f->setup.kind = WSL_IMPORT_TAR;
+    f->setup.source = strcpy(f->manifest, path_in(f, "t.tar"));
+    import_well(f);
+    snprintf(undisturbed, sizeof undisturbed, "%s/undisturbed", f->folder);
+    assert_int_equal(rename(f->output, undisturbed), 0);
+    if (run_and_kill(f, 40 * 88)) {
+        import_well(f);
+        assert_in_range(f->result.resumed, 30, 62);
+    }
+    assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_NOT_IMAGE], 1);
+    must_be_equal(undisturbed, f->output);
+    wsl_buf_free(&tar);
+    wsl_buf_free(&jpeg);
+}
+
 static void other_settings_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -296,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(killed_at_any_point),
         CASE(a_stream_is_gone_on_with),
+        CASE(sparse_members_are_gone_on_with),
         CASE(other_settings_are_refused),
         CASE(changes_are_seen),
     };

@@ -4,6 +4,7 @@
  */
 #include "caffe_world.h"
 #include "import_world.h"
+#include "tar_world.h"
 
 #include "base/file.h"
 #include "storage/dataset/dataset_info.h"
@@ -316,6 +317,71 @@ static void tar_files_are_read(void **state)
     wsl_buf_free(&jpeg);
 }
 
+/* Sparse members have no run of bytes that could stay; pax records and one whole part are no harm.
+ */
+static void tar_files_of_any_format_are_read(void **state)
+{
+    static uint8_t fork[100 << 10];
+    struct fixture *f = *state;
+    struct wsl_buf tar = {0}, jpeg = {0}, records = {0};
+    struct tar_part parts[2] = {0};
+    char source[128], other[96], name[32];
+    struct wsl_dataset *a, *b;
+
+    for (int i = 0; i < DATUMS; i++) {
+        jpeg_of(i, &jpeg);
+        snprintf(name, sizeof name, "v2.%02d.jpg", i);
+        wsl_buf_clear(&records);
+        tar_record(&records, "LIBARCHIVE.xattr.fork", fork, sizeof fork);
+        parts[0] = (struct tar_part){0, jpeg.size};
+        if (i % 3 == 0)
+            tar_extra(&tar, 'x', &records);
+        if (i % 3 == 1)
+            tar_sparse(&tar, (enum tar_sparse)(i % TAR_SPARSES), name, &jpeg, parts, 1);
+        else
+            tar_member(&tar, name, jpeg.data, jpeg.size);
+        snprintf(name, sizeof name, "v2.%02d.cls", i);
+        tar_text(&tar, name, i % 2 ? "1" : "0");
+    }
+    tar_end(&tar);
+    put_bytes(f, "t.tar", tar.data, tar.size);
+    snprintf(source, sizeof source, "%s/t.tar", f->folder);
+    snprintf(other, sizeof other, "%s/other", f->folder);
+    f->setup.kind = WSL_IMPORT_TAR;
+    f->setup.source = source;
+    f->setup.output = other;
+    import_well(f);
+    f->setup.output = f->output;
+    f->setup.in_place = true;
+    import_well(f);
+    assert_int_equal(f->result.train + f->result.heldout, DATUMS);
+    a = open_at(other);
+    b = open_made(f);
+    must_be_equal(a, b, source);
+    wsl_dataset_close(a);
+    wsl_dataset_close(b);
+    /* Behind the picture, a hole. */
+    tar.size -= 2 * TAR_WORLD_BLOCK;
+    jpeg_of(DATUMS, &jpeg);
+    parts[0].size = jpeg.size;
+    wsl_buf_add(&jpeg, fork, sizeof fork);
+    parts[1] = (struct tar_part){jpeg.size, 0};
+    tar_sparse(&tar, TAR_SPARSE_1_0, "hole.jpg", &jpeg, parts, 2);
+    tar_text(&tar, "hole.cls", "1");
+    tar_end(&tar);
+    put_bytes(f, "t.tar", tar.data, tar.size);
+    assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
+    import_well(f);
+    assert_int_equal(f->result.train + f->result.heldout, DATUMS);
+    must_have_text(f, "quarantine.tsv", "hole.jpg\t");
+    must_have_text(f, "quarantine.tsv",
+                   "\tnot usable in place: a sparse file: pack it without --sparse\n");
+    wsl_dataset_close(open_made(f));
+    wsl_buf_free(&tar);
+    wsl_buf_free(&jpeg);
+    wsl_buf_free(&records);
+}
+
 /* ---- what cannot be used ---- */
 
 static void what_has_to_be_made_anew_is_refused(void **state)
@@ -586,6 +652,7 @@ int main(void)
         CASE(it_is_what_an_import_makes),
         CASE(a_view_of_it_is_read),
         CASE(tar_files_are_read),
+        CASE(tar_files_of_any_format_are_read),
         CASE(what_has_to_be_made_anew_is_refused),
         CASE(every_change_is_found),
         CASE(a_source_that_shrinks_is_named),
