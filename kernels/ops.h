@@ -113,6 +113,10 @@ struct wsl_device_setup {
     int threads; /* cpu: compute threads */
     bool inference_only;
     enum wsl_precision precision;
+    /* For arithmetic, also where the hardware is missing: no device is touched, and only the
+     * entries about sizes, conv_open, conv_weight_count, workspace_bytes and close may be called.
+     */
+    bool sizes_only;
 };
 
 struct wsl_ops {
@@ -246,6 +250,9 @@ extern const struct wsl_ops wsl_ops_ref, wsl_ops_cpu, wsl_ops_cuda;
 
 /* By name; NULL: the fastest that works here. WSL_ENOENT lists the names; else what probe says. */
 int wsl_ops_find(const char *name, const struct wsl_ops **ret, struct wsl_err *err);
+/* The same for devices that are opened with sizes_only: the hardware may be missing.
+ * WSL_EUNSUPPORTED: the backend is not built. */
+int wsl_ops_find_for_sizes(const char *name, const struct wsl_ops **ret, struct wsl_err *err);
 
 /* Weights of a convolution in canonical layout. */
 static inline size_t wsl_conv_shape_weights(const struct wsl_conv_shape *s)

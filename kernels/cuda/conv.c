@@ -18,10 +18,12 @@ int wsl_cuda_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shap
 
     /* 3 channels are a picture, stored with 8; what writes and sums feature maps knows nothing of
      * padding. */
-    if (shape->out.channels == picture || (shape->in.channels == picture && shape->groups != 1))
+    if (shape->out.channels == picture ||
+        (shape->in.channels == picture &&
+         (shape->groups != 1 || shape->in.height * shape->in.width == 1)))
         return wsl_fail(err, WSL_EUNSUPPORTED,
                         "a layer of 3 channels; the backend cuda takes any other number of "
-                        "channels, and 3 only as a picture");
+                        "channels, and 3 only as an image of more than one pixel");
     conv = calloc(1, sizeof *conv);
     if (!conv)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a convolution of the cuda backend");
@@ -128,8 +130,9 @@ void wsl_cuda_conv_backward_data(struct wsl_conv *conv, const void *dy, const fl
  * are nobody's. */
 static void clear_rest(struct wsl_device *dev, const struct wsl_shape *shape, const void *x)
 {
-    size_t image = (size_t)shape->height * (size_t)shape->width *
-                   (size_t)wsl_cuda_stored(shape->channels) * (dev->f32 ? sizeof(float) : 2);
+    size_t pixels = (size_t)shape->height * (size_t)shape->width;
+    size_t image = pixels * (size_t)wsl_cuda_stored_of(shape->channels, pixels) *
+                   (dev->f32 ? sizeof(float) : 2);
     size_t rest = (size_t)(dev->setup.batch - dev->count);
 
     if (rest > 0)

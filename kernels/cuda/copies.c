@@ -142,7 +142,7 @@ static struct layout activation_of(const struct wsl_device *dev, const struct ws
 
     return (struct layout){
         .bf16 = !dev->f32,
-        .count = pixels * (size_t)count * (size_t)wsl_cuda_stored(s->channels),
+        .count = pixels * (size_t)count * (size_t)wsl_cuda_stored_of(s->channels, pixels),
         .channels = s->channels,
         .pixels = pixels,
     };

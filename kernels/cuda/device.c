@@ -109,8 +109,10 @@ static void cuda_close(struct wsl_device *dev)
         dev->convs = next;
     }
     free_chosen(dev);
-    wsl_cuda_ends_fini(dev);
-    wsl_cuda_pieces_fini(dev);
+    if (!dev->setup.sizes_only) {
+        wsl_cuda_ends_fini(dev);
+        wsl_cuda_pieces_fini(dev);
+    }
     if (dev->target.handle)
         cudnnDestroy(dev->target.handle);
     for (size_t i = 0; i < dev->block_count; i++)
@@ -176,7 +178,7 @@ static int cuda_open(struct wsl_device **ret, const struct wsl_device_setup *set
     dev->count = setup->batch;
     dev->f32 = setup->precision == WSL_PRECISION_F32;
     wsl_cuda_tape_init(&dev->tape);
-    rc = start(dev, err);
+    rc = setup->sizes_only ? 0 : start(dev, err);
     if (rc) {
         cuda_close(dev);
         return rc;
@@ -363,9 +365,10 @@ static int cuda_wait(struct wsl_device *dev, struct wsl_err *err)
 
 static size_t activation_bytes(struct wsl_device *dev, const struct wsl_shape *shape)
 {
-    size_t rows = (size_t)shape->height * (size_t)shape->width * (size_t)dev->setup.batch;
+    size_t pixels = (size_t)shape->height * (size_t)shape->width;
 
-    return rows * (size_t)wsl_cuda_stored(shape->channels) * (dev->f32 ? sizeof(float) : 2);
+    return pixels * (size_t)dev->setup.batch * (size_t)wsl_cuda_stored_of(shape->channels, pixels) *
+           (dev->f32 ? sizeof(float) : 2);
 }
 
 static size_t pool_index_bytes(struct wsl_device *dev, const struct wsl_shape *pooled)

@@ -66,10 +66,17 @@ WSL_BOTH int wsl_cuda_stored(int channels)
     return channels == WSL_CUDA_PICTURE_CHANNELS ? WSL_CUDA_PICTURE_STORED : channels;
 }
 
+/* The same for an activation of `pixels` = height * width: an image has more than one of them, and
+ * 3 features or 3 logits are no image. */
+WSL_BOTH int wsl_cuda_stored_of(int channels, size_t pixels)
+{
+    return pixels > 1 ? wsl_cuda_stored(channels) : channels;
+}
+
 /* Where a stored value of a batch comes from in canonical NCHW; false: padding, always 0. */
 WSL_BOTH bool wsl_cuda_canonical(int channels, size_t pixels, size_t stored_index, size_t *ret)
 {
-    size_t stored = (size_t)wsl_cuda_stored(channels);
+    size_t stored = (size_t)wsl_cuda_stored_of(channels, pixels);
     size_t c = stored_index % stored, row = stored_index / stored;
 
     *ret = (row / pixels * (size_t)channels + c) * pixels + row % pixels;

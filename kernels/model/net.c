@@ -164,11 +164,12 @@ static int take_staging(struct wsl_net *net, struct wsl_err *err)
 }
 
 /* Everything but memory for values: layers, the backend's plans, tensors, places in the arena. */
-static int plan(struct wsl_net *net, struct wsl_err *err)
+static int plan(struct wsl_net *net, bool sizes_only, struct wsl_err *err)
 {
     struct wsl_device_setup device = {.batch = net->setup.micro_batch,
                                       .threads = net->setup.threads,
                                       .inference_only = net->setup.inference_only,
+                                      .sizes_only = sizes_only,
                                       .precision =
                                           net->setup.f32 ? WSL_PRECISION_F32 : WSL_PRECISION_BEST};
     int rc = net->ops->open(&net->dev, &device, err);
@@ -195,8 +196,8 @@ static int take_memory(struct wsl_net *net, struct wsl_err *err)
     return rc ? rc : net->ops->prepare(net->dev, err);
 }
 
-/* A planned net that has no memory yet. */
-static int open_planned(struct wsl_net **ret, const struct wsl_net_setup *setup,
+/* A planned net that has no memory yet; with sizes_only it never will. */
+static int open_planned(struct wsl_net **ret, const struct wsl_net_setup *setup, bool sizes_only,
                         struct wsl_err *err)
 {
     const struct wsl_ops *ops;
@@ -204,7 +205,8 @@ static int open_planned(struct wsl_net **ret, const struct wsl_net_setup *setup,
     int rc = check_setup(setup, err);
 
     if (rc == 0)
-        rc = wsl_ops_find(setup->backend, &ops, err);
+        rc = sizes_only ? wsl_ops_find_for_sizes(setup->backend, &ops, err)
+                        : wsl_ops_find(setup->backend, &ops, err);
     if (rc)
         return rc;
     net = calloc(1, sizeof *net);
@@ -215,7 +217,7 @@ static int open_planned(struct wsl_net **ret, const struct wsl_net_setup *setup,
     net->setup.backend = ops->name;
     if (setup->micro_batch == 0)
         net->setup.micro_batch = setup->batch;
-    rc = plan(net, err);
+    rc = plan(net, sizes_only, err);
     if (rc) {
         wsl_net_close(net);
         return rc;
@@ -227,7 +229,7 @@ static int open_planned(struct wsl_net **ret, const struct wsl_net_setup *setup,
 int wsl_net_open(struct wsl_net **ret, const struct wsl_net_setup *setup, struct wsl_err *err)
 {
     struct wsl_net *net;
-    int rc = open_planned(&net, setup, err);
+    int rc = open_planned(&net, setup, false, err);
 
     if (rc)
         return rc;
@@ -247,7 +249,7 @@ int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret
     struct wsl_net *net;
     uint64_t bytes;
     size_t more;
-    int rc = open_planned(&net, setup, err);
+    int rc = open_planned(&net, setup, true, err);
 
     if (rc)
         return rc;

@@ -83,7 +83,7 @@ static struct wsl_conv_shape small_conv(struct dice *d, int channels)
 
 static int some_channels(struct dice *d)
 {
-    static const int channels[] = {1, 3, 8, 17, 64, 70};
+    static const int channels[] = {1, 5, 8, 17, 64, 70};
 
     return channels[ops_roll(d, 6)];
 }
@@ -110,8 +110,7 @@ static void bn_relu_scenario(struct world *w, struct dice *d, struct results *re
     dx = ops_empty_activation(w, &shape.out);
     dy = ops_activation(w, &shape.out, d);
     ops_start(w);
-    ops_forward(w, &u);
-    ops_agree(w, &shape.out, u.y);
+    ops_forward_agreed(w, &u);
     w->ops->bn_relu(w->dev, &u.bn, u.y, y);
     ops_keep(ret, w, "relu", &shape.out, y);
     w->ops->bn_relu_backward(w->dev, &u.bn, dy, u.y, dx);
@@ -144,8 +143,7 @@ static void pool_scenario(struct world *w, struct dice *d, struct results *ret)
     dy = ops_activation(w, &pooled, d);
     dx = ops_empty_activation(w, &shape.out);
     ops_start(w);
-    ops_forward(w, &u);
-    ops_agree(w, &shape.out, u.y);
+    ops_forward_agreed(w, &u);
     w->ops->bn_relu_pool(w->dev, &u.bn, u.y, y, index);
     ops_keep(ret, w, "pooled", &pooled, y);
     w->ops->bn_relu_pool_backward(w->dev, &u.bn, dy, index, u.y, dx);
@@ -176,10 +174,8 @@ static void join_scenario(struct world *w, struct dice *d, struct results *ret)
     dx = ops_empty_activation(w, &shape.out);
     dz = ops_empty_activation(w, &shape.out);
     ops_start(w);
-    ops_forward(w, &main_path);
-    ops_forward(w, &shortcut);
-    ops_agree(w, &shape.out, main_path.y);
-    ops_agree(w, &shape.out, shortcut.y);
+    ops_forward_agreed(w, &main_path);
+    ops_forward_agreed(w, &shortcut);
     join = (struct wsl_join){&main_path.bn, projection ? &shortcut.bn : NULL, main_path.y,
                              projection ? shortcut.y : z};
     w->ops->join(w->dev, &join, y);

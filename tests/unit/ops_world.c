@@ -222,18 +222,28 @@ static void set_size(struct wsl_conv_shape *s, int height, int width)
     s->out.width = (width + 2 * s->pad - s->kernel) / s->stride + 1;
 }
 
+/* A layer never has 3 channels: the backend cuda takes 3 only as an image. */
+static int not_three(int channels)
+{
+    return channels == 3 ? 4 : channels;
+}
+
 struct wsl_conv_shape ops_random_conv(struct dice *d)
 {
     static const int widths[] = {1, 2, 3, 4, 5, 8, 12, 16, 20};
     int width = widths[ops_roll(d, 9)], groups = 1 + (int)ops_roll(d, 9),
         kind = (int)ops_roll(d, 3);
+    int in = not_three(1 + (int)ops_roll(d, 40)), out = not_three(1 + (int)ops_roll(d, 70));
     int stride = 1 + (int)ops_roll(d, 2);
-    struct wsl_conv_shape s =
-        kind == 0 ? ops_conv_shape(1 + (int)ops_roll(d, 40), 1 + (int)ops_roll(d, 70), 1, stride, 1)
+    struct wsl_conv_shape s;
+
+    groups += width * groups == 3; /* not_three, and a multiple of both */
+    s = kind == 0   ? ops_conv_shape(in, out, 1, stride, 1)
         : kind == 1 ? ops_conv_shape(width * groups, width * groups, 3, stride, groups)
                     : ops_conv_shape(3, 8 * (1 + (int)ops_roll(d, 8)), 7, 2, 1);
 
-    set_size(&s, 1 + (int)ops_roll(d, 14), 1 + (int)ops_roll(d, 14));
+    /* An image has more than one pixel. */
+    set_size(&s, (kind == 2) + 1 + (int)ops_roll(d, 14), 1 + (int)ops_roll(d, 14));
     return s;
 }
 
@@ -252,6 +262,26 @@ struct wsl_conv_shape ops_random_grouped(struct dice *d)
 }
 
 /* ---- a convolution with its BN, in a world ---- */
+
+/* A 1x1 convolution that copies its input. */
+static void init_same(struct unit *u, struct world *w)
+{
+    size_t channels = (size_t)u->shape.out.channels;
+    struct wsl_conv_shape shape = {
+        .in = u->shape.out, .out = u->shape.out, .kernel = 1, .stride = 1, .groups = 1};
+    float *canonical = calloc(channels * channels, sizeof *canonical);
+    struct wsl_err err = {0};
+
+    assert_non_null(canonical);
+    for (size_t i = 0; i < channels; i++)
+        canonical[i * channels + i] = 1;
+    if (w->ops->conv_open(w->dev, &shape, &u->same, &err))
+        fail_msg("%s: %s", w->name, err.text);
+    u->same_weights = ops_take(w, w->ops->conv_weight_count(u->same) * sizeof(float));
+    w->ops->conv_weights_write(u->same, canonical, u->same_weights);
+    u->same_y = ops_empty_activation(w, &shape.out);
+    free(canonical);
+}
 
 void ops_init_unit(struct unit *u, struct world *w, struct dice *d, struct wsl_conv_shape shape)
 {
@@ -278,6 +308,9 @@ void ops_init_unit(struct unit *u, struct world *w, struct dice *d, struct wsl_c
                             .saved = ops_take(w, w->ops->bn_saved_bytes(w->dev, &shape.out))};
     u->x = ops_activation(w, &shape.in, d);
     u->y = ops_empty_activation(w, &shape.out);
+    u->same = NULL;
+    if (w->replay)
+        init_same(u, w);
     free(canonical);
 }
 
@@ -293,6 +326,10 @@ void ops_free_unit(struct unit *u)
     free(u->bn.saved);
     free(u->x);
     free(u->y);
+    if (u->same) {
+        free(u->same_weights);
+        free(u->same_y);
+    }
 }
 
 void ops_start(struct world *w)
@@ -302,6 +339,17 @@ void ops_start(struct world *w)
     if (w->ops->prepare(w->dev, &err))
         fail_msg("%s: %s", w->name, err.text);
     w->ops->begin(w->dev, w->count);
+}
+
+/* Statistics are of the y that is stored. One that is taken over had others when it was computed,
+ * so there the convolution comes without BN, and a copy of y through the unit convolution with it.
+ */
+void ops_forward_agreed(struct world *w, struct unit *u)
+{
+    w->ops->conv_forward(u->conv, u->x, u->weights, u->y, w->replay ? NULL : &u->bn);
+    ops_agree(w, &u->shape.out, u->y);
+    if (w->replay)
+        w->ops->conv_forward(u->same, u->y, u->same_weights, u->same_y, &u->bn);
 }
 
 void ops_forward(struct world *w, struct unit *u)
@@ -330,9 +378,9 @@ static size_t head_floats(const struct ends *e)
 
 void ops_init_ends(struct ends *e, struct dice *d)
 {
-    int features = 1 + (int)ops_roll(d, 40), classes = 2 + (int)ops_roll(d, 30);
+    int features = not_three(1 + (int)ops_roll(d, 40)), classes = 2 + (int)ops_roll(d, 30);
 
-    e->picture = (struct wsl_shape){3, 1 + (int)ops_roll(d, 9), 1 + (int)ops_roll(d, 9)};
+    e->picture = (struct wsl_shape){3, 2 + (int)ops_roll(d, 8), 1 + (int)ops_roll(d, 9)};
     e->maps = (struct wsl_shape){features, 1 + (int)ops_roll(d, 5), 1 + (int)ops_roll(d, 5)};
     e->features = (struct wsl_shape){features, 1, 1};
     e->logits = (struct wsl_shape){classes, 1, 1};

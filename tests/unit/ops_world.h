@@ -41,8 +41,11 @@ struct unit {
     struct wsl_conv *conv;
     struct wsl_bn bn;
     float *weights, *dweights;
-    void *x, *y;   /* input and output of the convolution */
-    bool borrowed; /* memory of the device: nothing to free */
+    void *x, *y;           /* input and output of the convolution */
+    bool borrowed;         /* memory of the device: nothing to free */
+    struct wsl_conv *same; /* in a world that replays: copies y; else NULL */
+    float *same_weights;
+    void *same_y;
 };
 
 /* What follows the last block, and targets. */
@@ -91,6 +94,8 @@ void ops_free_unit(struct unit *u);
 void ops_start(struct world *w);
 /* With batch statistics. */
 void ops_forward(struct world *w, struct unit *u);
+/* The same, with y recorded or taken over, and the statistics of that y. */
+void ops_forward_agreed(struct world *w, struct unit *u);
 /* On the host; ops_lend_ends moves the block to a backend that needs it there. */
 void ops_init_ends(struct ends *e, struct dice *d);
 void ops_lend_ends(struct world *w, struct ends *e);

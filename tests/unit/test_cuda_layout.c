@@ -127,11 +127,17 @@ static void test_layouts_are_permutations(void **state)
     (void)state;
     for (int k = 0; k < 5; k++) {
         int c = channels[k];
-        size_t pixels = 35, n = 2 * pixels * (size_t)wsl_cuda_stored(c), taps = 9, out = 6;
+        size_t pixels = 35, n = 2 * pixels * (size_t)wsl_cuda_stored_of(c, pixels), taps = 9,
+               out = 6;
 
         for (size_t i = 0; i < n; i++)
             real[i] = wsl_cuda_canonical(c, pixels, i, &at[i]);
         check_permutation(at, real, n, 2 * pixels * (size_t)c);
+        /* Logits: one pixel, never padded, also when there are 3 classes. */
+        assert_int_equal(wsl_cuda_stored_of(c, 1), c);
+        for (size_t i = 0; i < 2 * (size_t)c; i++)
+            real[i] = wsl_cuda_canonical(c, 1, i, &at[i]);
+        check_permutation(at, real, 2 * (size_t)c, 2 * (size_t)c);
         /* Padded, and 3 channels a group that are not a picture. */
         for (int stored = c; stored <= c + 5; stored += 5) {
             n = out * taps * (size_t)stored;
