@@ -51,7 +51,8 @@ struct wsl_net_memory {
     uint64_t workspace_more; /* at most so much comes to the workspace, and is not in the total:
                                 only the start of training finds out */
 };
-/* Opens the backend and its plans, takes none of that memory. Errors as wsl_net_open. */
+/* Arithmetic: takes none of that memory, and needs no device of the backend. Errors as
+ * wsl_net_open; WSL_EUNSUPPORTED: this build lacks the backend. */
 int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret,
                    struct wsl_err *err);
 

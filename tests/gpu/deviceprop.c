@@ -2,11 +2,15 @@
  *
  * Prints cuDNN's description of the GPU as JSON. A machine without a GPU can plan convolutions for
  * this one from it. Exit status 77 without a GPU.
+ * With --versions only "cuda 13.0 driver 12.4": what this is built for, and what the installed
+ * driver supports (0.0 without a driver).
  */
+#include <cuda_runtime_api.h>
 #include <cudnn.h>
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int check(cudnnStatus_t status, const char *call)
 {
@@ -38,13 +42,29 @@ static int print(cudnnBackendDescriptor_t properties)
     return r;
 }
 
-int main(void)
+/* CUDA counts versions as 1000 * major + 10 * minor. */
+static int print_versions(void)
+{
+    int built = 0, driver = 0;
+
+    if (cudaRuntimeGetVersion(&built) != cudaSuccess ||
+        cudaDriverGetVersion(&driver) != cudaSuccess)
+        return 1;
+    printf("cuda %d.%d driver %d.%d\n", built / 1000, built % 1000 / 10, driver / 1000,
+           driver % 1000 / 10);
+    return 0;
+}
+
+int main(int argc, char **argv)
 {
     cudnnBackendDescriptor_t properties = NULL;
     cudnnHandle_t handle = NULL;
     int32_t device = 0;
-    int r = check(cudnnCreate(&handle), "cudnnCreate");
+    int r;
 
+    if (argc == 2 && strcmp(argv[1], "--versions") == 0)
+        return print_versions();
+    r = check(cudnnCreate(&handle), "cudnnCreate");
     if (r == 0)
         r = check(cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &properties),
                   "cudnnBackendCreateDescriptor");

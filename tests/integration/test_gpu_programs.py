@@ -92,6 +92,22 @@ class GpuPrograms(Case):
         self.assertEqual(results["models"]["32x8d"]["ours"]["batch"], 256)
         self.assertEqual(results["graphs"], {"batch": 16, "with": 2000.5, "without": 2000.5})
 
+    def test_an_old_driver_is_named(self):
+        self.script("smi", "nvidia-smi", "echo 'NVIDIA A100, 81920'")
+        path = os.path.join(self.folder, "smi") + ":" + os.environ["PATH"]
+        for said, words in (("cuda 13.0 driver 12.4", ["supports CUDA 12.4", "built for CUDA 13.0", "580.65.06 or newer"]),
+                            ("cuda 13.0 driver 0.0", ["cannot be loaded", "580.65.06 or newer"]),
+                            ("cuda 14.1 driver 13.3", ["supports CUDA 13.3", "for CUDA 14"])):
+            self.script("fake", "gpu_deviceprop", f"echo '{said}'")
+            done = self.run_gpu("--programs", "fake", PATH=path)
+            self.assertEqual(done.returncode, 77, done.stdout + done.stderr)
+            self.assertEqual(done.stdout.splitlines()[-1], "0 passed, 0 failed, 0 skipped")
+            self.assert_one_line(done.stdout.splitlines()[0], "no device:", *words)
+        self.script("fake", "gpu_deviceprop", "echo 'cuda 13.0 driver 13.1'")
+        done = self.run_gpu("--programs", "fake", "--only", "bits,ranks", PATH=path)
+        self.assertEqual(done.returncode, 77, "nothing ran: " + done.stdout)
+        self.assertEqual(done.stdout.splitlines()[-1], "0 passed, 0 failed, 2 skipped")
+
     def test_no_device(self):
         done = self.run_gpu(PATH="/nowhere")
         self.assertEqual(done.returncode, 77, done.stdout + done.stderr)

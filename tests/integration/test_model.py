@@ -185,8 +185,20 @@ class Describe(Model):
         model = self.run_json("describe", path, "--set", "model.groups=4", "--batch", "3", "--classes", "5")
         self.assertEqual((model["groups"], model["batch"], model["classes"]), (4, 3, 5))
         done = self.run_ok("describe", self.write("cuda.yml", JOB + "backend: cuda\n"), "--classes", "9")
-        if "on cuda:" not in done.stdout:
+        if "on cuda:" not in done.stdout:  # a build without it
             self.assert_one_line(done.stderr, "backend cuda is not here", "cpu")
+
+    def test_memory_of_a_gpu_needs_no_gpu(self):
+        words = ["resnext101_32x48d", "--backend", "cuda", "--batch", "128"]
+        done = self.cluster.wslctl("model", "describe", *words)
+        if "no cuda backend" in done.stderr:
+            self.skipTest(done.stderr.strip())
+        memory = self.run_json("describe", *words)["memory"]
+        self.assertEqual(memory["parameters"], memory["momentum"])
+        self.assertAlmostEqual(memory["parameters"] / 2**30, 828.4e6 * 4 / 2**30, delta=0.01)
+        # bf16 activations: about half of what the backend cpu needs for its floats.
+        floats = self.run_json("describe", "resnext101_32x48d", "--backend", "cpu", "--batch", "128")["memory"]
+        self.assertTrue(0.4 < memory["activations"] / floats["activations"] < 0.6, (memory, floats))
         self.assertIn("job.yaml:8: bach: unknown key",
                       self.run_wrong(USAGE, "describe", self.write("job.yaml", JOB + "bach: 1\n")))
 
