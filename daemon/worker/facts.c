@@ -49,27 +49,39 @@ uint64_t wsl_facts_memory_available(void)
     return memory("MemAvailable");
 }
 
-/* The kernel driver's own list; no library of its maker is needed to know what is there. */
-static void read_gpus(struct wsl_facts *facts)
+static int by_bus(const void *a, const void *b)
 {
-    static const char folder[] = "/proc/driver/nvidia/gpus";
-    DIR *dir = opendir(folder);
-    const struct dirent *entry;
+    return strcmp(((const struct wsl_facts_gpu *)a)->bus, ((const struct wsl_facts_gpu *)b)->bus);
+}
+
+static void read_gpu(const char *directory, const char *bus, struct wsl_facts_gpu *ret)
+{
     char path[512];
 
+    memset(ret, 0, sizeof *ret);
+    snprintf(ret->bus, sizeof ret->bus, "%.31s", bus);
+    snprintf(path, sizeof path, "%s/%s/information", directory, bus);
+    if (!value_of(path, "Model", ret->name, sizeof ret->name))
+        snprintf(ret->name, sizeof ret->name, "GPU");
+    /* "GPU-????????-..." until the driver has looked at it */
+    if (value_of(path, "GPU UUID", ret->uuid, sizeof ret->uuid) && strchr(ret->uuid, '?'))
+        ret->uuid[0] = '\0';
+}
+
+/* No library of the driver's maker is needed to know what is there. */
+void wsl_facts_read_gpus(const char *directory, struct wsl_facts *ret)
+{
+    DIR *dir = opendir(directory);
+    const struct dirent *entry;
+
+    ret->gpu_count = 0;
     if (!dir)
         return;
-    while ((entry = readdir(dir)) && facts->gpu_count < WSL_FACTS_GPUS_MAX) {
-        char *name = facts->gpus[facts->gpu_count];
-
-        if (entry->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof path, "%s/%s/information", folder, entry->d_name);
-        if (!value_of(path, "Model", name, sizeof facts->gpus[0]))
-            snprintf(name, sizeof facts->gpus[0], "GPU");
-        facts->gpu_count++;
-    }
+    while ((entry = readdir(dir)) && ret->gpu_count < WSL_FACTS_GPUS_MAX)
+        if (entry->d_name[0] != '.')
+            read_gpu(directory, entry->d_name, &ret->gpus[ret->gpu_count++]);
     closedir(dir);
+    qsort(ret->gpus, ret->gpu_count, sizeof ret->gpus[0], by_bus);
 }
 
 void wsl_facts_read(struct wsl_facts *ret)
@@ -88,5 +100,5 @@ void wsl_facts_read(struct wsl_facts *ret)
     else
         ret->cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     ret->memory_bytes = memory("MemTotal");
-    read_gpus(ret);
+    wsl_facts_read_gpus("/proc/driver/nvidia/gpus", ret);
 }

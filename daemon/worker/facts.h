@@ -9,6 +9,12 @@
 
 enum { WSL_FACTS_GPUS_MAX = 64 };
 
+struct wsl_facts_gpu {
+    char name[128];
+    char uuid[64]; /* "GPU-5f9c...", as CUDA and nvidia-smi have it; empty: not told */
+    char bus[32];  /* "0000:3b:00.0" */
+};
+
 struct wsl_facts {
     char host[256];
     char cpu_model[128];
@@ -16,11 +22,14 @@ struct wsl_facts {
     uint32_t cpus; /* that this process may use */
     uint64_t memory_bytes;
     uint32_t gpu_count;
-    char gpus[WSL_FACTS_GPUS_MAX][128]; /* names, as the driver lists them; none without a driver */
+    struct wsl_facts_gpu gpus[WSL_FACTS_GPUS_MAX]; /* by PCI bus; none without a driver */
 };
 
 /* What cannot be read stays zero or empty. All texts are valid UTF-8. */
 void wsl_facts_read(struct wsl_facts *ret);
+
+/* The GPUs alone, from the kernel driver's directory (wsl_facts_read: /proc/driver/nvidia/gpus). */
+void wsl_facts_read_gpus(const char *directory, struct wsl_facts *ret);
 
 uint64_t wsl_facts_memory_available(void); /* bytes; 0 where the kernel does not tell */
 

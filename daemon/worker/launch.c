@@ -136,17 +136,23 @@ static bool is_kept(const char *variable)
     return false;
 }
 
-static char **small_environment(void)
+#define VISIBLE "CUDA_VISIBLE_DEVICES="
+
+/* `visible`: "CUDA_VISIBLE_DEVICES=..." in the place of ours, or NULL. */
+static char **small_environment(char *visible)
 {
     size_t count = 0, used = 0;
     char **ret;
 
     while (environ && environ[count])
         count++;
-    ret = calloc(count + 1, sizeof *ret);
+    ret = calloc(count + 2, sizeof *ret);
     for (size_t i = 0; ret && i < count; i++)
-        if (is_kept(environ[i]))
+        if (is_kept(environ[i]) &&
+            !(visible && strncmp(environ[i], VISIBLE, sizeof VISIBLE - 1) == 0))
             ret[used++] = environ[i];
+    if (ret && visible)
+        ret[used] = visible;
     return ret;
 }
 
@@ -179,14 +185,17 @@ static int set_attributes(posix_spawnattr_t *attributes)
     return r == 0 ? posix_spawnattr_setsigdefault(attributes, &all) : r;
 }
 
-static int spawn(const struct wsl_launch *launch, const char *folder, const char *log, pid_t *ret)
+static int spawn(const struct wsl_launch *launch, const char *folder, const char *log,
+                 const char *gpu, pid_t *ret)
 {
     char *arguments[] = {(char *)launch->trainer, (char *)"--run-folder", (char *)folder, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
-    char **environment = small_environment();
+    char visible[sizeof VISIBLE + WSL_GPU_ID_SIZE];
+    char **environment = small_environment(launch->assigns_gpus ? visible : NULL);
     int r;
 
+    snprintf(visible, sizeof visible, VISIBLE "%s", gpu);
     if (!environment)
         return ENOMEM;
     posix_spawn_file_actions_init(&actions);
@@ -212,8 +221,8 @@ static int note(const char *folder, const struct wsl_process *process, struct ws
     return wsl_file_write_atomic(path, text, (size_t)n, err);
 }
 
-int wsl_launch_spawn(const struct wsl_launch *launch, const char *folder, struct wsl_process *ret,
-                     int *ret_pidfd, struct wsl_err *err)
+int wsl_launch_spawn(const struct wsl_launch *launch, const char *folder, const char *gpu,
+                     struct wsl_process *ret, int *ret_pidfd, struct wsl_err *err)
 {
     struct wsl_process_stat stat = {0};
     char log[4096];
@@ -222,7 +231,7 @@ int wsl_launch_spawn(const struct wsl_launch *launch, const char *folder, struct
 
     if (wsl_file_join(log, sizeof log, folder, "log") < 0)
         return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
-    errno = spawn(launch, folder, log, &pid);
+    errno = spawn(launch, folder, log, gpu, &pid);
     if (errno != 0)
         return wsl_fail_errno(err, "cannot start %s", launch->trainer);
     /* Our child: its number stays its own until we wait for it. */

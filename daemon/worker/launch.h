@@ -14,6 +14,7 @@ struct wsl_launch {
     const char *trainer;     /* the program */
     const char *trainers;    /* folder of the run folders */
     const char *checkpoints; /* folder of the jobs' checkpoint folders */
+    bool assigns_gpus;       /* each trainer is given one, or none (gpus.h) */
 };
 
 /* <trainers>/<job>-<generation>-<rank>, and back. */
@@ -28,9 +29,10 @@ int wsl_launch_prepare(const struct wsl_launch *launch, const struct wsl_trainer
                        struct wsl_err *err);
 
 /* Starts the program in it: own session, standard output and error appended to `log`, no other
- * descriptor, a small environment; and notes it in the file `process`. On failure nothing runs.
- * *ret_pidfd is the caller's. */
-int wsl_launch_spawn(const struct wsl_launch *launch, const char *folder, struct wsl_process *ret,
-                     int *ret_pidfd, struct wsl_err *err);
+ * descriptor, a small environment; and notes it in the file `process`. `gpu` is its
+ * CUDA_VISIBLE_DEVICES ("": none) where GPUs are assigned. On failure nothing runs. *ret_pidfd is
+ * the caller's. */
+int wsl_launch_spawn(const struct wsl_launch *launch, const char *folder, const char *gpu,
+                     struct wsl_process *ret, int *ret_pidfd, struct wsl_err *err);
 
 #endif

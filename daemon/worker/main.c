@@ -22,10 +22,10 @@
 #define NO_LIFELINE UINT64_MAX
 
 struct options {
-    const char *coordinator, *state, *name, *trainer, *checkpoints, *address, *log_level;
+    const char *coordinator, *state, *name, *trainer, *checkpoints, *address, *log_level, *gpus;
     uint64_t slots, lifeline;
     double stop_grace;
-    bool stop_trainers, version;
+    bool stop_trainers, share_gpus, version;
 };
 
 /* Paths as the daemon uses them: absolute, so that they mean the same to a later one. */
@@ -52,7 +52,13 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
          "this daemon's own folder: run folders of its trainers (required)"},
         {"name", 0, WSL_ARG_TEXT, &o->name, 0, 0, "NAME",
          "this worker's name, unique in the cluster (default: the host's name)"},
-        {"slots", 0, WSL_ARG_UINT, &o->slots, 1, 256, "N", "trainers run at a time (default 1)"},
+        {"gpus", 0, WSL_ARG_TEXT, &o->gpus, 0, 0, "all|none|LIST",
+         "GPUs to serve, one per trainer: numbers as nvidia-smi has them, or\nUUIDs (default: all "
+         "that CUDA_VISIBLE_DEVICES leaves)"},
+        {"slots", 0, WSL_ARG_UINT, &o->slots, 1, 256, "N",
+         "trainers run at a time (default: one per GPU; without GPUs 1)"},
+        {"share-gpus", 0, WSL_ARG_FLAG, &o->share_gpus, 0, 0, NULL,
+         "let trainers share a GPU: more slots than GPUs, or several workers"},
         {"trainer", 0, WSL_ARG_TEXT, &o->trainer, 0, 0, "PATH",
          "the trainer program (default: wsl-trainer beside this one or in ../libexec/wsl)"},
         {"checkpoints", 0, WSL_ARG_TEXT, &o->checkpoints, 0, 0, "DIR",
@@ -215,9 +221,38 @@ static int run(const struct wsl_worker_setup *setup, uint64_t lifeline, struct w
     return r;
 }
 
+struct machine {
+    struct wsl_facts facts;
+    struct wsl_gpus gpus;
+};
+
+/* Whom the GPUs are given to, and so how many trainers run at a time. */
+static int assign_gpus(const struct options *o, struct machine *m, uint32_t *ret_slots,
+                       struct wsl_err *err)
+{
+    int r;
+
+    wsl_facts_read(&m->facts);
+    r = wsl_gpus_choose(&m->gpus, &m->facts, getenv("CUDA_VISIBLE_DEVICES"), o->gpus, err);
+    if (r < 0)
+        return r;
+    wsl_gpus_limit_facts(&m->gpus, &m->facts);
+    *ret_slots = o->slots > 0 ? (uint32_t)o->slots : m->gpus.count > 0 ? m->gpus.count : 1;
+    if (m->gpus.count == 0 || o->share_gpus)
+        return 0;
+    if (*ret_slots > m->gpus.count)
+        return wsl_fail(err, WSL_EINVAL,
+                        "--slots %u, and there %s %u GPU%s: trainers would share one; --share-gpus "
+                        "allows that, --gpus none trains on the CPU",
+                        *ret_slots, m->gpus.count == 1 ? "is" : "are", m->gpus.count,
+                        m->gpus.count == 1 ? "" : "s");
+    return wsl_gpus_lock(&m->gpus, err);
+}
+
 static int serve(const struct options *o, struct wsl_err *err)
 {
     static struct paths paths;
+    static struct machine machine;
     char host[65] = "worker";
     struct wsl_worker_setup setup;
     enum wsl_log_level level;
@@ -235,7 +270,8 @@ static int serve(const struct options *o, struct wsl_err *err)
         .state = paths.state,
         .checkpoints = paths.checkpoints,
         .trainer = paths.trainer,
-        .slots = (uint32_t)o->slots,
+        .facts = &machine.facts,
+        .gpus = &machine.gpus,
         .stop_grace_ms = (uint32_t)(o->stop_grace * 1000),
         .stop_trainers = o->stop_trainers,
     };
@@ -249,7 +285,9 @@ static int serve(const struct options *o, struct wsl_err *err)
         return wsl_fail(err, r, "another wsl-worker runs on the state folder %s", paths.state);
     if (r < 0)
         return r;
-    r = run(&setup, o->lifeline, err);
+    r = assign_gpus(o, &machine, &setup.slots, err);
+    if (r == 0)
+        r = run(&setup, o->lifeline, err);
     close(lock);
     return r;
 }
@@ -259,7 +297,7 @@ int main(int argc, char **argv)
     struct options options = {.coordinator = "127.0.0.1:7070",
                               .address = "127.0.0.1",
                               .log_level = "info",
-                              .slots = 1,
+                              .gpus = "all",
                               .lifeline = NO_LIFELINE,
                               .stop_grace = 60};
     struct wsl_err err = {0};

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LAST_WORD_MAX = 64 << 10, LOG_TAIL = 4096 };
+enum { LAST_WORD_MAX = 64 << 10, ASSIGNMENT_MAX = 1 << 20, LOG_TAIL = 4096 };
 
 /* Beyond the stop's grace time, for a checkpoint being written. */
 #define SAVING_EXTRA_NS ((uint64_t)600 * 1000000000)
@@ -135,19 +135,20 @@ static void finish(struct wsl_runner *r, const struct wsl_ending *ending, int64_
     stop_watching(r);
 }
 
-static bool read_in(const struct wsl_runner *r, const char *name, struct wsl_buf *out)
+static bool read_in(const struct wsl_runner *r, const char *name, size_t bytes_max,
+                    struct wsl_buf *out)
 {
     char path[4096];
 
     return wsl_file_join(path, sizeof path, r->folder, name) == 0 &&
-           wsl_file_read(path, LAST_WORD_MAX, out, NULL) == 0;
+           wsl_file_read(path, bytes_max, out, NULL) == 0;
 }
 
 static void report_end(struct wsl_runner *r)
 {
     char line[200];
     struct wsl_buf last_word = {0};
-    bool has_word = read_in(r, "outcome.pb", &last_word);
+    bool has_word = read_in(r, "outcome.pb", LAST_WORD_MAX, &last_word);
     struct wsl_ending ending = {
         .last_word = has_word ? (last_word.data ? last_word.data : (const uint8_t *)"") : NULL,
         .last_word_size = last_word.size,
@@ -431,7 +432,7 @@ int wsl_runner_start(const struct wsl_runner_setup *setup, struct wsl_trainer *t
     }
     e = open_folder(r, err);
     if (e == 0)
-        e = wsl_launch_spawn(setup->launch, r->folder, &r->process, &r->pidfd, err);
+        e = wsl_launch_spawn(setup->launch, r->folder, trainer->gpu, &r->process, &r->pidfd, err);
     if (e == 0) {
         r->child = true;
         e = watch(r, err);
@@ -445,7 +446,8 @@ int wsl_runner_start(const struct wsl_runner_setup *setup, struct wsl_trainer *t
         return e;
     }
     trainer->runner = r;
-    wsl_info("event=trainer_started " WHO_FORMAT, WHO(r));
+    wsl_info("event=trainer_started " WHO_FORMAT "%s%s", WHO(r), *trainer->gpu ? " gpu=" : "",
+             trainer->gpu);
     wsl_table_started(trainer, r->process.pid, wsl_clock_wall_ms());
     return 0;
 }
@@ -454,7 +456,7 @@ int wsl_runner_start(const struct wsl_runner_setup *setup, struct wsl_trainer *t
 static bool find_process(struct wsl_runner *r)
 {
     struct wsl_buf note = {0};
-    bool noted = read_in(r, "process", &note) && note.size > 0;
+    bool noted = read_in(r, "process", LAST_WORD_MAX, &note) && note.size > 0;
     bool alive = false;
 
     if (noted && wsl_process_note_parse((const char *)note.data, &r->process) == 0)
@@ -490,7 +492,7 @@ static bool recall_end(struct wsl_runner *r)
     struct wsl_buf kept = {0};
     Wsl__V1__TrainerEnd *end = NULL;
 
-    if (read_in(r, "ended.pb", &kept) && kept.size > 0)
+    if (read_in(r, "ended.pb", LAST_WORD_MAX, &kept) && kept.size > 0)
         end = wsl__v1__trainer_end__unpack(NULL, kept.size, kept.data);
     if (end) {
         ending.last_word = kept.data;
@@ -501,6 +503,21 @@ static bool recall_end(struct wsl_runner *r)
     }
     wsl_buf_free(&kept);
     return end != NULL;
+}
+
+/* So that nobody else gets the GPU that a trainer of an earlier daemon computes on. */
+static void recall_gpu(struct wsl_runner *r)
+{
+    struct wsl_buf bytes = {0};
+    Wsl__V1__Assignment *assignment = NULL;
+
+    if (read_in(r, "assignment.pb", ASSIGNMENT_MAX, &bytes) && bytes.size > 0)
+        assignment = wsl__v1__assignment__unpack(NULL, bytes.size, bytes.data);
+    if (assignment) {
+        snprintf(r->trainer->gpu, sizeof r->trainer->gpu, "%s", assignment->gpu);
+        wsl__v1__assignment__free_unpacked(assignment, NULL);
+    }
+    wsl_buf_free(&bytes);
 }
 
 int wsl_runner_adopt(const struct wsl_runner_setup *setup, struct wsl_trainer *trainer,
@@ -515,6 +532,7 @@ int wsl_runner_adopt(const struct wsl_runner_setup *setup, struct wsl_trainer *t
         return err->code;
     }
     trainer->runner = r;
+    recall_gpu(r);
     r->log_fd = open_in(r, "log");
     if (recall_end(r))
         return 0;

@@ -191,7 +191,8 @@ static void fill_facts(const struct wsl_session *s, struct hello_parts *p)
     p->facts.boot_id = (char *)facts->boot_id;
     for (uint32_t i = 0; i < facts->gpu_count; i++) {
         wsl__v1__gpu__init(&p->gpus[i]);
-        p->gpus[i].name = (char *)facts->gpus[i];
+        p->gpus[i].name = (char *)facts->gpus[i].name;
+        p->gpus[i].uuid = (char *)facts->gpus[i].uuid;
         p->gpu_list[i] = &p->gpus[i];
     }
     p->facts.n_gpus = facts->gpu_count;

@@ -23,6 +23,7 @@ enum {
     WSL_TABLE_TRAINERS_MAX = 512, /* running or kept; a Hello with all of them fits a message */
     WSL_TABLE_ROUNDS_MAX = 8,     /* exchange rounds kept of one trainer; older ones go first */
     WSL_TABLE_BLOB_MAX = 64 << 10,
+    WSL_GPU_ID_SIZE = 64, /* of a GPU's name in CUDA_VISIBLE_DEVICES */
 };
 
 struct wsl_trainer_key {
@@ -44,6 +45,7 @@ struct wsl_trainer {
     int64_t pid;
     int64_t time_ms; /* of its start, then of its end */
     char phase[32];
+    char gpu[WSL_GPU_ID_SIZE]; /* what it was given; empty: none in particular */
     Wsl__V1__TrainerOutcome outcome;
     char reason[WSL_REASON_SIZE];
     struct wsl_spool log, metrics;

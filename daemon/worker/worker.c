@@ -24,7 +24,6 @@ enum {
 struct wsl_worker {
     struct wsl_worker_setup setup;
     char trainers[4096]; /* folder */
-    struct wsl_facts facts;
     struct wsl_launch launch;
     struct wsl_runner_setup runner;
     struct wsl_table table;
@@ -86,6 +85,7 @@ static void start_trainer(struct wsl_worker *w, const struct wsl_trainer_key *ke
                           const Wsl__V1__Assignment *assignment)
 {
     struct wsl_trainer *t = wsl_table_add(&w->table, key);
+    Wsl__V1__Assignment with_gpu = WSL__V1__ASSIGNMENT__INIT; /* shares all but the GPU */
     char reason[WSL_REASON_SIZE];
     struct wsl_err err;
 
@@ -93,7 +93,12 @@ static void start_trainer(struct wsl_worker *w, const struct wsl_trainer_key *ke
         wsl_session_refuse(w->session, key, "not started: out of memory");
         return;
     }
-    if (wsl_runner_start(&w->runner, t, assignment, &err) < 0) {
+    snprintf(t->gpu, sizeof t->gpu, "%s", wsl_gpus_pick(w->setup.gpus, &w->table));
+    if (assignment) {
+        with_gpu = *assignment;
+        with_gpu.gpu = t->gpu;
+    }
+    if (wsl_runner_start(&w->runner, t, assignment ? &with_gpu : NULL, &err) < 0) {
         wsl_table_remove(&w->table, t);
         snprintf(reason, sizeof reason, "not started: %.380s", err.text);
         wsl_session_refuse(w->session, key, reason);
@@ -294,7 +299,7 @@ static int open_session(struct wsl_worker *w, struct wsl_err *err)
         .coordinator = w->setup.coordinator,
         .name = w->setup.name,
         .address = w->setup.address,
-        .facts = &w->facts,
+        .facts = w->setup.facts,
         .table = &w->table,
         .context = w,
         .on_start = on_start,
@@ -316,9 +321,11 @@ int wsl_worker_open(struct wsl_worker **ret, const struct wsl_worker_setup *setu
     if (!w)
         return wsl_fail(err, WSL_ENOMEM, "out of memory");
     w->setup = *setup;
-    wsl_facts_read(&w->facts);
     wsl_table_init(&w->table, setup->slots);
-    w->launch = (struct wsl_launch){setup->trainer, w->trainers, setup->checkpoints};
+    w->launch = (struct wsl_launch){.trainer = setup->trainer,
+                                    .trainers = w->trainers,
+                                    .checkpoints = setup->checkpoints,
+                                    .assigns_gpus = setup->gpus->assigned};
     w->runner = (struct wsl_runner_setup){.loop = setup->loop,
                                           .launch = &w->launch,
                                           .stop_grace_ms = setup->stop_grace_ms,

@@ -6,6 +6,7 @@
 #define WSL_DAEMON_WORKER_WORKER_H
 
 #include "base/err.h"
+#include "daemon/worker/gpus.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,6 +21,8 @@ struct wsl_worker_setup {
     const char *checkpoints; /* folder; absolute */
     const char *trainer;     /* program; absolute */
     uint32_t slots;
+    const struct wsl_facts *facts; /* of this machine, as the coordinator is to know it */
+    const struct wsl_gpus *gpus;   /* that trainers are given */
     uint32_t stop_grace_ms;
     bool stop_trainers; /* what wsl_worker_stop() does with those that run */
 };

@@ -251,6 +251,69 @@ class Ends(WorkerCase):
         self.assertTrue(self.worker.alive())
 
 
+class Gpus(WorkerCase):
+    """GPUs that nobody has: their names are all that the worker deals in."""
+
+    def setUp(self):
+        super().setUp()
+        self.ids = [f"GPU-{os.getpid():08x}-{i}" for i in range(2)]
+
+    def command(self):
+        words = super().command()
+        at = words.index("--slots")
+        return words[:at] + words[at + 2:]
+
+    def start(self, *options, visible=None):
+        return super().start(*options, prefix=["env", "CUDA_VISIBLE_DEVICES=" + (visible or ",".join(self.ids))])
+
+    def gpu_of(self, pid):
+        variables = contents("/proc/%d/environ" % pid).decode().split("\0")
+        return [v.partition("=")[2] for v in variables if v.startswith("CUDA_VISIBLE_DEVICES=")]
+
+    def test_each_trainer_has_its_own(self):
+        w = self.start()
+        facts = self.coordinator.session().all("hello")[0].facts
+        self.assertEqual((facts.slots, len(facts.gpus)), (2, 2))
+        first, second = (key(job=1, rank=r) for r in range(2))
+        self.assertEqual(self.gpu_of(self.start_trainer(first, world=2)), [self.ids[0]])
+        pid = self.start_trainer(second, world=2)
+        self.assertEqual(self.gpu_of(pid), [self.ids[1]])
+        w.kill()
+        self.order(first, "end FINISHED well")
+        self.start()  # it knows from the run directories who computes where
+        self.check_exit(first, "FINISHED", "well")
+        self.assertEqual(self.gpu_of(self.start_trainer(key(job=2))), [self.ids[0]])
+        self.order(second, "end FINISHED well")
+        self.check_exit(second, "FINISHED", "well")
+        self.assertEqual(self.gpu_of(self.start_trainer(key(job=3))), [self.ids[1]])
+
+    def test_none_and_some(self):
+        w = self.start("--gpus", "none", "--slots", "4")
+        self.assertEqual(len(self.coordinator.session().all("hello")[0].facts.gpus), 0)
+        self.assertEqual(self.gpu_of(self.start_trainer(K)), [""])
+        self.assertEqual(w.stop(), 0)
+        self.options = []
+        self.start("--gpus", "1", "--slots", "3", "--share-gpus")
+        self.assertEqual(self.coordinator.session(1).all("hello")[0].facts.slots, 3)
+        self.assertEqual(self.gpu_of(self.start_trainer(key(job=2))), [self.ids[1]])
+        self.assertEqual(self.gpu_of(self.start_trainer(key(job=3))), [self.ids[1]])
+
+    def refused(self, *options, state="other", visible=None):
+        done = subprocess.run([*self.command()[:3], "--state", os.path.join(self.folder, state), "--name", "w2", "--trainer",
+                               program("wsl-trainer"), *options], text=True, capture_output=True, timeout=60, check=False,
+                              env={**os.environ, "CUDA_VISIBLE_DEVICES": visible or ",".join(self.ids)})
+        self.assertGreater(done.returncode, 0)
+        return done.stderr
+
+    def test_what_cannot_be(self):
+        self.start("--gpus", "0")
+        self.coordinator.session()
+        self.assert_one_line(self.refused(), self.ids[0], "another wsl-worker", "--gpus")
+        self.assert_one_line(self.refused("--gpus", "1", "--slots", "2"), "--slots 2", "1 GPU", "--share-gpus")
+        self.assert_one_line(self.refused("--gpus", "0,2"), "--gpus 2", "2 are visible")
+        self.assert_one_line(self.refused(visible=self.ids[0] + "," + self.ids[0]), "CUDA_VISIBLE_DEVICES", "twice")
+
+
 class Daemon(WorkerCase):
     def test_killed_and_started_again_it_adopts(self):
         w = self.start()

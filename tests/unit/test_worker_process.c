@@ -148,7 +148,8 @@ static void a_child_that_was_not_noted_is_found_by_its_folder(void **state)
 
 static void folders_are_named_after_their_key(void **state)
 {
-    const struct wsl_launch launch = {"/bin/true", "/state/trainers", "/state/checkpoints"};
+    const struct wsl_launch launch = {
+        .trainer = "/bin/true", .trainers = "/state/trainers", .checkpoints = "/state/checkpoints"};
     struct wsl_trainer_key key = {UINT64_MAX, UINT32_MAX, 12}, back;
     static const char *const wrong[] = {
         "",      "1",      "1-2",    "1-2-3-4", "01-2-3",     "1-2-03",        "+1-2-3",
