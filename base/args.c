@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/args.h"
 
+#include "base/suggest.h"
+
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
@@ -11,8 +13,6 @@
 #include <string.h>
 
 enum { ROWS_MAX = 40, LONG_ONLY = 256 };
-
-static const char help_text[] = "print this and exit";
 
 int wsl_parse_u64(const char *text, uint64_t *ret_value)
 {
@@ -104,47 +104,6 @@ static int set_value(const struct wsl_arg *row, const char *text, struct wsl_err
     return WSL_EINTERNAL;
 }
 
-static void print_row(char letter, const char *name, const char *value, const char *help)
-{
-    char left[80];
-
-    snprintf(left, sizeof left, "%c%c%s --%s%s%s", letter ? '-' : ' ', letter ? letter : ' ',
-             letter ? "," : " ", name, value ? " " : "", value ? value : "");
-    printf("  %-30s %s\n", left, help);
-}
-
-static void print_help(const struct wsl_args *args)
-{
-    printf("Usage: %s\n\n%s\n\nOptions:\n", args->usage, args->about);
-    for (int i = 0; i < args->row_count; i++)
-        print_row(args->rows[i].letter, args->rows[i].name, args->rows[i].value,
-                  args->rows[i].help);
-    print_row('h', "help", NULL, help_text);
-}
-
-static void print_option_row(char letter, const char *name, const char *value, const char *help)
-{
-    printf("option\t%c\t%s\t%s\t%s\n", letter ? letter : '-', name, value ? value : "-", help);
-}
-
-/* For programs: see the header. */
-static void print_help_table(const struct wsl_args *args)
-{
-    const char *line = args->about;
-
-    printf("usage\t%s\n", args->usage);
-    while (*line) {
-        size_t n = strcspn(line, "\n");
-
-        printf("about\t%.*s\n", (int)n, line);
-        line += n + (line[n] == '\n');
-    }
-    for (int i = 0; i < args->row_count; i++)
-        print_option_row(args->rows[i].letter, args->rows[i].name, args->rows[i].value,
-                         args->rows[i].help);
-    print_option_row('h', "help", NULL, help_text);
-}
-
 static const struct wsl_arg *row_of(const struct wsl_args *args, int option)
 {
     if (option >= LONG_ONLY)
@@ -191,15 +150,49 @@ static void build_tables(const struct wsl_args *args, struct option *longs, char
     strcpy(shorts, "h");
 }
 
-static int bad_option(int option, char **argv, struct wsl_err *err)
+static int unknown_option(const struct wsl_args *args, const char *given, struct wsl_err *err)
+{
+    const char *best = NULL;
+    size_t distance = SIZE_MAX;
+    char name[64];
+
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(given + 2, "="), given + 2);
+    for (int i = 0; i < args->row_count; i++)
+        wsl_suggest_try(name, args->rows[i].name, &best, &distance);
+    if (best)
+        return wsl_fail(err, WSL_EINVAL, "unknown option --%s (did you mean '--%s'?); see --help",
+                        name, best);
+    return wsl_fail(err, WSL_EINVAL, "unknown option --%s; see --help", name);
+}
+
+/* A short name that begins several options' names. */
+static bool is_ambiguous(const struct wsl_args *args, const char *given, char *names, size_t size)
+{
+    size_t n = strcspn(given + 2, "="), used = 0;
+    int count = 0;
+
+    for (int i = 0; i < args->row_count && used < size; i++)
+        if (strncmp(args->rows[i].name, given + 2, n) == 0)
+            used += (size_t)snprintf(names + used, size - used, "%s--%s", count++ ? ", " : "",
+                                     args->rows[i].name);
+    return count > 1;
+}
+
+static int bad_option(const struct wsl_args *args, int option, char **argv, struct wsl_err *err)
 {
     const char *given = argv[optind - 1];
+    char names[120];
 
     if (option == ':')
         return wsl_fail(err, WSL_EINVAL, "%s needs a value; see --help", given);
-    if (optopt && optopt < LONG_ONLY && strncmp(given, "--", 2) != 0)
+    if (optopt && optopt < LONG_ONLY && optopt != 'h') /* within "-abc", of which `given` is not */
         return wsl_fail(err, WSL_EINVAL, "unknown option -%c; see --help", optopt);
-    return wsl_fail(err, WSL_EINVAL, "unknown option %s; see --help", given);
+    if (optopt) /* a flag that was given a value */
+        return wsl_fail(err, WSL_EINVAL, "%.*s takes no value; see --help",
+                        (int)strcspn(given, "="), given);
+    if (is_ambiguous(args, given, names, sizeof names))
+        return wsl_fail(err, WSL_EINVAL, "%s may be any of %s", given, names);
+    return unknown_option(args, given, err);
 }
 
 int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_words,
@@ -218,13 +211,13 @@ int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_
             if (optarg && strcmp(optarg, "table") != 0)
                 return wsl_fail(err, WSL_EINVAL, "--help has no value '%s'", optarg);
             if (optarg)
-                print_help_table(args);
+                wsl_args_print_help_table(args);
             else
-                print_help(args);
+                wsl_args_print_help(args);
             return WSL_ARGS_HELP;
         }
         if (option == '?' || option == ':')
-            return bad_option(option, argv, err);
+            return bad_option(args, option, argv, err);
         r = set_value(row_of(args, option), optarg, err);
         if (r < 0)
             return r;

@@ -31,17 +31,33 @@ struct wsl_arg {
     void *target;      /* holds the default before the call */
     double min, max;   /* of UINT and REAL; both 0: any */
     const char *value; /* word for the value in the help: "ADDRESS"; NULL for flags */
-    const char *help;  /* one line */
+    const char *help;  /* one phrase; the help wraps it */
 };
 
 struct wsl_args {
     const char *usage; /* "wsl-worker [options]" */
-    const char *about; /* one or more lines for --help */
+    const char *about; /* for --help, as wsl_args_print_text() takes it */
     const struct wsl_arg *rows;
     int row_count;
 };
 
 enum { WSL_ARGS_RUN = 0, WSL_ARGS_HELP = 1 };
+
+/* The help is written for a terminal of so many columns. */
+enum { WSL_ARGS_COLUMNS = 80 };
+
+/* Prints the help of a command on stdout. */
+void wsl_args_print_help(const struct wsl_args *args);
+/* The same for programs (--help=table, below). */
+void wsl_args_print_help_table(const struct wsl_args *args);
+
+/* Prints a text on stdout: each of its lines is a paragraph that is wrapped, unless it begins with
+ * a blank (an example), and ended. */
+void wsl_args_print_text(const char *text);
+
+/* Prints "  LEFT   help" on stdout, the help wrapped in a column of its own that begins after
+ * `width` columns of LEFT; a longer LEFT has a line of its own. */
+void wsl_args_print_row(const char *left, int width, const char *help);
 
 /* Parses argv[1..]; options and plain words may mix; "--" ends the options. --help and -h are
  * always known; --help=table prints the same for programs (manual pages are made from it): lines of

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/number.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 const char *wsl_number_text(double value, int decimals, char text[WSL_NUMBER_TEXT])
 {
@@ -13,4 +16,43 @@ const char *wsl_number_text(double value, int decimals, char text[WSL_NUMBER_TEX
     else
         snprintf(text, WSL_NUMBER_TEXT, "%.*e", decimals, value);
     return text;
+}
+
+/* Any decimal of DBL_DIG digits survives the way to a double and back, so a double that has a
+ * shorter decimal shows it, without closing zeros, at DBL_DIG. Subnormals have fewer digits. */
+static int digits_first(double value)
+{
+    return fabs(value) < DBL_MIN ? 1 : DBL_DIG;
+}
+
+void wsl_real_text(double value, char text[WSL_REAL_TEXT])
+{
+    char *comma;
+
+    if (!isfinite(value)) {
+        strcpy(text, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
+        return;
+    }
+    for (int digits = digits_first(value); digits <= DBL_DECIMAL_DIG; digits++) {
+        snprintf(text, WSL_REAL_TEXT, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    comma = strchr(text, ',');
+    if (comma)
+        *comma = '.';
+}
+
+double wsl_real_of_float(float value)
+{
+    char text[WSL_REAL_TEXT];
+
+    if (!isfinite(value))
+        return (double)value;
+    for (int digits = 1; digits <= FLT_DECIMAL_DIG; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    return strtod(text, NULL);
 }

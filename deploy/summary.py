@@ -15,7 +15,7 @@ def ask(*words):
 
 
 def job_of(word):
-    return ask("get", word)["job"]
+    return ask("get", word)["jobs"][0]
 
 
 def images_per_second(word):

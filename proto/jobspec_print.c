@@ -5,21 +5,12 @@
 #include "proto/jobspec_table.h"
 
 #include "base/buf.h"
+#include "base/number.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The shortest decimal number that reads back to the same bits. */
-static void format_real(double value, char *text, size_t size)
-{
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, size, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            return;
-    }
-}
 
 static uint32_t code_point(const unsigned char *s, int *ret_length)
 {
@@ -130,7 +121,7 @@ static int add_value(struct wsl_buf *out, const struct wsl_spec_field *field, co
     case SPEC_UINT64:
         return wsl_buf_add_format(out, "%llu", (unsigned long long)wsl_spec_u64(field, message));
     case SPEC_REAL:
-        format_real(wsl_spec_number(field, message), text, sizeof text);
+        wsl_real_text(wsl_spec_number(field, message), text);
         return wsl_buf_add_text(out, text);
     case SPEC_WORD:
         if (!wsl_spec_word_of(field->words, (int)wsl_spec_number(field, message), text,

@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What every verb needs: its command line, the coordinator, output, the terminal.
+ * What every verb needs: its command line, what is said on standard error, the coordinator.
  */
 #include "client/wslctl/wslctl.h"
 
 #include "base/suggest.h"
 #include "client/wslctl/complete.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 enum { OWN_ROWS_MAX = 32 };
 
@@ -56,6 +52,9 @@ int wsl_ctl_fail(const struct wsl_ctl *ctl, const struct wsl_err *err)
                     "name another with --server or WSL_SERVER",
                     err->text, ctl->server);
         return WSL_CTL_UNREACHABLE;
+    case WSL_EPEER:
+        wsl_ctl_say("%s: check --server / WSL_SERVER", err->text);
+        return WSL_CTL_UNREACHABLE;
     case WSL_ETIMEOUT:
         wsl_ctl_say("%s", err->text);
         return WSL_CTL_TIMEOUT;
@@ -66,6 +65,11 @@ int wsl_ctl_fail(const struct wsl_ctl *ctl, const struct wsl_err *err)
         wsl_ctl_say("%s", err->text);
         return WSL_CTL_FAILED;
     }
+}
+
+bool wsl_ctl_is_absent(const struct wsl_err *err)
+{
+    return err->code == WSL_EUNAVAILABLE || err->code == WSL_EPEER || err->code == WSL_ETIMEOUT;
 }
 
 int wsl_ctl_usage(const struct wsl_ctl *ctl, const char *format, ...)
@@ -88,11 +92,8 @@ int wsl_ctl_usage(const struct wsl_ctl *ctl, const char *format, ...)
 static const struct {
     const char *word;
     unsigned format;
-} outputs[] = {{"table", WSL_CTL_TABLE},
-               {"wide", WSL_CTL_WIDE},
-               {"json", WSL_CTL_JSON},
-               {"name", WSL_CTL_NAME},
-               {"yaml", WSL_CTL_YAML}};
+} outputs[] = {{"table", WSL_CTL_TABLE},   {"wide", WSL_CTL_WIDE}, {"json", WSL_CTL_JSON},
+               {"ndjson", WSL_CTL_NDJSON}, {"name", WSL_CTL_NAME}, {"yaml", WSL_CTL_YAML}};
 enum { OUTPUTS = sizeof outputs / sizeof outputs[0] };
 
 const char *wsl_ctl_format_word(unsigned bit)
@@ -109,22 +110,23 @@ void wsl_ctl_common_rows(struct wsl_ctl *ctl, struct wsl_arg rows[WSL_CTL_COMMON
                                .type = WSL_ARG_TEXT,
                                .target = &ctl->server,
                                .value = "ADDR",
-                               .help = "the coordinator (WSL_SERVER; 127.0.0.1:7070)"};
+                               .help = "the coordinator, HOST:PORT (default: WSL_SERVER, else "
+                                       "127.0.0.1:7070)"};
     rows[1] = (struct wsl_arg){.name = "quiet",
                                .letter = 'q',
                                .type = WSL_ARG_FLAG,
                                .target = &ctl->quiet,
-                               .help = "only what was asked for: ids, no notes"};
+                               .help = "print only what was asked for: ids, no notes"};
     rows[2] = (struct wsl_arg){.name = "no-color",
                                .type = WSL_ARG_FLAG,
                                .target = &ctl->no_color,
-                               .help = "no colours (NO_COLOR)"};
+                               .help = "no colours, as with NO_COLOR in the environment"};
     rows[3] = (struct wsl_arg){.name = "output",
                                .letter = 'o',
                                .type = WSL_ARG_TEXT,
                                .target = &ctl->output,
                                .value = "FORMAT",
-                               .help = "how to print"};
+                               .help = "output format"};
 }
 
 static int choose_format(struct wsl_ctl *ctl)
@@ -149,23 +151,42 @@ static int choose_format(struct wsl_ctl *ctl)
     return wsl_ctl_usage(ctl, "-o %s: must be one of %s", ctl->output, known);
 }
 
-static int check_words(struct wsl_ctl *ctl)
+/* What was meant by an argument that is one too many, when it is the name of an option. */
+static const char *meant_option(const struct wsl_args *args, const char *word)
+{
+    for (int i = 0; i < args->row_count; i++)
+        if (wsl_suggest_distance(word, args->rows[i].name) <= (strlen(word) > 4))
+            return args->rows[i].name;
+    return NULL;
+}
+
+static int check_words(struct wsl_ctl *ctl, const struct wsl_args *args)
 {
     const struct wsl_ctl_verb *verb = ctl->verb;
+    const char *unexpected, *option;
 
     if (ctl->word_count < verb->words_min)
         return wsl_ctl_usage(ctl, "%s needs %s", verb->name, verb->words);
-    if (verb->words_max >= 0 && ctl->word_count > verb->words_max)
-        return wsl_ctl_usage(ctl, "%s: '%s' is one word too many", verb->name,
-                             ctl->words[verb->words_max]);
-    return 0;
+    if (verb->words_max < 0 || ctl->word_count <= verb->words_max)
+        return 0;
+    unexpected = ctl->words[verb->words_max];
+    option = meant_option(args, unexpected);
+    if (option)
+        return wsl_ctl_usage(ctl, "unexpected argument '%s' (did you mean '--%s'?)", unexpected,
+                             option);
+    if (verb->words_max == 0)
+        return wsl_ctl_usage(ctl, "unexpected argument '%s': %s takes none", unexpected,
+                             verb->name);
+    return wsl_ctl_usage(ctl, "unexpected argument '%s': %s takes only %.*s", unexpected,
+                         verb->name, (int)strcspn(verb->words + (verb->words[0] == '['), "]"),
+                         verb->words + (verb->words[0] == '['));
 }
 
 static void help_texts(const struct wsl_ctl *ctl, char *usage, size_t usage_size, char *about,
                        size_t about_size, char *formats, size_t formats_size)
 {
     const struct wsl_ctl_verb *verb = ctl->verb;
-    size_t used = (size_t)snprintf(formats, formats_size, "how to print:");
+    size_t used = (size_t)snprintf(formats, formats_size, "output format:");
 
     snprintf(usage, usage_size, "%s %s%s%s [options]", ctl->prefix, verb->name,
              verb->words[0] ? " " : "", verb->words);
@@ -173,7 +194,8 @@ static void help_texts(const struct wsl_ctl *ctl, char *usage, size_t usage_size
              verb->more ? verb->more : "", verb->example);
     for (int i = 0; i < OUTPUTS; i++)
         if ((verb->formats & outputs[i].format) && used < formats_size)
-            used += (size_t)snprintf(formats + used, formats_size - used, " %s", outputs[i].word);
+            used += (size_t)snprintf(formats + used, formats_size - used, "%s %s",
+                                     formats[used - 1] == ':' ? "" : ",", outputs[i].word);
 }
 
 bool wsl_ctl_parse(struct wsl_ctl *ctl, const struct wsl_arg *rows, int count, int argc,
@@ -198,7 +220,7 @@ bool wsl_ctl_parse(struct wsl_ctl *ctl, const struct wsl_arg *rows, int count, i
     r = wsl_args_parse(&args, argc, argv, &ctl->word_count, &err);
     if (r == WSL_ARGS_RUN) {
         ctl->words = argv + argc - ctl->word_count;
-        r = check_words(ctl);
+        r = check_words(ctl, &args);
         if (r == 0)
             r = choose_format(ctl);
         ctl->exit_code = r;
@@ -229,11 +251,54 @@ int wsl_ctl_dispatch(struct wsl_ctl *ctl, const struct wsl_ctl_verb *verbs, size
             return verb->run(ctl, argc - 1, argv + 1);
         }
         wsl_suggest_try(argv[1], verb->name, &best, &distance);
+        if (verb->alias)
+            wsl_suggest_try(argv[1], verb->alias, &best, &distance);
     }
     ctl->verb = NULL;
+    if (argv[1][0] == '-')
+        return wsl_ctl_usage(ctl, "unexpected option '%s': a command comes first", argv[1]);
     if (best)
         return wsl_ctl_usage(ctl, "unknown command '%s' (did you mean '%s'?)", argv[1], best);
     return wsl_ctl_usage(ctl, "unknown command '%s'", argv[1]);
+}
+
+void wsl_ctl_print_verbs(const struct wsl_ctl_verb *verbs, size_t count)
+{
+    int width = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if ((int)strlen(verbs[i].name) > width)
+            width = (int)strlen(verbs[i].name);
+    for (size_t i = 0; i < count; i++)
+        wsl_args_print_row(verbs[i].name, width, verbs[i].about);
+}
+
+int wsl_ctl_group(struct wsl_ctl *ctl, const struct wsl_ctl_verb *verbs, size_t count, int argc,
+                  char **argv)
+{
+    const struct wsl_ctl_verb *group = ctl->verb;
+    char prefix[32], names[200] = "";
+
+    snprintf(prefix, sizeof prefix, "wslctl %s", group->name);
+    ctl->prefix = prefix;
+    if (argc > 1 && strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "-h") != 0)
+        return wsl_ctl_dispatch(ctl, verbs, count, argc, argv);
+    if (argc < 2) {
+        for (size_t i = 0; i < count; i++)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
+                     i == 0           ? ""
+                     : i + 1 == count ? " or "
+                                      : ", ",
+                     verbs[i].name);
+        ctl->verb = NULL;
+        return wsl_ctl_usage(ctl, "%s needs a command: %s", group->name, names);
+    }
+    printf("Usage: %s COMMAND [options]\n\n", prefix);
+    wsl_args_print_text(group->about);
+    printf("\nCommands:\n");
+    wsl_ctl_print_verbs(verbs, count);
+    printf("\nExample:\n%s\n\n'%s COMMAND --help' says more.\n", group->example, prefix);
+    return WSL_CTL_DONE;
 }
 
 /* ---- coordinator ---- */
@@ -256,58 +321,4 @@ int wsl_ctl_call(struct wsl_ctl *ctl, const char *path, const ProtobufCMessage *
     int r = wsl_ctl_connect(ctl, err);
 
     return r < 0 ? r : wsl_client_call(ctl->client, path, request, response, 0, ret, err);
-}
-
-/* ---- output ---- */
-
-int wsl_ctl_put(struct wsl_buf *out, int r, int code)
-{
-    if (r < 0) {
-        wsl_ctl_say("cannot make the output: %s", wsl_err_word(r));
-        code = WSL_CTL_FAILED;
-    } else if (out->size > 0 &&
-               (fwrite(out->data, 1, out->size, stdout) != out->size || fflush(stdout) != 0)) {
-        wsl_ctl_say("cannot write to standard output: %s", strerror(errno));
-        code = WSL_CTL_FAILED;
-    }
-    wsl_buf_free(out);
-    return code;
-}
-
-int wsl_ctl_put_json(json_t *document, int code)
-{
-    struct wsl_buf out = {0};
-    int r = wsl_ctl_json_print(document, false, &out);
-
-    return wsl_ctl_put(&out, r, code);
-}
-
-int wsl_ctl_put_table(struct wsl_ctl_table *table, int code)
-{
-    struct wsl_buf out = {0};
-    int r = wsl_ctl_table_print(table, &out);
-
-    wsl_ctl_table_free(table);
-    return wsl_ctl_put(&out, r, code);
-}
-
-/* ---- terminal ---- */
-
-bool wsl_ctl_color(const struct wsl_ctl *ctl)
-{
-    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
-
-    return !ctl->no_color && !(no_color && no_color[0]) && isatty(STDOUT_FILENO) && term &&
-           strcmp(term, "dumb") != 0;
-}
-
-int wsl_ctl_width(int fd)
-{
-    struct winsize size;
-
-    if (!isatty(fd))
-        return 0;
-    if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        return size.ws_col;
-    return 80;
 }

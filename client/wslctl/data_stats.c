@@ -82,11 +82,11 @@ static json_t *measured_json(const struct measured *m, uint64_t images)
         json_pack("{s:I, s:I}", "images", (json_int_t)images, "measured", (json_int_t)m->count);
 
     for (int k = 0; k < MEASURES; k++) {
-        json_t *one = json_pack("{s:f}", "mean", m->mean[k]);
+        json_t *one = json_pack("{s:o}", "mean", wsl_json_real(m->mean[k]));
 
         for (int q = 0; q < QUANTILES; q++)
             json_object_set_new(one, quantiles[q].name,
-                                json_real(quantile(m, k, quantiles[q].share)));
+                                wsl_json_real(quantile(m, k, quantiles[q].share)));
         json_object_set_new(object, measure_words[k], one);
     }
     return object;

@@ -97,11 +97,12 @@ static void add_progress(struct wsl_buf *out, const Wsl__V1__Job *job)
                  job->checkpoint_node);
 }
 
-static int add_ranks(struct wsl_buf *out, const Wsl__V1__Job *job)
+static int add_ranks(struct wsl_buf *out, const struct wsl_ctl *ctl, const Wsl__V1__Job *job)
 {
     static const struct wsl_ctl_column columns[] = {
         {"RANK", true}, {"NODE", false}, {"PID", true}, {"PHASE", false}};
-    struct wsl_ctl_table table = {.columns = columns, .column_count = 4, .indent = 2};
+    struct wsl_ctl_table table = {
+        .columns = columns, .column_count = 4, .width = wsl_ctl_table_width(ctl), .indent = 2};
     int r;
 
     if (job->n_ranks == 0)
@@ -135,11 +136,13 @@ static int add_spec(struct wsl_buf *out, const Wsl__V1__JobSpec *spec)
     return r;
 }
 
-static int add_events(struct wsl_buf *out, Wsl__V1__Event *const *events, size_t count)
+static int add_events(struct wsl_buf *out, const struct wsl_ctl *ctl, Wsl__V1__Event *const *events,
+                      size_t count)
 {
     static const struct wsl_ctl_column columns[] = {
         {"TIME (UTC)", false}, {"KIND", false}, {"WHAT", false}};
-    struct wsl_ctl_table table = {.columns = columns, .column_count = 3, .indent = 2};
+    struct wsl_ctl_table table = {
+        .columns = columns, .column_count = 3, .width = wsl_ctl_table_width(ctl), .indent = 2};
     char when[WSL_CTL_TEXT];
     int r;
 
@@ -164,11 +167,11 @@ static int put_text(const struct wsl_ctl *ctl, const Wsl__V1__GetJobResponse *an
 
     add_head(&out, answer->job, wsl_ctl_color(ctl));
     add_progress(&out, answer->job);
-    r = add_ranks(&out, answer->job);
+    r = add_ranks(&out, ctl, answer->job);
     if (r == 0)
         r = add_spec(&out, answer->job->spec);
     if (r == 0)
-        r = add_events(&out, answer->events, answer->n_events);
+        r = add_events(&out, ctl, answer->events, answer->n_events);
     return wsl_ctl_put(&out, r, WSL_CTL_DONE);
 }
 
@@ -195,7 +198,7 @@ int wsl_ctl_describe(struct wsl_ctl *ctl, int argc, char **argv)
     if (!wsl_ctl_parse(ctl, NULL, 0, argc, argv))
         return ctl->exit_code;
     if (wsl_ctl_get_job(ctl, ctl->words[0], &answer, &err) < 0)
-        return wsl_ctl_fail(ctl, &err);
+        return wsl_ctl_fail_job(ctl, ctl->words[0], &err);
     code = ctl->format == WSL_CTL_JSON ? put_json(answer) : put_text(ctl, answer);
     wsl__v1__get_job_response__free_unpacked(answer, NULL);
     return code;

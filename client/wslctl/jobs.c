@@ -6,59 +6,21 @@
 
 #include "base/clock.h"
 #include "base/number.h"
+#include "base/suggest.h"
 #include "proto/jobspec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int wsl_ctl_outcome(const Wsl__V1__Job *job)
-{
-    switch (job->state) {
-    case WSL__V1__JOB_STATE__SUCCEEDED:
-        return WSL_CTL_DONE;
-    case WSL__V1__JOB_STATE__CANCELLED:
-        return WSL_CTL_CANCELLED;
-    default:
-        return WSL_CTL_FAILED;
-    }
-}
-
-static const char *name_of(const Wsl__V1__Job *job)
-{
-    return job->spec && job->spec->name ? job->spec->name : "";
-}
-
-void wsl_ctl_job_title(const Wsl__V1__Job *job, char *text, size_t size)
-{
-    snprintf(text, size, "%llu (%s)", (unsigned long long)job->id, name_of(job));
-}
-
-int wsl_ctl_get_job(struct wsl_ctl *ctl, const char *word, Wsl__V1__GetJobResponse **ret,
-                    struct wsl_err *err)
-{
-    Wsl__V1__GetJobRequest request = WSL__V1__GET_JOB_REQUEST__INIT;
-    ProtobufCMessage *answer = NULL;
-    int r;
-
-    request.job = (char *)word;
-    r = wsl_ctl_call(ctl, "/wsl.v1.JobService/Get", &request.base,
-                     &wsl__v1__get_job_response__descriptor, &answer, err);
-    if (r < 0)
-        return r;
-    *ret = (Wsl__V1__GetJobResponse *)answer;
-    if ((*ret)->job)
-        return 0;
-    protobuf_c_message_free_unpacked(answer, NULL);
-    return wsl_fail(err, WSL_ECORRUPT,
-                    "the coordinator answered without a job; is it another version?");
-}
-
 /* ---- printing ---- */
 
 static const struct wsl_ctl_column narrow[] = {
     {"ID", true},   {"NAME", false}, {"KIND", false}, {"STATE", false}, {"STEP", true},
     {"LOSS", true}, {"HIT@1", true}, {"AGE", true},   {"REASON", false}};
+/* A job's state and why it is in it are what a narrow terminal shows last. */
+static const struct wsl_ctl_fit narrow_fit[] = {{0, 0}, {12, 0}, {0, 2}, {0, 0}, {0, 5},
+                                                {0, 3}, {0, 1},  {0, 4}, {20, 6}};
 static const struct wsl_ctl_column wide[] = {
     {"ID", true},       {"NAME", false}, {"KIND", false},  {"STATE", false},
     {"STEP", true},     {"EPOCH", true}, {"LOSS", true},   {"HIT@1", true},
@@ -108,7 +70,7 @@ static void add_job(struct wsl_ctl_table *table, const Wsl__V1__Job *job, bool i
     char text[WSL_CTL_TEXT];
 
     wsl_ctl_cell(table, "%llu", (unsigned long long)job->id);
-    wsl_ctl_cell(table, "%s", name_of(job));
+    wsl_ctl_cell(table, "%s", wsl_ctl_job_name(job));
     wsl_ctl_word(&wsl__v1__job_kind__descriptor, job->spec ? (int)job->spec->kind : 0, text);
     wsl_ctl_cell(table, "%s", text);
     wsl_ctl_word(&wsl__v1__job_state__descriptor, (int)job->state, text);
@@ -135,7 +97,7 @@ static int put_names(Wsl__V1__Job *const *jobs, size_t count)
     int r = 0;
 
     for (size_t i = 0; i < count && r == 0; i++)
-        r = wsl_buf_add_format(&out, "%s\n", name_of(jobs[i]));
+        r = wsl_buf_add_format(&out, "%s\n", wsl_ctl_job_name(jobs[i]));
     return wsl_ctl_put(&out, r, WSL_CTL_DONE);
 }
 
@@ -163,34 +125,30 @@ static int put_yaml(Wsl__V1__Job *const *jobs, size_t count)
     return wsl_ctl_put(&out, r, WSL_CTL_DONE);
 }
 
-static int put_json(Wsl__V1__Job *const *jobs, size_t count, const char *key)
+static int put_json(const struct wsl_ctl *ctl, Wsl__V1__Job *const *jobs, size_t count)
 {
-    bool one = strcmp(key, "job") == 0 && count == 1;
     json_t *list = json_array();
 
-    if (one) {
-        json_decref(list);
-        return wsl_ctl_put_json(wsl_ctl_json_document(key, wsl_ctl_json_job(jobs[0]), NULL),
-                                WSL_CTL_DONE);
-    }
     for (size_t i = 0; i < count && list; i++)
         if (json_array_append_new(list, wsl_ctl_json_job(jobs[i])) < 0) {
             json_decref(list);
             list = NULL;
         }
-    return wsl_ctl_put_json(wsl_ctl_json_document("jobs", list, NULL), WSL_CTL_DONE);
+    return wsl_ctl_put_json_list(ctl, "jobs", "job", list, WSL_CTL_DONE);
 }
 
-int wsl_ctl_put_jobs(struct wsl_ctl *ctl, Wsl__V1__Job *const *jobs, size_t count, const char *key)
+int wsl_ctl_put_jobs(struct wsl_ctl *ctl, Wsl__V1__Job *const *jobs, size_t count)
 {
     bool is_wide = ctl->format == WSL_CTL_WIDE;
     struct wsl_ctl_table table = {.columns = is_wide ? wide : narrow,
                                   .column_count = is_wide ? (int)(sizeof wide / sizeof wide[0])
                                                           : (int)(sizeof narrow / sizeof narrow[0]),
+                                  .fit = is_wide ? NULL : narrow_fit,
+                                  .width = wsl_ctl_table_width(ctl),
                                   .color = wsl_ctl_color(ctl)};
 
-    if (ctl->format == WSL_CTL_JSON)
-        return put_json(jobs, count, key);
+    if (ctl->format == WSL_CTL_JSON || ctl->format == WSL_CTL_NDJSON)
+        return put_json(ctl, jobs, count);
     if (ctl->format == WSL_CTL_NAME)
         return put_names(jobs, count);
     if (ctl->format == WSL_CTL_YAML)
@@ -203,6 +161,30 @@ int wsl_ctl_put_jobs(struct wsl_ctl *ctl, Wsl__V1__Job *const *jobs, size_t coun
 }
 
 /* ---- list ---- */
+
+static int unknown_state(struct wsl_ctl *ctl, const char *word)
+{
+    const ProtobufCEnumDescriptor *type = &wsl__v1__job_state__descriptor;
+    char known[WSL_CTL_TEXT], best_word[WSL_CTL_TEXT], all[200] = "";
+    const char *best = NULL;
+    size_t distance = SIZE_MAX;
+
+    for (unsigned i = 0; i < type->n_values; i++) {
+        size_t before = distance;
+
+        wsl_ctl_word(type, type->values[i].value, known);
+        if (strcmp(known, "-") == 0)
+            continue;
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", all[0] ? ", " : "", known);
+        wsl_suggest_try(word, known, &best, &distance);
+        if (distance < before)
+            strcpy(best_word, known);
+    }
+    if (best)
+        return wsl_ctl_usage(ctl, "--state: unknown state '%s' (did you mean '%s'?)", word,
+                             best_word);
+    return wsl_ctl_usage(ctl, "--state: unknown state '%s': must be some of %s", word, all);
+}
 
 /* "queued,running" into states; what is no state is a usage error. */
 static int parse_states(struct wsl_ctl *ctl, const char *text, Wsl__V1__JobState *states,
@@ -218,11 +200,10 @@ static int parse_states(struct wsl_ctl *ctl, const char *text, Wsl__V1__JobState
 
         snprintf(word, sizeof word, "%.*s", (int)n, text);
         state = wsl_ctl_word_number(type, word);
-        if (state < 0 || count == type->n_values)
-            return wsl_ctl_usage(ctl,
-                                 "--state: '%s' is none of queued, starting, running, "
-                                 "recovering, succeeded, failed, cancelled",
-                                 word);
+        if (state < 0)
+            return unknown_state(ctl, word);
+        if (count == type->n_values)
+            return wsl_ctl_usage(ctl, "--state: more states than there are");
         states[count++] = (Wsl__V1__JobState)state;
         text += n + (text[n] == ',');
     }
@@ -260,13 +241,15 @@ int wsl_ctl_list(struct wsl_ctl *ctl, int argc, char **argv)
                      &wsl__v1__list_jobs_response__descriptor, &answer, &err) < 0)
         return wsl_ctl_fail(ctl, &err);
     response = (Wsl__V1__ListJobsResponse *)answer;
-    if (response->n_jobs == 0 && ctl->format != WSL_CTL_JSON)
-        wsl_ctl_note(ctl, "no jobs%s", words[0] || before ? " like that" : "");
+    if (response->n_jobs == 0 && words[0])
+        wsl_ctl_note(ctl, "no jobs are %s", words);
+    else if (response->n_jobs == 0)
+        wsl_ctl_note(ctl, before ? "no older jobs" : "no jobs; 'wslctl submit FILE' submits one");
     code = response->n_jobs || ctl->format == WSL_CTL_JSON
-               ? wsl_ctl_put_jobs(ctl, response->jobs, response->n_jobs, "jobs")
+               ? wsl_ctl_put_jobs(ctl, response->jobs, response->n_jobs)
                : WSL_CTL_DONE;
     if (response->n_jobs == limit)
-        wsl_ctl_note(ctl, "there may be more: --before %llu",
+        wsl_ctl_note(ctl, "there may be more; '--before %llu' lists the next page",
                      (unsigned long long)response->jobs[limit - 1]->id);
     protobuf_c_message_free_unpacked(answer, NULL);
     return code;
@@ -288,7 +271,7 @@ int wsl_ctl_get(struct wsl_ctl *ctl, int argc, char **argv)
     jobs = calloc((size_t)ctl->word_count, sizeof(*jobs));
     for (int i = 0; i < ctl->word_count && answers && jobs; i++) {
         if (wsl_ctl_get_job(ctl, ctl->words[i], &answers[count], &err) < 0) {
-            code = wsl_ctl_fail(ctl, &err);
+            code = wsl_ctl_fail_job(ctl, ctl->words[i], &err);
             if (code == WSL_CTL_UNREACHABLE)
                 break;
             continue;
@@ -297,7 +280,7 @@ int wsl_ctl_get(struct wsl_ctl *ctl, int argc, char **argv)
         count++;
     }
     if (count > 0 && answers && jobs) {
-        int put = wsl_ctl_put_jobs(ctl, jobs, count, ctl->word_count == 1 ? "job" : "jobs");
+        int put = wsl_ctl_put_jobs(ctl, jobs, count);
 
         code = code ? code : put;
     }
@@ -325,9 +308,29 @@ static void say_cancelled(const struct wsl_ctl *ctl, const Wsl__V1__Job *job)
                      (unsigned long long)job->id);
 }
 
+/* Free the answer with protobuf_c_message_free_unpacked(). */
+static int cancel_one(struct wsl_ctl *ctl, const char *job, const char *reason,
+                      Wsl__V1__CancelJobResponse **ret)
+{
+    Wsl__V1__CancelJobRequest request = WSL__V1__CANCEL_JOB_REQUEST__INIT;
+    ProtobufCMessage *answer = NULL;
+    struct wsl_err err = {0};
+
+    request.job = (char *)job;
+    request.reason = (char *)reason;
+    if (wsl_ctl_call(ctl, "/wsl.v1.JobService/Cancel", &request.base,
+                     &wsl__v1__cancel_job_response__descriptor, &answer, &err) < 0)
+        return wsl_ctl_fail_job(ctl, job, &err);
+    *ret = (Wsl__V1__CancelJobResponse *)answer;
+    return WSL_CTL_DONE;
+}
+
 int wsl_ctl_cancel(struct wsl_ctl *ctl, int argc, char **argv)
 {
     const char *reason = "";
+    Wsl__V1__CancelJobResponse **answers;
+    Wsl__V1__Job **jobs;
+    size_t count = 0;
     int code = WSL_CTL_DONE;
     const struct wsl_arg rows[] = {
         {"reason", 0, WSL_ARG_TEXT, &reason, 0, 0, "TEXT", "kept in the job's events"},
@@ -335,30 +338,26 @@ int wsl_ctl_cancel(struct wsl_ctl *ctl, int argc, char **argv)
 
     if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))
         return ctl->exit_code;
-    for (int i = 0; i < ctl->word_count; i++) {
-        Wsl__V1__CancelJobRequest request = WSL__V1__CANCEL_JOB_REQUEST__INIT;
-        ProtobufCMessage *answer = NULL;
-        struct wsl_err err = {0};
-        Wsl__V1__Job *job;
-        int put;
+    answers = calloc((size_t)ctl->word_count, sizeof *answers);
+    jobs = calloc((size_t)ctl->word_count, sizeof *jobs);
+    for (int i = 0; i < ctl->word_count && answers && jobs && code != WSL_CTL_UNREACHABLE; i++) {
+        int one = cancel_one(ctl, ctl->words[i], reason, &answers[i]);
 
-        request.job = ctl->words[i];
-        request.reason = (char *)reason;
-        if (wsl_ctl_call(ctl, "/wsl.v1.JobService/Cancel", &request.base,
-                         &wsl__v1__cancel_job_response__descriptor, &answer, &err) < 0) {
-            code = wsl_ctl_fail(ctl, &err);
-            if (code == WSL_CTL_UNREACHABLE)
-                return code;
+        code = one ? one : code;
+        if (one != WSL_CTL_DONE || !answers[i]->job)
             continue;
-        }
-        job = ((Wsl__V1__CancelJobResponse *)answer)->job;
-        if (job) {
-            say_cancelled(ctl, job);
-            put =
-                ctl->format == WSL_CTL_TABLE ? WSL_CTL_DONE : wsl_ctl_put_jobs(ctl, &job, 1, "job");
-            code = code ? code : put;
-        }
-        protobuf_c_message_free_unpacked(answer, NULL);
+        jobs[count++] = answers[i]->job;
+        say_cancelled(ctl, answers[i]->job);
     }
+    if (count > 0 && ctl->format != WSL_CTL_TABLE) {
+        int put = wsl_ctl_put_jobs(ctl, jobs, count);
+
+        code = code ? code : put;
+    }
+    for (int i = 0; i < ctl->word_count && answers; i++)
+        if (answers[i])
+            wsl__v1__cancel_job_response__free_unpacked(answers[i], NULL);
+    free(answers);
+    free(jobs);
     return code;
 }

@@ -3,9 +3,9 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/number.h"
 #include "client/wslctl/format.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,9 +86,9 @@ static json_t *value_json(const ProtobufCFieldDescriptor *field, const void *val
     case PROTOBUF_C_TYPE_BOOL:
         return json_boolean(*(const protobuf_c_boolean *)value);
     case PROTOBUF_C_TYPE_DOUBLE:
-        return isfinite(*(const double *)value) ? json_real(*(const double *)value) : json_null();
+        return wsl_json_real(*(const double *)value);
     case PROTOBUF_C_TYPE_FLOAT:
-        return isfinite(*(const float *)value) ? json_real(*(const float *)value) : json_null();
+        return wsl_json_real(wsl_real_of_float(*(const float *)value));
     case PROTOBUF_C_TYPE_UINT64:
     case PROTOBUF_C_TYPE_FIXED64:
         return u64_json(*(const uint64_t *)value);
@@ -210,16 +210,10 @@ json_t *wsl_ctl_json_document(const char *key, json_t *value, ...)
     return document;
 }
 
-static int add_bytes(const char *bytes, size_t size, void *out)
-{
-    return wsl_buf_add(out, bytes, size);
-}
-
 int wsl_ctl_json_print(json_t *value, bool compact, struct wsl_buf *out)
 {
-    size_t flags = compact ? JSON_COMPACT : JSON_INDENT(2);
-    int r = value ? json_dump_callback(value, add_bytes, out, flags | JSON_ENCODE_ANY) : -1;
+    int r = wsl_json_print(value, compact ? 0 : 2, out);
 
     json_decref(value);
-    return r < 0 ? WSL_ENOMEM : wsl_buf_add_text(out, "\n");
+    return r < 0 ? r : wsl_buf_add_text(out, "\n");
 }

@@ -39,18 +39,7 @@ enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 int wsl_ctl_model(struct wsl_ctl *ctl, int argc, char **argv)
 {
-    ctl->prefix = "wslctl model";
-    if (argc > 1 && strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "-h") != 0)
-        return wsl_ctl_dispatch(ctl, verbs, VERBS, argc, argv);
-    if (argc < 2) {
-        ctl->verb = NULL;
-        return wsl_ctl_usage(ctl, "model needs describe, check or export");
-    }
-    printf("Usage: wslctl model COMMAND [options]\n\n%s\n\nCommands:\n", ctl->verb->about);
-    for (size_t i = 0; i < VERBS; i++)
-        printf("  %-8s %s\n", verbs[i].name, verbs[i].about);
-    printf("\n'wslctl model COMMAND --help' says more.\n");
-    return WSL_CTL_DONE;
+    return wsl_ctl_group(ctl, verbs, VERBS, argc, argv);
 }
 
 void wsl_ctl_model_title(const struct wsl_net_config *config, char *text, size_t size)

@@ -12,6 +12,9 @@
 static const struct wsl_ctl_column narrow[] = {
     {"NAME", false}, {"STATE", false}, {"SLOTS", true}, {"CPUS", true},   {"MEMORY", true},
     {"GPUS", true},  {"SEEN", true},   {"JOBS", false}, {"REASON", false}};
+/* A machine's name, state and slots are what a narrow terminal shows last. */
+static const struct wsl_ctl_fit narrow_fit[] = {{12, 0}, {0, 0}, {0, 0},  {0, 2}, {0, 1},
+                                                {0, 3},  {0, 4}, {10, 5}, {16, 6}};
 static const struct wsl_ctl_column wide[] = {
     {"NAME", false}, {"STATE", false},   {"SLOTS", true},    {"CPUS", true}, {"MEMORY", true},
     {"FREE", true},  {"GPUS", true},     {"SEEN", true},     {"UP", true},   {"JOBS", false},
@@ -64,35 +67,32 @@ static void add_node(struct wsl_ctl_table *table, const Wsl__V1__Node *node, boo
     wsl_ctl_cell(table, "%s", node->reason);
 }
 
-static int put_json(Wsl__V1__Node *const *nodes, size_t count, bool one)
+static int put_json(const struct wsl_ctl *ctl, Wsl__V1__Node *const *nodes, size_t count)
 {
     json_t *list = json_array();
 
-    if (one && count == 1) {
-        json_decref(list);
-        return wsl_ctl_put_json(wsl_ctl_json_document("node", wsl_ctl_json(&nodes[0]->base), NULL),
-                                WSL_CTL_DONE);
-    }
     for (size_t i = 0; i < count && list; i++)
         if (json_array_append_new(list, wsl_ctl_json(&nodes[i]->base)) < 0) {
             json_decref(list);
             list = NULL;
         }
-    return wsl_ctl_put_json(wsl_ctl_json_document("nodes", list, NULL), WSL_CTL_DONE);
+    return wsl_ctl_put_json_list(ctl, "nodes", "node", list, WSL_CTL_DONE);
 }
 
-static int put_nodes(struct wsl_ctl *ctl, Wsl__V1__Node *const *nodes, size_t count, bool one)
+static int put_nodes(struct wsl_ctl *ctl, Wsl__V1__Node *const *nodes, size_t count)
 {
     bool is_wide = ctl->format == WSL_CTL_WIDE;
     struct wsl_ctl_table table = {.columns = is_wide ? wide : narrow,
                                   .column_count = is_wide ? (int)(sizeof wide / sizeof wide[0])
                                                           : (int)(sizeof narrow / sizeof narrow[0]),
+                                  .fit = is_wide ? NULL : narrow_fit,
+                                  .width = wsl_ctl_table_width(ctl),
                                   .color = wsl_ctl_color(ctl)};
     struct wsl_buf out = {0};
     int r = 0;
 
-    if (ctl->format == WSL_CTL_JSON)
-        return put_json(nodes, count, one);
+    if (ctl->format == WSL_CTL_JSON || ctl->format == WSL_CTL_NDJSON)
+        return put_json(ctl, nodes, count);
     if (ctl->format == WSL_CTL_NAME || ctl->quiet) {
         for (size_t i = 0; i < count && r == 0; i++)
             r = wsl_buf_add_format(&out, "%s\n", nodes[i]->name);
@@ -124,7 +124,7 @@ static int show_one(struct wsl_ctl *ctl)
         return wsl_ctl_fail(ctl, &err);
     node = ((Wsl__V1__GetNodeResponse *)answer)->node;
     if (node)
-        code = put_nodes(ctl, &node, 1, true);
+        code = put_nodes(ctl, &node, 1);
     protobuf_c_message_free_unpacked(answer, NULL);
     return code;
 }
@@ -145,7 +145,7 @@ int wsl_ctl_nodes(struct wsl_ctl *ctl, int argc, char **argv)
                      &wsl__v1__list_nodes_response__descriptor, &answer, &err) < 0)
         return wsl_ctl_fail(ctl, &err);
     response = (Wsl__V1__ListNodesResponse *)answer;
-    code = put_nodes(ctl, response->nodes, response->n_nodes, false);
+    code = put_nodes(ctl, response->nodes, response->n_nodes);
     protobuf_c_message_free_unpacked(answer, NULL);
     return code;
 }

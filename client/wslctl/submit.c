@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * submit: from a job file to an accepted job.
+ * submit: from job files to accepted jobs.
  */
 #include "client/wslctl/wslctl.h"
 
@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { FILES_MAX = 64 };
 
 static int read_input(const char *file, struct wsl_buf *text, struct wsl_err *err)
 {
@@ -29,7 +31,8 @@ static int read_input(const char *file, struct wsl_buf *text, struct wsl_err *er
             return wsl_fail(err, WSL_ENOMEM, "no memory for the job file");
     }
     if (ferror(stdin))
-        return wsl_fail_errno(err, "cannot read standard input");
+        return errno == EBADF ? wsl_fail(err, WSL_EINVAL, "standard input is closed")
+                              : wsl_fail_errno(err, "cannot read standard input");
     return 0;
 }
 
@@ -59,13 +62,14 @@ static void tidy(char *path)
     *to = '\0';
 }
 
-/* The workers do not stand in the user's folder: "data/x" becomes "/home/me/data/x". */
+/* The workers do not run in the user's directory: "data/x" becomes "/home/me/data/x". */
 static int make_absolute(char **path, struct wsl_err *err)
 {
     char folder[PATH_MAX], *whole = NULL;
 
     if (!getcwd(folder, sizeof folder))
-        return wsl_fail_errno(err, "cannot tell the current folder, which %s starts from", *path);
+        return wsl_fail_errno(err, "cannot tell the current directory, which %s starts from",
+                              *path);
     if (asprintf(&whole, "%s/%s", (*path)[0] == '/' ? "" : folder, *path) < 0)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a path");
     tidy(whole);
@@ -123,101 +127,182 @@ static void note_data(const struct wsl_ctl *ctl, const Wsl__V1__JobSpec *spec)
         wsl_ctl_note(ctl, "note: %s is not on this machine; every worker needs it there", path);
 }
 
-static int put_accepted(struct wsl_ctl *ctl, Wsl__V1__Job *job)
-{
-    struct wsl_buf out = {0};
-    int r;
+/* ---- the verb ---- */
 
-    if (ctl->format != WSL_CTL_TABLE)
-        return wsl_ctl_put_jobs(ctl, &job, 1, "job");
-    if (ctl->quiet) {
-        r = wsl_buf_add_format(&out, "%llu\n", (unsigned long long)job->id);
-    } else {
-        r = wsl_buf_add_format(&out, "job %llu submitted: %s\n", (unsigned long long)job->id,
-                               job->spec ? job->spec->name : "");
-        if (job->reason[0])
-            wsl_ctl_note(ctl, "it is queued: %s", job->reason);
-        wsl_ctl_note(ctl, "follow it with 'wslctl watch %llu'", (unsigned long long)job->id);
+/* The job files of one command line; of a dry run the jobs are the files', with every default. */
+struct batch {
+    const char *files[FILES_MAX];
+    Wsl__V1__JobSpec *specs[FILES_MAX];
+    Wsl__V1__SubmitResponse *answers[FILES_MAX];
+    int count;
+};
+
+/* -f FILE and plain arguments mean the same. */
+static int collect_files(struct wsl_ctl *ctl, const struct wsl_arg_list *given, struct batch *b)
+{
+    int input = 0;
+
+    if (given->count + ctl->word_count == 0)
+        return wsl_ctl_usage(ctl, "submit needs a job FILE; '-' is standard input");
+    if (given->count + ctl->word_count > FILES_MAX)
+        return wsl_ctl_usage(ctl, "submit takes at most %d job files", FILES_MAX);
+    for (int i = 0; i < given->count; i++)
+        b->files[b->count++] = given->items[i];
+    for (int i = 0; i < ctl->word_count; i++)
+        b->files[b->count++] = ctl->words[i];
+    for (int i = 0; i < b->count; i++) {
+        input += strcmp(b->files[i], "-") == 0;
+        if (strchr(b->files[i], '=') && !wsl_file_exists(b->files[i]))
+            return wsl_ctl_usage(ctl, "unexpected argument '%s' (did you mean '--set %s'?)",
+                                 b->files[i], b->files[i]);
     }
-    return wsl_ctl_put(&out, r, WSL_CTL_DONE);
+    return input > 1 ? wsl_ctl_usage(ctl, "standard input (-) can be read once only")
+                     : WSL_CTL_DONE;
 }
 
-/* The job as it would run, every default filled in. */
-static int put_dry(struct wsl_ctl *ctl, Wsl__V1__JobSpec *spec)
+/* All files are read before the first job is submitted: a mistake in one submits none. */
+static int load_all(const struct wsl_ctl *ctl, struct batch *b, const struct wsl_arg_list *sets)
 {
-    Wsl__V1__Job job = WSL__V1__JOB__INIT;
-    Wsl__V1__Job *jobs[] = {&job};
+    int code = WSL_CTL_DONE;
 
-    if (wsl_jobspec_fill(spec, NULL) < 0) {
-        wsl_ctl_say("no memory for the job");
-        return WSL_CTL_FAILED;
+    for (int i = 0; i < b->count; i++) {
+        int one = wsl_ctl_load_job(b->files[i], sets, &b->specs[i]);
+
+        code = code ? code : one;
+        if (one == WSL_CTL_DONE)
+            note_data(ctl, b->specs[i]);
     }
-    job.spec = spec;
-    if (ctl->quiet)
-        return WSL_CTL_DONE;
-    if (ctl->format == WSL_CTL_TABLE)
-        ctl->format = WSL_CTL_YAML;
-    return wsl_ctl_put_jobs(ctl, jobs, 1, "job");
+    if (code != WSL_CTL_DONE && b->count > 1)
+        wsl_ctl_say("nothing was submitted");
+    return code;
 }
 
-static int send(struct wsl_ctl *ctl, Wsl__V1__JobSpec *spec, bool dry_run)
+static int send(struct wsl_ctl *ctl, Wsl__V1__JobSpec *spec, bool dry_run,
+                Wsl__V1__SubmitResponse **ret)
 {
     Wsl__V1__SubmitRequest request = WSL__V1__SUBMIT_REQUEST__INIT;
     ProtobufCMessage *answer = NULL;
-    Wsl__V1__Job *job;
     struct wsl_err err = {0};
-    int code;
 
     request.spec = spec;
     request.dry_run = dry_run;
     if (wsl_ctl_call(ctl, "/wsl.v1.JobService/Submit", &request.base,
                      &wsl__v1__submit_response__descriptor, &answer, &err) < 0) {
-        if (dry_run && (err.code == WSL_EUNAVAILABLE || err.code == WSL_ETIMEOUT)) {
+        if (dry_run && wsl_ctl_is_absent(&err)) {
             wsl_ctl_note(ctl, "note: checked here only; no coordinator answers at %s", ctl->server);
             return WSL_CTL_DONE;
         }
         return wsl_ctl_fail(ctl, &err);
     }
-    job = ((Wsl__V1__SubmitResponse *)answer)->job;
-    if (dry_run)
-        code = WSL_CTL_DONE;
-    else if (job)
-        code = put_accepted(ctl, job);
-    else
-        code = WSL_CTL_FAILED;
-    if (dry_run && job && job->reason[0])
+    *ret = (Wsl__V1__SubmitResponse *)answer;
+    return (*ret)->job ? WSL_CTL_DONE : WSL_CTL_FAILED;
+}
+
+/* What to know about an accepted job, or one that a dry run would have had accepted. */
+static void note_job(const struct wsl_ctl *ctl, const Wsl__V1__Job *job, bool dry_run)
+{
+    if (dry_run && job->reason[0])
         wsl_ctl_note(ctl, "it would wait: %s", job->reason);
-    protobuf_c_message_free_unpacked(answer, NULL);
+    if (dry_run || ctl->format != WSL_CTL_TABLE)
+        return;
+    if (job->reason[0])
+        wsl_ctl_note(ctl, "it is queued: %s", job->reason);
+    wsl_ctl_note(ctl, "follow it with 'wslctl watch %llu'", (unsigned long long)job->id);
+}
+
+/* In order, until the coordinator is not there any more; a job that it refuses stops no other. */
+static int send_all(struct wsl_ctl *ctl, struct batch *b, bool dry_run)
+{
+    int code = WSL_CTL_DONE, one = WSL_CTL_DONE;
+
+    for (int i = 0; i < b->count && one != WSL_CTL_UNREACHABLE; i++) {
+        struct wsl_buf out = {0};
+        const Wsl__V1__Job *job;
+        int r;
+
+        one = send(ctl, b->specs[i], dry_run, &b->answers[i]);
+        code = code ? code : one;
+        job = b->answers[i] ? b->answers[i]->job : NULL;
+        if (one != WSL_CTL_DONE || !job)
+            continue;
+        if (!dry_run && ctl->format == WSL_CTL_TABLE) { /* at once: the job is durable */
+            r = ctl->quiet ? wsl_buf_add_format(&out, "%llu\n", (unsigned long long)job->id)
+                           : wsl_buf_add_format(&out, "job %llu submitted: %s\n",
+                                                (unsigned long long)job->id,
+                                                job->spec ? job->spec->name : "");
+            one = wsl_ctl_put(&out, r, WSL_CTL_DONE);
+            code = code ? code : one;
+        }
+        note_job(ctl, job, dry_run);
+    }
     return code;
+}
+
+static int put_accepted(struct wsl_ctl *ctl, const struct batch *b)
+{
+    Wsl__V1__Job *jobs[FILES_MAX];
+    size_t count = 0;
+
+    for (int i = 0; i < b->count; i++)
+        if (b->answers[i] && b->answers[i]->job)
+            jobs[count++] = b->answers[i]->job;
+    return ctl->format == WSL_CTL_TABLE || count == 0 ? WSL_CTL_DONE
+                                                      : wsl_ctl_put_jobs(ctl, jobs, count);
+}
+
+/* The jobs as they would run, every default filled in. */
+static int put_dry(struct wsl_ctl *ctl, const struct batch *b)
+{
+    Wsl__V1__Job jobs[FILES_MAX], *list[FILES_MAX];
+
+    for (int i = 0; i < b->count; i++) {
+        if (wsl_jobspec_fill(b->specs[i], NULL) < 0) {
+            wsl_ctl_say("no memory for the job");
+            return WSL_CTL_FAILED;
+        }
+        wsl__v1__job__init(&jobs[i]);
+        jobs[i].spec = b->specs[i];
+        list[i] = &jobs[i];
+    }
+    if (ctl->quiet)
+        return WSL_CTL_DONE;
+    if (ctl->format == WSL_CTL_TABLE)
+        ctl->format = WSL_CTL_YAML;
+    return wsl_ctl_put_jobs(ctl, list, (size_t)b->count);
 }
 
 int wsl_ctl_submit(struct wsl_ctl *ctl, int argc, char **argv)
 {
-    const char *file = NULL;
-    struct wsl_arg_list sets = {0};
+    struct wsl_arg_list files = {0}, sets = {0};
+    struct batch batch = {0};
     bool dry_run = false;
-    Wsl__V1__JobSpec *spec = NULL;
-    int code;
+    int code, put = WSL_CTL_DONE;
     const struct wsl_arg rows[] = {
-        {"file", 'f', WSL_ARG_TEXT, &file, 0, 0, "FILE", "the job file; - is standard input"},
+        {"file", 'f', WSL_ARG_LIST, &files, 0, 0, "FILE",
+         "a job file, as a plain argument is; may be repeated"},
         {"set", 0, WSL_ARG_LIST, &sets, 0, 0, "KEY=VALUE",
-         "in the place of what the file says; may be given many times"},
+         "replaces what the file says; may be repeated"},
         {"dry-run", 0, WSL_ARG_FLAG, &dry_run, 0, 0, NULL,
-         "check everything, submit nothing, print the job with its defaults"},
+         "check everything, submit nothing, and print the job with its defaults"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 3, argc, argv))
         return ctl->exit_code;
-    if (!file)
-        return wsl_ctl_usage(ctl, "submit needs -f FILE");
-    code = wsl_ctl_load_job(file, &sets, &spec);
+    code = collect_files(ctl, &files, &batch);
     if (code == WSL_CTL_DONE)
-        note_data(ctl, spec);
-    if (code == WSL_CTL_DONE)
-        code = send(ctl, spec, dry_run);
-    if (code == WSL_CTL_DONE && dry_run)
-        code = put_dry(ctl, spec);
-    if (spec)
-        wsl__v1__job_spec__free_unpacked(spec, NULL);
-    return code;
+        code = load_all(ctl, &batch, &sets);
+    if (code == WSL_CTL_DONE) {
+        code = send_all(ctl, &batch, dry_run);
+        if (!dry_run)
+            put = put_accepted(ctl, &batch);
+        else if (code == WSL_CTL_DONE)
+            put = put_dry(ctl, &batch);
+    }
+    for (int i = 0; i < batch.count; i++) {
+        if (batch.specs[i])
+            wsl__v1__job_spec__free_unpacked(batch.specs[i], NULL);
+        if (batch.answers[i])
+            wsl__v1__submit_response__free_unpacked(batch.answers[i], NULL);
+    }
+    return code ? code : put;
 }

@@ -46,15 +46,16 @@ static json_t *row_json(const struct wsl_dataset *ds, const struct row *row, con
     bool natural = row->rule.kind == WSL_SAMPLING_NATURAL;
 
     for (size_t i = 0; i < shown; i++)
-        json_array_append_new(tags, json_pack("{s:s, s:I, s:f}", "name",
+        json_array_append_new(tags, json_pack("{s:s, s:I, s:o}", "name",
                                               wsl_dataset_tag(ds, ids[i])->name, "train",
                                               (json_int_t)wsl_dataset_tag(ds, ids[i])->train,
-                                              "draws", row->curve.draws[ids[i]]));
-    return json_pack(
-        "{s:s, s:o, s:I, s:I, s:f, s:f, s:o}", "sampling", wsl_ctl_sampling_word(row->rule.kind),
-        "threshold", natural ? json_null() : json_real(row->rule.threshold), "length",
-        (json_int_t)row->curve.length, "repeated", (json_int_t)row->curve.repeated, "most_repeats",
-        row->curve.most, "effective_tags", row->curve.effective, "tags", tags);
+                                              "draws", wsl_json_real(row->curve.draws[ids[i]])));
+    return json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o}", "sampling",
+                     wsl_ctl_sampling_word(row->rule.kind), "threshold",
+                     natural ? json_null() : wsl_json_real(row->rule.threshold), "length",
+                     (json_int_t)row->curve.length, "repeated", (json_int_t)row->curve.repeated,
+                     "most_repeats", wsl_json_real(row->curve.most), "effective_tags",
+                     wsl_json_real(row->curve.effective), "tags", tags);
 }
 
 static int put_rows_json(const struct wsl_dataset *ds, const struct row *rows, const uint32_t *ids,
@@ -245,22 +246,23 @@ static int put_why_json(const struct why *w)
     for (int i = 0; i < w->record->tag_count; i++) {
         const struct wsl_tag *tag = wsl_dataset_tag(w->ds, w->record->tags[i]);
 
-        json_array_append_new(tags, json_pack("{s:s, s:I, s:b, s:f, s:f}", "name", tag->name,
-                                              "train", (json_int_t)tag->train, "decides",
-                                              i == w->rarest, "square-root", repeat_of(w, 1, i),
-                                              "uniform", repeat_of(w, 2, i)));
+        json_array_append_new(tags,
+                              json_pack("{s:s, s:I, s:b, s:o, s:o}", "name", tag->name, "train",
+                                        (json_int_t)tag->train, "decides", i == w->rarest,
+                                        "square-root", wsl_json_real(repeat_of(w, 1, i)), "uniform",
+                                        wsl_json_real(repeat_of(w, 2, i))));
     }
     for (int k = 0; k < KINDS; k++)
         json_object_set_new(repeats, wsl_ctl_sampling_word(w->rules[k].kind),
-                            json_real(repeat_of(w, k, w->rarest)));
+                            wsl_json_real(repeat_of(w, k, w->rarest)));
     return wsl_ctl_put_json(
         wsl_ctl_json_document(
             "record",
-            json_pack("{s:I, s:s, s:s, s:i, s:i, s:I, s:o, s:o, s:f}", "index",
+            json_pack("{s:I, s:s, s:s, s:i, s:i, s:I, s:o, s:o, s:o}", "index",
                       (json_int_t)w->index, "split", w->heldout ? "heldout" : "train", "source",
                       w->record->source, "width", w->record->width, "height", w->record->height,
                       "bytes", (json_int_t)w->record->jpeg_size, "tags", tags, "repeats", repeats,
-                      "threshold", w->rules[1].threshold),
+                      "threshold", wsl_json_real(w->rules[1].threshold)),
             NULL),
         WSL_CTL_DONE);
 }
@@ -349,9 +351,9 @@ static json_t *audited_tags(const struct auditing *a, size_t shown)
     json_t *list = json_array();
 
     for (size_t i = 0; i < shown; i++)
-        json_array_append_new(list, json_pack("{s:s, s:f, s:I}", "name",
+        json_array_append_new(list, json_pack("{s:s, s:o, s:I}", "name",
                                               wsl_dataset_tag(a->ds, a->ids[i])->name, "expected",
-                                              a->curve.draws[a->ids[i]], "drawn",
+                                              wsl_json_real(a->curve.draws[a->ids[i]]), "drawn",
                                               (json_int_t)a->audit.drawn[a->ids[i]]));
     return list;
 }
@@ -361,12 +363,12 @@ static int put_audit_json(const struct auditing *a, size_t shown, int code)
     return wsl_ctl_put_json(
         wsl_ctl_json_document(
             "audit",
-            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "sampling",
+            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "sampling",
                       wsl_ctl_sampling_word(a->rule.kind), "seed", (json_int_t)a->o->seed, "epoch",
                       (json_int_t)a->o->epoch, "length", (json_int_t)a->audit.length, "missing",
                       (json_int_t)a->audit.missing, "off", (json_int_t)a->audit.off, "unreadable",
-                      (json_int_t)a->audit.substitutes, "chi_square", a->audit.chi_square, "tags",
-                      audited_tags(a, shown)),
+                      (json_int_t)a->audit.substitutes, "chi_square",
+                      wsl_json_real(a->audit.chi_square), "tags", audited_tags(a, shown)),
             NULL),
         code);
 }

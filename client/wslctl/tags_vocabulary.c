@@ -113,8 +113,9 @@ static json_t *words_json(const struct wsl_segmentation *cut)
     json_t *list = json_array();
 
     for (int i = 0; i < cut->count; i++)
-        json_array_append_new(list, json_pack("{s:s, s:b, s:f}", "word", cut->words[i].text, "noun",
-                                              cut->words[i].noun, "score", cut->words[i].score));
+        json_array_append_new(list, json_pack("{s:s, s:b, s:o}", "word", cut->words[i].text, "noun",
+                                              cut->words[i].noun, "score",
+                                              wsl_json_real(cut->words[i].score)));
     return list;
 }
 

@@ -37,6 +37,7 @@ enum {
     WSL_CTL_JSON = 1 << 2,
     WSL_CTL_NAME = 1 << 3,
     WSL_CTL_YAML = 1 << 4,
+    WSL_CTL_NDJSON = 1 << 5, /* a JSON document a line for each job, node, ... */
 };
 
 struct wsl_ctl;
@@ -46,8 +47,8 @@ struct wsl_ctl_verb {
     const char *words;        /* "JOB...", "" */
     int words_min, words_max; /* -1: any number */
     unsigned formats;         /* 0: no -o */
-    const char *about;        /* one line */
-    const char *more;         /* more lines for --help; may be NULL */
+    const char *about;        /* one sentence */
+    const char *more;         /* more for --help, a line per paragraph; may be NULL */
     const char *example;
     /* argv[0] is the verb. Returns the exit code. */
     int (*run)(struct wsl_ctl *ctl, int argc, char **argv);
@@ -72,6 +73,13 @@ struct wsl_ctl {
 int wsl_ctl_dispatch(struct wsl_ctl *ctl, const struct wsl_ctl_verb *verbs, size_t count, int argc,
                      char **argv);
 
+/* The same for a verb that has verbs of its own (ctl->verb, "wslctl data"); argv[0] is that verb.
+ * Its --help lists them. */
+int wsl_ctl_group(struct wsl_ctl *ctl, const struct wsl_ctl_verb *verbs, size_t count, int argc,
+                  char **argv);
+/* Rows of a table of verbs for a help text, on standard output. */
+void wsl_ctl_print_verbs(const struct wsl_ctl_verb *verbs, size_t count);
+
 /* Parses a verb's command line: its own rows and those that all verbs have. false: leave with
  * ctl->exit_code (help was asked for, or something is wrong and was said). */
 bool wsl_ctl_parse(struct wsl_ctl *ctl, const struct wsl_arg *rows, int count, int argc,
@@ -88,6 +96,8 @@ void wsl_ctl_note(const struct wsl_ctl *ctl, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same for an error, with what to do about it; returns the exit code. */
 int wsl_ctl_fail(const struct wsl_ctl *ctl, const struct wsl_err *err);
+/* Does the error mean that no coordinator could be talked to? */
+bool wsl_ctl_is_absent(const struct wsl_err *err);
 int wsl_ctl_usage(const struct wsl_ctl *ctl, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -102,13 +112,22 @@ void wsl_ctl_disconnect(struct wsl_ctl *ctl);
 /* Writes the buffer to standard output and frees it; returns `code`, or WSL_CTL_FAILED when the
  * output could not be made (`r` < 0) or written. */
 int wsl_ctl_put(struct wsl_buf *out, int r, int code);
+/* The same for what was printed with stdio. Says a failure once: what comes later is dropped. */
+int wsl_ctl_flush(int code);
 /* Prints and frees: a JSON document, a table. */
 int wsl_ctl_put_json(json_t *document, int code);
+/* {"version": 1, plural: list}, or with -o ndjson a line {"version": 1, singular: item} for each.
+ */
+int wsl_ctl_put_json_list(const struct wsl_ctl *ctl, const char *plural, const char *singular,
+                          json_t *list, int code);
 int wsl_ctl_put_table(struct wsl_ctl_table *table, int code);
 
 /* May colours and live lines be used on this descriptor? */
 bool wsl_ctl_color(const struct wsl_ctl *ctl);
 int wsl_ctl_width(int fd); /* columns of the terminal there; 0: it is none */
+/* Columns that a table on standard output has: of the terminal, else COLUMNS of the environment,
+ * else 0: no limit, so that grep finds what is there. Neither has -o wide. */
+int wsl_ctl_table_width(const struct wsl_ctl *ctl);
 
 /* From then on Ctrl-C sets a flag (a second one kills): for what must end in order. */
 void wsl_ctl_catch_interrupt(void);
@@ -121,14 +140,18 @@ int wsl_ctl_interrupt_count(void);
 /* Exit code that tells of a job's end. */
 int wsl_ctl_outcome(const Wsl__V1__Job *job);
 
+const char *wsl_ctl_job_name(const Wsl__V1__Job *job); /* "": it has none */
 /* "7 (clipart-tags)" */
 void wsl_ctl_job_title(const Wsl__V1__Job *job, char *text, size_t size);
 
-/* The jobs as table, names, JSON; as ctl->format says. `key`: "jobs", or "job" for one alone. */
-int wsl_ctl_put_jobs(struct wsl_ctl *ctl, Wsl__V1__Job *const *jobs, size_t count, const char *key);
+/* The jobs as table, names, JSON; as ctl->format says. */
+int wsl_ctl_put_jobs(struct wsl_ctl *ctl, Wsl__V1__Job *const *jobs, size_t count);
 /* One job by name or id; free with wsl__v1__get_job_response__free_unpacked(). */
 int wsl_ctl_get_job(struct wsl_ctl *ctl, const char *word, Wsl__V1__GetJobResponse **ret,
                     struct wsl_err *err);
+
+/* As wsl_ctl_fail(), for a question about this job: where there is none, with the nearest name. */
+int wsl_ctl_fail_job(struct wsl_ctl *ctl, const char *word, const struct wsl_err *err);
 
 /* A checked job file ("-": standard input) with absolute paths. Returns an exit code; mistakes have
  * been said. *ret: free with wsl__v1__job_spec__free_unpacked(). */

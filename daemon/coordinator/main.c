@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/lifeline.h"
 #include "base/log.h"
+#include "base/stdfds.h"
 #include "daemon/coordinator/coordinator.h"
 #include "proto/descriptors.h"
 
@@ -318,8 +319,10 @@ int main(int argc, char **argv)
     };
     enum wsl_log_level level;
     struct wsl_err err = {0};
-    int words, r = wsl_args_parse(&args, argc, argv, &words, &err);
+    int words, r;
 
+    wsl_stdfds_open();
+    r = wsl_args_parse(&args, argc, argv, &words, &err);
     if (r == WSL_ARGS_HELP)
         return 0;
     if (r == 0 && words > 0)

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/stdfds.h"
 #include "daemon/trainer/trainer.h"
 #include "wsl/v1/trainer.pb-c.h"
 
@@ -130,6 +131,7 @@ int main(int argc, char **argv)
     struct wsl_err err;
     int words = 0, r;
 
+    wsl_stdfds_open();
     wsl_log_open("trainer", WSL_LOG_INFO);
     r = wsl_args_parse(&args, argc, argv, &words, &err);
     if (r == WSL_ARGS_HELP)

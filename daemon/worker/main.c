@@ -8,6 +8,7 @@
 #include "base/lifeline.h"
 #include "base/log.h"
 #include "base/program.h"
+#include "base/stdfds.h"
 #include "daemon/worker/worker.h"
 
 #include <limits.h>
@@ -303,6 +304,7 @@ int main(int argc, char **argv)
     struct wsl_err err = {0};
     int r;
 
+    wsl_stdfds_open();
     prepare_process();
     r = parse(argc, argv, &options, &err);
     if (r == WSL_ARGS_HELP)

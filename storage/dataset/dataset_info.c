@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/text_input.h"
+#include "proto/json_print.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -364,7 +365,7 @@ int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *folder, jso
                           struct wsl_err *err)
 {
     char path[PATH_MAX];
-    char *text = NULL;
+    struct wsl_buf text = {0};
     json_t *root;
     int r = set_fingerprint(info, info->fingerprint, err);
     int format = info->base ? FORMAT_VIEW : info->picture_files ? FORMAT_IN_PLACE : FORMAT;
@@ -381,13 +382,13 @@ int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *folder, jso
         json_decref(root);
         root = NULL;
     }
-    if (root)
-        text = json_dumps(root, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+    r = wsl_json_print(root, 1, &text);
     json_decref(root);
-    if (!text)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for %s, or its texts are not UTF-8", path);
-    r = wsl_file_write_atomic(path, text, strlen(text), err);
-    free(text);
+    if (r < 0)
+        r = wsl_fail(err, r, "no memory for %s, or its texts are not UTF-8", path);
+    else
+        r = wsl_file_write_atomic(path, text.data, text.size, err);
+    wsl_buf_free(&text);
     return r;
 }
 

@@ -40,7 +40,7 @@ class MainJob(Case):
 
     def score_of(self, name):
         self.wslctl("wait", name)
-        return json.loads(self.wslctl("get", name, "-o", "json"))["job"]["progress"]["evaluation"]
+        return json.loads(self.wslctl("get", name, "-o", "json"))["jobs"][0]["progress"]["evaluation"]
 
     def import_pictures(self):
         clipart, stamps = quickstart_imports()

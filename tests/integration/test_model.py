@@ -215,7 +215,7 @@ class Describe(Model):
     def test_bad_input(self):
         for words, text in [
                 ([], "NAME, a job file or --depths"), (["resnext50_32x4d", "--depths", "1"], "NAME, a job file or"),
-                (["a", "b"], "'b' is one word too many"), (["resnext50_32x5d"], "did you mean 'resnext50_32x4d'?"),
+                (["a", "b"], "unexpected argument 'b'"), (["resnext50_32x5d"], "did you mean 'resnext50_32x4d'?"),
                 (["vgg16"], "no model 'vgg16'"), (["/nowhere.yaml"], "No such file"),
                 (["--depths", "1,2,3,4,5"], "one to four numbers"), (["--depths", "1,,2"], "one to four numbers"),
                 (["--depths", ""], "one to four numbers"), (["--depths", "-1"], "one to four numbers"),

@@ -85,11 +85,18 @@ class Alone(Wslctl):
         for words, text in [
                 ([], "no command"), (["sumbit"], "did you mean 'submit'?"), (["frobnicate"], "unknown command"),
                 (["--frob", "list"], "unknown option --frob"), (["list", "--frob"], "--frob"),
-                (["list", "-o", "xml"], "must be one of table, wide, json, name"), (["wait", "-o", "json", "x"], "-o"),
-                (["get"], "needs JOB"), (["watch", "a", "b"], "'b' is one word too many"),
+                (["list", "-o", "xml"], "must be one of table, wide, json, ndjson, name"), (["wait", "-o", "json", "x"], "-o"),
+                (["get"], "needs JOB"), (["watch", "a", "b"], "unexpected argument 'b': watch takes only JOB"),
                 (["list", "--state", "walking"], "walking"), (["list", "--limit", "0"], "--limit"),
-                (["submit"], "needs -f FILE"), (["logs", "x", "--rank", "-1"], "--rank"),
-                (["data"], "needs import, show"), (["data", "shwo"], "did you mean 'show'?"),
+                (["list", "running"], "unexpected argument 'running': list takes none"),
+                (["list", "limit", "3"], "did you mean '--limit'?"), (["list", "--limti", "3"], "did you mean '--limit'?"),
+                (["nodes", "a", "b"], "unexpected argument 'b'"), (["version", "x"], "unexpected argument 'x'"),
+                (["--servr", "x", "list"], "did you mean '--server'?"), (["list", "--quiet=yes"], "takes no value"),
+                (["list", "--state", "runing"], "did you mean 'running'?"),
+                (["submit", "batch=128"], "did you mean '--set batch=128'?"), (["help", "a", "b", "c"], "unexpected argument 'c'"),
+                (["submit", "-", "-f", "-"], "standard input (-) can be read once only"),
+                (["submit"], "submit needs a job FILE"), (["logs", "x", "--rank", "-1"], "--rank"),
+                (["data"], "data needs a command: import, show"), (["data", "shwo"], "did you mean 'show'?"),
                 (["data", "import"], "--manifest FILE, --folder DIR, --tar FILE"),
                 (["data", "import", "--folder", "x"], "--into"),
                 (["model"], "describe, check or export"), (["model", "chekc"], "did you mean 'check'?"),
@@ -108,6 +115,8 @@ class Alone(Wslctl):
         for words in [[v] for v in verbs if v not in below] + [[v, w] for v in below for w in below[v]]:
             text = self.run_ok(*words, "--help").stdout
             self.assertIn("Example:\n  wslctl " + " ".join(words), text)
+            for line in text.split("Example:\n")[0].splitlines() + text.split("\nOptions:\n")[1].splitlines():
+                self.assertLessEqual(len(line), 80, line)
             self.assertEqual(self.run_ok("help", *words).stdout if len(words) == 1 else text, text)
         self.assertIn("Exit codes:", overview)
 
@@ -129,6 +138,37 @@ class Alone(Wslctl):
                                restore_signals=True, check=False)
         os.close(writer)
         self.assertEqual((quiet.returncode, quiet.stderr), (-signal.SIGPIPE, b""))
+
+    def test_output_that_cannot_be_written(self):
+        """A closed standard output and a full disk: exit code 1 and one line, whatever prints."""
+        folder, made = self.make_pictures(), os.path.join(self.folder, "made")
+        self.run_ok("data", "import", "--folder", folder, "--heldout", "0", "--into", made)
+        sheet = os.path.join(self.folder, "sheet.jpg")
+        for words in (["--help"], ["--version"], ["version", "-o", "json"], ["explain"], ["explain", "-o", "json"],
+                      ["list", "--help"], ["data", "--help"], ["data", "show", made], ["data", "stats", made],
+                      ["data", "verify", made, "-o", "json"], ["data", "sample", made, "--into", sheet],
+                      ["tags", "count", made], ["tags", "curve", made, "-o", "json"],
+                      ["model", "describe", "resnext50_32x4d"]):
+            for where, text in ((">&-", "standard output is closed"), (">/dev/full", "No space left on device")):
+                with self.subTest(words=words, where=where):
+                    done = subprocess.run(["sh", "-c", f'exec "$@" {where}', "sh", program("wslctl"), *words],
+                                          stderr=subprocess.PIPE, text=True, check=False)
+                    self.assertEqual(done.returncode, 1, done.stderr)
+                    self.assert_one_line(done.stderr, text)
+
+    def test_closed_descriptors_stay_closed(self):
+        """What a command writes to a file does not mix with what it prints, when it is started without descriptors."""
+        folder, made = self.make_pictures(), os.path.join(self.folder, "made")
+        done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", program("wslctl"), "data", "import",
+                               "--folder", folder, "--heldout", "0", "--into", made], check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(self.run_json("data", "verify", made)["whole"])
+        path = self.write("job.yaml", JOB.format(name="x"))
+        done = subprocess.run(["sh", "-c", f'exec "$@" <&-', "sh", program("wslctl"), "submit", "--dry-run", "-"],
+                              capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, USAGE)
+        self.assert_one_line(done.stderr, "standard input is closed")
+        self.assertIn("name: x", self.run_ok("submit", "--dry-run", path).stdout)
 
     def test_unreachable(self):
         for words in (["list"], ["get", "x"], ["describe", "x"], ["logs", "x"], ["watch", "x"], ["wait", "x"],
@@ -178,7 +218,7 @@ class Alone(Wslctl):
         # What it prints is a job file.
         again = self.run_ok("submit", "--dry-run", "-f", "-", input=done.stdout)
         self.assertEqual(again.stdout, done.stdout)
-        job = json.loads(self.run_ok("submit", "--dry-run", "-o", "json", "-f", "-", input=done.stdout).stdout)["job"]
+        job = json.loads(self.run_ok("submit", "--dry-run", "-o", "json", "-f", "-", input=done.stdout).stdout)["jobs"][0]
         self.assertEqual((job["name"], job["spec"]["seed"], job["spec"]["model"]["depths"]), ("dry", 9, [1, 1, 1, 1]))
 
     def test_recipes(self):
@@ -186,7 +226,7 @@ class Alone(Wslctl):
             with self.subTest(recipe=name):
                 self.run_ok("submit", "--dry-run", "-f", os.path.join(RECIPES, name))
         spec = {name: json.loads(self.run_ok("submit", "--dry-run", "-o", "json", "-f",
-                                             os.path.join(RECIPES, f"stamps-{name}.yaml")).stdout)["job"]["spec"]
+                                             os.path.join(RECIPES, f"stamps-{name}.yaml")).stdout)["jobs"][0]["spec"]
                 for name in ("transfer", "scratch")}
         self.assertIsNotNone(spec["transfer"].pop("init"))
         self.assertIsNone(spec["scratch"].pop("init"))
@@ -563,7 +603,7 @@ class AgainstPlayed(Wslctl):
         self.assertRegex(self.run_ok("ls", "-o", "wide").stdout, r"(?m)^ *7 +tags +pretrain +running ")
         self.assertEqual(self.run_json("list", "--state", "queued,failed")["jobs"], [])
         done = self.run_ok("list", "--state", "failed")
-        self.assertEqual((done.stdout, done.stderr), ("", "wslctl: no jobs like that\n"))
+        self.assertEqual((done.stdout, done.stderr), ("", "wslctl: no jobs are failed\n"))
 
 
 class AgainstCoordinator(Wslctl):
@@ -581,7 +621,7 @@ class AgainstCoordinator(Wslctl):
         first, second = self.submit("first"), self.submit("second", "--set", "world=2")
         jobs = self.run_json("list")["jobs"]
         self.assertEqual([(j["name"], j["state"]) for j in jobs], [("second", "queued"), ("first", "queued")])
-        job = self.run_json("get", "second")["job"]
+        job = self.run_json("get", "second")["jobs"][0]
         self.assertEqual((str(job["id"]), job["spec"]["world"]), (second, 2))
         self.assertEqual(job["spec"]["data"], os.path.join(os.path.realpath(self.folder), "pictures"))
         self.assertIn("slot", job["reason"])

@@ -12,9 +12,12 @@
 #include "base/number.h"
 #include "base/program.h"
 #include "base/rng.h"
+#include "base/stdfds.h"
 #include "base/text_input.h"
 #include "base/utf8.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <pthread.h>
@@ -23,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -287,6 +291,59 @@ static void find_a_program_beside(void **state)
     self[n] = '\0';
     assert_int_equal(wsl_program_find(strrchr(self, '/') + 1, path, &err), 0);
     assert_string_equal(path, self);
+}
+
+static void wrong_options_name_the_right_ones(void **state)
+{
+    static const struct {
+        const char *line, *text;
+    } cases[] = {
+        {"--lisen here", "unknown option --lisen (did you mean '--listen'?); see --help"},
+        {"--coutn=3", "unknown option --coutn (did you mean '--count'?); see --help"},
+        {"--l here", "--l may be any of --loud, --listen"},
+        {"--loud=3", "--loud takes no value; see --help"},
+        {"--help=3", "--help has no value '3'"},
+        {"--loud -zl", "unknown option -z; see --help"},
+    };
+    const char *text = NULL;
+    struct wsl_err err = {0};
+    uint64_t number = 5;
+    bool flag = false;
+    int words;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(parse(cases[i].line, &flag, &text, &number, &words, &err), WSL_EINVAL);
+        assert_string_equal(err.text, cases[i].text);
+    }
+}
+
+/* A child without its standard descriptors: the next file must not land on one, and writing to
+ * standard output must not seem to work. */
+static void closed_descriptors_are_taken(void **state)
+{
+    int status;
+    pid_t child = fork();
+
+    (void)state;
+    if (child == 0) {
+        char byte = 0;
+        int fd;
+
+        close(0);
+        close(1);
+        close(2);
+        wsl_stdfds_open();
+        fd = open("/dev/null", O_RDWR);
+        _exit(fd <= 2                                                ? 1
+              : write(1, &byte, 1) != -1 || errno != EBADF           ? 2
+              : read(0, &byte, 1) != -1 || errno != EBADF            ? 3
+              : write(2, &byte, 1) != -1 || write(fd, &byte, 1) != 1 ? 4
+                                                                     : 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void options_may_be_given_many_times(void **state)
@@ -555,6 +612,8 @@ int main(void)
         cmocka_unit_test(find_no_program),
         cmocka_unit_test(find_a_program_beside),
         cmocka_unit_test(options_may_be_given_many_times),
+        cmocka_unit_test(wrong_options_name_the_right_ones),
+        cmocka_unit_test(closed_descriptors_are_taken),
         cmocka_unit_test(mail_arrives_in_order),
         cmocka_unit_test(map_finds_all_entries_of_a_hash_newest_first),
         cmocka_unit_test(log_levels_have_words),
