@@ -105,7 +105,7 @@ class Run(Case):
     def test_to_the_end(self):
         out, err = self.run_job("job.yaml")
         self.assertRegex(out, r"tiny succeeded after \w+: +step 10/10")
-        self.assertRegex(out, r"(?m)^checkpoint: runs/tiny/checkpoints/1-tiny/step-0*10$")
+        self.assertRegex(out, r"(?m)^checkpoint: runs/tiny/checkpoints/1-tiny-[0-9a-f]{8}/step-0*10$")
         self.assert_one_line(err, "running tiny in runs/tiny", "Ctrl-C")
         for word in HIDDEN:
             self.assertNotIn(word, out + err)
@@ -114,14 +114,15 @@ class Run(Case):
         first = self.weights("runs/tiny")
 
         out, err = self.run_job("-f", "job.yaml")
-        self.assertRegex(out, r"^tiny has succeeded already; checkpoint: runs/tiny/checkpoints/1-tiny/step-0*10\n$")
+        self.assertRegex(out, r"^tiny has succeeded already; checkpoint: runs/tiny/checkpoints/1-tiny-[0-9a-f]{8}/step-0*10\n$")
         self.assert_one_line(err, "--fresh")
 
         out, err = self.run_job("-f", "job.yaml", "--fresh", "-q")
-        self.assertIn("runs/tiny/checkpoints/2-tiny/", out)
+        self.assertRegex(out, r"runs/tiny/checkpoints/2-tiny-[0-9a-f]{8}/")
         self.assertEqual(err, "")
         self.assertEqual(self.weights("runs/tiny"), first)
-        self.assertTrue(os.listdir(os.path.join(self.folder, "runs/tiny/checkpoints/1-tiny")))
+        older, = [n for n in os.listdir(os.path.join(self.folder, "runs/tiny/checkpoints")) if n.startswith("1-tiny-")]
+        self.assertTrue(os.listdir(os.path.join(self.folder, "runs/tiny/checkpoints", older)))
 
     def test_a_stop_and_the_same_command_again(self):
         self.write_job(200, 10)
@@ -131,7 +132,7 @@ class Run(Case):
             status, out, err = run.end()
             self.assertEqual(status, 130, out + err)
             self.assertIn("stopping after this step and a checkpoint; Ctrl-C again to kill now", err)
-            self.assertRegex(err, r"stopped; the same command resumes at step \d+ from runs/tiny/checkpoints/1-tiny/step-")
+            self.assertRegex(err, r"stopped; the same command resumes at step \d+ from runs/tiny/checkpoints/1-tiny-[0-9a-f]{8}/step-")
             self.assertNotIn("a trainer ended", out)
             self.assert_nothing_runs()
         out, err = self.run_job("job.yaml")
