@@ -33,6 +33,20 @@ void *must_grow(void *array, size_t count, size_t *capacity, size_t size)
     return array;
 }
 
+ProtobufCMessage *copy_message(const ProtobufCMessage *message)
+{
+    size_t size = protobuf_c_message_get_packed_size(message);
+    uint8_t *bytes = must_alloc(size + 1);
+    ProtobufCMessage *copy;
+
+    protobuf_c_message_pack(message, bytes);
+    copy = protobuf_c_message_unpack(message->descriptor, NULL, size, bytes);
+    free(bytes);
+    if (!copy)
+        abort();
+    return copy;
+}
+
 /* ---- text ---- */
 
 /* protobuf-c's own empty string is static and must not be freed. */
@@ -137,21 +151,9 @@ void set_job_state(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to)
     }
 }
 
-static void forget_rounds(struct job *job)
-{
-    for (int r = 0; job->rounds && r < ROUNDS_MAX; r++) {
-        for (size_t i = 0; job->rounds[r].blobs && i < job->pb->n_ranks; i++)
-            free(job->rounds[r].blobs[i].data);
-        free(job->rounds[r].blobs);
-    }
-    free(job->rounds);
-    job->rounds = NULL;
-}
-
 void open_generation(struct wsl_cluster *c, struct job *job)
 {
     job->ranks = must_alloc(job->pb->n_ranks * sizeof *job->ranks);
-    job->rounds = must_alloc(ROUNDS_MAX * sizeof *job->rounds);
     job->ended = 0;
     job->stop = STOP_NONE;
     job->kill_ms = 0;

@@ -128,14 +128,6 @@ static Wsl__V1__TrainerKey *make_key(uint64_t job, uint32_t generation, uint32_t
     return key;
 }
 
-static void set_addresses(const Wsl__V1__Job *pb, Wsl__V1__Assignment *a)
-{
-    a->n_addresses = pb->n_ranks;
-    a->addresses = must_alloc(a->n_addresses * sizeof *a->addresses);
-    for (size_t i = 0; i < a->n_addresses; i++)
-        set_text(&a->addresses[i], pb->ranks[i]->address);
-}
-
 /* The newest checkpoint of the job that `init` named, as a folder, or the path it gives. */
 static void set_init(const struct wsl_cluster *c, const Wsl__V1__Job *pb, Wsl__V1__Assignment *a)
 {
@@ -183,7 +175,7 @@ void send_start(struct wsl_cluster *c, struct job *job, uint32_t rank)
     set_text(&a->resume, pb->checkpoint);
     if (!pb->checkpoint[0])
         set_init(c, pb, a);
-    set_addresses(pb, a);
+    set_text(&a->address, pb->ranks[rank]->address);
 }
 
 void send_stop(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKey *key,
@@ -199,23 +191,8 @@ void send_stop(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKe
     set_text(&m->stop->reason, reason);
 }
 
-void send_exchange(struct wsl_cluster *c, struct job *job, uint32_t round, const char *node)
+void send_exchange(struct wsl_cluster *c, const char *node, Wsl__V1__ExchangeResult *result)
 {
-    Wsl__V1__CoordinatorMessage *m =
-        add_message(c, job->pb->id, node, WSL__V1__COORDINATOR_MESSAGE__BODY_EXCHANGE);
-    Wsl__V1__ExchangeResult *r = must_alloc(sizeof *r);
-    const struct round *from = &job->rounds[round];
-
-    m->exchange = r;
-    wsl__v1__exchange_result__init(r);
-    r->job = job->pb->id;
-    r->generation = job->pb->generation;
-    r->round = round;
-    r->n_blobs = job->pb->n_ranks;
-    r->blobs = must_alloc(r->n_blobs * sizeof *r->blobs);
-    for (size_t i = 0; i < r->n_blobs; i++) {
-        r->blobs[i].len = from->blobs[i].len;
-        r->blobs[i].data = must_alloc(from->blobs[i].len + 1);
-        memcpy(r->blobs[i].data, from->blobs[i].data, from->blobs[i].len);
-    }
+    add_message(c, result->job, node, WSL__V1__COORDINATOR_MESSAGE__BODY_EXCHANGE)->exchange =
+        result;
 }

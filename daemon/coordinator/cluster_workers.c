@@ -11,10 +11,8 @@
 
 #define S(name) WSL__V1__JOB_STATE__##name
 
-/* The job whose current generation the key names, and that has this rank on this node; NULL: the
- * message is stale. */
-static struct job *current_job(const struct wsl_cluster *c, const struct node *node,
-                               const Wsl__V1__TrainerKey *key)
+struct job *current_job(const struct wsl_cluster *c, const struct node *node,
+                        const Wsl__V1__TrainerKey *key)
 {
     struct job *job = key ? find_job(c, key->job) : NULL;
 
@@ -59,20 +57,6 @@ static int check_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, struc
     if (!node && c->node_count >= NODES_MAX && !forget_node(c))
         return wsl_fail(err, WSL_ELIMIT, "there are %d workers already", NODES_MAX);
     return 0;
-}
-
-static Wsl__V1__NodeFacts *copy_facts(const Wsl__V1__NodeFacts *facts)
-{
-    size_t size = wsl__v1__node_facts__get_packed_size(facts);
-    uint8_t *bytes = must_alloc(size + 1);
-    Wsl__V1__NodeFacts *copy;
-
-    wsl__v1__node_facts__pack(facts, bytes);
-    copy = wsl__v1__node_facts__unpack(NULL, size, bytes);
-    free(bytes);
-    if (!copy)
-        abort();
-    return copy;
 }
 
 static bool is_reported(const Wsl__V1__Hello *hello, const struct job *job, uint32_t rank)
@@ -132,7 +116,7 @@ int wsl_cluster_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, int64_
     snprintf(node->instance, sizeof node->instance, "%s", hello->instance);
     if (node->pb->facts)
         wsl__v1__node_facts__free_unpacked(node->pb->facts, NULL);
-    node->pb->facts = copy_facts(hello->facts);
+    node->pb->facts = (Wsl__V1__NodeFacts *)copy_message(&hello->facts->base);
     connect_node(c, node, now);
     drop_strays(c, node);
     /* Ends come again one by one, each after its trainer's last metrics. */
@@ -222,61 +206,7 @@ void wsl_cluster_trainer(struct wsl_cluster *c, const char *name,
     schedule(c, now);
 }
 
-static void answer_round(struct wsl_cluster *c, struct job *job, uint32_t round)
-{
-    for (size_t i = 0; i < job->pb->n_ranks; i++)
-        job->ranks[i].node->marked = false;
-    for (size_t i = 0; i < job->pb->n_ranks; i++) {
-        if (!job->ranks[i].node->marked)
-            send_exchange(c, job, round, job->pb->ranks[i]->node);
-        job->ranks[i].node->marked = true;
-    }
-}
-
-void wsl_cluster_exchange(struct wsl_cluster *c, const char *name,
-                          const Wsl__V1__ExchangePart *part, int64_t now)
-{
-    struct job *job = current_job(c, find_node(c, name), part->key);
-    struct round *round;
-    ProtobufCBinaryData *blob;
-
-    (void)now;
-    if (!job || part->round >= ROUNDS_MAX || part->blob.len > BLOB_MAX)
-        return;
-    round = &job->rounds[part->round];
-    if (!round->blobs)
-        round->blobs = must_alloc(job->pb->n_ranks * sizeof *round->blobs);
-    blob = &round->blobs[part->key->rank];
-    if (blob->data && round->have == job->pb->n_ranks) {
-        /* Said again after a reconnect: the answer may have been lost. All get the same one. */
-        send_exchange(c, job, part->round, name);
-        return;
-    }
-    round->have += !blob->data;
-    free(blob->data);
-    blob->data = must_alloc(part->blob.len + 1);
-    blob->len = part->blob.len;
-    if (blob->len > 0)
-        memcpy(blob->data, part->blob.data, blob->len);
-    if (round->have == job->pb->n_ranks)
-        answer_round(c, job, part->round);
-}
-
 /* ---- metrics ---- */
-
-static Wsl__V1__Progress *copy_progress(const Wsl__V1__Progress *progress)
-{
-    size_t size = wsl__v1__progress__get_packed_size(progress);
-    uint8_t *bytes = must_alloc(size + 1);
-    Wsl__V1__Progress *copy;
-
-    wsl__v1__progress__pack(progress, bytes);
-    copy = wsl__v1__progress__unpack(NULL, size, bytes);
-    free(bytes);
-    if (!copy)
-        abort();
-    return copy;
-}
 
 static void take_checkpoint(struct wsl_cluster *c, struct job *job, const char *node,
                             const Wsl__V1__TrainerKey *key, const Wsl__V1__CheckpointWritten *w,
@@ -337,7 +267,7 @@ void wsl_cluster_metric(struct wsl_cluster *c, const char *node, const Wsl__V1__
             return;
         if (job->pb->progress)
             wsl__v1__progress__free_unpacked(job->pb->progress, NULL);
-        job->pb->progress = copy_progress(metric->progress);
+        job->pb->progress = (Wsl__V1__Progress *)copy_message(&metric->progress->base);
         job->version++;
         return;
     case WSL__V1__TRAINER_METRIC__BODY_CHECKPOINT:

@@ -20,8 +20,6 @@
 
 enum {
     EVENTS_MAX = 1000,
-    ROUNDS_MAX = 8,
-    BLOB_MAX = 65536,
     WORLD_MAX = 4096,
     NODES_MAX = 4096,
     STRAYS_MAX = 1024,        /* noted per node */
@@ -44,12 +42,6 @@ struct rank {
     bool told;      /* to stop: how it ends explains nothing */
     uint32_t order; /* of its end among the ranks, from 1 */
     Wsl__V1__TrainerOutcome outcome;
-};
-
-/* One all-gather of a generation. */
-struct round {
-    ProtobufCBinaryData *blobs; /* world of them, or NULL before the first part */
-    uint32_t have;
 };
 
 /* What the trainers of a generation were told. */
@@ -98,7 +90,7 @@ struct job {
     struct rank *ranks; /* of the current generation, pb->n_ranks; NULL: it has ended */
     uint32_t ended;     /* of them */
     enum stop stop;
-    struct round *rounds; /* ROUNDS_MAX, as long as there are ranks */
+    struct round *rounds; /* of the current generation's exchange (cluster_exchange.c); may be NULL */
     int64_t kill_ms;      /* of STOP_WAIT and STOP_GRACEFUL: when patience ends */
     int64_t retry_ms;     /* not placed before */
     uint64_t start_step;  /* of the generation: progress is a checkpoint beyond it */
@@ -177,6 +169,7 @@ void set_textf(char **field, const char *format, ...) __attribute__((format(prin
 /* One line of valid UTF-8: what is not becomes '?'. Bytes from others, or cut at some length, go
  * through it: one bad byte makes a whole answer unreadable for most clients. */
 void clean_text(char *text);
+ProtobufCMessage *copy_message(const ProtobufCMessage *message);
 struct job *add_job(struct wsl_cluster *c, uint64_t id, Wsl__V1__JobState state, uint32_t world,
                     uint64_t init_job, uint64_t name_hash);
 /* An identity, for a job that has none yet; the caller saves it before a trainer hears of it. */
@@ -232,8 +225,18 @@ void keep_event(struct job *job, Wsl__V1__Event *event);
 void send_start(struct wsl_cluster *c, struct job *job, uint32_t rank);
 void send_stop(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKey *key,
                Wsl__V1__StopMode mode, const char *reason);
-void send_exchange(struct wsl_cluster *c, struct job *job, uint32_t round, const char *node);
+void send_exchange(struct wsl_cluster *c, const char *node,
+                   Wsl__V1__ExchangeResult *result); /* takes it */
 void remove_saved(struct wsl_cluster *c, uint64_t id);
+
+/* cluster_exchange.c */
+void forget_rounds(struct job *job);
+
+/* cluster_workers.c */
+/* The job whose current generation the key names, and that has this rank on this node; NULL: the
+ * message is stale. */
+struct job *current_job(const struct wsl_cluster *c, const struct node *node,
+                        const Wsl__V1__TrainerKey *key);
 
 /* cluster_job.c: moves and ends */
 void move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now,

@@ -5,6 +5,7 @@
 #include "daemon/trainer/frame.h"
 #include "wsl/v1/trainer.pb-c.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -36,10 +37,17 @@ struct wsl_trainer_control {
     bool phase_news, part_news; /* to be sent */
     bool closing, stopped, cancelled;
     char stop_reason[200];
-    bool part_open; /* round and part are waiting for their result */
-    uint32_t round;
-    struct wsl_blob part;
-    struct wsl_blob *result; /* `world` of them, or NULL */
+    uint32_t rounds; /* of exchanges begun */
+    /* Of the running exchange; belong to the thread that waits for it. NULL: none. */
+    const Wsl__V1__ExchangePart *part;
+    struct answer *answer;
+};
+
+struct answer {
+    bool here;
+    size_t size;
+    uint8_t blob[WSL_EXCHANGE_MAX];
+    char error[sizeof(((struct wsl_err *)0)->text)];
 };
 
 /* ---- control thread ---- */
@@ -64,17 +72,21 @@ static void add_message(struct wsl_trainer_control *c, const Wsl__V1__FromTraine
         drop_worker(c); /* it does not read; it gets everything again when it comes back */
 }
 
+static void fill_key(const struct wsl_trainer_control *c, Wsl__V1__TrainerKey *key)
+{
+    key->job = c->setup.job;
+    key->generation = c->setup.generation;
+    key->rank = c->setup.rank;
+}
+
 /* Queues what the worker has not been told yet. */
 static void add_news(struct wsl_trainer_control *c)
 {
     Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
     Wsl__V1__FromTrainer message = WSL__V1__FROM_TRAINER__INIT;
     Wsl__V1__TrainerStatus status = WSL__V1__TRAINER_STATUS__INIT;
-    Wsl__V1__ExchangePart part = WSL__V1__EXCHANGE_PART__INIT;
 
-    key.job = c->setup.job;
-    key.generation = c->setup.generation;
-    key.rank = c->setup.rank;
+    fill_key(c, &key);
     pthread_mutex_lock(&c->lock);
     if (c->worker >= 0 && c->phase_news) {
         c->phase_news = false;
@@ -85,13 +97,10 @@ static void add_news(struct wsl_trainer_control *c)
         message.status = &status;
         add_message(c, &message);
     }
-    if (c->worker >= 0 && c->part_news && c->part_open) {
+    if (c->worker >= 0 && c->part_news && c->part) {
         c->part_news = false;
-        part.key = &key;
-        part.round = c->round;
-        part.blob = (ProtobufCBinaryData){.len = c->part.size, .data = c->part.data};
         message.body_case = WSL__V1__FROM_TRAINER__BODY_EXCHANGE;
-        message.exchange = &part;
+        message.exchange = (Wsl__V1__ExchangePart *)c->part;
         add_message(c, &message);
     }
     pthread_mutex_unlock(&c->lock);
@@ -117,6 +126,7 @@ static void request_stop(struct wsl_trainer_control *c, const char *reason)
     if (!c->stopped)
         snprintf(c->stop_reason, sizeof(c->stop_reason), "%s", reason);
     c->stopped = true;
+    pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
     if (c->setup.on_stop)
         c->setup.on_stop(c->setup.context);
@@ -124,23 +134,19 @@ static void request_stop(struct wsl_trainer_control *c, const char *reason)
 
 static void take_result(struct wsl_trainer_control *c, const Wsl__V1__ExchangeResult *result)
 {
-    struct wsl_blob *blobs;
+    struct answer *answer;
 
     if (result->job != c->setup.job || result->generation != c->setup.generation ||
-        result->n_blobs != c->setup.world)
+        result->blob.len > sizeof(answer->blob))
         return;
     pthread_mutex_lock(&c->lock);
-    blobs = c->part_open && result->round == c->round && !c->result
-                ? calloc(c->setup.world, sizeof(*blobs))
-                : NULL;
-    for (size_t i = 0; blobs && i < result->n_blobs; i++) {
-        blobs[i].size = result->blobs[i].len;
-        blobs[i].data = malloc(blobs[i].size + 1);
-        if (blobs[i].data && blobs[i].size > 0)
-            memcpy(blobs[i].data, result->blobs[i].data, blobs[i].size);
-    }
-    if (blobs) {
-        c->result = blobs;
+    answer = c->part && result->round == c->part->round ? c->answer : NULL;
+    if (answer && !answer->here) {
+        answer->here = true;
+        answer->size = result->blob.len;
+        if (answer->size > 0)
+            memcpy(answer->blob, result->blob.data, answer->size);
+        snprintf(answer->error, sizeof(answer->error), "%s", result->error);
         pthread_cond_broadcast(&c->changed);
     }
     pthread_mutex_unlock(&c->lock);
@@ -302,48 +308,68 @@ void wsl_trainer_control_stop_reason(struct wsl_trainer_control *c, char ret_tex
     pthread_mutex_unlock(&c->lock);
 }
 
-static int hand_over(struct wsl_trainer_control *c, struct wsl_blob *all, struct wsl_err *err)
+/* Shows `part` to the worker until its answer is here. */
+static int exchange(struct wsl_trainer_control *c, Wsl__V1__ExchangePart *part, bool until_stop,
+                    struct answer *answer, struct wsl_err *err)
 {
+    Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
     int r = 0;
 
-    for (uint32_t i = 0; i < c->setup.world; i++) {
-        all[i] = c->result[i];
-        if (!all[i].data)
-            r = wsl_fail(err, WSL_ENOMEM, "exchange: out of memory");
-    }
-    free(c->result);
-    c->result = NULL;
+    fill_key(c, &key);
+    part->key = &key;
+    pthread_mutex_lock(&c->lock);
+    part->round = c->rounds++;
+    c->part = part;
+    c->answer = answer;
+    c->part_news = true;
+    wake(c);
+    while (!answer->here && !c->cancelled && !(until_stop && c->stopped))
+        pthread_cond_wait(&c->changed, &c->lock);
+    c->part = NULL;
+    c->answer = NULL;
+    pthread_mutex_unlock(&c->lock);
+    if (!answer->here)
+        r = wsl_fail(err, WSL_ECANCELLED, "exchange: cancelled");
+    else if (answer->error[0])
+        r = wsl_fail(err, WSL_EINVAL, "%s", answer->error);
     return r;
 }
 
-static int gather(void *context, uint32_t round, const void *mine, size_t size,
-                  struct wsl_blob *all, struct wsl_err *err)
+int wsl_trainer_control_agree(struct wsl_trainer_control *c, const struct wsl_rank_fact *facts,
+                              size_t count, struct wsl_err *err)
+{
+    Wsl__V1__ExchangePart part = WSL__V1__EXCHANGE_PART__INIT;
+    Wsl__V1__RankFact rows[WSL_RANK_FACTS_MAX], *list[WSL_RANK_FACTS_MAX];
+    struct answer answer = {0};
+
+    assert(count <= WSL_RANK_FACTS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        wsl__v1__rank_fact__init(&rows[i]);
+        rows[i].name = (char *)facts[i].name;
+        rows[i].value = (char *)facts[i].value;
+        rows[i].remedy = (char *)facts[i].remedy;
+        list[i] = &rows[i];
+    }
+    part.n_facts = count;
+    part.facts = list;
+    return exchange(c, &part, true, &answer, err);
+}
+
+static int broadcast(void *context, void *data, size_t size, struct wsl_err *err)
 {
     struct wsl_trainer_control *c = context;
+    Wsl__V1__ExchangePart part = WSL__V1__EXCHANGE_PART__INIT;
+    struct answer answer = {0};
     int r;
 
-    if (size > 65536)
-        return wsl_fail(err, WSL_ELIMIT, "exchange: %zu bytes, at most 65536", size);
-    pthread_mutex_lock(&c->lock);
-    free(c->part.data);
-    c->part = (struct wsl_blob){.data = malloc(size + 1), .size = size};
-    if (!c->part.data) {
-        pthread_mutex_unlock(&c->lock);
-        return wsl_fail(err, WSL_ENOMEM, "exchange: out of memory");
-    }
-    memcpy(c->part.data, mine, size);
-    c->round = round;
-    c->part_open = true;
-    c->part_news = true;
-    wake(c);
-    while (!c->result && !c->cancelled)
-        pthread_cond_wait(&c->changed, &c->lock);
-    c->part_open = false;
-    if (c->result)
-        r = hand_over(c, all, err);
-    else
-        r = wsl_fail(err, WSL_ECANCELLED, "exchange: cancelled");
-    pthread_mutex_unlock(&c->lock);
+    assert(size <= WSL_EXCHANGE_MAX);
+    if (c->setup.rank == 0)
+        part.blob = (ProtobufCBinaryData){.len = size, .data = data};
+    r = exchange(c, &part, false, &answer, err);
+    if (r == 0 && answer.size != size)
+        r = wsl_fail(err, WSL_EPEER, "exchange: rank 0 gave %zu bytes, not %zu", answer.size, size);
+    if (r == 0)
+        memcpy(data, answer.blob, size);
     return r;
 }
 
@@ -359,7 +385,7 @@ static void cancel(void *context)
 
 struct wsl_exchange wsl_trainer_control_exchange(struct wsl_trainer_control *control)
 {
-    return (struct wsl_exchange){.context = control, .gather = gather, .cancel = cancel};
+    return (struct wsl_exchange){.context = control, .broadcast = broadcast, .cancel = cancel};
 }
 
 /* ---- life ---- */
@@ -435,10 +461,6 @@ void wsl_trainer_control_close(struct wsl_trainer_control *c)
         close(c->signals);
     if (c->wake >= 0)
         close(c->wake);
-    for (uint32_t i = 0; c->result && i < c->setup.world; i++)
-        free(c->result[i].data);
-    free(c->result);
-    free(c->part.data);
     wsl_buf_free(&c->in);
     wsl_buf_free(&c->out);
     pthread_cond_destroy(&c->changed);

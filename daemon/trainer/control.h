@@ -2,7 +2,7 @@
  *
  * The trainer's side of the conversation with the worker daemon (proto/wsl/v1/trainer.proto), on a
  * thread of its own, "control": it serves control.sock in the current folder, tells every worker
- * that connects the status and the part of an exchange that is still unanswered, takes results and
+ * that connects the status and the part of an exchange that is still unanswered, takes answers and
  * stop requests, and turns SIGTERM and SIGINT into stop requests. A worker that goes away changes
  * nothing; a newer connection takes the place of an older one.
  *
@@ -41,7 +41,23 @@ void wsl_trainer_control_phase(struct wsl_trainer_control *control, const char *
 bool wsl_trainer_control_stopped(struct wsl_trainer_control *control);
 void wsl_trainer_control_stop_reason(struct wsl_trainer_control *control, char ret_text[200]);
 
-/* The all-gather that the coordinator carries; one round at a time. */
+/* What a rank finds out alone and must be the same on all of them. One line each; static or longer
+ * lived than the call. */
+struct wsl_rank_fact {
+    const char *name;   /* "data set" */
+    const char *value;  /* at most 200 bytes */
+    const char *remedy; /* what to do where it differs; may be empty */
+};
+
+enum { WSL_RANK_FACTS_MAX = 32 };
+
+/* Blocks until every rank of the generation came here and all facts were found equal. WSL_EINVAL
+ * with a line that names two ranks, their workers and both values; WSL_ECANCELLED soon after a stop
+ * request. Ranks call this and the exchange in the same order; one thread at a time. */
+int wsl_trainer_control_agree(struct wsl_trainer_control *control,
+                              const struct wsl_rank_fact *facts, size_t count, struct wsl_err *err);
+
+/* The broadcast from rank 0 that the coordinator carries. */
 struct wsl_exchange wsl_trainer_control_exchange(struct wsl_trainer_control *control);
 
 /* Ends the thread, closes and removes the socket. NULL is fine. */

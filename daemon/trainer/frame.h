@@ -9,8 +9,8 @@
 
 #include <stdint.h>
 
-/* Longest message taken: an exchange result of a thousand ranks of 64 KiB. */
-#define WSL_FRAME_MAX ((uint32_t)64 << 20)
+/* Longest message taken; the longest sent is an exchange's answer of some KiB. */
+#define WSL_FRAME_MAX ((uint32_t)1 << 20)
 
 /* Looks at the first frame of the bytes received so far. Returns 1 and its bytes (inside `in`), 0
  * when it is not whole yet, WSL_ELIMIT when its length is over WSL_FRAME_MAX: the stream is of no

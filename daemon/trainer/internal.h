@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The trainer's state, shared by trainer.c (opening, closing, the outcome), loop.c (the steps) and
- * report.c (progress and lines for people). Everything belongs to the step thread, but for
- * `abort_lock` and the collective pointer under it.
+ * The trainer's state, shared by trainer.c (opening, closing, the outcome), agree.c (what all ranks
+ * must have the same of), loop.c (the steps) and report.c (progress and lines for people).
+ * Everything belongs to the step thread, but for `abort_lock` and the collective pointer under it.
  */
 #ifndef WSL_DAEMON_TRAINER_INTERNAL_H
 #define WSL_DAEMON_TRAINER_INTERNAL_H
@@ -75,6 +75,12 @@ struct wsl_trainer {
     double images_per_second;
     Wsl__V1__Evaluation evaluation; /* images 0: none yet */
 };
+
+/* agree.c: blocks until all ranks are there and have the same data set, net, backend, build...;
+ * then the same epoch length and total steps. WSL_EINVAL: a line that names two ranks and what
+ * differs. */
+int wsl_trainer_agree(struct wsl_trainer *t, struct wsl_err *err);
+int wsl_trainer_agree_plan(struct wsl_trainer *t, struct wsl_err *err);
 
 /* loop.c: trains from first_step on; 0 when all steps are done, 1 when stopped, or an error. */
 enum { WSL_TRAINER_STOPPED = 1 };

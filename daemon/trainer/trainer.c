@@ -95,7 +95,7 @@ static int open_collective(struct wsl_trainer *t, struct wsl_err *err)
         .implementation = a->world == 1 ? "local" : wsl_collective_for(wsl_net_backend(t->net)),
         .rank = (int)a->rank,
         .world = (int)a->world,
-        .address = a->rank < a->n_addresses ? a->addresses[a->rank] : NULL,
+        .address = a->address,
         .timeout_ms = t->timeout_ms,
         .exchange = wsl_trainer_control_exchange(t->control),
     };
@@ -243,6 +243,9 @@ static int prepare(struct wsl_trainer *t, struct wsl_err *err)
     if (r < 0)
         return r;
     plan(t);
+    r = wsl_trainer_agree_plan(t, err);
+    if (r < 0)
+        return r;
     t->saved_step = *t->assignment->resume ? t->step : UINT64_MAX;
     wsl_report_start(t);
     return 0;
@@ -372,6 +375,8 @@ static void train(struct wsl_trainer *t, Wsl__V1__Assignment *assignment,
 
     if (r == 0)
         r = load(t, &err);
+    if (r == 0)
+        r = wsl_trainer_agree(t, &err);
     if (r == 0) {
         r = join(t, &err);
         if (r == WSL_EINVAL) /* the address is the worker's setting, not the job's */

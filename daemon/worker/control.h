@@ -13,7 +13,7 @@
 
 enum {
     WSL_CONTROL_RECEIVE_MAX = 256 << 10, /* bytes of one message from a trainer */
-    WSL_CONTROL_WRITE_MAX = 64 << 20,    /* an exchange result of a thousand ranks of 64 KiB */
+    WSL_CONTROL_WRITE_MAX = 1 << 20,     /* far more than all answers of one generation */
 };
 
 struct wsl_control;

@@ -214,11 +214,10 @@ static void on_trainer_message(void *context, const Wsl__V1__FromTrainer *messag
         wsl_table_phase(r->trainer, message->status->phase);
         break;
     case WSL__V1__FROM_TRAINER__BODY_EXCHANGE:
-        e = wsl_table_part(r->trainer, message->exchange->round, message->exchange->blob.data,
-                           message->exchange->blob.len);
+        e = wsl_table_part(r->trainer, message->exchange);
         if (e < 0)
-            wsl_warn("event=exchange_part_dropped " WHO_FORMAT " bytes=%zu reason=\"%s\"", WHO(r),
-                     message->exchange->blob.len, wsl_err_word(e));
+            wsl_warn("event=exchange_part_dropped " WHO_FORMAT " reason=\"%s\"", WHO(r),
+                     wsl_err_word(e));
         break;
     default: /* of a newer trainer */
         break;

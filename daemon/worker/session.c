@@ -71,16 +71,9 @@ static int send_report(struct wsl_session *s, const struct wsl_trainer *t)
 static int send_part(struct wsl_session *s, const struct wsl_send *send)
 {
     Wsl__V1__WorkerMessage message = WSL__V1__WORKER_MESSAGE__INIT;
-    Wsl__V1__ExchangePart part = WSL__V1__EXCHANGE_PART__INIT;
-    Wsl__V1__TrainerKey key;
 
-    wsl_table_key_message(&send->trainer->key, &key);
-    part.key = &key;
-    part.round = send->part->round;
-    part.blob.data = send->part->blob;
-    part.blob.len = send->part->size;
     message.body_case = WSL__V1__WORKER_MESSAGE__BODY_EXCHANGE;
-    message.exchange = &part;
+    message.exchange = send->part->message;
     return send_body(s, &message);
 }
 

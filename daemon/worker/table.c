@@ -16,7 +16,7 @@ void wsl_table_init(struct wsl_table *table, uint32_t slots)
 static void free_trainer(struct wsl_trainer *trainer)
 {
     for (int i = 0; i < trainer->part_count; i++)
-        free(trainer->parts[i].blob);
+        wsl__v1__exchange_part__free_unpacked(trainer->parts[i].message, NULL);
     free(trainer);
 }
 
@@ -133,32 +133,54 @@ void wsl_table_phase(struct wsl_trainer *trainer, const char *phase)
     trainer->report_due = true;
 }
 
-int wsl_table_part(struct wsl_trainer *trainer, uint32_t round, const void *blob, size_t size)
+static Wsl__V1__ExchangePart *copy_part(const Wsl__V1__ExchangePart *part, Wsl__V1__TrainerKey *key)
+{
+    Wsl__V1__ExchangePart named = *part;
+    size_t size;
+    uint8_t *bytes;
+    Wsl__V1__ExchangePart *copy = NULL;
+
+    named.key = key;
+    size = wsl__v1__exchange_part__get_packed_size(&named);
+    bytes = malloc(size);
+    if (bytes)
+        copy = wsl__v1__exchange_part__unpack(NULL, wsl__v1__exchange_part__pack(&named, bytes),
+                                              bytes);
+    free(bytes);
+    return copy;
+}
+
+static void free_part(const struct wsl_part *part)
+{
+    wsl__v1__exchange_part__free_unpacked(part->message, NULL);
+}
+
+int wsl_table_part(struct wsl_trainer *trainer, const Wsl__V1__ExchangePart *message)
 {
     struct wsl_part *part = NULL;
-    uint8_t *copy;
+    Wsl__V1__TrainerKey key;
+    Wsl__V1__ExchangePart *copy;
 
-    if (size > WSL_TABLE_BLOB_MAX)
+    if (wsl__v1__exchange_part__get_packed_size(message) > WSL_TABLE_PART_MAX)
         return WSL_ELIMIT;
-    copy = malloc(size + 1);
+    wsl_table_key_message(&trainer->key, &key);
+    copy = copy_part(message, &key);
     if (!copy)
         return WSL_ENOMEM;
-    if (size > 0)
-        memcpy(copy, blob, size);
     for (int i = 0; i < trainer->part_count; i++)
-        if (trainer->parts[i].round == round)
+        if (trainer->parts[i].message->round == message->round)
             part = &trainer->parts[i];
-    if (!part && trainer->part_count == WSL_TABLE_ROUNDS_MAX) {
-        free(trainer->parts[0].blob);
+    if (part) {
+        free_part(part);
+    } else if (trainer->part_count < WSL_TABLE_ROUNDS_MAX) {
+        part = &trainer->parts[trainer->part_count++];
+    } else {
+        free_part(&trainer->parts[0]);
         memmove(&trainer->parts[0], &trainer->parts[1],
                 (WSL_TABLE_ROUNDS_MAX - 1) * sizeof trainer->parts[0]);
         part = &trainer->parts[WSL_TABLE_ROUNDS_MAX - 1];
-        part->blob = NULL;
-    } else if (!part) {
-        part = &trainer->parts[trainer->part_count++];
     }
-    free(part->blob);
-    *part = (struct wsl_part){round, copy, size, true};
+    *part = (struct wsl_part){copy, true};
     return 0;
 }
 

@@ -20,10 +20,10 @@
 #include <stdint.h>
 
 enum {
-    WSL_TABLE_TRAINERS_MAX = 512, /* running or kept; a Hello with all of them fits a message */
-    WSL_TABLE_ROUNDS_MAX = 8,     /* exchange rounds kept of one trainer; older ones go first */
-    WSL_TABLE_BLOB_MAX = 64 << 10,
-    WSL_GPU_ID_SIZE = 64, /* of a GPU's name in CUDA_VISIBLE_DEVICES */
+    WSL_TABLE_TRAINERS_MAX = 512,  /* running or kept; a Hello with all of them fits a message */
+    WSL_TABLE_ROUNDS_MAX = 8,      /* exchange rounds kept of one trainer; older ones go first */
+    WSL_TABLE_PART_MAX = 64 << 10, /* bytes of one */
+    WSL_GPU_ID_SIZE = 64,          /* of a GPU's name in CUDA_VISIBLE_DEVICES */
 };
 
 struct wsl_trainer_key {
@@ -33,10 +33,8 @@ struct wsl_trainer_key {
 };
 
 struct wsl_part {
-    uint32_t round;
-    uint8_t *blob; /* owned */
-    size_t size;
-    bool due; /* to be sent in this session */
+    Wsl__V1__ExchangePart *message; /* owned */
+    bool due;                       /* to be sent in this session */
 };
 
 struct wsl_trainer {
@@ -87,8 +85,8 @@ void wsl_table_remove(struct wsl_table *table, struct wsl_trainer *trainer); /* 
 
 void wsl_table_started(struct wsl_trainer *trainer, int64_t pid, int64_t time_ms);
 void wsl_table_phase(struct wsl_trainer *trainer, const char *phase);
-/* Keeps a copy and sends it. WSL_ELIMIT: too large. */
-int wsl_table_part(struct wsl_trainer *trainer, uint32_t round, const void *blob, size_t size);
+/* Keeps a copy, in the trainer's own name, and sends it. WSL_ELIMIT: too large. */
+int wsl_table_part(struct wsl_trainer *trainer, const Wsl__V1__ExchangePart *part);
 /* Nothing is written to its files any more; these are their sizes. */
 void wsl_table_ended(struct wsl_trainer *trainer, int64_t time_ms, uint64_t log_bytes,
                      uint64_t metric_bytes);

@@ -196,7 +196,7 @@ static int check_setup(const struct wsl_collective_setup *setup, struct wsl_err 
                         setup->world);
     if (setup->timeout_ms == 0)
         return wsl_fail(err, WSL_EINVAL, "collective: timeout_ms must be more than 0");
-    if (setup->world > 1 && (!setup->exchange.gather || !setup->exchange.cancel))
+    if (setup->world > 1 && (!setup->exchange.broadcast || !setup->exchange.cancel))
         return wsl_fail(err, WSL_EINVAL, "collective: a world of %d needs an exchange",
                         setup->world);
     return 0;

@@ -26,22 +26,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct wsl_blob {
-    void *data; /* malloc'd */
-    size_t size;
-};
-
-/* How ranks find each other: an all-gather of small blobs that somebody else carries (the
- * coordinator). Blocks until every rank of the generation gave its part, then fills
- * all[0..world-1], in the order of ranks, and the collective frees the blobs. Called from the
- * collective's own thread. Must return WSL_ECANCELLED soon after `cancel` was called (from any
- * thread). */
+/* How ranks find each other: a broadcast of a few bytes (WSL_EXCHANGE_MAX at most) that somebody
+ * else carries (the coordinator). It blocks until every rank of the generation has called; then
+ * `data` holds rank 0's bytes on all of them. `size` is the same everywhere: WSL_EPEER when rank
+ * 0's is not. Called once, from the collective's own thread. Must return WSL_ECANCELLED soon after
+ * `cancel` was called (from any thread). */
 struct wsl_exchange {
     void *context;
-    int (*gather)(void *context, uint32_t round, const void *mine, size_t size,
-                  struct wsl_blob *all, struct wsl_err *err);
+    int (*broadcast)(void *context, void *data, size_t size, struct wsl_err *err);
     void (*cancel)(void *context);
 };
+
+enum { WSL_EXCHANGE_MAX = 4096 };
 
 /* How the floats of wsl_collective_sum_gradients travel. With bf16 half the bytes do; every rank's
  * floats are rounded to bf16 (to nearest, ties to even), and so is each sum of two: with a ring the

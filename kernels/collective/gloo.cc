@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The implementation "gloo": Gloo's ring allreduce and tree broadcast over TCP.
+ * The implementation "gloo": Gloo's ring all-reduce and tree broadcast over TCP, and a tree of our
+ * own for small sums.
+ *
+ * A rank has pairs with its neighbours only (peers.h): log2(world) of them, not world, so that 336
+ * ranks on one machine are a few thousand connections.
  *
  * Gloo can neither be interrupted nor limit a whole operation: closing a pair wakes nobody who
  * waits for a buffer. But all buffers come from a transport context, which is an interface: Mesh
  * stands in front of Gloo's TCP context, and its buffers' waits end at the operation's deadline,
  * on abort, and when a rank is gone (which Gloo does not always see: watch.h). No exception leaves
- * this file.
+ * this file; one on Gloo's own thread ends the process with a line that explains it.
  */
 extern "C" {
 #include "kernels/collective/implementation.h"
@@ -21,12 +25,20 @@ extern "C" {
 #include <gloo/transport/tcp/device.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstring>
+#include <exception>
 #include <set>
 #include <thread>
 
 namespace
 {
+
+/* Sums whose part for one rank in a ring is smaller than this go through a tree instead: a ring
+ * takes 2 (world - 1) steps one after the other, a tree 2 log2(world). */
+constexpr size_t tree_bytes_per_rank = 8192;
+constexpr uint64_t tree_slot = 0xffULL << 56; /* of messages; Gloo's algorithms have others */
+constexpr int meet_wait_ms = 20;              /* within the 100 ms that an abort may take */
 
 using Clock = std::chrono::steady_clock;
 using gloo::transport::UnboundBuffer;
@@ -44,16 +56,37 @@ class Mesh : public gloo::transport::Context
     Mesh(const wsl_collective_setup &s, std::shared_ptr<gloo::transport::Context> tcp)
         : gloo::transport::Context(s.rank, s.world), setup(s), tcp_(std::move(tcp))
     {
+        int ranks[WSL_PEERS_NEIGHBOURS_MAX];
+
+        neighbours.assign(ranks, ranks + wsl_peers_neighbours(s.rank, s.world, ranks));
+        for (int peer : neighbours) /* each listens on a port of its own from here on */
+            createPair(peer);
     }
     std::unique_ptr<gloo::transport::Pair> &getPair(int peer) override
     {
-        return tcp_->getPair(peer);
+        auto &pair = tcp_->getPair(peer);
+        if (!pair)
+            throw Failure{WSL_EINTERNAL,
+                          "collective: no connection to rank " + std::to_string(peer)};
+        return pair;
     }
     std::unique_ptr<gloo::transport::Pair> &createPair(int peer) override
     {
         return tcp_->createPair(peer);
     }
     std::unique_ptr<UnboundBuffer> createUnboundBuffer(void *data, size_t bytes) override;
+    /* Any thread: ends every wait with the first reason that was given. */
+    void lose(const wsl_err &why)
+    {
+        {
+            std::lock_guard<std::mutex> hold(lock);
+            if (lost)
+                return;
+            why_lost = why;
+            lost = true;
+        }
+        wake();
+    }
 
     /* Runs f, which talks to `peer`; its failure gets our code and our words. */
     template <typename F>
@@ -63,7 +96,7 @@ class Mesh : public gloo::transport::Context
             check();
             f();
             check();
-        } catch (const gloo::Exception &e) {
+        } catch (const std::exception &e) {
             check();
             fail(peer, wsl_collective_words(e.what()));
         }
@@ -98,8 +131,9 @@ class Mesh : public gloo::transport::Context
     std::atomic<bool> aborted{false}, lost{false};
     wsl_err why_lost{};              /* before `lost` */
     std::atomic<int> connecting{-1}; /* the newest peer */
-    std::mutex lock;                 /* of `live` */
+    std::mutex lock;                 /* of `live`, and of becoming lost */
     std::set<UnboundBuffer *> live;
+    std::vector<int> neighbours;
 
   private:
     const std::shared_ptr<gloo::transport::Context> tcp_;
@@ -204,21 +238,39 @@ int guard(Mesh *mesh, wsl_err *err, const std::function<void()> &f)
         return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
     } catch (const std::exception &e) {
         return wsl_fail(err, WSL_EPEER, "collective: %s", wsl_collective_words(e.what()));
+    } catch (...) {
+        return wsl_fail(err, WSL_EINTERNAL, "collective: Gloo threw something without a text");
     }
 }
 
-/* Every pair listens on a port of its own from here on. */
+/* Gloo's own thread throws when bytes do not fit what this rank waits for, and nothing of ours is
+ * on its stack to catch it. */
+[[noreturn]] void on_terminate()
+{
+    std::string text = "an unknown exception";
+
+    try {
+        if (std::current_exception())
+            std::rethrow_exception(std::current_exception());
+    } catch (const std::exception &e) {
+        text = wsl_collective_words(e.what());
+    } catch (...) {
+    }
+    fprintf(stderr,
+            "collective: Gloo gave up on its own thread: another rank, or something that is no "
+            "rank, sent bytes that do not fit: %s\n",
+            text.substr(0, text.find('\n')).c_str());
+    abort();
+}
+
 std::shared_ptr<Group> make(const wsl_collective_setup &setup)
 {
+    std::set_terminate(on_terminate);
     auto device = gloo::transport::tcp::CreateDevice(setup.address);
     auto tcp = device->createContext(setup.rank, setup.world);
     /* A pair waits five times its time limit for the other end to connect. */
     tcp->setTimeout(milliseconds(std::max(setup.timeout_ms / 5, 1U)));
-    auto mesh = std::make_shared<Mesh>(setup, tcp);
-    for (int i = 0; i < setup.world; i++)
-        if (i != setup.rank)
-            mesh->createPair(i);
-    return std::make_shared<Group>(mesh, device);
+    return std::make_shared<Group>(std::make_shared<Mesh>(setup, tcp), device);
 }
 
 /* Throws when a call failed. */
@@ -232,57 +284,53 @@ void on_lost(void *context, const wsl_err *why)
 {
     Mesh *mesh = static_cast<Mesh *>(context);
 
-    mesh->why_lost = *why;
-    mesh->lost = true;
-    guard(nullptr, nullptr, [&] { mesh->wake(); });
+    guard(nullptr, nullptr, [&] { mesh->lose(*why); });
 }
 
-/* From here on a rank that goes ends what waits for it. */
-void watch_peers(Mesh &mesh, const wsl_peers_address &zero)
+/* All ranks meet: ours and theirs are what neighbours have for each other. From here on a rank that
+ * goes ends what waits for it. */
+void meet(Mesh &mesh, const std::vector<char> &ours, std::vector<char> &theirs)
 {
+    const wsl_collective_setup &s = mesh.setup;
+    const wsl_peers_setup setup = {s.rank, s.world, s.address, ours.size() / mesh.neighbours.size(),
+                                   ours.data()};
+    wsl_peers_address zero = {};
+    wsl_peers *peers = nullptr;
     wsl_watch *watch = nullptr;
     wsl_err err = {};
     int r;
 
-    while ((r = wsl_peers_connect(mesh.peers.get(), &zero, &err)) > 0) {
+    require(wsl_peers_open(&peers, &setup, &zero, &err), err);
+    mesh.peers.reset(peers);
+    require(s.exchange.broadcast(s.exchange.context, &zero, sizeof(zero), &err), err);
+    while ((r = wsl_peers_connect(peers, &zero, theirs.data(), &err)) > 0) {
         mesh.check();
-        std::this_thread::sleep_for(milliseconds(1));
+        wsl_peers_wait(peers, meet_wait_ms);
     }
     require(r, err);
     require(wsl_watch_start(&watch, mesh.peers.release(), on_lost, &mesh, &err), err);
     mesh.watch.reset(watch);
 }
 
-/* What a rank has for another: where that one's pair listens, then rank 0's address for the watch.
- */
+/* Neighbours tell each other where their pairs listen. */
 void connect(Mesh &mesh)
 {
-    const size_t pair = mesh.getPair(mesh.rank == 0 ? 1 : 0)->address().bytes().size();
-    const size_t each = pair + sizeof(wsl_peers_address);
-    std::vector<char> ours(each * (size_t)mesh.size), theirs(ours.size());
-    wsl_peers_address zero = {};
-    wsl_peers *peers = nullptr;
-    wsl_err err = {};
+    std::vector<char> ours, theirs;
 
-    require(wsl_peers_open(&peers, mesh.rank, mesh.size, mesh.setup.address, &zero, &err), err);
-    mesh.peers.reset(peers);
-    for (int i = 0; i < mesh.size; i++) {
-        char *at = &ours[each * (size_t)i];
-        if (i != mesh.rank)
-            std::copy_n(mesh.getPair(i)->address().bytes().data(), pair, at);
-        memcpy(at + pair, &zero, sizeof(zero));
+    for (int peer : mesh.neighbours) {
+        auto bytes = mesh.getPair(peer)->address().bytes();
+        ours.insert(ours.end(), bytes.begin(), bytes.end());
     }
-    require(wsl_collective_all_to_all(&mesh.setup, ours.data(), each, theirs.data(), &err), err);
-    for (int i = 0; i < mesh.size; i++) {
-        auto at = theirs.begin() + (ptrdiff_t)(each * (size_t)i);
-        if (i == mesh.rank)
-            continue;
-        mesh.connecting = i;
-        mesh.talk(i,
-                  [&] { mesh.getPair(i)->connect(std::vector<char>(at, at + (ptrdiff_t)pair)); });
+    theirs.resize(ours.size());
+    meet(mesh, ours, theirs);
+    const auto each = (ptrdiff_t)(theirs.size() / mesh.neighbours.size());
+    auto at = theirs.begin();
+    for (int peer :
+         mesh.neighbours) { /* ascending on all ranks, so that nobody waits in a circle */
+        mesh.connecting = peer;
+        mesh.talk(peer, [&] { mesh.getPair(peer)->connect(std::vector<char>(at, at + each)); });
+        at += each;
     }
-    memcpy(&zero, &theirs[pair], sizeof(zero));
-    watch_peers(mesh, zero);
 }
 
 template <typename T>
@@ -300,14 +348,62 @@ void add<uint16_t>(void *to, const void *a, const void *b, size_t n)
             wsl_wire_add(static_cast<const uint16_t *>(a)[i], static_cast<const uint16_t *>(b)[i]);
 }
 
+/* Messages of different sizes have different tags: ranks that do different operations wait for each
+ * other until the time limit says so, and Gloo's thread meets nothing that does not fit. */
+uint32_t tag_of(size_t bytes)
+{
+    return (uint32_t)(bytes ^ bytes >> 24) & 0xffffff;
+}
+
+void broadcast(std::shared_ptr<Group> group, void *data, size_t bytes, int root)
+{
+    gloo::BroadcastOptions options(group);
+
+    options.setOutput(static_cast<char *>(data), bytes);
+    options.setRoot(root);
+    options.setTag(tag_of(bytes));
+    gloo::broadcast(options);
+}
+
+/* Up a binomial tree to rank 0, whose total then goes to all. */
+template <typename T>
+void sum_tree(std::shared_ptr<Group> group, void *data, size_t count)
+{
+    const int rank = group->rank, world = group->size;
+    const size_t bytes = count * sizeof(T);
+    const uint64_t slot = tree_slot | tag_of(bytes);
+    std::vector<T> other(count);
+    auto ours = group->mesh->createUnboundBuffer(data, bytes);
+    auto theirs = group->mesh->createUnboundBuffer(other.data(), bytes);
+
+    for (int distance = 1; distance < world; distance *= 2) {
+        if (rank & distance) {
+            ours->send(rank - distance, slot, 0, bytes);
+            ours->waitSend(gloo::kNoTimeout);
+            break;
+        }
+        if (rank + distance < world) {
+            theirs->recv(rank + distance, slot, 0, bytes);
+            theirs->waitRecv(gloo::kNoTimeout);
+            add<T>(data, data, other.data(), count);
+        }
+    }
+    broadcast(group, data, bytes, 0);
+}
+
 template <typename T>
 void sum(std::shared_ptr<Group> group, void *data, size_t count)
 {
+    if (count * sizeof(T) < tree_bytes_per_rank * (size_t)group->size) {
+        sum_tree<T>(group, data, count);
+        return;
+    }
     gloo::AllreduceOptions options(group);
 
     options.setAlgorithm(gloo::AllreduceOptions::Algorithm::RING);
     options.setOutput(static_cast<T *>(data), count);
     options.setReduceFunction(&add<T>);
+    options.setTag(tag_of(count * sizeof(T)));
     gloo::allreduce(options);
 }
 
@@ -335,12 +431,7 @@ int group_sum(void *self, void *data, size_t count, wsl_sum_type type, wsl_err *
 int group_broadcast(void *self, void *data, size_t bytes, int root, wsl_err *err)
 {
     auto group = *static_cast<Instance *>(self);
-    return guard(group->mesh.get(), err, [&] {
-        gloo::BroadcastOptions options(group);
-        options.setOutput(static_cast<char *>(data), bytes);
-        options.setRoot(root);
-        gloo::broadcast(options);
-    });
+    return guard(group->mesh.get(), err, [&] { broadcast(group, data, bytes, root); });
 }
 
 void group_abort(void *self)
@@ -358,9 +449,8 @@ void group_leave(void *self)
     mesh->watch.reset(); /* first: tells them who is the one that is gone */
     mesh->peers.reset();
     guard(nullptr, nullptr, [&] {
-        for (int i = 0; i < mesh->size; i++)
-            if (i != mesh->rank)
-                mesh->getPair(i)->close();
+        for (int peer : mesh->neighbours)
+            mesh->getPair(peer)->close();
     });
 }
 

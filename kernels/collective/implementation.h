@@ -58,16 +58,6 @@ int wsl_collective_interface(const char *numeric, char *ret, size_t size, struct
 /* The text of a Gloo exception without the "[file:line] " in front. */
 const char *wsl_collective_words(const char *text);
 
-/* Round 0 of the exchange as an all-to-all: `ours` holds `each` bytes for every rank, `ret_theirs`
- * gets what every rank holds for this one. WSL_EPEER when a rank's part has another size. */
-int wsl_collective_all_to_all(const struct wsl_collective_setup *setup, const void *ours,
-                              size_t each, void *ret_theirs, struct wsl_err *err);
-
-/* Round 0 of the exchange where every rank gives the same number of bytes: ret_all gets those of
- * all, in the order of ranks. WSL_EPEER when a rank's part has another size. */
-int wsl_collective_gather(const struct wsl_collective_setup *setup, const void *ours, size_t each,
-                          void *ret_all, struct wsl_err *err);
-
 /* By name; WSL_EINVAL lists the names. */
 int wsl_collective_find(const char *name, const struct wsl_collective_implementation **ret,
                         struct wsl_err *err);

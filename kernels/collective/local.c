@@ -20,8 +20,6 @@ struct member {
     int rank;
     /* the exchange */
     bool cancelled;
-    uint32_t rounds; /* parts given so far */
-    struct wsl_blob part;
     /* the sums */
     bool left; /* aborted, failed or closed: nobody waits for it any more */
     void *data;
@@ -33,9 +31,10 @@ struct wsl_local_group {
     int world;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    /* the exchange: parts of the running round, and who has not taken them yet */
-    int gathered, to_take;
-    uint32_t round;
+    /* the exchange: who has called, and rank 0's bytes */
+    int called;
+    size_t size;
+    uint8_t bytes[WSL_EXCHANGE_MAX];
     /* the meetings of sums */
     int arrived;
     int touching; /* ranks that may still read or write the memory shown */
@@ -70,8 +69,6 @@ void wsl_local_group_close(struct wsl_local_group *group)
 {
     if (!group)
         return;
-    for (int i = 0; i < group->world; i++)
-        free(group->members[i].part.data);
     pthread_cond_destroy(&group->changed);
     pthread_mutex_destroy(&group->lock);
     free(group);
@@ -79,58 +76,29 @@ void wsl_local_group_close(struct wsl_local_group *group)
 
 /* ---- the exchange ---- */
 
-static int take_parts(struct wsl_local_group *g, struct wsl_blob *all, struct wsl_err *err)
-{
-    for (int i = 0; i < g->world; i++) {
-        const struct wsl_blob *part = &g->members[i].part;
-
-        all[i] = (struct wsl_blob){.data = malloc(part->size + 1), .size = part->size};
-        if (!all[i].data) {
-            while (i-- > 0)
-                free(all[i].data);
-            return wsl_fail(err, WSL_ENOMEM, "exchange: out of memory");
-        }
-        memcpy(all[i].data, part->data, part->size);
-    }
-    if (--g->to_take == 0) {
-        g->gathered = 0;
-        g->round++;
-        pthread_cond_broadcast(&g->changed);
-    }
-    return 0;
-}
-
-static int gather(void *context, uint32_t round, const void *mine, size_t size,
-                  struct wsl_blob *all, struct wsl_err *err)
+static int broadcast(void *context, void *data, size_t size, struct wsl_err *err)
 {
     struct member *m = context;
     struct wsl_local_group *g = m->group;
-    void *copy = malloc(size + 1);
     int r = 0;
 
-    if (!copy)
-        return wsl_fail(err, WSL_ENOMEM, "exchange: out of memory");
-    memcpy(copy, mine, size);
+    assert(size <= sizeof(g->bytes));
     pthread_mutex_lock(&g->lock);
-    while (!m->cancelled && g->round != round)
-        pthread_cond_wait(&g->changed, &g->lock);
-    if (!m->cancelled) {
-        free(m->part.data);
-        m->part = (struct wsl_blob){.data = copy, .size = size};
-        copy = NULL;
-        if (++g->gathered == g->world) {
-            g->to_take = g->world;
-            pthread_cond_broadcast(&g->changed);
-        }
-        while (!m->cancelled && g->gathered < g->world)
-            pthread_cond_wait(&g->changed, &g->lock);
+    if (m->rank == 0) {
+        g->size = size;
+        memcpy(g->bytes, data, size);
     }
+    g->called++;
+    pthread_cond_broadcast(&g->changed);
+    while (!m->cancelled && g->called < g->world)
+        pthread_cond_wait(&g->changed, &g->lock);
     if (m->cancelled)
         r = wsl_fail(err, WSL_ECANCELLED, "exchange: cancelled");
+    else if (g->size != size)
+        r = wsl_fail(err, WSL_EPEER, "exchange: rank 0 gave %zu bytes, not %zu", g->size, size);
     else
-        r = take_parts(g, all, err);
+        memcpy(data, g->bytes, size);
     pthread_mutex_unlock(&g->lock);
-    free(copy);
     return r;
 }
 
@@ -148,7 +116,7 @@ struct wsl_exchange wsl_local_group_exchange(struct wsl_local_group *group, int 
 {
     assert(rank >= 0 && rank < group->world);
     return (struct wsl_exchange){
-        .context = &group->members[rank], .gather = gather, .cancel = cancel};
+        .context = &group->members[rank], .broadcast = broadcast, .cancel = cancel};
 }
 
 /* ---- the sums ---- */
@@ -157,7 +125,7 @@ static int local_create(void **ret, const struct wsl_collective_setup *setup, st
 {
     struct member *m = setup->exchange.context;
 
-    if (setup->exchange.gather != gather || m->group->world != setup->world ||
+    if (setup->exchange.broadcast != broadcast || m->group->world != setup->world ||
         m->rank != setup->rank)
         return wsl_fail(err, WSL_EINVAL,
                         "collective: \"local\" needs this rank's exchange of a local group");

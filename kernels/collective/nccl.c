@@ -20,11 +20,12 @@
 #define WIRE_FLOATS   ((size_t)4 << 20) /* that travel as bf16 at once: 8 MiB of GPU memory */
 #define CTAS_MAX      16   /* blocks of a sum: leaves the other processors to convolutions */
 #define QUIET_MS      2000 /* to end a healthy communicator in order */
+#define MEET_WAIT_MS  20   /* within the 100 ms that an abort may take */
 
-/* What rank i gives to all. */
+/* What rank 0 tells all. */
 struct part {
     uint32_t version; /* of NCCL */
-    ncclUniqueId id;  /* of rank 0 counts; a new one for every generation */
+    ncclUniqueId id;  /* a new one for every generation */
     struct wsl_peers_address address;
 };
 
@@ -165,31 +166,28 @@ static int nccl_create(void **ret, const struct wsl_collective_setup *setup, str
     return r;
 }
 
-static int exchange_parts(struct wsl_nccl *n, struct part *ret_zero, struct wsl_err *err)
+/* From rank 0 to all. */
+static int exchange(struct wsl_nccl *n, struct part *ret_zero, struct wsl_err *err)
 {
     const struct wsl_collective_setup *s = n->setup;
-    struct part ours, *all = calloc((size_t)s->world, sizeof(*all));
+    const struct wsl_peers_setup peers = {.rank = s->rank, .world = s->world, .host = s->address};
+    struct part zero;
     int version = 0, r;
 
-    memset(&ours, 0, sizeof(ours));
-    if (!all)
-        return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
+    memset(&zero, 0, sizeof(zero));
     r = wsl_nccl_check(n, ncclGetVersion(&version), "ncclGetVersion", err);
-    ours.version = (uint32_t)version;
+    zero.version = (uint32_t)version;
     if (r == 0 && s->rank == 0)
-        r = wsl_nccl_check(n, ncclGetUniqueId(&ours.id), "ncclGetUniqueId", err);
+        r = wsl_nccl_check(n, ncclGetUniqueId(&zero.id), "ncclGetUniqueId", err);
     if (r == 0)
-        r = wsl_peers_open(&n->peers, s->rank, s->world, s->address, &ours.address, err);
+        r = wsl_peers_open(&n->peers, &peers, &zero.address, err);
     if (r == 0)
-        r = wsl_collective_gather(s, &ours, sizeof(ours), all, err);
-    for (int i = 0; i < s->world && r == 0; i++)
-        if (all[i].version != ours.version)
-            r = wsl_fail(err, WSL_EUNSUPPORTED,
-                         "collective: rank %d has NCCL %u, rank %d has %u; all machines need the "
-                         "same",
-                         i, all[i].version, s->rank, ours.version);
-    *ret_zero = all[0];
-    free(all);
+        r = s->exchange.broadcast(s->exchange.context, &zero, sizeof(zero), err);
+    if (r == 0 && zero.version != (uint32_t)version)
+        r = wsl_fail(err, WSL_EUNSUPPORTED,
+                     "collective: rank 0 has NCCL %u, rank %d has %d; all machines need the same",
+                     zero.version, s->rank, version);
+    *ret_zero = zero;
     return r;
 }
 
@@ -197,17 +195,11 @@ static int meet(struct wsl_nccl *n, struct wsl_err *err)
 {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     struct part zero;
-    int r = exchange_parts(n, &zero, err);
+    int r = exchange(n, &zero, err);
 
-    for (unsigned turn = 0; r == 0; turn++) {
-        r = n->aborted ? wsl_fail(err, WSL_ECANCELLED, "collective: aborted")
-                       : wsl_peers_connect(n->peers, &zero.address, err);
-        if (r == 0)
-            break;
-        if (r == 1) {
-            r = 0;
-            wsl_nccl_pause(turn);
-        }
+    while (r == 0 && (r = wsl_peers_connect(n->peers, &zero.address, NULL, err)) > 0) {
+        wsl_peers_wait(n->peers, MEET_WAIT_MS);
+        r = n->aborted ? wsl_fail(err, WSL_ECANCELLED, "collective: aborted") : 0;
     }
     if (r < 0)
         return r;

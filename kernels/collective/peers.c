@@ -9,29 +9,77 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What a rank says first. */
+/* What a rank says first; then follow its bytes for its neighbours. */
 struct hello {
     uint8_t token[16];
     uint32_t rank; /* all ranks are of one build: host byte order */
 };
 
+/* What rank 0 says: the number of a lost rank, at any time, or NOBODY_LOST once, before the bytes
+ * that a rank's neighbours have for it. */
+#define NOBODY_LOST UINT32_MAX
+
 enum { NOBODY = -1 };
+
+/* Bytes that go through a socket in as many pieces as it takes. */
+struct transfer {
+    char *bytes;
+    size_t size, done;
+};
+
+struct stranger {
+    struct hello hello;
+    size_t got; /* bytes of it */
+};
 
 struct wsl_peers {
     int rank, world;
-    int listener; /* rank 0 */
-    int lost;     /* a rank, or NOBODY */
-    int known;    /* rank 0: connections in links[1..] that said hello */
-    bool greeted; /* the others: hello is sent */
+    int lost;          /* a rank, or NOBODY */
+    bool met;          /* the meeting is over */
+    bool connected;    /* the others: to rank 0 */
+    bool answering;    /* rank 0: has everything, and hands it out */
+    int known, ready;  /* rank 0: ranks that said hello; ranks whose bytes are here or sent */
+    size_t each, part; /* bytes for a neighbour, for all of them */
+    int neighbours[WSL_PEERS_NEIGHBOURS_MAX];
+    int neighbour_count;
     uint8_t token[16];
-    /* rank 0: place i is rank i; the others: place 0 is rank 0 */
-    struct pollfd *links;
-    struct pollfd *strangers; /* rank 0: accepted, no hello yet; `world` places */
+    /* Descriptors, -1 where there is none: `wake`, `listener` (rank 0), then `links` (rank 0: place
+     * i is rank i; the others: place 0 is rank 0), then `strangers` (rank 0: accepted, no hello
+     * yet; `world` places). */
+    struct pollfd *fds, *links, *strangers;
+    nfds_t fd_count;
+    struct stranger *said; /* by strangers */
+    /* Rank 0: in[i] has the bytes from rank i, out[i] those for it; the others: in[0], out[0]. */
+    struct transfer *in, *out;
+    char *bytes; /* of all transfers */
 };
+
+int wsl_peers_neighbours(int rank, int world, int ret[WSL_PEERS_NEIGHBOURS_MAX])
+{
+    int count = 0;
+
+    for (int distance = 1; distance < world; distance *= 2) {
+        int both[] = {(rank + distance) % world, (rank + world - distance) % world};
+
+        for (int b = 0; b < 2; b++) {
+            int at = 0;
+
+            while (at < count && ret[at] < both[b])
+                at++;
+            if (at < count && ret[at] == both[b])
+                continue;
+            memmove(ret + at + 1, ret + at, (size_t)(count - at) * sizeof(*ret));
+            ret[at] = both[b];
+            count++;
+        }
+    }
+    return count;
+}
 
 static int make_socket(const char *host, uint16_t port, bool listens, struct wsl_err *err)
 {
@@ -77,10 +125,10 @@ static int start_listening(struct wsl_peers *p, const char *host, struct wsl_pee
     struct sockaddr_storage bound;
     socklen_t length = sizeof(bound);
 
-    p->listener = make_socket(host, 0, true, err);
-    if (p->listener < 0)
-        return p->listener;
-    if (getsockname(p->listener, (struct sockaddr *)&bound, &length) < 0 ||
+    p->fds[1].fd = make_socket(host, 0, true, err);
+    if (p->fds[1].fd < 0)
+        return p->fds[1].fd;
+    if (getsockname(p->fds[1].fd, (struct sockaddr *)&bound, &length) < 0 ||
         getrandom(p->token, sizeof(p->token), 0) != sizeof(p->token))
         return wsl_fail_errno(err, "collective: listen on %s", host);
     snprintf(ret->host, sizeof(ret->host), "%s", host);
@@ -90,23 +138,70 @@ static int start_listening(struct wsl_peers *p, const char *host, struct wsl_pee
     return 0;
 }
 
-int wsl_peers_open(struct wsl_peers **ret, int rank, int world, const char *host,
+static void set_transfer(struct transfer *t, char **bytes, size_t size)
+{
+    *t = (struct transfer){.bytes = *bytes, .size = size};
+    *bytes += size;
+}
+
+/* Rank 0 has a transfer each way with every rank, the others with rank 0. */
+static int make_transfers(struct wsl_peers *p, const void *ours, struct wsl_err *err)
+{
+    size_t ends = p->rank == 0 ? (size_t)p->world : 1;
+    size_t hello = p->rank == 0 ? 0 : sizeof(struct hello);
+    size_t answer = p->part > 0 ? sizeof(uint32_t) + p->part : 0;
+    char *at;
+
+    p->in = calloc(ends, sizeof(*p->in));
+    p->out = calloc(ends, sizeof(*p->out));
+    p->bytes = at = calloc(ends, hello + p->part + answer + 1);
+    if (!p->in || !p->out || !p->bytes)
+        return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
+    for (size_t i = 0; i < ends; i++) {
+        set_transfer(&p->in[i], &at, p->rank == 0 ? p->part : answer);
+        set_transfer(&p->out[i], &at, p->rank == 0 ? answer : hello + p->part);
+    }
+    if (p->part > 0)
+        memcpy(p->rank == 0 ? p->in[0].bytes : p->out[0].bytes + hello, ours, p->part);
+    return 0;
+}
+
+static int make_places(struct wsl_peers *p, struct wsl_err *err)
+{
+    size_t links = p->rank == 0 ? (size_t)p->world : 1, strangers = p->rank == 0 ? links : 0;
+
+    p->fd_count = 2 + links + strangers;
+    p->fds = calloc(p->fd_count, sizeof(*p->fds));
+    p->said = calloc(strangers + 1, sizeof(*p->said));
+    if (!p->fds || !p->said)
+        return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
+    for (nfds_t i = 0; i < p->fd_count; i++)
+        p->fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+    p->links = p->fds + 2;
+    p->strangers = p->links + links;
+    p->fds[0].fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return p->fds[0].fd < 0 ? wsl_fail_errno(err, "collective: eventfd") : 0;
+}
+
+int wsl_peers_open(struct wsl_peers **ret, const struct wsl_peers_setup *setup,
                    struct wsl_peers_address *ret_address, struct wsl_err *err)
 {
     struct wsl_peers *p = calloc(1, sizeof(*p));
-    int r = 0;
+    int r;
 
     if (!p)
         return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
-    *p = (struct wsl_peers){.rank = rank, .world = world, .listener = -1, .lost = NOBODY};
-    p->links = calloc((size_t)world, sizeof(*p->links));
-    p->strangers = calloc((size_t)world, sizeof(*p->strangers));
-    if (!p->links || !p->strangers)
-        r = wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
-    for (int i = 0; i < world && r == 0; i++)
-        p->links[i] = p->strangers[i] = (struct pollfd){.fd = -1, .events = POLLIN};
-    if (r == 0 && rank == 0)
-        r = start_listening(p, host, ret_address, err);
+    p->rank = setup->rank;
+    p->world = setup->world;
+    p->lost = NOBODY;
+    p->neighbour_count = wsl_peers_neighbours(p->rank, p->world, p->neighbours);
+    p->each = setup->each;
+    p->part = setup->each * (size_t)p->neighbour_count;
+    r = make_places(p, err);
+    if (r == 0)
+        r = make_transfers(p, setup->ours, err);
+    if (r == 0 && p->rank == 0)
+        r = start_listening(p, setup->host, ret_address, err);
     if (r < 0)
         wsl_peers_close(p);
     else
@@ -114,101 +209,41 @@ int wsl_peers_open(struct wsl_peers **ret, int rank, int world, const char *host
     return r;
 }
 
-/* ---- meeting ---- */
+/* ---- bytes ---- */
 
-static void accept_one(struct wsl_peers *p)
+enum { MORE = 1 }; /* not all of it yet */
+
+/* 0: all of it is here; MORE; or -1: the other end is gone. */
+static int receive(int fd, struct transfer *t)
 {
-    int place = 0, fd;
+    while (t->done < t->size) {
+        ssize_t n = recv(fd, t->bytes + t->done, t->size - t->done, MSG_DONTWAIT);
 
-    while (place < p->world && p->strangers[place].fd >= 0)
-        place++;
-    if (place == p->world)
-        return; /* full: the kernel's queue keeps the rest */
-    fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0)
-        p->strangers[place].fd = fd;
-}
-
-/* A stranger's hello makes it a link; whoever says something else is sent away. */
-static void hear_stranger(struct wsl_peers *p, struct pollfd *stranger)
-{
-    struct hello hello;
-    ssize_t n = recv(stranger->fd, &hello, sizeof(hello), MSG_PEEK);
-
-    if (n > 0 && (size_t)n < sizeof(hello))
-        return;
-    if (n < 0 && errno == EAGAIN)
-        return;
-    if (n == sizeof(hello) && memcmp(hello.token, p->token, sizeof(p->token)) == 0 &&
-        hello.rank > 0 && hello.rank < (uint32_t)p->world && p->links[hello.rank].fd < 0) {
-        n = recv(stranger->fd, &hello, sizeof(hello), 0);
-        keep_alive(stranger->fd);
-        p->links[hello.rank].fd = stranger->fd;
-        p->known++;
-    } else {
-        close(stranger->fd);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return MORE;
+        if (n <= 0)
+            return -1;
+        t->done += (size_t)n;
     }
-    stranger->fd = -1;
-}
-
-static int connect_others(struct wsl_peers *p)
-{
-    accept_one(p);
-    for (int i = 0; i < p->world; i++)
-        if (p->strangers[i].fd >= 0)
-            hear_stranger(p, &p->strangers[i]);
-    return p->known < p->world - 1;
-}
-
-static int connect_zero(struct wsl_peers *p, const struct wsl_peers_address *zero,
-                        struct wsl_err *err)
-{
-    struct hello hello = {.rank = (uint32_t)p->rank};
-    struct pollfd writable = {.fd = p->links[0].fd, .events = POLLOUT};
-    struct wsl_err why = {0};
-    int failure = 0;
-    socklen_t length = sizeof(failure);
-
-    if (p->greeted)
-        return 0;
-    if (writable.fd < 0) {
-        p->links[0].fd = make_socket(zero->host, zero->port, false, &why);
-        if (p->links[0].fd < 0)
-            return wsl_fail(err, WSL_EPEER, "rank 0 is gone: %s", why.text);
-        return 1;
-    }
-    if (poll(&writable, 1, 0) <= 0)
-        return 1;
-    memcpy(hello.token, zero->token, sizeof(hello.token));
-    getsockopt(writable.fd, SOL_SOCKET, SO_ERROR, &failure, &length);
-    if (failure == 0 && send(writable.fd, &hello, sizeof(hello), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        failure = errno; /* so few bytes go at once or not at all */
-    if (failure != 0)
-        return wsl_fail(err, WSL_EPEER, "collective: rank 0 is gone: connect to %s port %u: %s",
-                        zero->host, zero->port, strerror(failure));
-    keep_alive(writable.fd);
-    p->greeted = true;
     return 0;
 }
 
-int wsl_peers_connect(struct wsl_peers *p, const struct wsl_peers_address *zero,
-                      struct wsl_err *err)
+static int give(struct pollfd *link, struct transfer *t)
 {
-    return p->rank == 0 ? connect_others(p) : connect_zero(p, zero, err);
-}
+    link->events = POLLIN;
+    while (t->done < t->size) {
+        ssize_t n =
+            send(link->fd, t->bytes + t->done, t->size - t->done, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-/* ---- watching ---- */
-
-/* A link that has something to say: rank 0 hears only ends; the others the number of a lost rank.
- */
-static int hear_link(const struct wsl_peers *p, int place)
-{
-    uint32_t rank;
-    ssize_t n = recv(p->links[place].fd, &rank, sizeof(rank), MSG_DONTWAIT);
-
-    if (n == sizeof(rank) && p->rank != 0)
-        return rank < (uint32_t)p->world ? (int)rank : place;
-    return n < 0 && errno == EAGAIN ? NOBODY : place;
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            link->events = POLLOUT;
+            return MORE;
+        }
+        if (n < 0)
+            return -1;
+        t->done += (size_t)n;
+    }
+    return 0;
 }
 
 static void tell_others(const struct wsl_peers *p, int lost)
@@ -220,35 +255,281 @@ static void tell_others(const struct wsl_peers *p, int lost)
             send(p->links[i].fd, &rank, sizeof(rank), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+static int lose(struct wsl_peers *p, int rank, struct wsl_err *err)
+{
+    if (p->lost == NOBODY && p->rank == 0)
+        tell_others(p, rank);
+    p->lost = rank;
+    return wsl_fail(err, WSL_EPEER, "collective: rank %d is gone: its connection ended", rank);
+}
+
+/* ---- meeting, rank 0 ---- */
+
+static void accept_all(struct wsl_peers *p)
+{
+    for (int place = 0; place < p->world; place++) {
+        if (p->strangers[place].fd >= 0)
+            continue;
+        p->strangers[place].fd = accept4(p->fds[1].fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        p->strangers[place].revents = 0;
+        p->said[place].got = 0;
+        if (p->strangers[place].fd < 0)
+            return;
+    }
+    /* Full: the kernel's queue keeps the rest. */
+}
+
+static bool is_rank(const struct wsl_peers *p, const struct hello *hello)
+{
+    return memcmp(hello->token, p->token, sizeof(p->token)) == 0 && hello->rank > 0 &&
+           hello->rank < (uint32_t)p->world && p->links[hello->rank].fd < 0;
+}
+
+/* A stranger's hello makes it a link; whoever says something else is sent away. */
+static void hear_stranger(struct wsl_peers *p, int place)
+{
+    struct stranger *s = &p->said[place];
+    struct transfer t = {.bytes = (char *)&s->hello, .size = sizeof(s->hello), .done = s->got};
+    int fd = p->strangers[place].fd, r = receive(fd, &t);
+
+    s->got = t.done;
+    if (r == MORE)
+        return;
+    p->strangers[place].fd = -1;
+    if (r < 0 || !is_rank(p, &s->hello)) {
+        close(fd);
+        return;
+    }
+    keep_alive(fd);
+    p->links[s->hello.rank] = (struct pollfd){.fd = fd, .events = POLLIN, .revents = POLLIN};
+    p->known++;
+}
+
+/* What rank i gets: from each of its neighbours what that one has for it. */
+static void fill_answer(const struct wsl_peers *p, int i)
+{
+    uint32_t nobody = NOBODY_LOST;
+    int near[WSL_PEERS_NEIGHBOURS_MAX], count = wsl_peers_neighbours(i, p->world, near);
+    char *to = p->out[i].bytes;
+
+    memcpy(to, &nobody, sizeof(nobody));
+    to += sizeof(nobody);
+    for (int n = 0; n < count; n++) {
+        int theirs[WSL_PEERS_NEIGHBOURS_MAX], at = 0;
+
+        wsl_peers_neighbours(near[n], p->world, theirs);
+        while (theirs[at] != i)
+            at++;
+        memcpy(to + (size_t)n * p->each, p->in[near[n]].bytes + (size_t)at * p->each, p->each);
+    }
+}
+
+/* A link that has something to say, after its bytes: to rank 0 only that it ends; to the others the
+ * number of a lost rank. NOBODY, or who is lost. */
+static int hear_link(const struct wsl_peers *p, int place)
+{
+    uint32_t rank;
+    ssize_t n = recv(p->links[place].fd, &rank, sizeof(rank), MSG_DONTWAIT);
+
+    if (n == sizeof(rank) && p->rank != 0)
+        return rank < (uint32_t)p->world ? (int)rank : place;
+    return n < 0 && (errno == EAGAIN || errno == EINTR) ? NOBODY : place;
+}
+
+/* One turn with every link that has news: receiving, then answering. */
+static int serve_links(struct wsl_peers *p, struct wsl_err *err)
+{
+    for (int i = 1; i < p->world; i++) {
+        struct transfer *t = p->answering ? &p->out[i] : &p->in[i];
+        int r;
+
+        if (p->links[i].fd < 0 || p->links[i].revents == 0)
+            continue;
+        if (t->done == t->size) {
+            if (hear_link(p, i) != NOBODY)
+                return lose(p, i, err);
+            continue;
+        }
+        r = p->answering ? give(&p->links[i], t) : receive(p->links[i].fd, t);
+        if (r < 0)
+            return lose(p, i, err);
+        p->ready += r == 0;
+    }
+    return 0;
+}
+
+static void start_answering(struct wsl_peers *p)
+{
+    for (int i = 0; i < p->world; i++) {
+        fill_answer(p, i);
+        p->links[i].revents = POLLOUT;
+    }
+    p->answering = true;
+    p->ready = 0;
+}
+
+/* Nobody else is wanted. */
+static void stop_listening(struct wsl_peers *p)
+{
+    for (struct pollfd *f = p->strangers; f < p->fds + p->fd_count; f++) {
+        if (f->fd >= 0)
+            close(f->fd);
+        f->fd = -1;
+    }
+    if (p->fds[1].fd >= 0)
+        close(p->fds[1].fd);
+    p->fds[1].fd = -1;
+}
+
+static int connect_others(struct wsl_peers *p, void *ret_theirs, struct wsl_err *err)
+{
+    int all = p->world - 1, r = 0;
+
+    if (poll(p->fds, p->fd_count, 0) > 0) {
+        if (p->fds[1].revents)
+            accept_all(p);
+        for (int i = 0; i < p->world; i++)
+            if (p->strangers[i].fd >= 0)
+                hear_stranger(p, i);
+        r = serve_links(p, err);
+    }
+    if (p->known == all)
+        stop_listening(p);
+    if (r < 0 || p->known < all || p->part == 0)
+        return r < 0 ? r : p->known < all;
+    if (!p->answering && p->ready == all) {
+        start_answering(p);
+        r = serve_links(p, err);
+    }
+    if (r < 0 || !p->answering || p->ready < all)
+        return r < 0 ? r : 1;
+    memcpy(ret_theirs, p->out[0].bytes + sizeof(uint32_t), p->part);
+    return 0;
+}
+
+/* ---- meeting, the others ---- */
+
+static int start_connecting(struct wsl_peers *p, const struct wsl_peers_address *zero,
+                            struct wsl_err *err)
+{
+    struct hello hello = {.rank = (uint32_t)p->rank};
+    struct wsl_err why = {0};
+    int fd = make_socket(zero->host, zero->port, false, &why);
+
+    if (fd < 0)
+        return wsl_fail(err, WSL_EPEER, "rank 0 is gone: %s", why.text);
+    p->links[0] = (struct pollfd){.fd = fd, .events = POLLOUT};
+    memcpy(hello.token, zero->token, sizeof(hello.token));
+    memcpy(p->out[0].bytes, &hello, sizeof(hello));
+    return 1;
+}
+
+static int check_connected(struct wsl_peers *p, const struct wsl_peers_address *zero,
+                           struct wsl_err *err)
+{
+    int failure = 0;
+    socklen_t length = sizeof(failure);
+
+    getsockopt(p->links[0].fd, SOL_SOCKET, SO_ERROR, &failure, &length);
+    if (failure != 0)
+        return wsl_fail(err, WSL_EPEER, "collective: rank 0 is gone: connect to %s port %u: %s",
+                        zero->host, zero->port, strerror(failure));
+    keep_alive(p->links[0].fd);
+    p->connected = true;
+    return 0;
+}
+
+/* The answer as far as it is here: it begins with the number of a lost rank, or of nobody. */
+static int take_answer(struct wsl_peers *p, void *ret_theirs, struct wsl_err *err)
+{
+    struct transfer *t = &p->in[0];
+    int r = receive(p->links[0].fd, t);
+    uint32_t lost;
+
+    if (t->done >= sizeof(lost)) {
+        memcpy(&lost, t->bytes, sizeof(lost));
+        if (lost != NOBODY_LOST)
+            return lose(p, lost < (uint32_t)p->world ? (int)lost : 0, err);
+    }
+    if (r < 0)
+        return lose(p, 0, err);
+    if (r == 0)
+        memcpy(ret_theirs, t->bytes + sizeof(lost), p->part);
+    return r;
+}
+
+static int connect_zero(struct wsl_peers *p, const struct wsl_peers_address *zero, void *ret_theirs,
+                        struct wsl_err *err)
+{
+    int r;
+
+    if (p->links[0].fd < 0)
+        return start_connecting(p, zero, err);
+    if (poll(p->links, 1, 0) <= 0)
+        return 1;
+    if (!p->connected && check_connected(p, zero, err) < 0)
+        return err ? err->code : WSL_EPEER;
+    r = give(&p->links[0], &p->out[0]);
+    if (r < 0)
+        return lose(p, 0, err);
+    return r == MORE || p->part == 0 ? r : take_answer(p, ret_theirs, err);
+}
+
+int wsl_peers_connect(struct wsl_peers *p, const struct wsl_peers_address *zero, void *ret_theirs,
+                      struct wsl_err *err)
+{
+    int r;
+
+    if (p->met)
+        return 0;
+    r = p->rank == 0 ? connect_others(p, ret_theirs, err) : connect_zero(p, zero, ret_theirs, err);
+    p->met = r == 0;
+    return r;
+}
+
+/* ---- watching ---- */
+
 int wsl_peers_check(struct wsl_peers *p, struct wsl_err *err)
 {
-    nfds_t count = p->rank == 0 ? (nfds_t)p->world : 1;
+    int count = p->rank == 0 ? p->world : 1, lost = NOBODY;
 
-    if (p->lost == NOBODY && poll(p->links, count, 0) > 0) {
-        for (int i = 0; i < (int)count && p->lost == NOBODY; i++)
+    if (p->lost == NOBODY && poll(p->links, (nfds_t)count, 0) > 0)
+        for (int i = 0; i < count && lost == NOBODY; i++)
             if (p->links[i].fd >= 0 && p->links[i].revents != 0)
-                p->lost = hear_link(p, i);
-        if (p->lost != NOBODY && p->rank == 0)
-            tell_others(p, p->lost);
-    }
-    if (p->lost == NOBODY)
+                lost = hear_link(p, i);
+    if (lost == NOBODY && p->lost == NOBODY)
         return 0;
-    return wsl_fail(err, WSL_EPEER, "collective: rank %d is gone: its connection ended", p->lost);
+    return lose(p, lost == NOBODY ? p->lost : lost, err);
+}
+
+void wsl_peers_wait(struct wsl_peers *p, int timeout_ms)
+{
+    uint64_t count;
+
+    if (poll(p->fds, p->fd_count, timeout_ms) > 0 && p->fds[0].revents &&
+        read(p->fds[0].fd, &count, sizeof(count)) < 0)
+        return; /* somebody else has read it */
+}
+
+void wsl_peers_wake(struct wsl_peers *p)
+{
+    uint64_t one = 1;
+
+    if (write(p->fds[0].fd, &one, sizeof(one)) < 0)
+        return; /* the counter is full: the wait is over anyway */
 }
 
 void wsl_peers_close(struct wsl_peers *p)
 {
     if (!p)
         return;
-    for (int i = 0; i < p->world; i++) {
-        if (p->links && p->links[i].fd >= 0)
-            close(p->links[i].fd);
-        if (p->strangers && p->strangers[i].fd >= 0)
-            close(p->strangers[i].fd);
-    }
-    if (p->listener >= 0)
-        close(p->listener);
-    free(p->links);
-    free(p->strangers);
+    for (nfds_t i = 0; p->fds && i < p->fd_count; i++)
+        if (p->fds[i].fd >= 0)
+            close(p->fds[i].fd);
+    free(p->fds);
+    free(p->said);
+    free(p->in);
+    free(p->out);
+    free(p->bytes);
     free(p);
 }

@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define LOOK_NS  50000000u  /* between two looks */
 #define ASK_NS   250000000u /* until a loss that shows elsewhere is seen here */
 #define GRACE_NS 500000000u /* for operations that a rank which is gone had done its part of */
 
@@ -54,9 +53,11 @@ static void *watch_main(void *context)
     struct wsl_watch *w = context;
     struct wsl_err why = {0};
 
-    while (wsl_peers_check(w->peers, &why) == 0)
-        if (wait_for(w, is_stopped, LOOK_NS))
+    while (wsl_peers_check(w->peers, &why) == 0) {
+        if (wait_for(w, is_stopped, 0))
             return NULL;
+        wsl_peers_wait(w->peers, -1);
+    }
     pthread_mutex_lock(&w->lock);
     w->why = why;
     pthread_cond_broadcast(&w->changed);
@@ -118,6 +119,7 @@ void wsl_watch_stop(struct wsl_watch *w)
     w->stopped = true;
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
+    wsl_peers_wake(w->peers);
     pthread_join(w->thread, NULL);
     free_watch(w);
 }

@@ -96,7 +96,7 @@ class Trainer:
             else:
                 result = message.exchange
                 self.parts.pop(result.round, None)
-                self.answers.write("result %d %s\n" % (result.round, b",".join(result.blobs).decode()))
+                self.answers.write("result %d %s\n" % (result.round, (result.error or result.blob.decode())))
 
     def end(self, outcome, reason):
         word = trainer_pb2.TrainerEnd(outcome=outcome, reason=reason, time_ms=int(time.time() * 1000))

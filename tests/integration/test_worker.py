@@ -74,10 +74,10 @@ class Main(WorkerCase):
         s = self.coordinator.session()
         parts = wait(lambda: len(p := s.all("exchange")) >= 2 and p, "both parts")
         self.assertEqual(sorted((p.key.rank, p.round, p.blob) for p in parts), [(0, 0, b"a0"), (1, 0, b"a1")])
-        s.send(exchange=agent_pb2.ExchangeResult(job=1, generation=0, round=0, blobs=[b"stale"]))
-        s.send(exchange=agent_pb2.ExchangeResult(job=1, generation=1, round=0, blobs=[b"a0", b"a1"]))
+        s.send(exchange=agent_pb2.ExchangeResult(job=1, generation=0, round=0, blob=b"stale"))
+        s.send(exchange=agent_pb2.ExchangeResult(job=1, generation=1, round=0, blob=b"a0"))
         for k in ranks:
-            self.assertEqual(self.wait_answer(k, "result"), ["result 0 a0,a1"])
+            self.assertEqual(self.wait_answer(k, "result"), ["result 0 a0"])
         s.end()
         again = self.coordinator.session(1)
         wait(lambda: sorted(p.blob for p in again.all("exchange")) == [b"a0", b"a1"], "both parts again")

@@ -186,7 +186,7 @@ class Coordinator(agent_pb2_grpc.AgentServiceServicer):
 
     def start_trainer(self, k, world=2, name="tags"):
         a = agent_pb2.Assignment(job=k.job, generation=k.generation, rank=k.rank, world=world,
-                                 addresses=["127.0.0.1"] * world)
+                                 address="127.0.0.1")
         a.spec.name = name
         self.session().send(start=agent_pb2.StartTrainer(key=k, assignment=a))
 

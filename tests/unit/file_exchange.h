@@ -2,7 +2,7 @@
  *
  * An exchange for ranks that are processes of one machine, over files in a folder of the test's
  * own:
- * "<folder>/<generation>-<round>-<rank>".
+ * "<folder>/<generation>-<rank>".
  */
 #ifndef WSL_TESTS_FILE_EXCHANGE_H
 #define WSL_TESTS_FILE_EXCHANGE_H

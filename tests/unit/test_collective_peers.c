@@ -22,14 +22,23 @@
 #define WORLD 4
 #define LIMIT 5000000000u /* ns; on loopback all takes far less */
 
-static void open_all(struct wsl_peers *p[WORLD], struct wsl_peers_address *zero)
+static struct wsl_peers *open_one(int rank, int world, size_t each, const void *ours,
+                                  struct wsl_peers_address *zero)
 {
+    const struct wsl_peers_setup setup = {rank, world, "127.0.0.1", each, ours};
+    struct wsl_peers *p;
     struct wsl_err err = {0};
 
+    if (wsl_peers_open(&p, &setup, zero, &err) < 0)
+        fail_msg("%s", err.text);
+    return p;
+}
+
+static void open_all(struct wsl_peers *p[WORLD], struct wsl_peers_address *zero)
+{
     memset(zero, 0, sizeof(*zero));
     for (int i = 0; i < WORLD; i++)
-        if (wsl_peers_open(&p[i], i, WORLD, "127.0.0.1", zero, &err) < 0)
-            fail_msg("%s", err.text);
+        p[i] = open_one(i, WORLD, 0, NULL, zero);
 }
 
 static void connect_all(struct wsl_peers *p[WORLD], const struct wsl_peers_address *zero)
@@ -41,7 +50,7 @@ static void connect_all(struct wsl_peers *p[WORLD], const struct wsl_peers_addre
     do {
         waiting = 0;
         for (int i = 0; i < WORLD; i++) {
-            int r = wsl_peers_connect(p[i], zero, &err);
+            int r = wsl_peers_connect(p[i], zero, NULL, &err);
 
             if (r < 0)
                 fail_msg("%s", err.text);
@@ -152,9 +161,9 @@ static void nobody_at_the_address(void **state)
     int r;
 
     (void)state;
-    assert_int_equal(wsl_peers_open(&p, 1, 2, "127.0.0.1", &zero, &err), 0);
+    p = open_one(1, 2, 0, NULL, &zero);
     do {
-        r = wsl_peers_connect(p, &zero, &err);
+        r = wsl_peers_connect(p, &zero, NULL, &err);
         assert_true(wsl_clock_ns() < until);
     } while (r == 1);
     assert_int_equal(r, WSL_EPEER);
@@ -162,7 +171,154 @@ static void nobody_at_the_address(void **state)
     printf("# %s\n", err.text);
     wsl_peers_close(p);
     wsl_peers_close(NULL);
-    assert_int_equal(wsl_peers_open(&p, 0, 2, "no number", &zero, &err), WSL_EINVAL);
+    assert_int_equal(
+        wsl_peers_open(&p, &(struct wsl_peers_setup){0, 2, "no number", 0, NULL}, &zero, &err),
+        WSL_EINVAL);
+}
+
+/* ---- neighbours ---- */
+
+static void neighbours_are_each_others(void **state)
+{
+    static const int worlds[] = {2, 3, 4, 5, 7, 8, 9, 16, 17, 100, 336, 337};
+
+    (void)state;
+    for (size_t w = 0; w < sizeof(worlds) / sizeof(*worlds); w++)
+        for (int rank = 0; rank < worlds[w]; rank++) {
+            int ours[WSL_PEERS_NEIGHBOURS_MAX], theirs[WSL_PEERS_NEIGHBOURS_MAX];
+            int count = wsl_peers_neighbours(rank, worlds[w], ours);
+
+            assert_int_equal(count, wsl_peers_neighbours(0, worlds[w], theirs));
+            for (int i = 0; i < count; i++) {
+                bool found = false;
+
+                assert_true(ours[i] >= 0 && ours[i] < worlds[w] && ours[i] != rank);
+                assert_true(i == 0 || ours[i - 1] < ours[i]);
+                wsl_peers_neighbours(ours[i], worlds[w], theirs);
+                for (int t = 0; t < count; t++)
+                    found = found || theirs[t] == rank;
+                assert_true(found);
+            }
+        }
+    assert_int_equal(wsl_peers_neighbours(0, 65536, (int[WSL_PEERS_NEIGHBOURS_MAX]){0}), 31);
+}
+
+/* The peer that a binomial tree with any root has at any level (as Gloo's broadcast) is one. */
+static void a_tree_needs_neighbours_only(void **state)
+{
+    (void)state;
+    for (int world = 2; world < 40; world++)
+        for (int root = 0; root < world; root++)
+            for (int rank = 0; rank < world; rank++)
+                for (int bit = 1; bit < world; bit *= 2) {
+                    int near[WSL_PEERS_NEIGHBOURS_MAX];
+                    int count = wsl_peers_neighbours(rank, world, near);
+                    int peer = ((rank + world - root) % world) ^ bit;
+                    bool found = peer >= world;
+
+                    for (int i = 0; i < count; i++)
+                        found = found || near[i] == (peer + root) % world;
+                    assert_true(found);
+                }
+}
+
+#define CROWD 21
+
+/* Everybody has a different text for each neighbour, of a size that does not go out at once. */
+static void neighbours_get_what_was_meant_for_them(void **state)
+{
+    const size_t each = 200000;
+    struct wsl_peers *p[CROWD];
+    struct wsl_peers_address zero = {0};
+    uint64_t until = wsl_clock_ns() + 4 * (uint64_t)LIMIT;
+    struct wsl_err err = {0};
+    bool done[CROWD] = {false};
+    char *theirs[CROWD];
+    int near[WSL_PEERS_NEIGHBOURS_MAX], count = 0, waiting;
+
+    (void)state;
+    for (int i = 0; i < CROWD; i++) {
+        char *ours;
+
+        count = wsl_peers_neighbours(i, CROWD, near);
+        ours = calloc((size_t)count, each);
+        theirs[i] = calloc((size_t)count, each);
+        assert_true(ours && theirs[i]);
+        for (int n = 0; n < count; n++) {
+            snprintf(ours + (size_t)n * each, each, "from %d to %d", i, near[n]);
+            ours[(size_t)(n + 1) * each - 1] = (char)i;
+        }
+        p[i] = open_one(i, CROWD, each, ours, &zero);
+        free(ours);
+    }
+    do {
+        waiting = 0;
+        for (int i = 0; i < CROWD; i++) {
+            int r = done[i] ? 0 : wsl_peers_connect(p[i], &zero, theirs[i], &err);
+
+            if (r < 0)
+                fail_msg("%s", err.text);
+            done[i] = r == 0;
+            waiting += r;
+        }
+        assert_true(wsl_clock_ns() < until);
+    } while (waiting > 0);
+    for (int i = 0; i < CROWD; i++) {
+        wsl_peers_neighbours(i, CROWD, near);
+        for (int n = 0; n < count; n++) {
+            char expected[40];
+
+            snprintf(expected, sizeof(expected), "from %d to %d", near[n], i);
+            assert_string_equal(theirs[i] + (size_t)n * each, expected);
+            assert_int_equal(theirs[i][(size_t)(n + 1) * each - 1], (char)near[n]);
+        }
+        free(theirs[i]);
+        wsl_peers_close(p[i]);
+    }
+}
+
+/* Rank 2 leaves before the meeting is over: rank 0 and rank 1 both hear that it was rank 2. */
+static void a_rank_lost_while_meeting_is_named(void **state)
+{
+    struct wsl_peers *p[4];
+    struct wsl_peers_address zero = {0};
+    uint64_t until = wsl_clock_ns() + LIMIT;
+    struct wsl_err err = {0};
+    char ours[3 * 8] = "", theirs[3 * 8];
+    int r;
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        p[i] = open_one(i, 4, 8, ours, &zero);
+    for (int turn = 0; turn < 100; turn++) /* all but rank 3 */
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(wsl_peers_connect(p[i], &zero, theirs, &err), 1);
+    wsl_peers_close(p[2]);
+    while ((r = wsl_peers_connect(p[0], &zero, theirs, &err)) == 1)
+        assert_true(wsl_clock_ns() < until);
+    assert_int_equal(r, WSL_EPEER);
+    assert_non_null(strstr(err.text, "rank 2"));
+    while ((r = wsl_peers_connect(p[1], &zero, theirs, &err)) == 1)
+        assert_true(wsl_clock_ns() < until);
+    assert_int_equal(r, WSL_EPEER);
+    assert_non_null(strstr(err.text, "rank 2"));
+    wsl_peers_close(p[0]);
+    wsl_peers_close(p[1]);
+    wsl_peers_close(p[3]);
+}
+
+static void a_wait_ends_when_woken(void **state)
+{
+    struct wsl_peers_address zero = {0};
+    struct wsl_peers *p = open_one(0, 2, 0, NULL, &zero);
+    uint64_t before = wsl_clock_ns();
+
+    (void)state;
+    wsl_peers_wake(p);
+    wsl_peers_wait(p, 60000);
+    assert_true(wsl_clock_ns() - before < LIMIT);
+    wsl_peers_wait(p, 1); /* woken once, not for ever */
+    wsl_peers_close(p);
 }
 
 int main(void)
@@ -172,6 +328,11 @@ int main(void)
         cmocka_unit_test(a_lost_hub_is_named),
         cmocka_unit_test(strangers_do_not_matter),
         cmocka_unit_test(nobody_at_the_address),
+        cmocka_unit_test(neighbours_are_each_others),
+        cmocka_unit_test(a_tree_needs_neighbours_only),
+        cmocka_unit_test(neighbours_get_what_was_meant_for_them),
+        cmocka_unit_test(a_rank_lost_while_meeting_is_named),
+        cmocka_unit_test(a_wait_ends_when_woken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

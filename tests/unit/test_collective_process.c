@@ -7,8 +7,10 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "kernels/collective/collective.h"
+#include "kernels/collective/peers.h"
 #include "tests/unit/file_exchange.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -21,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -235,30 +238,37 @@ static void a_stopped_rank_holds_nobody_for_ever(void **state)
 
 /* ---- peers that gave an address and then nothing ---- */
 
-/* The answer of rank 1 as rank 0 sees it: the same addresses as its own, on another port, so that
- * Gloo takes the listening side (port 65535 is above every other) or the connecting one (port 1,
- * where nobody listens). */
+/* Rank 1 as rank 0 sees it: it comes to the meeting and says that its pair listens on `port`, so
+ * that rank 0 waits for a connection (65535: above its own) or tries to connect (1: where nobody
+ * listens). */
 struct ghost {
     uint16_t port;
     atomic_bool cancelled;
+    int fd;
 };
 
-static int ghost_gather(void *context, uint32_t round, const void *mine, size_t size,
-                        struct wsl_blob *all, struct wsl_err *err)
+static int ghost_broadcast(void *context, void *data, size_t size, struct wsl_err *err)
 {
     struct ghost *ghost = context;
-    struct sockaddr_in *address;
+    const struct wsl_peers_address *zero = data;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(zero->port)};
+    struct {
+        uint8_t token[16];
+        uint32_t rank;
+        struct sockaddr_storage pair; /* what Gloo says of it; then a number that is not used */
+        int64_t unused;
+    } __attribute__((packed)) hello = {.rank = 1};
+    struct sockaddr_in pair = {.sin_family = AF_INET, .sin_port = htons(ghost->port)};
 
-    (void)round;
     (void)err;
-    all[0] = (struct wsl_blob){malloc(size), size};
-    all[1] = (struct wsl_blob){malloc(size), size};
-    memcpy(all[0].data, mine, size);
-    memcpy(all[1].data, (const char *)mine + size / 2, size / 2); /* what we have for rank 1 */
-    memcpy((char *)all[1].data + size / 2, (const char *)mine + size / 2, size / 2);
-    address = all[1].data;
-    assert_int_equal(address->sin_family, AF_INET);
-    address->sin_port = htons(ghost->port);
+    assert_int_equal(size, sizeof(*zero));
+    inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+    pair.sin_addr = to.sin_addr;
+    memcpy(hello.token, zero->token, sizeof(hello.token));
+    memcpy(&hello.pair, &pair, sizeof(pair));
+    ghost->fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(ghost->fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    assert_int_equal(write(ghost->fd, &hello, sizeof(hello)), sizeof(hello));
     return 0;
 }
 
@@ -274,7 +284,7 @@ static struct wsl_collective *open_ghost(struct ghost *ghost, uint32_t timeout_m
         .rank = 0,
         .world = 2,
         .timeout_ms = timeout_ms,
-        .exchange = {.context = ghost, .gather = ghost_gather, .cancel = ghost_cancel},
+        .exchange = {.context = ghost, .broadcast = ghost_broadcast, .cancel = ghost_cancel},
     };
     struct wsl_collective *c;
     struct wsl_err err;
@@ -299,6 +309,7 @@ static void abort_ends_connecting(void **state)
     pthread_join(thread, &aborted_us);
     assert_true(ms - (double)(uintptr_t)aborted_us / 1e3 < 100);
     wsl_collective_close(c);
+    close(ghost.fd);
 }
 
 static void connecting_has_a_time_limit(void **state)
@@ -313,6 +324,7 @@ static void connecting_has_a_time_limit(void **state)
     printf("# after %.0f ms: %s\n", ms_since(before), err.text);
     assert_true(ms_since(before) > 400 && ms_since(before) < 3000);
     wsl_collective_close(c);
+    close(ghost.fd);
 }
 
 static void nobody_at_the_address(void **state)
@@ -326,6 +338,7 @@ static void nobody_at_the_address(void **state)
     printf("# %s\n", err.text);
     assert_non_null(strstr(err.text, "rank 1"));
     wsl_collective_close(c);
+    close(ghost.fd);
 }
 
 static void an_unknown_address_is_named(void **state)
@@ -337,7 +350,7 @@ static void an_unknown_address_is_named(void **state)
         .world = 2,
         .address = "no-such-host.invalid",
         .timeout_ms = 20000,
-        .exchange = {.context = &ghost, .gather = ghost_gather, .cancel = ghost_cancel},
+        .exchange = {.context = &ghost, .broadcast = ghost_broadcast, .cancel = ghost_cancel},
     };
     struct wsl_collective *c;
     struct wsl_err err;

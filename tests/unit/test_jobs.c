@@ -116,9 +116,7 @@ static void an_assignment_says_all(void **state)
     assert_string_equal(a->spec->name, "t");
     assert_string_equal(a->init, "/models/resnext");
     assert_string_equal(a->resume, "");
-    assert_int_equal(a->n_addresses, 2);
-    assert_string_equal(a->addresses[0], "a.example");
-    assert_string_equal(a->addresses[1], "b.example");
+    assert_string_equal(a->address, "a.example");
     world_free_sent(sent);
 }
 

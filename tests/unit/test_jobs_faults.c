@@ -296,7 +296,7 @@ static void old_generations_are_not_acted_on(void **state)
 
 /* ---- exchange ---- */
 
-static void parts_are_gathered_and_answered_once_for_each_node(void **state)
+static void a_round_is_answered_once_for_each_node(void **state)
 {
     struct sent *sent;
     uint64_t id;
@@ -316,10 +316,9 @@ static void parts_are_gathered_and_answered_once_for_each_node(void **state)
     assert_int_equal(world_answers(&w, "a", id, 1, 0), 1);
     assert_int_equal(world_answers(&w, "b", id, 1, 0), 1);
     sent = world_take_sent(&w);
-    assert_int_equal(sent->message->exchange->n_blobs, 3);
-    assert_memory_equal(sent->message->exchange->blobs[0].data, "zero", 4);
-    assert_memory_equal(sent->message->exchange->blobs[1].data, "one", 3);
-    assert_int_equal(sent->message->exchange->blobs[2].len, 0);
+    assert_int_equal(sent->message->exchange->blob.len, 4);
+    assert_memory_equal(sent->message->exchange->blob.data, "zero", 4);
+    assert_string_equal(sent->message->exchange->error, "");
     world_free_sent(sent);
     world_forget_sent(&w);
     world_exchange(&w, "b", id, 1, 2, 0, ""); /* a new session asks again */
@@ -341,6 +340,79 @@ static void a_restart_gathers_the_parts_anew(void **state)
     assert_int_equal(world_answers(&w, "a", id, 1, 0), 0);
     world_exchange(&w, "a", id, 1, 0, 0, "zero");
     assert_int_equal(world_answers(&w, "a", id, 1, 0), 1);
+}
+
+static void give_facts(const char *node, uint64_t id, uint32_t rank, const char *data,
+                       const char *classes)
+{
+    Wsl__V1__ExchangePart part = WSL__V1__EXCHANGE_PART__INIT;
+    Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
+    Wsl__V1__RankFact rows[2] = {WSL__V1__RANK_FACT__INIT, WSL__V1__RANK_FACT__INIT};
+    Wsl__V1__RankFact *list[] = {&rows[0], &rows[1]};
+
+    key.job = id;
+    key.generation = 1;
+    key.rank = rank;
+    rows[0].name = (char *)"data set";
+    rows[0].value = (char *)data;
+    rows[0].remedy = (char *)"copy it";
+    rows[1].name = (char *)"classes";
+    rows[1].value = (char *)(classes ? classes : "");
+    part.key = &key;
+    part.n_facts = classes ? 2 : 1;
+    part.facts = list;
+    wsl_cluster_exchange(w.cluster, node, &part, w.now);
+    world_drain(&w);
+}
+
+static void expect_error(const char *text)
+{
+    struct sent *sent = world_take_sent(&w);
+
+    assert_non_null(sent);
+    assert_string_equal(sent->message->exchange->error, text);
+    assert_int_equal(sent->message->exchange->blob.len, 0);
+    world_free_sent(sent);
+    world_forget_sent(&w);
+}
+
+static void ranks_that_differ_are_named(void **state)
+{
+    uint64_t id;
+
+    (void)state;
+    world_hello(&w, "a", 2, NULL);
+    world_hello(&w, "b", 2, NULL);
+    id = world_submit(&w, &(struct wanted){.name = "j", .world = 4});
+    world_forget_sent(&w);
+    give_facts("b", id, 2, "f1", "10"); /* the first to come is not rank 0 */
+    give_facts("a", id, 0, "f1", "10");
+    assert_null(w.sent);
+    give_facts("a", id, 1, "f1", "11"); /* at once: rank 3 may never come */
+    assert_int_equal(world_answers(&w, "a", id, 1, 0), 1);
+    assert_int_equal(world_answers(&w, "b", id, 1, 0), 1);
+    expect_error("classes differs: 11 on a (rank 1), 10 on b (rank 2); ");
+    give_facts("b", id, 3, "f2", "10"); /* late: the same answer, for its worker */
+    assert_int_equal(world_answers(&w, "a", id, 1, 0), 0);
+    expect_error("classes differs: 11 on a (rank 1), 10 on b (rank 2); ");
+}
+
+/* A trainer of another build says less. And names of everything come first to last. */
+static void what_an_exchange_costs_does_not_grow_with_its_parts(void **state)
+{
+    char huge[2000];
+    uint64_t id;
+
+    (void)state;
+    world_hello(&w, "a", 2, NULL);
+    id = world_submit(&w, &(struct wanted){.name = "j", .world = 2});
+    world_forget_sent(&w);
+    memset(huge, 'x', sizeof huge - 1);
+    huge[sizeof huge - 1] = '\0';
+    give_facts("a", id, 0, huge, "10"); /* not taken */
+    give_facts("a", id, 0, "f1", "10");
+    give_facts("a", id, 1, "f1", NULL);
+    expect_error("classes differs: 10 on a (rank 0), not told on a (rank 1); ");
 }
 
 /* ---- the coordinator starts again ---- */
@@ -412,7 +484,7 @@ static void starts_are_sent_again_after_a_restart(void **state)
     world_hello(&w, "b", 1, NULL);
     assert_int_equal(world_starts(&w, "b", id, 1, 1), 1);
     sent = world_take_sent(&w);
-    assert_string_equal(sent->message->start->assignment->addresses[0], "a.example");
+    assert_string_equal(sent->message->start->assignment->address, "b.example");
     world_free_sent(sent);
     world_hello(&w, "a", 1, NULL);
     assert_int_equal(world_starts(&w, "a", id, 1, 0), 1);
@@ -636,8 +708,10 @@ int main(void)
         STORY(a_name_belongs_to_one_machine),
         STORY(names_that_come_and_go_do_not_fill_the_cluster),
         STORY(old_generations_are_not_acted_on),
-        STORY(parts_are_gathered_and_answered_once_for_each_node),
+        STORY(a_round_is_answered_once_for_each_node),
         STORY(a_restart_gathers_the_parts_anew),
+        STORY(ranks_that_differ_are_named),
+        STORY(what_an_exchange_costs_does_not_grow_with_its_parts),
         STORY(a_restart_disturbs_nothing),
         STORY(workers_that_do_not_come_back_are_given_up),
         STORY(a_reboot_during_a_restart_is_seen),

@@ -167,17 +167,6 @@ static void expect_phase(int fd, const char *phase)
     wsl__v1__from_trainer__free_unpacked(m, NULL);
 }
 
-static void expect_part(int fd, uint32_t round, const char *text)
-{
-    Wsl__V1__FromTrainer *m = receive(fd);
-
-    assert_int_equal(m->body_case, WSL__V1__FROM_TRAINER__BODY_EXCHANGE);
-    assert_int_equal(m->exchange->round, round);
-    assert_int_equal(m->exchange->blob.len, strlen(text));
-    assert_memory_equal(m->exchange->blob.data, text, strlen(text));
-    wsl__v1__from_trainer__free_unpacked(m, NULL);
-}
-
 /* In pieces of one byte when `slow`. */
 static void send_message(int fd, const Wsl__V1__ToTrainer *message, bool slow)
 {
@@ -190,38 +179,40 @@ static void send_message(int fd, const Wsl__V1__ToTrainer *message, bool slow)
     wsl_buf_free(&out);
 }
 
-static void send_result(int fd, uint32_t generation, uint32_t round, const char *last)
+static void send_answer(int fd, uint32_t generation, uint32_t round, const char *blob,
+                        const char *error)
 {
     Wsl__V1__ToTrainer message = WSL__V1__TO_TRAINER__INIT;
     Wsl__V1__ExchangeResult result = WSL__V1__EXCHANGE_RESULT__INIT;
-    ProtobufCBinaryData blobs[3] = {
-        {1, (uint8_t *)"a"}, {0, NULL}, {strlen(last), (uint8_t *)last}};
 
     result.job = 7;
     result.generation = generation;
     result.round = round;
-    result.n_blobs = 3;
-    result.blobs = blobs;
+    result.blob = (ProtobufCBinaryData){strlen(blob), (uint8_t *)blob};
+    result.error = (char *)error;
     message.body_case = WSL__V1__TO_TRAINER__BODY_EXCHANGE;
     message.exchange = &result;
     send_message(fd, &message, true);
 }
 
-struct gathering {
-    struct wsl_exchange exchange;
-    uint32_t round;
-    const char *mine;
-    struct wsl_blob all[3];
+/* A thread that exchanges: with facts it agrees, else it waits for rank 0's bytes. */
+struct exchanging {
+    struct wsl_trainer_control *control;
+    const struct wsl_rank_fact *facts;
+    size_t count;
+    char bytes[16];
+    size_t size;
     struct wsl_err err;
     int result;
 };
 
-static void *gather_main(void *context)
+static void *exchange_main(void *context)
 {
-    struct gathering *g = context;
+    struct exchanging *e = context;
+    struct wsl_exchange exchange = wsl_trainer_control_exchange(e->control);
 
-    g->result = g->exchange.gather(g->exchange.context, g->round, g->mine, strlen(g->mine), g->all,
-                                   &g->err);
+    e->result = e->facts ? wsl_trainer_control_agree(e->control, e->facts, e->count, &e->err)
+                         : exchange.broadcast(exchange.context, e->bytes, e->size, &e->err);
     return NULL;
 }
 
@@ -241,42 +232,55 @@ static void every_worker_hears_the_phase(void **state)
     close(second);
 }
 
+static const struct wsl_rank_fact facts[] = {{"data set", "fingerprint 12", "copy it"},
+                                             {"classes", "3", ""}};
+
+/* `text`: of the first fact; NULL: none. */
+static void expect_facts(int fd, uint32_t round, const char *text)
+{
+    Wsl__V1__FromTrainer *m = receive(fd);
+
+    assert_int_equal(m->body_case, WSL__V1__FROM_TRAINER__BODY_EXCHANGE);
+    assert_int_equal(m->exchange->round, round);
+    assert_int_equal(m->exchange->key->rank, 1);
+    assert_int_equal(m->exchange->blob.len, 0); /* it is not rank 0 */
+    assert_int_equal(m->exchange->n_facts, text ? 2 : 0);
+    if (text) {
+        assert_string_equal(m->exchange->facts[0]->value, text);
+        assert_string_equal(m->exchange->facts[0]->name, "data set");
+        assert_string_equal(m->exchange->facts[0]->remedy, "copy it");
+    }
+    wsl__v1__from_trainer__free_unpacked(m, NULL);
+}
+
 static void an_exchange_outlives_the_worker(void **state)
 {
     struct scene *s = *state;
-    struct gathering g = {
-        .exchange = wsl_trainer_control_exchange(s->control), .round = 0, .mine = "my part"};
+    struct exchanging e = {.control = s->control, .facts = facts, .count = 2};
     pthread_t thread;
     int fd = connect_worker();
 
     expect_phase(fd, "starting");
-    assert_int_equal(pthread_create(&thread, NULL, gather_main, &g), 0);
-    expect_part(fd, 0, "my part");
+    assert_int_equal(pthread_create(&thread, NULL, exchange_main, &e), 0);
+    expect_facts(fd, 0, "fingerprint 12");
     close(fd); /* the worker dies before it is answered */
     fd = connect_worker();
     expect_phase(fd, "starting");
-    expect_part(fd, 0, "my part");
-    send_result(fd, 1, 0, "of another generation");
-    send_result(fd, 2, 5, "of another round");
-    send_result(fd, 2, 0, "the last");
+    expect_facts(fd, 0, "fingerprint 12");
+    send_answer(fd, 1, 0, "", "of another generation");
+    send_answer(fd, 2, 5, "", "of another round");
+    send_answer(fd, 2, 0, "", "");
     pthread_join(thread, NULL);
-    assert_int_equal(g.result, 0);
-    assert_int_equal(g.all[0].size, 1);
-    assert_int_equal(g.all[1].size, 0);
-    assert_int_equal(g.all[2].size, 8);
-    assert_memory_equal(g.all[2].data, "the last", 8);
-    for (int i = 0; i < 3; i++)
-        free(g.all[i].data);
-    send_result(fd, 2, 0, "again"); /* late copies are ignored */
+    assert_int_equal(e.result, 0);
+    send_answer(fd, 2, 0, "", "again"); /* late copies are ignored */
 
-    g = (struct gathering){.exchange = g.exchange, .round = 1, .mine = "second"};
-    assert_int_equal(pthread_create(&thread, NULL, gather_main, &g), 0);
-    expect_part(fd, 1, "second");
-    send_result(fd, 2, 1, "x");
+    e = (struct exchanging){.control = s->control, .size = 5};
+    assert_int_equal(pthread_create(&thread, NULL, exchange_main, &e), 0);
+    expect_facts(fd, 1, NULL);
+    send_answer(fd, 2, 1, "bytes", "");
     pthread_join(thread, NULL);
-    assert_int_equal(g.result, 0);
-    for (int i = 0; i < 3; i++)
-        free(g.all[i].data);
+    assert_int_equal(e.result, 0);
+    assert_memory_equal(e.bytes, "bytes", 5);
     close(fd);
     fd = connect_worker(); /* nothing is open any more: only the phase comes */
     expect_phase(fd, "starting");
@@ -285,20 +289,43 @@ static void an_exchange_outlives_the_worker(void **state)
     close(fd);
 }
 
-static void cancel_ends_an_exchange(void **state)
+static void a_difference_is_an_error(void **state)
 {
     struct scene *s = *state;
-    struct gathering g = {
-        .exchange = wsl_trainer_control_exchange(s->control), .round = 0, .mine = "part"};
+    struct exchanging e = {.control = s->control, .facts = facts, .count = 2};
     pthread_t thread;
     int fd = connect_worker();
 
     expect_phase(fd, "starting");
-    assert_int_equal(pthread_create(&thread, NULL, gather_main, &g), 0);
-    expect_part(fd, 0, "part");
-    g.exchange.cancel(g.exchange.context);
+    assert_int_equal(pthread_create(&thread, NULL, exchange_main, &e), 0);
+    expect_facts(fd, 0, "fingerprint 12");
+    send_answer(fd, 2, 0, "", "classes differs: 3 on a (rank 0), 4 on b (rank 1); ...");
     pthread_join(thread, NULL);
-    assert_int_equal(g.result, WSL_ECANCELLED);
+    assert_int_equal(e.result, WSL_EINVAL);
+    assert_non_null(strstr(e.err.text, "4 on b"));
+    e = (struct exchanging){.control = s->control, .size = 5};
+    assert_int_equal(pthread_create(&thread, NULL, exchange_main, &e), 0);
+    expect_facts(fd, 1, NULL);
+    send_answer(fd, 2, 1, "byte", ""); /* of another size than expected */
+    pthread_join(thread, NULL);
+    assert_int_equal(e.result, WSL_EPEER);
+    close(fd);
+}
+
+static void cancel_ends_an_exchange(void **state)
+{
+    struct scene *s = *state;
+    struct wsl_exchange exchange = wsl_trainer_control_exchange(s->control);
+    struct exchanging e = {.control = s->control, .size = 5};
+    pthread_t thread;
+    int fd = connect_worker();
+
+    expect_phase(fd, "starting");
+    assert_int_equal(pthread_create(&thread, NULL, exchange_main, &e), 0);
+    expect_facts(fd, 0, NULL);
+    exchange.cancel(exchange.context);
+    pthread_join(thread, NULL);
+    assert_int_equal(e.result, WSL_ECANCELLED);
     close(fd);
 }
 
@@ -411,6 +438,7 @@ int main(void)
         cmocka_unit_test(frames_come_whole_or_not_at_all),
         SCENE(every_worker_hears_the_phase),
         SCENE(an_exchange_outlives_the_worker),
+        SCENE(a_difference_is_an_error),
         SCENE(cancel_ends_an_exchange),
         SCENE(a_stop_request_is_heard),
         SCENE(sigterm_is_a_stop_request),

@@ -141,6 +141,19 @@ static void nothing_is_sent_before_the_welcome(void **state)
     expect_nothing();
 }
 
+/* Somebody else's key is in it. */
+static int give_part(struct wsl_trainer *t, uint32_t round, const char *blob, size_t size)
+{
+    Wsl__V1__ExchangePart part = WSL__V1__EXCHANGE_PART__INIT;
+    Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
+
+    key.job = 99;
+    part.key = &key;
+    part.round = round;
+    part.blob = (ProtobufCBinaryData){.len = size, .data = (uint8_t *)blob};
+    return wsl_table_part(t, &part);
+}
+
 static void reports_go_before_parts_and_parts_before_bytes(void **state)
 {
     struct wsl_trainer *a = add(1, 1, 0), *b = add(1, 1, 1);
@@ -152,7 +165,7 @@ static void reports_go_before_parts_and_parts_before_bytes(void **state)
     wsl_spool_grow(&a->log, 200000);
     wsl_spool_grow(&b->log, 10);
     wsl_spool_grow(&b->metrics, 10);
-    assert_int_equal(wsl_table_part(b, 0, "b", 1), 0);
+    assert_int_equal(give_part(b, 0, "b", 1), 0);
     wsl_table_phase(a, "training");
     wsl_table_phase(a, "training");
     assert_true(wsl_table_next(&table, false, &send));
@@ -174,27 +187,28 @@ static void reports_go_before_parts_and_parts_before_bytes(void **state)
 static void parts_are_kept_for_the_next_session(void **state)
 {
     struct wsl_trainer *t = add(1, 1, 0);
-    static const uint8_t large[WSL_TABLE_BLOB_MAX + 1];
+    static const char large[WSL_TABLE_PART_MAX + 1];
     struct wsl_send send;
 
     (void)state;
     wsl_table_hello(&table);
     welcome(t, 0, 0);
-    assert_int_equal(wsl_table_part(t, 0, large, sizeof large), WSL_ELIMIT);
-    assert_int_equal(wsl_table_part(t, 0, "old", 3), 0);
-    assert_int_equal(wsl_table_part(t, 0, "new", 3), 0); /* the latest of a round counts */
+    assert_int_equal(give_part(t, 0, large, sizeof large), WSL_ELIMIT);
+    assert_int_equal(give_part(t, 0, "old", 3), 0);
+    assert_int_equal(give_part(t, 0, "new", 3), 0); /* the latest of a round counts */
     expect_next(WSL_SEND_PART, t);
     expect_nothing();
     wsl_table_closed(&table);
     wsl_table_hello(&table);
     welcome(t, 0, 0);
     assert_true(wsl_table_next(&table, true, &send));
-    assert_int_equal(send.part->size, 3);
-    assert_memory_equal(send.part->blob, "new", 3);
+    assert_int_equal(send.part->message->blob.len, 3);
+    assert_memory_equal(send.part->message->blob.data, "new", 3);
+    assert_int_equal(send.part->message->key->job, 1); /* in its own name, whatever it said */
     for (uint32_t round = 1; round <= WSL_TABLE_ROUNDS_MAX + 3; round++)
-        assert_int_equal(wsl_table_part(t, round, "x", 1), 0);
+        assert_int_equal(give_part(t, round, "x", 1), 0);
     assert_int_equal(t->part_count, WSL_TABLE_ROUNDS_MAX);
-    assert_int_equal(t->parts[0].round, 4); /* older rounds made room */
+    assert_int_equal(t->parts[0].message->round, 4); /* older rounds made room */
     wsl_table_ended(t, 9, 0, 0);
     expect_next(WSL_SEND_REPORT, t);
     expect_nothing(); /* the dead exchange nothing */

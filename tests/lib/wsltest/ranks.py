@@ -140,7 +140,7 @@ class Generation:
         self.ranks = [
             Rank(os.path.join(root, f"run-{generation}-{rank}"), agent_pb2.Assignment(
                 job=1, generation=generation, rank=rank, world=spec.world, spec=spec, resume=resume, init=init,
-                addresses=["127.0.0.1"] * spec.world, run_folder=os.path.join(root, f"run-{generation}-{rank}"),
+                address="127.0.0.1", run_folder=os.path.join(root, f"run-{generation}-{rank}"),
                 checkpoint_folder=checkpoints, identity=identity), *options)
             for rank in range(spec.world)]
 
@@ -150,7 +150,7 @@ class Generation:
         rounds = set.intersection(*[set(rank.parts) for rank in self.ranks])
         for number in sorted(rounds - self.answered):
             result = agent_pb2.ExchangeResult(job=1, generation=self.ranks[0].assignment.generation, round=number,
-                                              blobs=[rank.parts[number][-1] for rank in self.ranks])
+                                              blob=self.ranks[0].parts[number][-1])
             if all(rank.connect() for rank in self.ranks):
                 for rank in self.ranks:
                     rank.send(trainer_pb2.ToTrainer(exchange=result))
