@@ -97,28 +97,6 @@ static void add_progress(struct wsl_buf *out, const Wsl__V1__Job *job)
                  job->checkpoint_node);
 }
 
-static int add_ranks(struct wsl_buf *out, const struct wsl_ctl *ctl, const Wsl__V1__Job *job)
-{
-    static const struct wsl_ctl_column columns[] = {
-        {"RANK", true}, {"NODE", false}, {"PID", true}, {"PHASE", false}};
-    struct wsl_ctl_table table = {
-        .columns = columns, .column_count = 4, .width = wsl_ctl_table_width(ctl), .indent = 2};
-    int r;
-
-    if (job->n_ranks == 0)
-        return 0;
-    for (size_t i = 0; i < job->n_ranks; i++) {
-        wsl_ctl_cell(&table, "%u", job->ranks[i]->rank);
-        wsl_ctl_cell(&table, "%s", job->ranks[i]->node);
-        wsl_ctl_cell(&table, job->ranks[i]->pid ? "%lld" : "-", (long long)job->ranks[i]->pid);
-        wsl_ctl_cell(&table, "%s", job->ranks[i]->phase);
-    }
-    wsl_buf_add_text(out, "Trainers:\n");
-    r = wsl_ctl_table_print(&table, out);
-    wsl_ctl_table_free(&table);
-    return r;
-}
-
 static int add_spec(struct wsl_buf *out, const Wsl__V1__JobSpec *spec)
 {
     struct wsl_buf yaml = {0};
@@ -167,7 +145,7 @@ static int put_text(const struct wsl_ctl *ctl, const Wsl__V1__GetJobResponse *an
 
     add_head(&out, answer->job, wsl_ctl_color(ctl));
     add_progress(&out, answer->job);
-    r = add_ranks(&out, ctl, answer->job);
+    r = wsl_ctl_add_ranks(&out, answer->job, ctl->format == WSL_CTL_WIDE);
     if (r == 0)
         r = add_spec(&out, answer->job->spec);
     if (r == 0)

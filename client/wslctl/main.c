@@ -46,7 +46,8 @@ static const struct wsl_ctl_verb verbs[] = {
      "  wslctl get clipart-tags -o json | jq '.jobs[0].state'", wsl_ctl_get},
     {"describe", "show", "JOB", 1, 1, WSL_CTL_TABLE | WSL_CTL_WIDE | WSL_CTL_JSON,
      "Show everything about a job: where it runs, its settings, what happened and why.",
-     "On a terminal, long events are shortened; -o wide prints them in full.",
+     "On a terminal, long events are shortened, and more than 16 trainers are summed up by worker; "
+     "-o wide prints everything.",
      "  wslctl describe 7", wsl_ctl_describe},
     {"logs", NULL, "JOB", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON | WSL_CTL_NDJSON,
      "Print the output of a job's trainers.",

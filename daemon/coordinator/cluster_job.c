@@ -274,27 +274,8 @@ static void recover(struct wsl_cluster *c, struct job *job, uint32_t cause, int6
                  where, pb->restarts);
 }
 
-static bool ended_without_a_score(const Wsl__V1__Job *pb)
-{
-    return pb->progress && pb->progress->evaluation && pb->progress->evaluation->not_finite;
-}
-
-void end_generation(struct wsl_cluster *c, struct job *job, int64_t now)
-{
-    uint32_t cause = cause_of(job);
-
-    if (weight_of(&job->ranks[cause]) == 0)
-        move_job(c, job, S(SUCCEEDED), now, "trained to the end%s",
-                 ended_without_a_score(job->pb) ? ", but its last evaluation is not finite" : "");
-    else if (job->pb->cancel_requested)
-        move_job(c, job, S(CANCELLED), now, "all trainers have stopped");
-    else
-        recover(c, job, cause, now);
-    close_generation(c, job);
-}
-
 static void note_end(struct wsl_cluster *c, struct job *job, uint32_t rank,
-                     Wsl__V1__TrainerOutcome outcome, const char *reason, int64_t now)
+                     Wsl__V1__TrainerOutcome outcome, const char *reason)
 {
     Wsl__V1__RankPlacement *placement = job->pb->ranks[rank];
     struct rank *r = &job->ranks[rank];
@@ -310,9 +291,67 @@ static void note_end(struct wsl_cluster *c, struct job *job, uint32_t rank,
              outcome == WSL__V1__TRAINER_OUTCOME__FINISHED ? "finished" : "exited");
     set_text(&placement->outcome, outcome_word(outcome));
     set_textf(&placement->reason, "%.400s", reason[0] ? reason : "ended without a reason");
-    add_event(c, job, now, "trainer_exited", "rank %u of generation %u on %s: %s", rank,
-              job->pb->generation, placement->node, placement->reason);
     save_job(c, job);
+}
+
+/* "330 peer lost, 5 stopped": of all ranks but one. */
+static void count_others(const struct job *job, uint32_t but, char *text, size_t size)
+{
+    size_t counts[OUTCOMES] = {0}, used = 0;
+
+    text[0] = '\0';
+    for (uint32_t i = 0; i < job->pb->n_ranks; i++)
+        counts[job->ranks[i].outcome] += i != but;
+    for (size_t o = 0; o < OUTCOMES; o++)
+        if (counts[o] > 0 && outcomes[o] && used < size)
+            used += (size_t)snprintf(text + used, size - used, "%s%zu %s", used ? ", " : "",
+                                     counts[o], outcomes[o]);
+}
+
+/* One event for a whole generation: hundreds of ranks would drive all others out of the list. */
+static void tell_ends(struct wsl_cluster *c, struct job *job, uint32_t cause, int64_t now)
+{
+    const Wsl__V1__Job *pb = job->pb;
+    const Wsl__V1__RankPlacement *rank = pb->ranks[cause];
+    bool finished = weight_of(&job->ranks[cause]) == 0;
+    bool first = job->ranks[cause].order == 1;
+    char others[150];
+
+    if (pb->n_ranks == 1) {
+        add_event(c, job, now, "trainers_exited", "the trainer of generation %u on %s %s: %s",
+                  pb->generation, rank->node, finished ? "finished" : "exited", rank->reason);
+        return;
+    }
+    if (finished) {
+        add_event(c, job, now, "trainers_exited", "all %zu ranks of generation %u finished: %s",
+                  pb->n_ranks, pb->generation, rank->reason);
+        return;
+    }
+    count_others(job, cause, others, sizeof others);
+    add_event(c, job, now, "trainers_exited",
+              "rank %u of generation %u on %s exited%s: %s; %zu %s (%s)", cause, pb->generation,
+              rank->node, first ? " first" : "", rank->reason, pb->n_ranks - 1,
+              first ? "followed" : "more exited", others);
+}
+
+static bool ended_without_a_score(const Wsl__V1__Job *pb)
+{
+    return pb->progress && pb->progress->evaluation && pb->progress->evaluation->not_finite;
+}
+
+void end_generation(struct wsl_cluster *c, struct job *job, int64_t now)
+{
+    uint32_t cause = cause_of(job);
+
+    tell_ends(c, job, cause, now);
+    if (weight_of(&job->ranks[cause]) == 0)
+        move_job(c, job, S(SUCCEEDED), now, "trained to the end%s",
+                 ended_without_a_score(job->pb) ? ", but its last evaluation is not finite" : "");
+    else if (job->pb->cancel_requested)
+        move_job(c, job, S(CANCELLED), now, "all trainers have stopped");
+    else
+        recover(c, job, cause, now);
+    close_generation(c, job);
 }
 
 /* One of several has ended: what does it mean for the others? */
@@ -349,7 +388,7 @@ void end_rank(struct wsl_cluster *c, struct job *job, uint32_t rank,
 {
     if (job->ranks[rank].state == RANK_ENDED)
         return;
-    note_end(c, job, rank, outcome, reason, now);
+    note_end(c, job, rank, outcome, reason);
     if (is_live(job))
         share_fate(c, job, rank, now);
     else

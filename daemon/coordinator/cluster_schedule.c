@@ -75,12 +75,21 @@ static void place_rank(struct job *job, uint32_t rank, struct node *node)
     node->ranks++;
 }
 
-/* "2 trainers on a, 1 on b" */
+enum { PLACES_MAX = 8 }; /* workers that are named one by one */
+
+/* "2 on a, 1 on b"; of many workers only how many they are, with the first and the last. */
 static void tell_places(const struct job *job, char *text, size_t size)
 {
-    uint32_t world = job->pb->spec->world, first = 0;
+    uint32_t world = job->pb->spec->world, first = 0, nodes = 1;
     size_t n = 0;
 
+    for (uint32_t i = 1; i < world; i++)
+        nodes += job->ranks[i].node != job->ranks[i - 1].node;
+    if (nodes > PLACES_MAX) {
+        snprintf(text, size, "%u trainers on %u workers, %s to %s", world, nodes,
+                 job->pb->ranks[0]->node, job->pb->ranks[world - 1]->node);
+        return;
+    }
     for (uint32_t i = 1; i <= world && n + 100 < size; i++) {
         if (i < world && job->ranks[i].node == job->ranks[first].node)
             continue;

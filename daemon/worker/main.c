@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/program.h"
 #include "base/stdfds.h"
+#include "daemon/worker/address.h"
 #include "daemon/worker/worker.h"
 
 #include <limits.h>
@@ -21,6 +22,8 @@
 #include <unistd.h>
 
 #define NO_LIFELINE UINT64_MAX
+
+enum { LOOK_AGAIN_SECONDS = 2 };
 
 struct options {
     const char *coordinator, *state, *name, *trainer, *checkpoints, *address, *log_level, *gpus;
@@ -65,7 +68,8 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
         {"checkpoints", 0, WSL_ARG_TEXT, &o->checkpoints, 0, 0, "DIR",
          "where jobs' checkpoints go (default: STATE/checkpoints)"},
         {"address", 0, WSL_ARG_TEXT, &o->address, 0, 0, "HOST",
-         "where other machines' trainers reach this one (default 127.0.0.1)"},
+         "where other machines' trainers reach this one (default: the address that it reaches the "
+         "coordinator from)"},
         {"stop-trainers", 0, WSL_ARG_FLAG, &o->stop_trainers, 0, 0, NULL,
          "on SIGTERM or SIGINT stop the trainers too; without it they go on"},
         {"stop-grace", 0, WSL_ARG_REAL, &o->stop_grace, 0.1, 86400, "SECONDS",
@@ -250,11 +254,30 @@ static int assign_gpus(const struct options *o, struct machine *m, uint32_t *ret
     return wsl_gpus_lock(&m->gpus, err);
 }
 
+/* At the start of a machine its network and its names may not be there yet: then we wait for them.
+ */
+static int find_address(const struct options *o, struct wsl_address_facts *ret, struct wsl_err *err)
+{
+    bool told = false;
+    int r;
+
+    while ((r = wsl_address_look(ret, o->address, o->coordinator, err)) == WSL_EUNAVAILABLE) {
+        if (!told)
+            wsl_warn("event=no_address reason=\"%s\" next=\"trying again; --address would do "
+                     "without it\"",
+                     err->text);
+        told = true;
+        sleep(LOOK_AGAIN_SECONDS);
+    }
+    return r;
+}
+
 static int serve(const struct options *o, struct wsl_err *err)
 {
     static struct paths paths;
     static struct machine machine;
     char host[65] = "worker";
+    struct wsl_address_facts address;
     struct wsl_worker_setup setup;
     enum wsl_log_level level;
     int lock = -1, r;
@@ -267,7 +290,6 @@ static int serve(const struct options *o, struct wsl_err *err)
     setup = (struct wsl_worker_setup){
         .coordinator = o->coordinator,
         .name = o->name ? o->name : host,
-        .address = o->address,
         .state = paths.state,
         .checkpoints = paths.checkpoints,
         .trainer = paths.trainer,
@@ -286,7 +308,11 @@ static int serve(const struct options *o, struct wsl_err *err)
         return wsl_fail(err, r, "another wsl-worker runs on the state folder %s", paths.state);
     if (r < 0)
         return r;
-    r = assign_gpus(o, &machine, &setup.slots, err);
+    r = find_address(o, &address, err);
+    if (r == 0)
+        r = wsl_address_choose(&address, &setup.address, err);
+    if (r == 0)
+        r = assign_gpus(o, &machine, &setup.slots, err);
     if (r == 0)
         r = run(&setup, o->lifeline, err);
     close(lock);
@@ -296,7 +322,6 @@ static int serve(const struct options *o, struct wsl_err *err)
 int main(int argc, char **argv)
 {
     struct options options = {.coordinator = "127.0.0.1:7070",
-                              .address = "127.0.0.1",
                               .log_level = "info",
                               .gpus = "all",
                               .lifeline = NO_LIFELINE,

@@ -142,3 +142,66 @@ int wsl_rpc_address_why_not(const char *address, struct wsl_err *err)
     errno = failure;
     return wsl_fail_errno(err, "cannot listen on %s", address);
 }
+
+/* The end of a datagram socket that would talk to `to`. */
+static int local_end(const struct addrinfo *to, struct sockaddr_storage *ret)
+{
+    socklen_t length = sizeof *ret;
+    int fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int r = fd < 0 || connect(fd, to->ai_addr, to->ai_addrlen) < 0 ||
+                    getsockname(fd, (struct sockaddr *)ret, &length) < 0
+                ? -1
+                : 0;
+
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+static int route_to(const struct addrinfo *to, struct wsl_rpc_route *ret)
+{
+    struct sockaddr_storage ours;
+    char theirs[64];
+
+    if (local_end(to, &ours) < 0 ||
+        getnameinfo((struct sockaddr *)&ours, to->ai_addrlen, ret->local, sizeof ret->local, NULL,
+                    0, NI_NUMERICHOST) != 0 ||
+        getnameinfo(to->ai_addr, to->ai_addrlen, theirs, sizeof theirs, NULL, 0, NI_NUMERICHOST) !=
+            0)
+        return -1;
+    ret->loopback = is_loopback((struct sockaddr *)&ours);
+    ret->within = ret->loopback || strcmp(ret->local, theirs) == 0;
+    if (ret->loopback)
+        snprintf(ret->local, sizeof ret->local, "127.0.0.1");
+    return 0;
+}
+
+int wsl_rpc_address_route(const char *address, struct wsl_rpc_route *ret, struct wsl_err *err)
+{
+    static const int families[] = {AF_INET, AF_INET6};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+    char host[256], port[8];
+    int r;
+
+    *ret = (struct wsl_rpc_route){.local = "127.0.0.1", .within = true, .loopback = true};
+    if (is_unix(address))
+        return 0;
+    r = split(address, host, port, err);
+    if (r < 0)
+        return r;
+    r = getaddrinfo(host, port, &hints, &found);
+    if (r != 0)
+        return wsl_fail(err, WSL_EUNAVAILABLE, "cannot look up the host of '%s': %s", address,
+                        gai_strerror(r));
+    r = -1;
+    errno = EAFNOSUPPORT;
+    for (size_t f = 0; f < sizeof families / sizeof *families && r < 0; f++)
+        for (const struct addrinfo *at = found; at && r < 0; at = at->ai_next)
+            if (at->ai_family == families[f])
+                r = route_to(at, ret);
+    if (r < 0)
+        r = wsl_fail(err, WSL_EUNAVAILABLE, "there is no way to '%s' from here: %s", address,
+                     strerror(errno));
+    freeaddrinfo(found);
+    return r;
+}

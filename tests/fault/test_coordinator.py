@@ -259,10 +259,10 @@ class RealTrainers(CoordinatorCase):
             after = self.wait_for("the next generation", lambda g=generation: (
                 got := self.get(job).job).generation > g and got)
             ends = [e.message for e in self.get(job).events
-                    if e.kind == "trainer_exited" and f"of generation {generation} " in e.message]
-            self.assertEqual(len(ends), 2)
-            for end in ends:
-                self.assertIn(f"stopped after step {after.checkpoint_step}", end)
+                    if e.kind == "trainers_exited" and f"of generation {generation} " in e.message]
+            self.assertEqual(len(ends), 1)
+            self.assertIn(f"stopped after step {after.checkpoint_step}", ends[0])
+            self.assertIn("1 followed (1 stopped)", ends[0])
         self.assertEqual(after.machine_errors, 1)  # not 3: each generation was progress
         self.wait_steps(job, after.checkpoint_step)
 

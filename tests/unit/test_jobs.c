@@ -92,7 +92,7 @@ static void a_job_goes_through_its_life(void **state)
     world_exited(&w, "b", id, 1, 1, O(FINISHED), "trained");
     expect_state(id, S(SUCCEEDED));
     assert_true(world_job(&w, id)->ended_ms == w.now && world_job(&w, id)->started_ms == w.now);
-    assert_int_equal(world_events_of(&w, id, "trainer_exited"), 2);
+    assert_int_equal(world_events_of(&w, id, "trainers_exited"), 1);
     assert_int_equal(world_events_of(&w, id, "state"), 3);
 }
 

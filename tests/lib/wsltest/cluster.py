@@ -92,6 +92,10 @@ class Cluster:
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
 
+    @staticmethod
+    def program(name):
+        return program(name)
+
     def start(self, name, command, environment=None):
         """Any program as a daemon of this test."""
         daemon = Daemon(name, command, self.path(f"{name}.log"), environment)

@@ -34,19 +34,16 @@ def tiny_job(name, data, ranks, **changes):
         "threads": 1, "loader_threads": 1, "epochs": 0, "max_steps": 20, **changes})
 
 
-def memory_of(pid):
-    """Bytes: what the process alone holds now, and the most that was resident."""
-    own = peak = 0
+def own_memory(pid):
+    """Bytes that the process alone holds: what one more of it would cost."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
-        for line in f:
-            word, _, rest = line.partition(":")
-            if word in ("Private_Clean", "Private_Dirty"):
-                own += int(rest.split()[0]) * 1024
+        return sum(int(line.split()[1]) << 10 for line in f if line.startswith(("Private_Clean:", "Private_Dirty:")))
+
+
+def peak_memory(pid):
+    """The most bytes that were resident."""
     with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        for line in f:
-            if line.startswith("VmHWM:"):
-                peak = int(line.split()[1]) * 1024
-    return own, peak
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith("VmHWM:"))
 
 
 def descriptors_of(pid):
