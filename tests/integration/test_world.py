@@ -12,7 +12,7 @@ from wsltest.rpc import job_pb2, job_pb2_grpc, open_channel
 from wsltest.world import import_tiny, peak_memory, start_workers, tiny_job
 
 RANKS = 336
-STEPS = 100
+STEPS = 200  # so many that a test among 336 busy trainers sees the first checkpoint long before the end
 MEMORY_EACH = 20 << 20
 SECONDS = 600  # of one phase: minutes on a machine that does other things too
 
