@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -183,6 +184,29 @@ static int make_places(struct wsl_peers *p, struct wsl_err *err)
     return p->fds[0].fd < 0 ? wsl_fail_errno(err, "collective: eventfd") : 0;
 }
 
+enum { OTHER_DESCRIPTORS = 64 }; /* of the process: data, log, sockets to neighbours */
+
+/* Rank 0 has a connection for every rank. Hundreds may be more than a shell's usual limit. */
+static int allow_descriptors(const struct wsl_peers *p, struct wsl_err *err)
+{
+    struct rlimit limit;
+    rlim_t need = (rlim_t)p->world + OTHER_DESCRIPTORS;
+
+    if (p->rank != 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
+        return 0;
+    if (limit.rlim_max >= need) {
+        limit.rlim_cur = need;
+        if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+            return 0;
+    }
+    return wsl_fail(
+        err, WSL_EIO,
+        "collective: rank 0 of %d ranks needs %llu open files and may have %llu: raise "
+        "the worker's limit (ulimit -n); a world of %lld fits",
+        p->world, (unsigned long long)need, (unsigned long long)limit.rlim_max,
+        limit.rlim_max > OTHER_DESCRIPTORS ? (long long)(limit.rlim_max - OTHER_DESCRIPTORS) : 1LL);
+}
+
 int wsl_peers_open(struct wsl_peers **ret, const struct wsl_peers_setup *setup,
                    struct wsl_peers_address *ret_address, struct wsl_err *err)
 {
@@ -197,7 +221,9 @@ int wsl_peers_open(struct wsl_peers **ret, const struct wsl_peers_setup *setup,
     p->neighbour_count = wsl_peers_neighbours(p->rank, p->world, p->neighbours);
     p->each = setup->each;
     p->part = setup->each * (size_t)p->neighbour_count;
-    r = make_places(p, err);
+    r = allow_descriptors(p, err);
+    if (r == 0)
+        r = make_places(p, err);
     if (r == 0)
         r = make_transfers(p, setup->ours, err);
     if (r == 0 && p->rank == 0)

@@ -49,7 +49,8 @@ struct wsl_peers_setup {
     const void *ours; /* `each` bytes for every neighbour, in their order; copied */
 };
 
-/* Rank 0 listens on `host` and fills *ret_address; the others leave it as it is. */
+/* Rank 0 listens on `host` and fills *ret_address; the others leave it as it is. WSL_EIO: the
+ * process may not have a descriptor for every rank; the line says which world fits. */
 int wsl_peers_open(struct wsl_peers **ret, const struct wsl_peers_setup *setup,
                    struct wsl_peers_address *ret_address, struct wsl_err *err);
 

@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -307,6 +309,36 @@ static void a_rank_lost_while_meeting_is_named(void **state)
     wsl_peers_close(p[3]);
 }
 
+/* In a process of its own: a limit cannot be raised again. */
+static void a_limit_of_descriptors_says_which_world_fits(void **state)
+{
+    const struct wsl_peers_setup setup = {0, 336, "127.0.0.1", 0, NULL};
+    struct wsl_peers_address zero = {0};
+    pid_t pid = fork();
+    int status;
+
+    (void)state;
+    if (pid == 0) {
+        struct rlimit limit = {64, 500};
+        struct wsl_peers *p;
+        struct wsl_err err = {0};
+
+        /* The soft one is raised as far as it may be. */
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0 || wsl_peers_open(&p, &setup, &zero, &err) < 0)
+            _exit(1);
+        wsl_peers_close(p);
+        limit = (struct rlimit){64, 264};
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+            wsl_peers_open(&p, &setup, &zero, &err) != WSL_EIO ||
+            !strstr(err.text, "a world of 200 fits"))
+            _exit(2);
+        fprintf(stderr, "# %s\n", err.text);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 static void a_wait_ends_when_woken(void **state)
 {
     struct wsl_peers_address zero = {0};
@@ -332,6 +364,7 @@ int main(void)
         cmocka_unit_test(a_tree_needs_neighbours_only),
         cmocka_unit_test(neighbours_get_what_was_meant_for_them),
         cmocka_unit_test(a_rank_lost_while_meeting_is_named),
+        cmocka_unit_test(a_limit_of_descriptors_says_which_world_fits),
         cmocka_unit_test(a_wait_ends_when_woken),
     };
 

@@ -23,7 +23,7 @@ def start_workers(cluster, ranks, slots=SLOTS):
     names = [f"w{i:02d}" for i in range((ranks + slots - 1) // slots)]
     for name in names:
         worker = cluster.start_worker(name, "--log-level", "warn", slots=slots)
-        os.setpriority(os.PRIO_PROCESS, worker.pid, 5)  # who watches hundreds of trainers must come to its turn
+        os.setpriority(os.PRIO_PROCESS, worker.pid, min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5))  # who watches hundreds of trainers must come to its turn
     return names
 
 
