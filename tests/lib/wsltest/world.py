@@ -32,7 +32,7 @@ def tiny_job(name, data, ranks, **changes):
 
     return job_spec(name, data, **{
         "model": job_pb2.Model(depths=[1], groups=1, width=4, image_size=32), "world": ranks, "batch": 2 * ranks,
-        "threads": 1, "loader_threads": 1, "epochs": 0, "max_steps": 20, **changes})
+        "threads": 1, "loader_threads": 1, "epochs": 0, "evaluate_every_epochs": 1000000, "max_steps": 20, **changes})
 
 
 def own_memory(pid):
