@@ -90,10 +90,11 @@ struct job {
     struct rank *ranks; /* of the current generation, pb->n_ranks; NULL: it has ended */
     uint32_t ended;     /* of them */
     enum stop stop;
-    struct round *rounds; /* of the current generation's exchange (cluster_exchange.c); may be NULL */
-    int64_t kill_ms;      /* of STOP_WAIT and STOP_GRACEFUL: when patience ends */
-    int64_t retry_ms;     /* not placed before */
-    uint64_t start_step;  /* of the generation: progress is a checkpoint beyond it */
+    struct round
+        *rounds;      /* of the current generation's exchange (cluster_exchange.c); may be NULL */
+    int64_t kill_ms;  /* of STOP_WAIT and STOP_GRACEFUL: when patience ends */
+    int64_t retry_ms; /* not placed before */
+    uint64_t start_step; /* of the generation: progress is a checkpoint beyond it */
     struct wait wait;
     unsigned waits_noted; /* bits of enum wait_kind: has an event */
     Wsl__V1__Event **events;
