@@ -145,7 +145,7 @@ static int put_text(const struct wsl_ctl *ctl, const Wsl__V1__GetJobResponse *an
 
     add_head(&out, answer->job, wsl_ctl_color(ctl));
     add_progress(&out, answer->job);
-    r = wsl_ctl_add_ranks(&out, answer->job, ctl->format == WSL_CTL_WIDE);
+    r = wsl_ctl_add_ranks(&out, ctl, answer->job);
     if (r == 0)
         r = add_spec(&out, answer->job->spec);
     if (r == 0)

@@ -106,11 +106,12 @@ static void add_node(struct wsl_ctl_table *table, const Wsl__V1__Job *job, size_
     add_row(table, &ranges, job->ranks[first]->node, &phases);
 }
 
-static int add_summary(struct wsl_buf *out, const Wsl__V1__Job *job)
+static int add_summary(struct wsl_buf *out, const struct wsl_ctl *ctl, const Wsl__V1__Job *job)
 {
     static const struct wsl_ctl_column columns[] = {
         {"RANKS", false}, {"NODE", false}, {"PHASE", false}};
-    struct wsl_ctl_table table = {.columns = columns, .column_count = 3, .indent = 2};
+    struct wsl_ctl_table table = {
+        .columns = columns, .column_count = 3, .width = wsl_ctl_table_width(ctl), .indent = 2};
     struct phases phases = {.used = 0};
     bool *told = calloc(job->n_ranks, sizeof *told);
     char text[200];
@@ -131,11 +132,12 @@ static int add_summary(struct wsl_buf *out, const Wsl__V1__Job *job)
     return r;
 }
 
-static int add_each(struct wsl_buf *out, const Wsl__V1__Job *job)
+static int add_each(struct wsl_buf *out, const struct wsl_ctl *ctl, const Wsl__V1__Job *job)
 {
     static const struct wsl_ctl_column columns[] = {
         {"RANK", true}, {"NODE", false}, {"PID", true}, {"PHASE", false}};
-    struct wsl_ctl_table table = {.columns = columns, .column_count = 4, .indent = 2};
+    struct wsl_ctl_table table = {
+        .columns = columns, .column_count = 4, .width = wsl_ctl_table_width(ctl), .indent = 2};
     int r;
 
     for (size_t i = 0; i < job->n_ranks; i++) {
@@ -150,9 +152,10 @@ static int add_each(struct wsl_buf *out, const Wsl__V1__Job *job)
     return r;
 }
 
-int wsl_ctl_add_ranks(struct wsl_buf *out, const Wsl__V1__Job *job, bool each)
+int wsl_ctl_add_ranks(struct wsl_buf *out, const struct wsl_ctl *ctl, const Wsl__V1__Job *job)
 {
     if (job->n_ranks == 0)
         return 0;
-    return each || job->n_ranks <= EACH_MAX ? add_each(out, job) : add_summary(out, job);
+    return ctl->format == WSL_CTL_WIDE || job->n_ranks <= EACH_MAX ? add_each(out, ctl, job)
+                                                                   : add_summary(out, ctl, job);
 }

@@ -185,6 +185,6 @@ int wsl_ctl_explain(struct wsl_ctl *ctl, int argc, char **argv);
 int wsl_ctl_version(struct wsl_ctl *ctl, int argc, char **argv);
 
 /* ranks.c: the trainers of a job, one line each (`each`, or while they are few) or one a worker. */
-int wsl_ctl_add_ranks(struct wsl_buf *out, const Wsl__V1__Job *job, bool each);
+int wsl_ctl_add_ranks(struct wsl_buf *out, const struct wsl_ctl *ctl, const Wsl__V1__Job *job);
 
 #endif

@@ -16,11 +16,11 @@ K = key()
 
 class Main(WorkerCase):
     def test_hello_tells_what_the_machine_is(self):
-        self.start("--address", "10.1.2.3")
+        self.start("--address", "127.0.0.2")
         hello = self.coordinator.session().all("hello")[0]
         self.assertEqual(hello.name, "w1")
         self.assertEqual(hello.facts.slots, 2)
-        self.assertEqual(hello.facts.address, "10.1.2.3")
+        self.assertEqual(hello.facts.address, "127.0.0.2")
         self.assertEqual(hello.facts.cpus, len(os.sched_getaffinity(0)))
         self.assertEqual(hello.facts.host, os.uname().nodename)
         self.assertEqual(hello.facts.boot_id, contents("/proc/sys/kernel/random/boot_id").decode().strip())
