@@ -147,7 +147,10 @@ class Trainer:
         while True:
             sources = [self.listener] + ([self.peer] if self.peer else [])
             for source in select.select(sources, [], [], 0.01)[0]:
-                self.accept() if source is self.listener else self.read()
+                if source is self.listener:
+                    self.accept()
+                elif source is self.peer:  # not the one that accept() has just replaced: nothing would come
+                    self.read()
             if self.stopped:
                 self.end(agent_pb2.STOPPED, "stopped by " + self.stopped)
             if not os.path.exists("orders"):
