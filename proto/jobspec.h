@@ -74,6 +74,10 @@ struct wsl_jobspec_field {
 size_t wsl_jobspec_field_count(void);
 void wsl_jobspec_field(size_t i, struct wsl_jobspec_field *ret); /* i < count */
 
+/* The field that people call by another name in other systems: "optimizer.learning_rate" for "lr".
+ * Case and '-' against '_' are not counted. NULL: none is known. */
+const char *wsl_jobspec_synonym(const char *word);
+
 /* Appends a line per field: name, type, default, limits, help. */
 int wsl_jobspec_explain(struct wsl_buf *out);
 

@@ -267,6 +267,8 @@ static void unknown_key(struct wsl_spec_parse *p, int line, enum wsl_spec_sectio
     for (size_t i = 0; !best && i < wsl_spec_field_count; i++)
         if (wsl_suggest_distance(key, wsl_spec_key(&wsl_spec_fields[i])) <= 1)
             best = wsl_spec_fields[i].path;
+    if (wsl_jobspec_synonym(key))
+        best = wsl_jobspec_synonym(key);
     wsl_spec_shown(key, shown, sizeof shown);
     snprintf(path, sizeof path, "%s%s%s", wsl_spec_section_name(section),
              section == SPEC_TOP ? "" : ".", shown);
@@ -477,6 +479,8 @@ void wsl_spec_apply_set(struct wsl_spec_parse *p, const char *set)
         for (size_t i = 0; !best && i < wsl_spec_field_count; i++)
             if (wsl_suggest_distance(key, wsl_spec_key(&wsl_spec_fields[i])) <= 1)
                 best = wsl_spec_fields[i].path;
+        if (wsl_jobspec_synonym(key))
+            best = wsl_jobspec_synonym(key);
         if (best)
             wsl_spec_fault(p, 1, key, "unknown key; did you mean %s?", best);
         else

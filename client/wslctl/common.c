@@ -7,9 +7,11 @@
 #include "base/suggest.h"
 #include "client/wslctl/complete.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OWN_ROWS_MAX = 32 };
 
@@ -63,7 +65,7 @@ int wsl_ctl_fail(const struct wsl_ctl *ctl, const struct wsl_err *err)
         return wsl_ctl_interrupted() ? WSL_CTL_INTERRUPTED : WSL_CTL_FAILED;
     default:
         wsl_ctl_say("%s", err->text);
-        return WSL_CTL_FAILED;
+        return ctl->bad_server ? WSL_CTL_USAGE : WSL_CTL_FAILED;
     }
 }
 
@@ -85,6 +87,16 @@ int wsl_ctl_usage(const struct wsl_ctl *ctl, const char *format, ...)
     else
         wsl_ctl_say("%s; see '%s --help'", text, ctl->prefix);
     return WSL_CTL_USAGE;
+}
+
+int wsl_ctl_check_input(const struct wsl_ctl *ctl, const char *option, const char *path)
+{
+    if (!path || strcmp(path, "-") == 0 || access(path, F_OK) == 0)
+        return WSL_CTL_DONE;
+    return wsl_ctl_usage(ctl, "--%s %s: %s%s", option, path, strerror(errno),
+                         strcmp(option, "wordnet") == 0
+                             ? " (Debian's package wordnet-base has it in /usr/share/wordnet)"
+                             : "");
 }
 
 /* ---- command line ---- */
@@ -305,7 +317,13 @@ int wsl_ctl_group(struct wsl_ctl *ctl, const struct wsl_ctl_verb *verbs, size_t 
 
 int wsl_ctl_connect(struct wsl_ctl *ctl, struct wsl_err *err)
 {
-    return ctl->client ? 0 : wsl_client_open(&ctl->client, ctl->server, err);
+    int r = ctl->client ? 0 : wsl_client_open(&ctl->client, ctl->server, err);
+
+    if (r == WSL_EINVAL) {
+        ctl->bad_server = true;
+        wsl_err_prefix(err, "--server / WSL_SERVER");
+    }
+    return r;
 }
 
 void wsl_ctl_disconnect(struct wsl_ctl *ctl)
@@ -320,5 +338,10 @@ int wsl_ctl_call(struct wsl_ctl *ctl, const char *path, const ProtobufCMessage *
 {
     int r = wsl_ctl_connect(ctl, err);
 
-    return r < 0 ? r : wsl_client_call(ctl->client, path, request, response, 0, ret, err);
+    if (r == 0)
+        r = wsl_client_call(ctl->client, path, request, response, 0, ret, err);
+    /* The deadline of a call is not one that the user set. */
+    if ((r == WSL_ETIMEOUT || r == WSL_EUNSUPPORTED) && err)
+        err->code = r = WSL_EPEER;
+    return r;
 }

@@ -12,11 +12,12 @@
 
 static const struct wsl_ctl_verb verbs[] = {
     {"import", NULL, "", 0, 0, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Make a data set from a manifest, a folder tree, tar files or an LMDB.",
-     "Pictures are PNG or JPEG. Those that cannot be used are listed with place and reason in\n"
-     "quarantine.tsv in the output folder and never stop an import. One that was interrupted,\n"
-     "killed or out of disk space is gone on with by the same command. JPEGs stay byte for byte,\n"
-     "but for those that have to be turned, scaled or converted to be seen as meant.",
+     "Make a data set from a manifest, a directory tree, tar files or an LMDB.",
+     "Images are PNG or JPEG. Those that cannot be used never stop an import: quarantine.tsv in "
+     "the output directory lists each with its place and the reason. Run the same command again "
+     "to resume an interrupted import.\n"
+     "JPEGs are kept byte for byte, except those that must be rotated (Exif), scaled or converted "
+     "to RGB.",
      "  wslctl data import --folder photos/ --into /data/photos --min-label-images 20\n"
      "  curl URL | wslctl data import --tar - --into /data/shards --transcode\n"
      "  wslctl data import --lmdb ilsvrc12_train_lmdb --label-names synsets.txt --into /data/in\n"
@@ -27,36 +28,37 @@ static const struct wsl_ctl_verb verbs[] = {
      "Show a data set's size and its most frequent tags.", NULL,
      "  wslctl data show /data/clipart --tags 20", wsl_ctl_data_show},
     {"stats", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Show what the pictures are like: bytes, sizes, tags of each.", NULL,
+     "Show the distribution of image sizes, in bytes and pixels, and of tags per image.", NULL,
      "  wslctl data stats /data/clipart", wsl_ctl_data_stats},
     {"sample", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Put pictures chosen at random on one sheet, a JPEG, with their numbers and tags.",
-     "Look at it before you train. 'tags why DIR NUMBER' says more of a picture.",
+     "Make a contact sheet, a JPEG, of images chosen at random, with their record numbers and "
+     "tags.",
+     "Look at it before you train. 'wslctl tags why DIR NUMBER' says more about one image.",
      "  wslctl data sample /data/clipart --into sheet.jpg\n"
      "  wslctl data sample /data/clipart --tag cat --count 60 --into cats.jpg",
      wsl_ctl_data_sample},
     {"export", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Write the pictures and tags as files, or as a tar that WebDataset reads.",
-     "A folder can be imported again: of tags it has manifests, of labels a folder each.",
+     "Write the images and tags as files, or as a tar file that WebDataset reads.",
+     "The directory can be imported again: with tags it has manifests, with labels a subdirectory "
+     "per label.",
      "  wslctl data export /data/clipart --to /tmp/clipart\n"
      "  wslctl data export /data/clipart --split heldout --to heldout.tar",
      wsl_ctl_data_export},
-    {"merge", NULL, "DIR...", 1, -1, WSL_CTL_TABLE | WSL_CTL_JSON, "Make one data set of several.",
-     "Tags are the same when their synsets are, or their names. Equal pixels become one record; "
-     "held\n"
-     "out in one of them is held out.",
+    {"merge", NULL, "DIR...", 1, -1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Merge several data sets into a new one.",
+     "Tags are the same when their synsets are, or their names. Images with equal pixels become "
+     "one record, which is held out if it was in any of the data sets.",
      "  wslctl data merge /data/a /data/b --into /data/ab", wsl_ctl_data_merge},
     {"split", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Take a share of the training pictures, or hold out another share.",
-     "--share makes views, which a job's data may name: a smaller share lies in a greater one of "
-     "the\n"
-     "same seed, and held-out pictures are in all. --heldout copies.",
+     "Take a fraction of the training images, or hold out another fraction.",
+     "--share makes views, which a job's data may name: with the same seed a smaller fraction is "
+     "part of a larger one, and held-out images are in every view. --heldout copies the images.",
      "  wslctl data split /data/clipart --share 0.1 --into /data/clipart-10\n"
      "  wslctl data split /data/clipart --heldout 0.2 --into /data/clipart-80-20",
      wsl_ctl_data_split},
     {"verify", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Read every record of a data set and say which are bad.",
-     "Compares checksums and fingerprints. Exit code 1 when anything is bad.",
+     "Read every record of a data set and list the damaged ones.",
+     "Compares checksums and fingerprints. Exit code 1 when anything is damaged.",
      "  wslctl data verify /data/clipart", wsl_ctl_data_verify},
 };
 enum { VERBS = sizeof verbs / sizeof verbs[0] };
@@ -134,13 +136,13 @@ static int put_text(const char *folder, const struct wsl_dataset *ds,
     int r;
 
     wsl_buf_add_format(&out, "%-12s %s (%s)\n%-12s %s\n", "Name:", wsl_dataset_name(ds),
-                       wsl_dataset_kind(ds), "Folder:", folder);
+                       wsl_dataset_kind(ds), "Directory:", folder);
     wsl_buf_add_format(&out, "%-12s %s\n%-12s %s\n", "Created:", wsl_dataset_created(ds),
                        "Fingerprint:", wsl_dataset_fingerprint(ds));
     if (wsl_dataset_base(ds))
         wsl_buf_add_format(&out, "%-12s %s\n", "View of:", wsl_dataset_base(ds));
     if (wsl_dataset_in_place(ds))
-        wsl_buf_add_format(&out, "%-12s %s\n", "Pictures in:", wsl_dataset_in_place(ds));
+        wsl_buf_add_format(&out, "%-12s %s\n", "Images in:", wsl_dataset_in_place(ds));
     add_split(&out, ds, WSL_SPLIT_TRAIN, "Train:");
     add_split(&out, ds, WSL_SPLIT_HELDOUT, "Held out:");
     r = wsl_buf_add_format(&out, "%-12s %zu%s\n", "Tags:", count,
@@ -202,7 +204,7 @@ int wsl_ctl_data_show(struct wsl_ctl *ctl, int argc, char **argv)
     int code;
     const struct wsl_arg rows[] = {
         {"tags", 0, WSL_ARG_UINT, &shown, 0, 1e9, "N",
-         "how many tags to show (default: 10; -o json: all)"},
+         "number of tags to show (default: 10; -o json: all)"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))

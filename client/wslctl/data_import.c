@@ -78,7 +78,7 @@ static void draw(const struct bar *bar, const struct wsl_import_progress *p, dou
     format_rate(p, seconds, rate, sizeof rate);
     format_left(p, seconds, left, sizeof left);
     if (p->total == 0) {
-        n = snprintf(line, sizeof line, "%-9s %s pictures%s", phase_name(p->phase), done, rate);
+        n = snprintf(line, sizeof line, "%-9s %s images%s", phase_name(p->phase), done, rate);
     } else {
         wsl_ctl_bar(share, BAR_WIDTH, fill, sizeof fill);
         n = snprintf(line, sizeof line, "%-9s %s %3.0f %%  %s of %s%s%s", phase_name(p->phase),
@@ -182,17 +182,18 @@ static int put_text(const struct wsl_import_setup *setup, const struct wsl_impor
     wsl_buf_add_format(&out, "%s: %s in %llu shard%s, made in %s\n", setup->output, bytes,
                        (unsigned long long)result->shards, result->shards == 1 ? "" : "s", took);
     if (setup->in_place)
-        wsl_buf_add_format(&out, "  in place     the pictures stay in %s: keep it unchanged\n",
+        wsl_buf_add_format(&out, "  in place     the images stay in %s: keep it unchanged\n",
                            setup->source);
-    add_count(&out, "pictures", result->seen, "seen");
+    add_count(&out, "images", result->seen, "found");
     if (result->resumed)
-        add_count(&out, "", result->resumed, "pictures and shards taken over, not made again");
-    add_count(&out, "train", result->train, "to train on");
-    add_count(&out, "held out", result->heldout, "to score with");
+        add_count(&out, "", result->resumed, "images and shards kept from the interrupted import");
+    add_count(&out, "train", result->train, "for training");
+    add_count(&out, "held out", result->heldout, "for evaluation");
     if (result->duplicates)
-        add_count(&out, "duplicates", result->duplicates, "same pixels as another, tags joined");
+        add_count(&out, "duplicates", result->duplicates,
+                  "same pixels as another image; their tags are merged");
     if (result->untagged)
-        add_count(&out, "untagged", result->untagged, "none of their tags was kept");
+        add_count(&out, "untagged", result->untagged, "without any of the tags that were kept");
     if (result->excluded)
         add_count(&out, "excluded", result->excluded, "by --exclude-tag, --exclude-path");
     if (quarantined(result)) {
@@ -206,10 +207,10 @@ static int put_text(const struct wsl_import_setup *setup, const struct wsl_impor
     add_count(&out, "tags", result->tags, "kept");
     if (result->tags_unknown)
         add_count(&out, "", result->tags_unknown,
-                  setup->only_nouns ? "spellings that are no WordNet noun, dropped"
-                                    : "spellings that are no WordNet noun, kept as they are");
+                  setup->only_nouns ? "spellings that are not a WordNet noun, dropped"
+                                    : "spellings that are not a WordNet noun, kept as they are");
     if (result->tags_merged)
-        add_count(&out, "", result->tags_merged, "spellings joined with another of the same noun");
+        add_count(&out, "", result->tags_merged, "spellings merged with another of the same noun");
     if (result->tags_rare)
         add_count(&out, "", result->tags_rare, "dropped as too rare");
     return wsl_ctl_put(&out, wsl_buf_add_format(&out, "  fingerprint  %s\n", result->fingerprint),
@@ -320,10 +321,11 @@ static int check_options(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
     if (setup->in_place && setup->kind != WSL_IMPORT_LMDB && setup->kind != WSL_IMPORT_TAR)
         return wsl_ctl_usage(ctl, "--in-place is only for --lmdb and --tar");
     if (setup->in_place && setup->transcode)
-        return wsl_ctl_usage(ctl, "--in-place leaves pictures as they are: not with --transcode");
+        return wsl_ctl_usage(
+            ctl, "--in-place keeps images as they are; it cannot be used with --transcode");
     if (setup->wordnet && always_labels(setup->kind))
-        return wsl_ctl_usage(ctl,
-                             "--wordnet is only for --manifest: folders are labels as they are");
+        return wsl_ctl_usage(
+            ctl, "--wordnet is only for --manifest: directory names are labels as they are");
     if (setup->kind == WSL_IMPORT_MANIFEST && o->min_label_images)
         return wsl_ctl_usage(ctl, "--min-label-images is only for --folder; see --min-tag-images");
     if (always_labels(setup->kind) && o->min_tag_images)
@@ -345,55 +347,80 @@ static int check_options(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
     return 0;
 }
 
+static int check_inputs(const struct wsl_ctl *ctl, const struct wsl_import_setup *setup,
+                        const struct options *o)
+{
+    const struct {
+        const char *option, *path;
+    } inputs[] = {{"manifest", o->manifest},
+                  {"folder", o->folder},
+                  {"tar", o->tar},
+                  {"lmdb", o->lmdb},
+                  {"wordnet", setup->wordnet},
+                  {"label-names", setup->label_names}};
+    int code = WSL_CTL_DONE;
+
+    for (size_t i = 0; i < sizeof inputs / sizeof inputs[0] && code == WSL_CTL_DONE; i++)
+        code = wsl_ctl_check_input(ctl, inputs[i].option, inputs[i].path);
+    return code;
+}
+
 static bool parse(struct wsl_ctl *ctl, struct wsl_import_setup *setup, struct options *o, int argc,
                   char **argv)
 {
     const struct wsl_arg rows[] = {
         {"manifest", 'm', WSL_ARG_TEXT, &o->manifest, 0, 0, "FILE",
-         "a line per picture: path, tab, tag,tag,...; *.jsonl: JSON"},
+         "a text file with a line per image: path, tab, tag,tag,...; *.jsonl: a JSON object per "
+         "line"},
         {"folder", 'f', WSL_ARG_TEXT, &o->folder, 0, 0, "DIR",
-         "a tree, folder = label; or ImageNet, CUB-200, Places365 by their lists"},
+         "a tree whose directory names are the labels; ImageNet, CUB-200 and Places365 are "
+         "recognized by their list files"},
         {"tar", 0, WSL_ARG_TEXT, &o->tar, 0, 0, "FILE",
-         "WebDataset, plain or compressed; a directory; -: standard input"},
+         "WebDataset tar file, plain or compressed, or a directory of them; - is standard input"},
         {"lmdb", 0, WSL_ARG_TEXT, &o->lmdb, 0, 0, "DIR",
-         "Caffe's or Caffe2's (Datum, TensorProtos)"},
+         "LMDB of Caffe (Datum) or Caffe2 (TensorProtos)"},
         {"layout", 0, WSL_ARG_TEXT, &o->layout, 0, 0, "NAME",
-         "imagenet, cub200, places365, folders, jsonl, ...: as if detected"},
+         "layout of the source, instead of detecting it: imagenet, cub200, places365, folders, "
+         "manifest, jsonl, webdataset or lmdb"},
         {"label-names", 0, WSL_ARG_TEXT, &setup->label_names, 0, 0, "FILE",
-         "line i names label number i of --tar and --lmdb"},
+         "names of the numeric labels of --tar and --lmdb: line i, from 0, names label i"},
         {"into", 0, WSL_ARG_TEXT, &setup->output, 0, 0, "DIR",
-         "where the data set appears, whole or not at all"},
+         "directory of the new data set; it appears only when complete"},
         {"name", 'n', WSL_ARG_TEXT, &setup->name, 0, 0, "NAME",
-         "of the data set (default: last part of --into)"},
+         "name of the data set (default: last part of --into)"},
         {"wordnet", 0, WSL_ARG_TEXT, &setup->wordnet, 0, 0, "DIR",
-         "join spellings of one WordNet noun, e.g. /usr/share/wordnet"},
+         "directory of WordNet: merge the spellings of one noun, e.g. /usr/share/wordnet"},
         {"only-nouns", 0, WSL_ARG_FLAG, &setup->only_nouns, 0, 0, NULL,
-         "drop tags that are no WordNet noun instead of keeping them"},
+         "drop tags that are not a WordNet noun instead of keeping them"},
         {"heldout", 0, WSL_ARG_REAL, &setup->heldout, 0, 0.9, "SHARE",
-         "of the pictures, chosen by their pixels (default: 0.1)"},
-        {"seed", 0, WSL_ARG_UINT, &setup->seed, 0, 0, "N", "of that choice and of the order"},
+         "fraction of the images to hold out for evaluation, chosen by a hash of their pixels "
+         "(default: 0.1)"},
+        {"seed", 0, WSL_ARG_UINT, &setup->seed, 0, 0, "N",
+         "seed of the split and of the record order (default: 0)"},
         {"min-tag-images", 0, WSL_ARG_UINT, &o->min_tag_images, 1, 1e12, "N",
-         "drop tags with fewer training pictures (default: 1)"},
+         "drop tags with fewer training images (default: 1)"},
         {"min-label-images", 0, WSL_ARG_UINT, &o->min_label_images, 1, 1e12, "N",
-         "the same for the labels of --folder"},
+         "drop labels of --folder with fewer training images (default: 1)"},
         {"max-tags", 0, WSL_ARG_UINT, &setup->max_tags, 1, 1e9, "N",
-         "keep only the N most frequent (default: all)"},
+         "keep only the N most frequent tags (default: all)"},
         {"exclude-tag", 0, WSL_ARG_LIST, &o->exclude_tags, 0, 0, "TAG",
-         "leave out pictures with this tag; may be repeated"},
+         "leave out images with this tag; may be repeated"},
         {"exclude-path", 0, WSL_ARG_LIST, &o->exclude_paths, 0, 0, "GLOB",
-         "leave out pictures with such a path; may be repeated"},
+         "leave out images whose path matches; may be repeated"},
         {"max-side", 0, WSL_ARG_UINT, &o->side_max, 8, 65500, "PIXELS",
-         "scale larger pictures down to this side (default: as they are)"},
-        {"quality", 0, WSL_ARG_UINT, &o->quality, 1, 100, "N", "of JPEGs made here (default: 90)"},
+         "scale images down whose longer side is larger (default: never)"},
+        {"quality", 0, WSL_ARG_UINT, &o->quality, 1, 100, "N",
+         "quality of re-encoded JPEGs (default: 90)"},
         {"transcode", 0, WSL_ARG_FLAG, &setup->transcode, 0, 0, NULL,
-         "code kept JPEGs anew without loss: baseline, restart markers"},
+         "rewrite kept JPEGs losslessly as baseline with restart markers: faster to decode"},
         {"headers-only", 0, WSL_ARG_FLAG, &setup->headers_only, 0, 0, NULL,
-         "do not decode JPEGs that are kept: fastest, finds less damage"},
+         "do not decode JPEGs that are kept: faster, but finds less damage"},
         {"in-place", 0, WSL_ARG_FLAG, &setup->in_place, 0, 0, NULL,
-         "leave JPEGs in --lmdb or --tar: it must stay there, unchanged"},
-        {"threads", 'j', WSL_ARG_UINT, &o->threads, 1, 256, "N", "default: one per CPU"},
+         "do not copy the JPEGs of --lmdb or --tar, which must stay where it is, unchanged"},
+        {"threads", 'j', WSL_ARG_UINT, &o->threads, 1, 256, "N",
+         "decoding threads (default: one per CPU)"},
         {"shard-mib", 0, WSL_ARG_UINT, &o->shard_mib, 1, 65536, "MIB",
-         "size of a shard (default: 1024)"},
+         "target size of a shard (default: 1024)"},
     };
 
     return wsl_ctl_parse(ctl, rows, (int)(sizeof rows / sizeof rows[0]), argc, argv);
@@ -412,6 +439,8 @@ int wsl_ctl_data_import(struct wsl_ctl *ctl, int argc, char **argv)
     if (!parse(ctl, &setup, &options, argc, argv))
         return ctl->exit_code;
     code = check_options(ctl, &setup, &options);
+    if (code == 0)
+        code = check_inputs(ctl, &setup, &options);
     if (code != 0)
         return code;
     if (wsl_import_has_split(setup.kind))
@@ -426,7 +455,7 @@ int wsl_ctl_data_import(struct wsl_ctl *ctl, int argc, char **argv)
     if (bar.width > 0 && bar.phase >= 0)
         fputc('\n', stderr);
     if (code == WSL_ECANCELLED) {
-        wsl_ctl_say("interrupted; the same command goes on, with what is in %s.partial",
+        wsl_ctl_say("interrupted; run the same command again to resume from %s.partial",
                     setup.output);
         return WSL_CTL_INTERRUPTED;
     }

@@ -80,7 +80,7 @@ static int put_export(const struct wsl_ctl *ctl, const char *to, const struct ws
         return WSL_CTL_DONE;
     wsl_ctl_count(x->pictures, count);
     wsl_ctl_bytes(x->bytes, bytes);
-    return wsl_ctl_put(&out, wsl_buf_add_format(&out, "%s: %s pictures, %s\n", to, count, bytes),
+    return wsl_ctl_put(&out, wsl_buf_add_format(&out, "%s: %s images, %s\n", to, count, bytes),
                        WSL_CTL_DONE);
 }
 
@@ -93,9 +93,10 @@ int wsl_ctl_data_export(struct wsl_ctl *ctl, int argc, char **argv)
     struct wsl_err err = {0};
     int code;
     const struct wsl_arg rows[] = {
-        {"to", 0, WSL_ARG_TEXT, &to, 0, 0, "DIR|FILE.tar", "where it appears, whole or not at all"},
+        {"to", 0, WSL_ARG_TEXT, &to, 0, 0, "DIR|FILE.tar",
+         "the new directory or tar file; it appears only when complete"},
         {"split", 0, WSL_ARG_TEXT, &split, 0, 0, "WORD",
-         "train, heldout or all (default: all; of a tar: train)"},
+         "split to export: train, heldout or all (default: all; for a tar file: train)"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 2, argc, argv))
@@ -153,13 +154,14 @@ static int put_join(const struct wsl_ctl *ctl, const char *into, const struct ws
     if (ctl->quiet)
         return WSL_CTL_DONE;
     wsl_buf_add_format(&out, "%s: fingerprint %s\n", into, j->fingerprint);
-    add_count(&out, j->train, "pictures to train on");
-    add_count(&out, j->heldout, "pictures held out");
+    add_count(&out, j->train, "images for training");
+    add_count(&out, j->heldout, "images held out");
     add_count(&out, j->duplicates,
-              "had the same pixels as another: one record with the tags of all");
-    add_count(&out, j->moved, "of them to train on in one data set, held out in another: held out");
-    add_count(&out, j->clashes, "of them had another label: the first stays");
-    add_count(&out, j->cut, "had more than 64 tags: the rarest stay");
+              "had the same pixels as another: merged into one record with all tags");
+    add_count(&out, j->moved,
+              "of them were for training in one data set and held out in another: held out");
+    add_count(&out, j->clashes, "of them had different labels: the first is kept");
+    add_count(&out, j->cut, "had more than 64 tags: the rarest are kept");
     add_count(&out, j->tags, "tags");
     return wsl_ctl_put(&out, 0, WSL_CTL_DONE);
 }
@@ -195,11 +197,12 @@ int wsl_ctl_data_merge(struct wsl_ctl *ctl, int argc, char **argv)
     uint64_t shard_mib = 0;
     const struct wsl_arg rows[] = {
         {"into", 0, WSL_ARG_TEXT, &setup.output, 0, 0, "DIR",
-         "where the data set appears, whole or not at all"},
-        {"name", 'n', WSL_ARG_TEXT, &setup.name, 0, 0, "NAME", "default: last part of --into"},
-        {"seed", 0, WSL_ARG_UINT, &setup.seed, 0, 0, "N", "of the records' order (default: 0)"},
+         "directory of the new data set; it appears only when complete"},
+        {"name", 'n', WSL_ARG_TEXT, &setup.name, 0, 0, "NAME",
+         "name of the data set (default: last part of --into)"},
+        {"seed", 0, WSL_ARG_UINT, &setup.seed, 0, 0, "N", "seed of the record order (default: 0)"},
         {"shard-mib", 0, WSL_ARG_UINT, &shard_mib, 1, 65536, "MIB",
-         "size of a shard (default: 1024)"},
+         "target size of a shard (default: 1024)"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 4, argc, argv))
@@ -246,12 +249,14 @@ int wsl_ctl_data_split(struct wsl_ctl *ctl, int argc, char **argv)
     uint64_t seed = 0;
     const struct wsl_arg rows[] = {
         {"share", 0, WSL_ARG_REAL, &part, 0, 1, "SHARE",
-         "of the training pictures: a view, no picture is copied"},
-        {"rest", 0, WSL_ARG_TEXT, &rest, 0, 0, "DIR", "with --share: a view of the others"},
+         "fraction of the training images: makes a view, no image is copied"},
+        {"rest", 0, WSL_ARG_TEXT, &rest, 0, 0, "DIR",
+         "with --share: also make a view of the other images"},
         {"heldout", 0, WSL_ARG_REAL, &heldout, 0, 0.9, "SHARE",
-         "hold out this share of all instead: a new data set"},
-        {"seed", 0, WSL_ARG_UINT, &seed, 0, 0, "N", "of the choice (default: 0)"},
-        {"into", 0, WSL_ARG_TEXT, &into, 0, 0, "DIR", "where it appears, whole or not at all"},
+         "fraction of all images to hold out instead: makes a new data set"},
+        {"seed", 0, WSL_ARG_UINT, &seed, 0, 0, "N", "seed of the choice (default: 0)"},
+        {"into", 0, WSL_ARG_TEXT, &into, 0, 0, "DIR",
+         "the new directory; it appears only when complete"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 5, argc, argv))

@@ -42,7 +42,7 @@ static int measure(struct wsl_dataset *ds, enum wsl_split split, struct measured
     for (int k = 0; k < MEASURES; k++) {
         m->values[k] = calloc(records / m->stride + 1, sizeof(double));
         if (!m->values[k])
-            return wsl_fail(err, WSL_ENOMEM, "no memory for the sizes of pictures");
+            return wsl_fail(err, WSL_ENOMEM, "no memory for the sizes of images");
     }
     for (uint64_t i = 0; i < records; i += m->stride, m->count++) {
         struct wsl_record r;
@@ -105,7 +105,7 @@ static int add_measured(struct wsl_buf *out, const struct measured *m, const cha
     wsl_ctl_count(images, text);
     wsl_buf_add_format(out, "%s: %s images", title, text);
     if (m->stride > 1)
-        wsl_buf_add_format(out, ", every %llu. looked at", (unsigned long long)m->stride);
+        wsl_buf_add_format(out, ", 1 in %llu measured", (unsigned long long)m->stride);
     wsl_buf_add_text(out, "\n");
     if (m->count == 0)
         return 0;
@@ -196,7 +196,7 @@ static int choose(struct wsl_ctl *ctl, struct sampling *s)
     }
     if (s->found > 0)
         return WSL_CTL_DONE;
-    wsl_ctl_say("the %s split of %s has no such picture", s->heldout ? "held-out" : "training",
+    wsl_ctl_say("the %s split of %s has no such image", s->heldout ? "held-out" : "training",
                 ctl->words[0]);
     return WSL_CTL_FAILED;
 }
@@ -231,7 +231,7 @@ static int write_sheet(struct wsl_ctl *ctl, struct sampling *s)
             WSL_CTL_DONE);
     }
     if (!ctl->quiet)
-        printf("%s: %zu pictures with their numbers and tags\n", s->into, s->found);
+        printf("%s: %zu images with their record numbers and tags\n", s->into, s->found);
     return WSL_CTL_DONE;
 }
 
@@ -244,14 +244,17 @@ int wsl_ctl_data_sample(struct wsl_ctl *ctl, int argc, char **argv)
         return WSL_CTL_FAILED;
     *s = (struct sampling){.count = 24, .columns = 6, .side = 160, .quality = 90};
     const struct wsl_arg rows[] = {
-        {"into", 0, WSL_ARG_TEXT, &s->into, 0, 0, "FILE", "the JPEG; replaced when it exists"},
-        {"count", 'n', WSL_ARG_UINT, &s->count, 1, 1024, "N", "pictures (default: 24)"},
-        {"tag", 't', WSL_ARG_TEXT, &s->tag, 0, 0, "TAG", "only pictures with this tag"},
-        {"heldout", 0, WSL_ARG_FLAG, &s->heldout, 0, 0, NULL, "of the held-out split"},
-        {"seed", 0, WSL_ARG_UINT, &s->seed, 0, 0, "N", "of the choice (default: 0)"},
-        {"columns", 0, WSL_ARG_UINT, &s->columns, 1, 64, "N", "pictures in a row (default: 6)"},
-        {"side", 0, WSL_ARG_UINT, &s->side, 32, 1024, "PIXELS", "of a picture (default: 160)"},
-        {"quality", 0, WSL_ARG_UINT, &s->quality, 1, 100, "N", "of the JPEG (default: 90)"},
+        {"into", 0, WSL_ARG_TEXT, &s->into, 0, 0, "FILE",
+         "the JPEG to write; replaced if it exists"},
+        {"count", 'n', WSL_ARG_UINT, &s->count, 1, 1024, "N", "number of images (default: 24)"},
+        {"tag", 't', WSL_ARG_TEXT, &s->tag, 0, 0, "TAG", "only images with this tag"},
+        {"heldout", 0, WSL_ARG_FLAG, &s->heldout, 0, 0, NULL,
+         "sample the held-out split instead of the training split"},
+        {"seed", 0, WSL_ARG_UINT, &s->seed, 0, 0, "N", "seed of the choice (default: 0)"},
+        {"columns", 0, WSL_ARG_UINT, &s->columns, 1, 64, "N", "images per row (default: 6)"},
+        {"side", 0, WSL_ARG_UINT, &s->side, 32, 1024, "PIXELS",
+         "size of an image on the sheet (default: 160)"},
+        {"quality", 0, WSL_ARG_UINT, &s->quality, 1, 100, "N", "quality of the JPEG (default: 90)"},
     };
     if (!wsl_ctl_parse(ctl, rows, 8, argc, argv)) {
         code = ctl->exit_code;

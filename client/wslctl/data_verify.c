@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * data verify: whether a data set is whole, and which records are not.
+ * data verify: whether a data set is intact, and which records are not.
  */
 #include "client/wslctl/wslctl.h"
 
@@ -77,11 +77,10 @@ static int put(struct wsl_ctl *ctl, struct verify *v, const struct wsl_verify_re
                            (unsigned long long)(result->bad - LISTED));
     if (result->bad)
         wsl_ctl_say("%s is damaged: %s of its %s records and shards are bad; import it again, or "
-                    "copy those shards from where they are whole",
+                    "copy those shards from an intact copy",
                     ctl->words[0], bad, count);
     else if (!ctl->quiet)
-        wsl_buf_add_format(&v->text, "%s is whole: %s records agree with their checksums\n",
-                           ctl->words[0], count);
+        wsl_buf_add_format(&v->text, "%s: OK, %s records verified\n", ctl->words[0], count);
     return wsl_ctl_put(&v->text, 0, code);
 }
 

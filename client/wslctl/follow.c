@@ -26,24 +26,24 @@ static int interrupted_or_late(const struct wsl_ctl_follow *f, struct wsl_err *e
     return 0;
 }
 
-static void take(struct state *s, const Wsl__V1__WatchJobResponse *update)
+static int take(struct state *s, const Wsl__V1__WatchJobResponse *update)
 {
     struct wsl_ctl_follow *f = s->follow;
+    int r = 0;
 
     if (!update->job)
-        return;
-    if (s->lost_ns) {
-        s->lost_ns = 0;
-        if (f->notice)
-            f->notice(f->context, "the coordinator is back");
-    }
+        return 0;
+    if (s->lost_ns && f->notice)
+        f->notice(f->context, f->id ? "the coordinator is back" : "the coordinator is there");
+    s->lost_ns = 0;
     f->id = update->job->id;
     if (f->update)
-        f->update(f->context, update);
+        r = f->update(f->context, update);
     if (wsl_ctl_job_ended(update->job)) {
         s->ended = true;
         f->exit_code = wsl_ctl_outcome(update->job);
     }
+    return r;
 }
 
 static int read_stream(struct state *s, struct wsl_client_stream *stream, struct wsl_err *err)
@@ -63,8 +63,10 @@ static int read_stream(struct state *s, struct wsl_client_stream *stream, struct
             return s->ended ? 0
                             : wsl_fail(err, WSL_EUNAVAILABLE, "%s ended the stream early",
                                        s->follow->ctl->server);
-        take(s, (Wsl__V1__WatchJobResponse *)message);
+        r = take(s, (Wsl__V1__WatchJobResponse *)message);
         protobuf_c_message_free_unpacked(message, NULL);
+        if (r < 0)
+            return wsl_fail(err, r, "%s", "");
         if (s->ended)
             return 0;
     }
@@ -86,30 +88,49 @@ static int follow_once(struct state *s, struct wsl_err *err)
     if (r == 0)
         r = read_stream(s, stream, err);
     wsl_client_stream_close(stream);
+    if (r == WSL_EUNSUPPORTED) /* no coordinator of ours */
+        err->code = r = WSL_EPEER;
     return r;
 }
 
-/* Could the same call work a little later? */
+/* Could the same call work a little later? From something that never was a coordinator, only
+ * where nothing answers yet. */
 static bool may_come_back(const struct state *s, int code)
 {
-    if (s->follow->id == 0 || wsl_ctl_interrupted())
+    if (wsl_ctl_interrupted())
         return false;
-    return code == WSL_EUNAVAILABLE || code == WSL_EPEER || code == WSL_EIO ||
-           code == WSL_ECANCELLED || code == WSL_EINTERNAL || code == WSL_EAGAIN;
+    if (s->follow->id == 0)
+        return code == WSL_EUNAVAILABLE;
+    return code == WSL_EUNAVAILABLE || code == WSL_EPEER || code == WSL_EINTERNAL ||
+           code == WSL_ECANCELLED || code == WSL_EAGAIN;
 }
 
-static void lost(struct state *s)
+static void lost(struct state *s, const struct wsl_err *err)
 {
     struct wsl_ctl_follow *f = s->follow;
-    char line[300], patience[WSL_CTL_TEXT];
+    char line[400], patience[WSL_CTL_TEXT];
 
     s->lost_ns = wsl_clock_ns();
     wsl_ctl_duration((double)f->retry_ms / 1000, patience);
-    snprintf(line, sizeof line,
-             "lost the coordinator at %.100s; trying again for %s (the job goes on)",
-             f->ctl->server, patience);
+    if (f->id)
+        snprintf(line, sizeof line,
+                 "lost the coordinator at %.100s; retrying for %s (the job continues)",
+                 f->ctl->server, patience);
+    else
+        snprintf(line, sizeof line, "%.250s; retrying for %s", err->text, patience);
     if (f->notice)
         f->notice(f->context, line);
+}
+
+/* The coordinator did not come back in time; `err` says what is the matter with it. */
+static int give_up(const struct wsl_ctl_follow *f, struct wsl_err *err)
+{
+    char patience[WSL_CTL_TEXT];
+
+    if (f->retry_ms == 0)
+        return err->code;
+    wsl_ctl_duration((double)f->retry_ms / 1000, patience);
+    return wsl_err_prefix(err, "gave up after %s", patience);
 }
 
 int wsl_ctl_follow(struct wsl_ctl_follow *follow, struct wsl_err *err)
@@ -122,10 +143,10 @@ int wsl_ctl_follow(struct wsl_ctl_follow *follow, struct wsl_err *err)
 
         if (r == 0 || r == WSL_ETIMEOUT || !may_come_back(&s, r))
             return r;
-        if (!s.lost_ns)
-            lost(&s);
-        if (wsl_clock_ns() - s.lost_ns > follow->retry_ms * 1000000)
-            return wsl_fail(err, WSL_EUNAVAILABLE, "it has been away for too long");
+        if (!s.lost_ns && follow->retry_ms > 0)
+            lost(&s, err);
+        if (follow->retry_ms == 0 || wsl_clock_ns() - s.lost_ns > follow->retry_ms * 1000000)
+            return give_up(follow, err);
         /* A channel that failed waits longer and longer before it tries again; a new one does not.
          */
         wsl_ctl_disconnect(follow->ctl);

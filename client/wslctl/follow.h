@@ -11,11 +11,12 @@ struct wsl_ctl_follow {
     struct wsl_ctl *ctl;
     const char *job;      /* name or id; after the first answer its id is used, for names are given
                              again */
-    uint64_t retry_ms;    /* how long a coordinator may be away once it had answered */
+    uint64_t retry_ms;    /* how long the coordinator may be away, from the start or later */
     uint64_t deadline_ns; /* of wsl_clock_ns(); 0: none */
-    /* For each update; the message is valid until it returns. May be NULL. */
-    void (*update)(void *context, const Wsl__V1__WatchJobResponse *update);
-    /* The coordinator went away, or came back: one line. */
+    /* For each update; the message is valid until it returns. Less than 0 ends the following with
+     * that code and no text. May be NULL. */
+    int (*update)(void *context, const Wsl__V1__WatchJobResponse *update);
+    /* There is no coordinator, or it is there (again): one line each time that changes. */
     void (*notice)(void *context, const char *line);
     /* Asked several times a second, in the place of Ctrl-C: negative with *err ends the following.
      * May be NULL. */
@@ -28,8 +29,9 @@ struct wsl_ctl_follow {
 };
 
 /* Blocks until the job has ended: 0. WSL_ETIMEOUT at the deadline, WSL_ECANCELLED after Ctrl-C,
- * WSL_EUNAVAILABLE when there is no coordinator (at once when it never answered), or what the
- * coordinator said (WSL_ENOENT: no such job). */
+ * WSL_EUNAVAILABLE when there was no coordinator for retry_ms, WSL_EPEER when something else
+ * answers (at once when no coordinator ever did), or what the coordinator said (WSL_ENOENT: no such
+ * job). */
 int wsl_ctl_follow(struct wsl_ctl_follow *follow, struct wsl_err *err);
 
 #endif

@@ -223,10 +223,10 @@ int wsl_ctl_list(struct wsl_ctl *ctl, int argc, char **argv)
     int code;
     const struct wsl_arg rows[] = {
         {"state", 's', WSL_ARG_TEXT, &words, 0, 0, "STATES",
-         "only these, e.g. queued,running (default: all)"},
-        {"limit", 'n', WSL_ARG_UINT, &limit, 1, 1000, "N", "at most so many (default: 100)"},
+         "only jobs in these states, e.g. queued,running (default: all)"},
+        {"limit", 'n', WSL_ARG_UINT, &limit, 1, 1000, "N", "at most N jobs (default: 100)"},
         {"before", 0, WSL_ARG_UINT, &before, 0, 0, "ID",
-         "only jobs older than this id: the next page"},
+         "only jobs with a lower id: the next page"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 3, argc, argv))
@@ -302,7 +302,7 @@ static void say_cancelled(const struct wsl_ctl *ctl, const Wsl__V1__Job *job)
     if (job->state == WSL__V1__JOB_STATE__CANCELLED)
         wsl_ctl_note(ctl, "job %s is cancelled", title);
     else if (wsl_ctl_job_ended(job))
-        wsl_ctl_note(ctl, "job %s had ended already: %s", title, state);
+        wsl_ctl_note(ctl, "job %s had already ended: %s", title, state);
     else
         wsl_ctl_note(ctl, "job %s stops at its next step; 'wslctl wait %llu' waits for that", title,
                      (unsigned long long)job->id);
@@ -333,7 +333,7 @@ int wsl_ctl_cancel(struct wsl_ctl *ctl, int argc, char **argv)
     size_t count = 0;
     int code = WSL_CTL_DONE;
     const struct wsl_arg rows[] = {
-        {"reason", 0, WSL_ARG_TEXT, &reason, 0, 0, "TEXT", "kept in the job's events"},
+        {"reason", 0, WSL_ARG_TEXT, &reason, 0, 0, "TEXT", "why; kept in the job's events"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))

@@ -9,12 +9,12 @@
 
 static const struct wsl_ctl_verb verbs[] = {
     {"describe", "show", "[NAME|FILE.yaml]", 0, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Show a model's layers and what it takes: parameters, multiply-adds, memory for a batch.",
+     "Show a model's layers, parameters, multiply-adds, and the memory that a batch needs.",
      "NAME is a published network (resnext50_32x4d, resnext101_32x8d, ...), FILE.yaml a job file "
-     "('-':\n"
-     "standard input); --depths describes any other. ACTIVATION is a convolution's output for one\n"
-     "image in f32. The memory is what one trainer takes for a batch of its own, as the network\n"
-     "and its backend plan it; none of it is taken. -q leaves the layers out.",
+     "('-' is standard input); --depths describes any other.\n"
+     "ACTIVATION is a convolution's output for one image in f32. The memory is what one trainer "
+     "needs for its share of the batch, as the network and its backend plan it; nothing is "
+     "allocated. -q omits the layers.",
      "  wslctl model describe resnext101_32x8d --batch 24 --micro-batches 3 --recompute\n"
      "  wslctl model describe --depths 1,1,1,1 --groups 32 --width 4 --image-size 64 --classes "
      "150\n"
@@ -22,14 +22,14 @@ static const struct wsl_ctl_verb verbs[] = {
      wsl_ctl_model_describe},
     {"check", NULL, "FILE", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
      "Say which ResNeXt a safetensors file holds, or what is wrong with it.",
-     "Tensors have torchvision's names and shapes, in F32, F16 or BF16; PyTorch's\n"
-     "num_batches_tracked may be there. A file without a head (fc.*) is whole, too: it fits the\n"
-     "'init' of a transfer job. All values must be finite, and variances not negative.",
+     "Tensors have torchvision's names and shapes, in F32, F16 or BF16; PyTorch's "
+     "num_batches_tracked is allowed. A file without a head (fc.*) is accepted: it can be the "
+     "'init' of a transfer job. Only the header is read.",
      "  wslctl model check resnext50.safetensors", wsl_ctl_model_check},
     {"export", NULL, "CHECKPOINT", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
      "Copy a checkpoint's weights into a safetensors file that PyTorch reads.",
-     "CHECKPOINT is a checkpoint's folder, or a folder of them: then the newest whole one. In "
-     "Python:\n"
+     "CHECKPOINT is a checkpoint's directory, or a directory of checkpoints: then the newest "
+     "complete one is taken. In Python:\n"
      "  net = torchvision.models.resnext50_32x4d(num_classes=150)\n"
      "  net.load_state_dict(safetensors.torch.load_file('weights.safetensors'))",
      "  wslctl model export /var/lib/wsl/checkpoints/7 --into weights.safetensors",

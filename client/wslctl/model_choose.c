@@ -73,8 +73,8 @@ static int classes_of(const struct wsl_ctl *ctl, const char *data)
 
     if (wsl_dataset_open(&dataset, data, NULL) < 0) {
         wsl_ctl_note(ctl,
-                     "note: data set %s cannot be read here, so %d classes are taken; --classes "
-                     "gives another number",
+                     "note: data set %s cannot be read here, so %d classes are assumed; --classes "
+                     "sets another number",
                      data, CLASSES);
         return classes;
     }
@@ -160,8 +160,9 @@ int wsl_ctl_model_choose(struct wsl_ctl *ctl, const struct wsl_ctl_model_options
         ret->backend = o->backend;
     pieces = int_or(o->micro_batches, *ret_spec ? (int)(*ret_spec)->micro_batches : 1);
     if (code == WSL_CTL_DONE && ret->batch % pieces != 0)
-        return wsl_ctl_usage(ctl, "a batch of %d does not divide into %d pieces (--micro-batches)",
-                             ret->batch, pieces);
+        return wsl_ctl_usage(
+            ctl, "a batch of %d cannot be divided into %d micro-batches (--micro-batches)",
+            ret->batch, pieces);
     ret->micro_batch = ret->batch / pieces;
     return code;
 }

@@ -65,10 +65,10 @@ static int add_totals(struct wsl_buf *out, const struct description *d)
         r = wsl_buf_add_format(out, "%-12s %s (%s)\n", "Parameters:", count, text);
     wsl_ctl_thousands(d->macs, text);
     if (r == 0)
-        r = wsl_buf_add_format(out, "%-12s %s for an image, forward\n", "MACs:", text);
+        r = wsl_buf_add_format(out, "%-12s %s per image, forward\n", "MACs:", text);
     wsl_ctl_bytes(d->activation_bytes, text);
     if (r == 0)
-        r = wsl_buf_add_format(out, "%-12s %s for an image, what the convolutions put out\n",
+        r = wsl_buf_add_format(out, "%-12s %s per image, outputs of the convolutions\n",
                                "Activations:", text);
     return r;
 }
@@ -86,7 +86,7 @@ static int add_memory_title(struct wsl_buf *out, const struct description *d)
     char pieces[64] = "";
 
     if (s->micro_batch < s->batch)
-        snprintf(pieces, sizeof pieces, ", in %d pieces of %d,", s->batch / s->micro_batch,
+        snprintf(pieces, sizeof pieces, ", in %d micro-batches of %d,", s->batch / s->micro_batch,
                  s->micro_batch);
     return wsl_buf_add_format(out, "\nMemory to %s a batch of %d%s on %s:\n",
                               s->inference_only ? "evaluate" : "train on", s->batch, pieces,
@@ -98,7 +98,7 @@ static int add_left_out(struct wsl_buf *out, const struct description *d)
 {
     const struct wsl_net_memory *m = &d->memory;
     char text[WSL_CTL_TEXT];
-    int r = wsl_buf_add_text(out, "Not in it: the loader's pictures, what libraries keep");
+    int r = wsl_buf_add_text(out, "Not included: the loader's images, memory of libraries");
 
     wsl_ctl_bytes(m->parameters + m->momentum + m->statistics, text);
     if (r == 0 && !d->setup->inference_only)
@@ -119,7 +119,7 @@ static int add_memory(struct wsl_buf *out, const struct description *d)
     const struct part parts[] = {
         {"parameters", m->parameters, ""},
         {"gradients", m->gradients, ""},
-        {"sums", m->gradient_sums, "  of the pieces' gradients"},
+        {"sums", m->gradient_sums, "  of the micro-batches' gradients"},
         {"momentum", m->momentum, ""},
         {"statistics", m->statistics, "  running mean and variance"},
         {"of a batch", m->batch_statistics, "  its own mean and variance"},
@@ -271,28 +271,30 @@ int wsl_ctl_model_describe(struct wsl_ctl *ctl, int argc, char **argv)
     Wsl__V1__JobSpec *spec = NULL;
     int code;
     const struct wsl_arg rows[] = {
-        {"depths", 0, WSL_ARG_TEXT, &o.depths, 0, 0, "LIST", "blocks of each stage: 3,4,23,3"},
+        {"depths", 0, WSL_ARG_TEXT, &o.depths, 0, 0, "LIST",
+         "residual blocks of each stage, e.g. 3,4,23,3"},
         {"groups", 0, WSL_ARG_UINT, &o.groups, 1, 65536, "N",
          "groups of the 3x3 convolutions, with --depths (default: 32)"},
         {"width", 0, WSL_ARG_UINT, &o.width, 1, 65536, "N",
          "channels of a group in the first stage, with --depths (default: 4)"},
         {"classes", 0, WSL_ARG_UINT, &o.classes, 1, 100000, "N",
-         "default: 1000; of a job: the tags of its data"},
+         "number of classes (default: 1000; for a job: the tags of its data)"},
         {"image-size", 0, WSL_ARG_UINT, &o.image_size, 32, 2048, "PIXELS",
-         "of a side, a multiple of 32 (default: 224)"},
+         "side of an image, a multiple of 32 (default: 224)"},
         {"batch", 0, WSL_ARG_UINT, &o.batch, 1, 65536, "N",
-         "images of one trainer (default: 32; of a job: batch / world)"},
+         "images per trainer (default: 32; for a job: batch / world)"},
         {"micro-batches", 0, WSL_ARG_UINT, &o.micro_batches, 1, 65536, "N",
-         "pieces that the batch is computed in (default: 1; of a job: its own)"},
+         "micro-batches that the batch is computed in (default: 1; for a job: its own)"},
         {"recompute", 0, WSL_ARG_FLAG, &o.recompute, 0, 0, NULL,
-         "batch norm and ReLU are computed again for the backward pass"},
-        {"threads", 0, WSL_ARG_UINT, &o.threads, 1, 1024, "N", "of the cpu backend (default: 1)"},
+         "recompute batch norm and ReLU in the backward pass"},
+        {"threads", 0, WSL_ARG_UINT, &o.threads, 1, 1024, "N",
+         "threads of the cpu backend (default: 1)"},
         {"backend", 0, WSL_ARG_TEXT, &o.backend, 0, 0, "NAME",
-         "whose memory: cuda, cpu or ref (default: the best here)"},
+         "backend whose memory is shown: cuda, cpu or ref (default: the best here)"},
         {"inference", 0, WSL_ARG_FLAG, &o.inference, 0, 0, NULL,
-         "memory to evaluate: no gradients, no momentum"},
+         "memory for evaluation: no gradients, no momentum"},
         {"set", 0, WSL_ARG_LIST, &o.sets, 0, 0, "KEY=VALUE",
-         "in the place of what the job file says; may be repeated"},
+         "replaces what the job file says; may be repeated"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, (int)(sizeof rows / sizeof rows[0]), argc, argv))

@@ -44,7 +44,8 @@ static int add_info(struct wsl_buf *out, const struct wsl_model_file_info *info)
     if (r == 0 && info->config.classes > 0)
         r = wsl_buf_add_format(out, "%-12s %d\n", "Classes:", info->config.classes);
     else if (r == 0)
-        r = wsl_buf_add_format(out, "%-12s none: no head (fc.weight, fc.bias)\n", "Classes:");
+        r = wsl_buf_add_format(out, "%-12s none: the file has no head (fc.weight, fc.bias)\n",
+                               "Classes:");
     if (r == 0)
         r = wsl_buf_add_format(out, "%-12s %s\n%-12s %zu of %s, %s\n", "Parameters:", parameters,
                                "Tensors:", info->tensors, info->dtype, bytes);
@@ -75,7 +76,7 @@ static int say_unfit(const struct faults *faults, const struct wsl_model_file_in
     char title[160];
 
     if (faults->count > FAULTS_SHOWN)
-        wsl_ctl_say("%s: and %d faults more", faults->path, faults->count - FAULTS_SHOWN);
+        wsl_ctl_say("%s: and %d more", faults->path, faults->count - FAULTS_SHOWN);
     if (info->config.stages > 0) {
         wsl_ctl_model_title(&info->config, title, sizeof title);
         wsl_ctl_say("%s: by its other tensors it would be %s", faults->path, title);
@@ -134,7 +135,7 @@ int wsl_ctl_model_export(struct wsl_ctl *ctl, int argc, char **argv)
     char folder[4096];
     const struct wsl_arg rows[] = {
         {"into", 0, WSL_ARG_TEXT, &into, 0, 0, "FILE",
-         "the new file; appears whole or not at all, never over another"},
+         "the file to write; it appears only when complete and never replaces another"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))

@@ -229,11 +229,12 @@ static void say_why(const struct wsl_run *run, uint64_t id)
                  wsl_run_short_path(run->daemons), id);
 }
 
-static void on_update(void *context, const Wsl__V1__WatchJobResponse *update)
+static int on_update(void *context, const Wsl__V1__WatchJobResponse *update)
 {
     struct wsl_run *run = context;
 
     wsl_run_view_update(&run->view, update);
+    return 0;
 }
 
 int wsl_run_follow(struct wsl_run *run, uint64_t id)

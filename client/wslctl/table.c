@@ -160,6 +160,10 @@ static void fit(const struct wsl_ctl_table *table, struct layout *l)
         l->shown[c] = false;
     while (total(table, l, false) > width && shrink_one(table, l))
         ;
+    /* What is left over is cut off at the end of the line; a column has no more than a line. */
+    for (c = 0; c < table->column_count && width > (size_t)table->indent; c++)
+        if (l->widths[c] > width - (size_t)table->indent)
+            l->widths[c] = width - (size_t)table->indent;
 }
 
 /* ---- printing ---- */

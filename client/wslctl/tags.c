@@ -10,51 +10,51 @@
 
 static const struct wsl_ctl_verb verbs[] = {
     {"count", NULL, "DATA", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Count a data set's tags: images of each, and the shape of the long tail.", NULL,
+     "Count a data set's tags: images per tag, and the shape of the long tail.", NULL,
      "  wslctl tags count /data/clipart --top 30", wsl_ctl_tags_count},
     {"vocabulary", NULL, "DATA", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
      "Make a vocabulary: which tags there are, and which spellings mean them.",
-     "With --wordnet, spellings of one noun (synonyms, plurals, words run together) become one "
-     "tag.\n"
-     "--match keeps only tags that mean a class of the target task: a line per class, its names "
-     "by\n"
-     "commas, after its synset (n02084071) if it has one. The file can be read and edited.",
+     "With --wordnet, the spellings of one noun (synonyms, plurals, words run together) become "
+     "one tag.\n"
+     "--match keeps only tags that mean a class of the target task. Its file has a line per class: "
+     "the synset (n02084071) if it has one, then the class's names, separated by commas.\n"
+     "The vocabulary is a text file that can be edited.",
      "  wslctl tags vocabulary /data/raw --wordnet /usr/share/wordnet --only-nouns --top 17000 "
      "--into 17k.tsv\n"
      "  wslctl tags vocabulary /data/raw --wordnet /usr/share/wordnet --match classes.txt "
      "--into matched.tsv",
      wsl_ctl_tags_vocabulary},
     {"segment", NULL, "TAG...", 1, -1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Cut run-together hashtags into words, and show how likely each is.",
-     "For WordNet's nouns there is nothing to cut. 'tags vocabulary --segment' uses the same rule.",
+     "Split run-together hashtags into words, and show how likely each is.",
+     "WordNet's nouns are not split. 'wslctl tags vocabulary --segment' uses the same rule.",
      "  wslctl tags segment goldenretrieverpuppy catlovers", wsl_ctl_tags_segment},
     {"map", NULL, "DATA", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Make a view of a data set with the tags of a vocabulary; no picture is written.",
-     "A view is a small folder that a job file's data may name. It refers to the data set, which\n"
-     "must stay where it is. Pictures without a tag that is left are not in it.",
+     "Make a view of a data set with the tags of a vocabulary; no image is copied.",
+     "A view is a small directory that a job file's data may name. It refers to the data set, "
+     "which must stay where it is. Images that are left without a tag are not part of the view.",
      "  wslctl tags map /data/raw --vocabulary 17k.tsv --into /data/raw-17k", wsl_ctl_tags_map},
     {"noise", NULL, "DATA", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
      "Make a view in which training tags are replaced at random, as in the paper's experiment.",
-     "Each tag is replaced with probability --p by one drawn from the tags' own distribution. The\n"
-     "same seed gives the same view. Held-out pictures keep their tags.",
+     "Each tag is replaced with probability --p by one drawn from the distribution of all tags. "
+     "The same seed gives the same view. Held-out images keep their tags.",
      "  wslctl tags noise /data/raw-17k --p 0.1 --into /data/raw-17k-noise10", wsl_ctl_tags_noise},
     {"curve", NULL, "DATA", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Show what natural, square-root and uniform sampling make of the tags.",
-     "An image is drawn max(1, sqrt(t / f)) or max(1, t / f) times an epoch, f the count of its\n"
-     "rarest tag. --length finds the t at which an epoch has so many draws.",
+     "Show how natural, square-root and uniform sampling change the distribution of tags.",
+     "An image is drawn max(1, sqrt(t / f)) times per epoch with square-root sampling, max(1, "
+     "t / f) times with uniform sampling, where f is the count of its rarest tag. --length finds "
+     "the t that gives an epoch of that many draws.",
      "  wslctl tags curve /data/clipart --threshold 300\n"
      "  wslctl tags curve /data/clipart --length 10000",
      wsl_ctl_tags_curve},
     {"why", NULL, "DATA RECORD", 2, 2, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Show a picture's tags and which of them decides how often it is drawn.",
-     "RECORD is its number in the split, or its source as the import had it.",
+     "Show an image's tags and which of them decides how often it is drawn.",
+     "RECORD is its number in the split, or the source name it was imported with.",
      "  wslctl tags why /data/clipart 17\n  wslctl tags why /data/clipart animals/cat.png",
      wsl_ctl_tags_why},
     {"audit", NULL, "DATA", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Draw a whole epoch as a job does, and compare with what its sampling promises.",
-     "Give the job's seed and sampling. Nothing is drawn that a job of them has not drawn, in "
-     "that\n"
-     "epoch, but for unreadable pictures. Exit code 1 when a record is missing or too frequent.",
+     "Draw a whole epoch as a job does, and compare it with what its sampling promises.",
+     "Give the job's seed and sampling: the draws are exactly those of the job in that epoch, "
+     "except for unreadable images. Exit code 1 when a record is missing or drawn too often.",
      "  wslctl tags audit /data/clipart --sampling square-root --seed 1 --epoch 3",
      wsl_ctl_tags_audit},
 };
@@ -172,7 +172,7 @@ int wsl_ctl_put_view(const struct wsl_ctl *ctl, const char *output, const struct
     wsl_ctl_count(v->dropped, dropped);
     wsl_ctl_count(v->tags, tags);
     r = wsl_buf_add_format(&out,
-                           "%s: a view of %s images to train on, %s held out, with %s tags%s\n"
+                           "%s: a view of %s images for training, %s held out, with %s tags%s\n"
                            "  left out     %s images\n"
                            "  fingerprint  %s\n",
                            output, train, heldout, tags, note, dropped, v->fingerprint);
@@ -285,7 +285,7 @@ int wsl_ctl_tags_count(struct wsl_ctl *ctl, int argc, char **argv)
     int code = WSL_CTL_FAILED;
     const struct wsl_arg rows[] = {
         {"top", 0, WSL_ARG_UINT, &top, 0, 1e9, "N",
-         "how many tags to show (default: 20; -o json: all)"},
+         "number of tags to show (default: 20; -o json: all)"},
     };
 
     if (!counts)

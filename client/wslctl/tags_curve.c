@@ -24,12 +24,12 @@ struct options {
 #define THRESHOLD_ROW(o)                                                                           \
     {                                                                                              \
         "threshold", 't', WSL_ARG_REAL, &(o).threshold, 1e-6, 1e15, "T",                           \
-            "t, a count of images (default: largest count of a tag / 4)"                           \
+            "t, a number of images (default: largest count of a tag / 4)"                          \
     }
 #define MAX_REPEAT_ROW(o)                                                                          \
     {                                                                                              \
         "max-repeat", 0, WSL_ARG_REAL, &(o).max_repeat, 1, 1e6, "N",                               \
-            "most draws of one image per epoch (default: 20)"                                      \
+            "maximum draws of one image per epoch (default: 20)"                                   \
     }
 
 /* ---- curve ---- */
@@ -171,9 +171,9 @@ int wsl_ctl_tags_curve(struct wsl_ctl *ctl, int argc, char **argv)
         THRESHOLD_ROW(o),
         MAX_REPEAT_ROW(o),
         {"length", 0, WSL_ARG_UINT, &o.length, 1, 1e15, "DRAWS",
-         "find the t that gives an epoch of so many"},
+         "find the t that gives an epoch of this many draws"},
         {"tags", 0, WSL_ARG_UINT, &o.shown, 0, 1e9, "N",
-         "how many tags to show, from the most frequent to the rarest (default: 8; -o json: all)"},
+         "number of tags to show, from the most frequent to the rarest (default: 8; -o json: all)"},
     };
 
     if (!wsl_ctl_parse(ctl, args, 4, argc, argv))
@@ -313,7 +313,8 @@ int wsl_ctl_tags_why(struct wsl_ctl *ctl, int argc, char **argv)
     const struct wsl_arg args[] = {
         THRESHOLD_ROW(o),
         MAX_REPEAT_ROW(o),
-        {"heldout", 0, WSL_ARG_FLAG, &o.heldout, 0, 0, NULL, "a record of the held-out split"},
+        {"heldout", 0, WSL_ARG_FLAG, &o.heldout, 0, 0, NULL,
+         "RECORD is in the held-out split, not the training split"},
     };
 
     if (!wsl_ctl_parse(ctl, args, 3, argc, argv) || !wsl_ctl_open_data(ctl, &w.ds))
@@ -435,15 +436,15 @@ int wsl_ctl_tags_audit(struct wsl_ctl *ctl, int argc, char **argv)
     int code = WSL_CTL_FAILED;
     const struct wsl_arg args[] = {
         {"sampling", 's', WSL_ARG_TEXT, &o.sampling, 0, 0, "KIND",
-         "natural, square-root or uniform (default: natural)"},
+         "the job's sampling: natural, square-root or uniform (default: natural)"},
         THRESHOLD_ROW(o),
         MAX_REPEAT_ROW(o),
         {"window", 0, WSL_ARG_UINT, &o.window, 8, 1e12, "RECORDS",
-         "shuffled among themselves (default: all)"},
-        {"seed", 0, WSL_ARG_UINT, &o.seed, 0, 0, "N", "of the job (default: 0)"},
-        {"epoch", 'e', WSL_ARG_UINT, &o.epoch, 0, 1e9, "N", "counted from 0 (default: 0)"},
+         "the job's shuffle window, in records (default: all)"},
+        {"seed", 0, WSL_ARG_UINT, &o.seed, 0, 0, "N", "the job's seed (default: 0)"},
+        {"epoch", 'e', WSL_ARG_UINT, &o.epoch, 0, 1e9, "N", "epoch, counted from 0 (default: 0)"},
         {"tags", 0, WSL_ARG_UINT, &o.shown, 0, 1e9, "N",
-         "how many tags to show (default: 10; -o json: all)"},
+         "number of tags to show (default: 10; -o json: all)"},
     };
 
     if (!wsl_ctl_parse(ctl, args, 7, argc, argv) ||

@@ -24,16 +24,21 @@ int wsl_ctl_tags_map(struct wsl_ctl *ctl, int argc, char **argv)
     char note[80] = "";
     int code;
     const struct wsl_arg rows[] = {
-        {"vocabulary", 0, WSL_ARG_TEXT, &file, 0, 0, "FILE", "made by 'wslctl tags vocabulary'"},
+        {"vocabulary", 0, WSL_ARG_TEXT, &file, 0, 0, "FILE",
+         "vocabulary file, made by 'wslctl tags vocabulary'"},
         {"into", 0, WSL_ARG_TEXT, &into, 0, 0, "DIR",
-         "where the view appears, whole or not at all"},
-        {"name", 'n', WSL_ARG_TEXT, &name, 0, 0, "NAME", "default: last part of --into"},
+         "directory of the new view; it appears only when complete"},
+        {"name", 'n', WSL_ARG_TEXT, &name, 0, 0, "NAME",
+         "name of the view (default: last part of --into)"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 3, argc, argv))
         return ctl->exit_code;
     if (!file || !into)
         return wsl_ctl_usage(ctl, "needs --vocabulary FILE and --into DIR");
+    code = wsl_ctl_check_input(ctl, "vocabulary", file);
+    if (code != WSL_CTL_DONE)
+        return code;
     if (wsl_lexicon_load(&lexicon, file, &err) < 0)
         return wsl_ctl_fail(ctl, &err);
     if (!wsl_ctl_open_data(ctl, &ds)) {
@@ -63,11 +68,12 @@ int wsl_ctl_tags_noise(struct wsl_ctl *ctl, int argc, char **argv)
     char note[80];
     int code;
     const struct wsl_arg rows[] = {
-        {"p", 'p', WSL_ARG_REAL, &p, 0, 1, "SHARE", "of the training tags to replace"},
-        {"seed", 0, WSL_ARG_UINT, &seed, 0, 0, "N", "of the draws (default: 0)"},
+        {"p", 'p', WSL_ARG_REAL, &p, 0, 1, "SHARE", "probability that a training tag is replaced"},
+        {"seed", 0, WSL_ARG_UINT, &seed, 0, 0, "N", "seed of the draws (default: 0)"},
         {"into", 0, WSL_ARG_TEXT, &into, 0, 0, "DIR",
-         "where the view appears, whole or not at all"},
-        {"name", 'n', WSL_ARG_TEXT, &name, 0, 0, "NAME", "default: last part of --into"},
+         "directory of the new view; it appears only when complete"},
+        {"name", 'n', WSL_ARG_TEXT, &name, 0, 0, "NAME",
+         "name of the view (default: last part of --into)"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 4, argc, argv))

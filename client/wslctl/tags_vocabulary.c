@@ -44,11 +44,11 @@ static int put_vocabulary(const struct wsl_ctl *ctl, const char *file, const str
     wsl_buf_add_format(&out, "%s: %zu tags from %llu spellings\n", file, l->tag_count,
                        (unsigned long long)s->spellings);
     if (s->unknown)
-        add_line(&out, s->unknown, "words that are no WordNet noun");
+        add_line(&out, s->unknown, "words that are not a WordNet noun");
     if (s->merged)
-        add_line(&out, s->merged, "joined with another of the same noun");
+        add_line(&out, s->merged, "spellings merged with another of the same noun");
     if (s->segmented)
-        add_line(&out, s->segmented, "spellings cut into words");
+        add_line(&out, s->segmented, "spellings split into words");
     if (s->rare)
         add_line(&out, s->rare, "tags dropped as too rare");
     if (s->classes)
@@ -73,17 +73,18 @@ int wsl_ctl_tags_vocabulary(struct wsl_ctl *ctl, int argc, char **argv)
     struct wsl_err err = {0};
     int code;
     const struct wsl_arg rows[] = {
-        {"into", 0, WSL_ARG_TEXT, &into, 0, 0, "FILE", "the vocabulary; replaced when it exists"},
+        {"into", 0, WSL_ARG_TEXT, &into, 0, 0, "FILE",
+         "the vocabulary file to write; replaced if it exists"},
         {"wordnet", 0, WSL_ARG_TEXT, &setup.wordnet, 0, 0, "DIR",
-         "join spellings of one WordNet noun, e.g. " WORDNET},
+         "directory of WordNet: merge the spellings of one noun, e.g. " WORDNET},
         {"only-nouns", 0, WSL_ARG_FLAG, &setup.only_nouns, 0, 0, NULL,
-         "leave out what is no WordNet noun"},
+         "drop tags that are not a WordNet noun"},
         {"segment", 0, WSL_ARG_FLAG, &setup.segment, 0, 0, NULL,
-         "cut run-together tags that are no noun into words"},
+         "split run-together tags that are not a noun into words"},
         {"match", 0, WSL_ARG_TEXT, &setup.classes, 0, 0, "FILE",
-         "keep only tags that mean a class of this list"},
+         "keep only tags that mean a class of this file"},
         {"top", 0, WSL_ARG_UINT, &setup.top, 1, 1e9, "N",
-         "keep the N most frequent (default: all)"},
+         "keep only the N most frequent tags (default: all)"},
         {"min-images", 0, WSL_ARG_UINT, &setup.min_images, 1, 1e12, "N",
          "drop tags with fewer training images (default: 1)"},
     };
@@ -94,6 +95,11 @@ int wsl_ctl_tags_vocabulary(struct wsl_ctl *ctl, int argc, char **argv)
         return wsl_ctl_usage(ctl, "needs --into FILE");
     if (!setup.wordnet && (setup.only_nouns || setup.segment))
         return wsl_ctl_usage(ctl, "--only-nouns and --segment need --wordnet DIR");
+    code = wsl_ctl_check_input(ctl, "wordnet", setup.wordnet);
+    if (code == WSL_CTL_DONE)
+        code = wsl_ctl_check_input(ctl, "match", setup.classes);
+    if (code != WSL_CTL_DONE)
+        return code;
     if (!wsl_ctl_open_data(ctl, &ds))
         return ctl->exit_code;
     code = wsl_lexicon_make(&lexicon, ds, &setup, &stats, &err);
@@ -159,7 +165,7 @@ static int segment_all(struct wsl_ctl *ctl, const struct wsl_wordnet *wn,
             wsl_text_fold_tag(ctl->words[i], strlen(ctl->words[i]), tag) == 0) {
             json_decref(list);
             wsl_buf_free(&out);
-            return wsl_ctl_usage(ctl, "the %d. tag is empty, too long or not UTF-8", i + 1);
+            return wsl_ctl_usage(ctl, "tag %d is empty, too long or not UTF-8", i + 1);
         }
         known = wsl_wordnet_find(wn, tag, &noun);
         made = !known && wsl_segment(segmenter, tag, &cut);
@@ -178,11 +184,15 @@ int wsl_ctl_tags_segment(struct wsl_ctl *ctl, int argc, char **argv)
     struct wsl_err err = {0};
     int code;
     const struct wsl_arg rows[] = {
-        {"wordnet", 0, WSL_ARG_TEXT, &folder, 0, 0, "DIR", "default: " WORDNET},
+        {"wordnet", 0, WSL_ARG_TEXT, &folder, 0, 0, "DIR",
+         "directory of WordNet (default: " WORDNET ")"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))
         return ctl->exit_code;
+    code = wsl_ctl_check_input(ctl, "wordnet", folder);
+    if (code != WSL_CTL_DONE)
+        return code;
     code = wsl_wordnet_open(&wn, folder, &err);
     if (code == 0)
         code = wsl_segmenter_open(&segmenter, wn, folder, &err);

@@ -21,6 +21,7 @@ struct watch {
     uint64_t printed_step;
     uint64_t last_event;
     bool begun;
+    bool output_failed; /* and it was said */
     Wsl__V1__JobState state;
     char last[LINE_MAX_BYTES]; /* how it ended */
 };
@@ -105,7 +106,13 @@ static void keep_last(struct watch *w, const Wsl__V1__Job *job)
     wsl_one_line(w->last);
 }
 
-static void print_json(const Wsl__V1__WatchJobResponse *update)
+/* Either way a document a line. */
+static bool is_json(const struct wsl_ctl *ctl)
+{
+    return ctl->format == WSL_CTL_JSON || ctl->format == WSL_CTL_NDJSON;
+}
+
+static int print_json(const Wsl__V1__WatchJobResponse *update)
 {
     struct wsl_buf out = {0};
     json_t *events = json_array();
@@ -116,15 +123,16 @@ static void print_json(const Wsl__V1__WatchJobResponse *update)
     r = wsl_ctl_json_print(
         wsl_ctl_json_document("job", wsl_ctl_json_job(update->job), "new_events", events, NULL),
         true, &out);
-    wsl_ctl_put(&out, r, WSL_CTL_DONE);
+    return wsl_ctl_put(&out, r, WSL_CTL_DONE) == WSL_CTL_DONE ? 0 : WSL_EIO;
 }
 
-static void on_update(void *context, const Wsl__V1__WatchJobResponse *update)
+static int on_update(void *context, const Wsl__V1__WatchJobResponse *update)
 {
     struct watch *w = context;
+    int r = 0;
 
-    if (w->ctl->format == WSL_CTL_JSON) {
-        print_json(update);
+    if (is_json(w->ctl)) {
+        r = print_json(update);
     } else if (!w->ctl->quiet) {
         print_events(w, update);
         if (!wsl_ctl_job_ended(update->job))
@@ -134,7 +142,10 @@ static void on_update(void *context, const Wsl__V1__WatchJobResponse *update)
     w->state = update->job->state;
     if (wsl_ctl_job_ended(update->job))
         keep_last(w, update->job);
-    fflush(stdout);
+    if (r == 0 && wsl_ctl_flush(WSL_CTL_DONE) != WSL_CTL_DONE)
+        r = WSL_EIO;
+    w->output_failed = r < 0;
+    return r;
 }
 
 static void on_notice(void *context, const char *line)
@@ -150,10 +161,10 @@ static void on_notice(void *context, const char *line)
 static int leave(struct wsl_ctl *ctl, const char *job, const struct wsl_err *err)
 {
     if (err->code == WSL_ECANCELLED && wsl_ctl_interrupted()) {
-        wsl_ctl_say("interrupted; job %s goes on ('wslctl cancel %s' stops it)", job, job);
+        wsl_ctl_say("interrupted; job %s continues ('wslctl cancel %s' stops it)", job, job);
         return WSL_CTL_INTERRUPTED;
     }
-    return wsl_ctl_fail(ctl, err);
+    return wsl_ctl_fail_job(ctl, job, err);
 }
 
 int wsl_ctl_watch(struct wsl_ctl *ctl, int argc, char **argv)
@@ -165,9 +176,10 @@ int wsl_ctl_watch(struct wsl_ctl *ctl, int argc, char **argv)
     struct wsl_err err = {0};
     const struct wsl_arg rows[] = {
         {"interval", 0, WSL_ARG_UINT, &interval, 0, 86400, "SECONDS",
-         "between plain progress lines (default: 5)"},
+         "time between plain progress lines (default: 5)"},
         {"retry", 0, WSL_ARG_UINT, &retry, 0, 86400, "SECONDS",
-         "how long the coordinator may be away (default: 60)"},
+         "how long to wait while the coordinator cannot be reached, from the start or later "
+         "(default: 60)"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 2, argc, argv))
@@ -179,14 +191,12 @@ int wsl_ctl_watch(struct wsl_ctl *ctl, int argc, char **argv)
     wsl_ctl_catch_interrupt();
     if (wsl_ctl_follow(&follow, &err) < 0) {
         clear_live(&w);
-        fflush(stdout);
-        return leave(ctl, follow.job, &err);
+        return w.output_failed ? WSL_CTL_FAILED : wsl_ctl_flush(leave(ctl, follow.job, &err));
     }
     clear_live(&w);
-    if (ctl->format != WSL_CTL_JSON && !ctl->quiet)
+    if (!is_json(ctl) && !ctl->quiet)
         printf("%s\n", w.last);
-    fflush(stdout);
-    return follow.exit_code;
+    return wsl_ctl_flush(follow.exit_code);
 }
 
 static void on_wait_notice(void *context, const char *line)
@@ -203,7 +213,8 @@ int wsl_ctl_wait(struct wsl_ctl *ctl, int argc, char **argv)
         {"timeout", 't', WSL_ARG_REAL, &timeout, 0, 1e9, "SECONDS",
          "give up after this time with exit code 6 (default: never)"},
         {"retry", 0, WSL_ARG_UINT, &retry, 0, 86400, "SECONDS",
-         "how long the coordinator may be away (default: 60)"},
+         "how long to wait while the coordinator cannot be reached, from the start or later "
+         "(default: 60)"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 2, argc, argv))

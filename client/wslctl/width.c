@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/wslctl/width.h"
 
+#include "base/utf8.h"
+
 #include <locale.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,17 +19,11 @@ static bool is_ascii(const char *text)
 /* Width of the first character, and its bytes; in a UTF-8 locale. */
 static size_t first_width(const char *text, size_t *ret_bytes)
 {
-    mbstate_t state = {0};
-    wchar_t c;
-    size_t n = mbrtowc(&c, text, strlen(text), &state);
-    int width;
+    uint32_t code;
+    size_t n = wsl_utf8_decode(text, 4, &code);
+    int width = n > 0 ? wcwidth((wchar_t)code) : 1;
 
-    if (n == (size_t)-1 || n == (size_t)-2) {
-        *ret_bytes = 1;
-        return 1;
-    }
-    *ret_bytes = n;
-    width = wcwidth(c);
+    *ret_bytes = n > 0 ? n : 1;
     return width < 0 ? 1 : (size_t)width;
 }
 
@@ -57,7 +53,7 @@ static size_t measure(const char *text, size_t columns, size_t *ret_width)
         return *ret_width;
     }
     utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    if (!utf8) /* a system without it: a column a byte, too many rather than too few */
+    if (!utf8) /* a system without it: a column a character */
         return walk(text, columns, ret_width);
     before = uselocale(utf8);
     length = walk(text, columns, ret_width);

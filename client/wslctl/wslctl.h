@@ -65,6 +65,7 @@ struct wsl_ctl {
     char **words;                    /* its plain words */
     int word_count;
     int exit_code;   /* when wsl_ctl_parse() says no */
+    bool bad_server; /* ctl->server has no form of an address */
     bool completing; /* say what may come next instead of running anything: complete.h */
     struct wsl_client *client;
 };
@@ -100,6 +101,9 @@ int wsl_ctl_fail(const struct wsl_ctl *ctl, const struct wsl_err *err);
 bool wsl_ctl_is_absent(const struct wsl_err *err);
 int wsl_ctl_usage(const struct wsl_ctl *ctl, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* An input that an option names: a usage error where it is not there. NULL and "-" are fine. */
+int wsl_ctl_check_input(const struct wsl_ctl *ctl, const char *option, const char *path);
 
 /* A call on the coordinator, connecting first where needed. *ret: free with
  * protobuf_c_message_free_unpacked(). */

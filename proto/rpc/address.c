@@ -18,7 +18,7 @@ static bool is_unix(const char *address)
     return strncmp(address, "unix:", 5) == 0;
 }
 
-static int split(const char *address, char host[256], char port[8], struct wsl_err *err)
+int wsl_rpc_address_split(const char *address, char host[256], char port[8], struct wsl_err *err)
 {
     const char *colon = strrchr(address, ':');
     const char *name = address;
@@ -48,14 +48,14 @@ int wsl_rpc_address_form(const char *address, struct wsl_err *err)
 
     if (!address || !address[0])
         return wsl_fail(err, WSL_EINVAL, "an empty address; give HOST:PORT");
-    return is_unix(address) ? 0 : split(address, host, port, err);
+    return is_unix(address) ? 0 : wsl_rpc_address_split(address, host, port, err);
 }
 
 static int resolve(const char *address, struct addrinfo **ret, struct wsl_err *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     char host[256], port[8];
-    int r = split(address, host, port, err);
+    int r = wsl_rpc_address_split(address, host, port, err);
 
     if (r < 0)
         return r;
@@ -186,7 +186,7 @@ int wsl_rpc_address_route(const char *address, struct wsl_rpc_route *ret, struct
     *ret = (struct wsl_rpc_route){.local = "127.0.0.1", .within = true, .loopback = true};
     if (is_unix(address))
         return 0;
-    r = split(address, host, port, err);
+    r = wsl_rpc_address_split(address, host, port, err);
     if (r < 0)
         return r;
     r = getaddrinfo(host, port, &hints, &found);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Addresses of servers: "HOST:PORT", "[V6]:PORT" or "unix:/path". All functions resolve names and
- * so may block; they are for start-up.
+ * Addresses of servers: "HOST:PORT", "[V6]:PORT" or "unix:/path". All functions but the split
+ * and the form resolve names and so may block; they are for start-up.
  */
 #ifndef WSL_PROTO_RPC_ADDRESS_H
 #define WSL_PROTO_RPC_ADDRESS_H
@@ -12,6 +12,9 @@
 
 /* WSL_EINVAL: no such form. (gRPC itself would take port 99999 for 34463.) */
 int wsl_rpc_address_form(const char *address, struct wsl_err *err);
+
+/* The host and the port (a number) of "HOST:PORT"; WSL_EINVAL: no such form. */
+int wsl_rpc_address_split(const char *address, char host[256], char port[8], struct wsl_err *err);
 
 /* Of a server. WSL_EINVAL: no such form. WSL_EDENIED: `remote` is not set and some address of the
  * host is reachable from other machines. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/rpc/client_internal.h"
 
+#include "proto/rpc/diagnose.h"
+
 #include <assert.h>
 #include <grpc/slice.h>
 #include <grpc/support/time.h>
@@ -67,6 +69,12 @@ gpr_timespec wsl_client_deadline(uint32_t ms)
                         gpr_time_from_millis(ms ? ms : TIMEOUT_MS, GPR_TIMESPAN));
 }
 
+/* gRPC's words for an answer that is HTTP/2, but not gRPC. */
+static bool is_web_server(const char *text)
+{
+    return strncmp(text, "Received http2 header with status", 33) == 0;
+}
+
 int wsl_client_fail_status(const struct wsl_client *client, const char *path,
                            grpc_status_code status, grpc_slice slice, struct wsl_err *err)
 {
@@ -74,6 +82,21 @@ int wsl_client_fail_status(const struct wsl_client *client, const char *path,
     char text[320];
 
     wsl_rpc_status_text(slice, text, sizeof text);
+    if (is_web_server(text))
+        return wsl_fail(err, WSL_EPEER,
+                        "%s answers, but is not a wsl coordinator (a web server: HTTP/2)",
+                        client->address);
+    if (code == WSL_EUNSUPPORTED)
+        return wsl_fail(err, code,
+                        "%s answers, but is not a wsl coordinator of this version (it does not "
+                        "know %s)",
+                        client->address, path);
+    if (code == WSL_EUNAVAILABLE || code == WSL_ETIMEOUT) {
+        int why = wsl_rpc_diagnose(client->address, err);
+
+        if (why != WSL_EAGAIN)
+            return why;
+    }
     if (code == WSL_EUNAVAILABLE)
         return wsl_fail(err, code, "the server at %s is unavailable: %s", client->address, text);
     if (code == WSL_ETIMEOUT)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Blocking gRPC client for command-line programs: no loop, no thread of ours. One thread uses a
- * client. Failures carry the server's own text; an unreachable server is WSL_EUNAVAILABLE and names
- * the address.
+ * client. Failures carry the server's own text. Where no coordinator can be talked to, the line
+ * begins with the address: WSL_EUNAVAILABLE when nothing is there (yet), WSL_EPEER when something
+ * else answers or the host is unknown (diagnose.h), which takes up to 2 s more to find out;
+ * WSL_EUNSUPPORTED when a gRPC server does not know the method.
  */
 #ifndef WSL_PROTO_CLIENT_H
 #define WSL_PROTO_CLIENT_H

@@ -130,7 +130,7 @@ class Describe(Model):
         self.assertIn("Model:       resnext101_32x8d (blocks 3,4,23,3; groups 32; width 8); 1000 classes; "
                       "images of 224x224", text)
         self.assertIn("Parameters:  88,791,336 (88.79 M)", text)
-        self.assertIn("MACs:        16.41 G for an image, forward", text)
+        self.assertIn("MACs:        16.41 G per image, forward", text)
         self.assertIn("Memory to train on a batch of 24 on cpu:", text)
         quiet = self.run_ok("describe", "resnext101_32x8d", "--batch", "24", "--backend", "cpu", "-q").stdout
         self.assertTrue(text.endswith("\n\n" + quiet.rstrip("\n")))
@@ -150,9 +150,9 @@ class Describe(Model):
         self.assertLess(again["memory"]["activations"], 0.8 * whole["memory"]["activations"])
         text = self.run_ok(*words, "32", "-q").stdout
         self.assertRegex(text, r"activations +[\d.]+ GiB  [\d.]+ GiB with recompute\n  workspace +[\d.]+ MiB  of the back")
-        self.assertRegex(text, r"Not in it: .*a checkpoint's copy on rank 0 \(191.2 MiB\)\n$")
+        self.assertRegex(text, r"Not included: .*a checkpoint's copy on rank 0 \(191.2 MiB\)\n$")
         text = self.run_ok(*words, "32", "-q", "--micro-batches", "4", "--recompute").stdout
-        self.assertIn("Memory to train on a batch of 32, in 4 pieces of 8, on cpu:", text)
+        self.assertIn("Memory to train on a batch of 32, in 4 micro-batches of 8, on cpu:", text)
         self.assertRegex(text, r"with recompute; [\d.]+ MiB without\n")
 
     def test_any_other(self):
@@ -224,7 +224,7 @@ class Describe(Model):
                 (["resnet50", "--groups", "2"], "--groups is only for --depths"),
                 (["resnet50", "--set", "batch=2"], "--set is only for a job file"),
                 (["resnet50", "--image-size", "50"], "multiple of 32"), (["resnet50", "--batch", "0"], "--batch"),
-                (["resnet50", "--batch", "9", "--micro-batches", "2"], "9 does not divide into 2 pieces"),
+                (["resnet50", "--batch", "9", "--micro-batches", "2"], "9 cannot be divided into 2 micro-batches"),
                 (["resnet50", "--backend", "abacus"], 'no backend "abacus"'), (["resnet50", "-o", "yaml"], "-o yaml")]:
             with self.subTest(words=words):
                 self.assert_one_line(self.run_wrong(USAGE, "describe", *words), text, "wslctl")
@@ -249,7 +249,7 @@ class Files(Model):
         backbone = {k: v for k, v in tensors.items() if not k.startswith("fc.")}
         write_safetensors(self.path("backbone"), backbone)
         self.assertIsNone(self.run_json("check", self.path("backbone"))["classes"])
-        self.assertIn("none: no head", self.run_ok("check", self.path("backbone")).stdout)
+        self.assertIn("none: the file has no head", self.run_ok("check", self.path("backbone")).stdout)
 
     def test_check_names_what_is_wrong(self):
         made = self.checkpoint("made", "--depths", "2,1", "--classes", "5")
@@ -283,7 +283,7 @@ class Files(Model):
         self.assertIn("blocks 1,1; groups 8", lines[-1])
         lines = faults({}, {k for k in tensors if ".bn" in k})
         self.assertEqual(len(lines), 22)
-        self.assertIn("and 16 faults more", lines[20])  # 9 BNs of 4 tensors
+        self.assertIn("and 16 more", lines[20])  # 9 BNs of 4 tensors
         lines = faults({}, set(tensors) - {"conv1.weight"})
         self.assert_one_line("\n".join(lines), "no tensor is named layer1.0.*", "conv1.weight")
 

@@ -86,7 +86,7 @@ class Tags(Case):
                 self.assertEqual(text, cut)
         self.assertEqual((found["brownbear"]["noun"], found["tbt"]["noun"]), ("brown_bear", None))
         self.assertIn("goldenretrieverpuppy: golden retriever -", self.run_ok("tags", "segment", "#GoldenRetrieverPuppy"))
-        self.assert_one_line(self.run_wrong(1, "tags", "segment", "x", "--wordnet", "/nowhere"), "wordnet-base")
+        self.assert_one_line(self.run_wrong(2, "tags", "segment", "x", "--wordnet", "/nowhere"), "wordnet-base")
         self.assert_one_line(self.run_wrong(USAGE, "tags", "segment", "#"), "empty")
 
     def test_from_hashtags_to_a_view(self):
@@ -161,7 +161,7 @@ class Tags(Case):
         top = self.run_json("tags", "vocabulary", raw, "--wordnet", WORDNET, "--top", "3", "--into", file)["vocabulary"]
         self.assertEqual(top["tags"], 3)
         self.assert_one_line(self.run_wrong(USAGE, "tags", "vocabulary", raw, "--segment", "--into", file), "--wordnet")
-        self.assert_one_line(self.run_wrong(1, "tags", "vocabulary", raw, "--match", "/nowhere", "--into", file), "/nowhere")
+        self.assert_one_line(self.run_wrong(2, "tags", "vocabulary", raw, "--match", "/nowhere", "--into", file), "/nowhere")
 
     def test_sampling(self):
         raw = self.clipart("raw", "animals/mammals")
