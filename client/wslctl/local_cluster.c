@@ -38,6 +38,7 @@ enum {
     LIFELINE_FD = 3,    /* in a daemon: the pipe that ends with its starter */
     HELD_FD = 4,        /* in a daemon: what it holds open for as long as it lives */
     LOCK_FD = 5,
+    LAST_LINE = 1024, /* bytes of a log's line that are looked at */
 };
 
 struct daemon {
@@ -192,21 +193,56 @@ static int start_worker(struct wsl_local_cluster *c, struct wsl_err *err)
                                      "--lifeline=3",
                                      "--checkpoints",
                                      c->setup.checkpoints,
-                                     c->slots ? slots : NULL,
+                                     c->slots ? "--gpus=none" : NULL,
+                                     slots,
                                      NULL};
 
     snprintf(slots, sizeof slots, "--slots=%u", c->slots);
     return spawn(c, &c->worker, arguments, err);
 }
 
-/* "wsl-worker was killed by signal 9; its log is DIR/worker.log" */
+/* The last line of a log that has anything on it; "" when none has. */
+static void read_last_line(const char *path, char line[LAST_LINE])
+{
+    FILE *log = fopen(path, "re");
+    char next[LAST_LINE];
+
+    line[0] = '\0';
+    while (log && fgets(next, sizeof next, log)) {
+        next[strcspn(next, "\n")] = '\0';
+        if (next[0])
+            memcpy(line, next, sizeof next);
+    }
+    if (log)
+        fclose(log);
+}
+
+/* What an event's line gives as its reason; a line of another form as it is. */
+static const char *reason_of(char *line)
+{
+    static const char key[] = "reason=\"";
+    char *reason = strstr(line, key), *end;
+
+    if (!reason)
+        return line;
+    reason += sizeof key - 1;
+    end = strrchr(reason, '"');
+    if (end)
+        *end = '\0';
+    return reason;
+}
+
+/* What it wrote last is why it ended, unless somebody killed it. */
 static int fail_ended(const struct daemon *d, struct wsl_err *err)
 {
+    char last[LAST_LINE];
+
     if (WIFSIGNALED(d->status))
         return wsl_fail(err, WSL_EPEER, "%s was killed by signal %d; its log is %s", d->name,
                         WTERMSIG(d->status), d->log);
-    return wsl_fail(err, WSL_EPEER, "%s ended with status %d; the reason is in %s", d->name,
-                    WEXITSTATUS(d->status), d->log);
+    read_last_line(d->log, last);
+    return wsl_fail(err, WSL_EPEER, "%s (%s ended with status %d; its log is %s)", reason_of(last),
+                    d->name, WEXITSTATUS(d->status), d->log);
 }
 
 /* ---- opening ---- */

@@ -31,7 +31,8 @@ struct wsl_local_cluster_setup {
 int wsl_local_cluster_open(struct wsl_local_cluster **ret,
                            const struct wsl_local_cluster_setup *setup, struct wsl_err *err);
 
-/* Starts the worker: `slots` trainers at a time, 0: as many as it finds GPUs. Does not wait. */
+/* Starts the worker: `slots` trainers at a time on the CPU, or 0: one on each GPU. Does not wait.
+ */
 int wsl_local_cluster_start_worker(struct wsl_local_cluster *cluster, uint32_t slots,
                                    struct wsl_err *err);
 

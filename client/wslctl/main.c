@@ -20,10 +20,10 @@ enum {
 
 static const struct wsl_ctl_verb verbs[] = {
     {"run", NULL, "[FILE]", 0, 1, 0, "Run a job on this machine, to its end.",
-     "Nothing has to be started first. Checkpoints go to runs/NAME/checkpoints below the current\n"
-     "directory, a link runs/NAME/final to the last one of a job that succeeded; 'init: job:NAME'\n"
-     "means the run of that name beside this one. Ctrl-C stops after a step and a checkpoint, and\n"
-     "the same command resumes there.",
+     "Nothing has to be started first. Checkpoints go to runs/NAME/checkpoints in the current "
+     "directory, and runs/NAME/final is a link to the last one of a job that succeeded. 'init: "
+     "job:NAME' means the run of that name beside this one. Ctrl-C stops after a step and a "
+     "checkpoint; the same command resumes there.",
      "  wslctl run job.yaml\n"
      "  wslctl run job.yaml --set name=wider --set model.width=8",
      wsl_ctl_run},

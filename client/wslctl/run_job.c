@@ -87,11 +87,13 @@ int wsl_run_newest_job(struct wsl_run *run, Wsl__V1__ListJobsResponse **list, Ws
     return r;
 }
 
+/* As the worker counts them: those that CUDA_VISIBLE_DEVICES leaves, or all of the driver's. */
 static bool has_gpus(void)
 {
-    DIR *dir = opendir("/proc/driver/nvidia/gpus");
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    DIR *dir = visible ? NULL : opendir("/proc/driver/nvidia/gpus");
     const struct dirent *entry;
-    bool found = false;
+    bool found = visible && visible[0] && strcmp(visible, "-1") != 0;
 
     while (dir && (entry = readdir(dir)))
         found = found || entry->d_name[0] != '.';
@@ -100,7 +102,7 @@ static bool has_gpus(void)
     return found;
 }
 
-/* 0: the worker counts its GPUs. */
+/* Trainers on the CPU, or 0: one on each GPU. */
 static uint32_t slots_for(const Wsl__V1__JobSpec *spec)
 {
     const char *backend = spec->backend;

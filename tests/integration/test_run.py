@@ -62,20 +62,21 @@ class Run(Case):
         with open(os.path.join(self.folder, name), "w", encoding="ascii") as f:
             f.write(JOB.format(steps=steps, every=every, data=data))
 
-    def start(self, *words, hangup=signal.SIG_DFL):
+    def start(self, *words, hangup=signal.SIG_DFL, **environment):
         def set_signals():  # whatever this test was started with
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, hangup)
         process = subprocess.Popen([program("wslctl"), "run", *words], cwd=self.folder, stdin=subprocess.DEVNULL, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=set_signals)
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=set_signals,
+                                   env={**os.environ, **environment})
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return Output(process)
 
-    def run_job(self, *words, status=0):
-        ended, out, err = self.start(*words).end()
+    def run_job(self, *words, status=0, **environment):
+        ended, out, err = self.start(*words, **environment).end()
         self.assertEqual(ended, status, out + err + self.logs())
         return out, err
 
@@ -237,6 +238,24 @@ class Run(Case):
                     self.assertIn(text, err)
                 self.assertEqual(out, "")
         self.assertFalse(os.path.exists(os.path.join(self.folder, "runs")))
+
+    def test_a_daemon_that_does_not_start(self):
+        for name in ("worker", "coordinator"):
+            os.makedirs(os.path.join(self.folder, f"no-{name}/.wsl"))
+            with open(os.path.join(self.folder, f"no-{name}/.wsl", name), "w", encoding="ascii"):
+                pass  # where its state directory should be
+            _, err = self.run_job("-q", "job.yaml", "--state", f"no-{name}", status=1)
+            self.assert_one_line(err, f"{name} exists and is not a", "status 1", f"no-{name}/.wsl/{name}.log")
+            self.assertNotIn("reason=", err)
+            self.assert_nothing_runs()
+
+    def test_gpus_are_for_jobs_that_use_them(self):
+        two = ("--set", "world=2", "--set", "batch=16")
+        out, _ = self.run_job("job.yaml", "--set", "backend=cpu", *two, CUDA_VISIBLE_DEVICES="0")
+        self.assertIn("tiny succeeded", out)
+        _, err = self.run_job("job.yaml", "--set", "name=many", "--set", "backend=cuda", *two, status=2, CUDA_VISIBLE_DEVICES="0")
+        self.assertIn("world: the job asks for 2 trainers, this machine has 1 GPU; --set world=1 fits", err)
+        self.assert_nothing_runs()
 
     def test_transfer_from_another_run(self):
         self.run_job("job.yaml")
