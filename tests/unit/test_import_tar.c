@@ -204,7 +204,7 @@ static void labels_come_in_many_ways(void **state)
                                          "{\"label\": NaN}"};
     struct fixture *f = *state;
     struct wsl_buf tar = {0};
-    char name[16], names[96];
+    char name[24], names[96];
 
     for (int i = 0; i < 5; i++) {
         snprintf(name, sizeof name, "%d.jpg", i);
