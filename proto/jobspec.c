@@ -6,6 +6,7 @@
 
 #include "base/utf8.h"
 #include "proto/jobspec_table.h"
+#include "proto/message.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -349,14 +350,5 @@ int wsl_jobspec_fill(Wsl__V1__JobSpec *spec, struct wsl_err *err)
 
 Wsl__V1__JobSpec *wsl_jobspec_copy(const Wsl__V1__JobSpec *spec)
 {
-    size_t size = wsl__v1__job_spec__get_packed_size(spec);
-    uint8_t *bytes = malloc(size + 1);
-    Wsl__V1__JobSpec *copy;
-
-    if (!bytes)
-        return NULL;
-    wsl__v1__job_spec__pack(spec, bytes);
-    copy = wsl__v1__job_spec__unpack(NULL, size, bytes);
-    free(bytes);
-    return copy;
+    return (Wsl__V1__JobSpec *)wsl_message_copy(&spec->base);
 }

@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "base/utf8.h"
+#include "proto/message.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -35,13 +36,8 @@ void *must_grow(void *array, size_t count, size_t *capacity, size_t size)
 
 ProtobufCMessage *copy_message(const ProtobufCMessage *message)
 {
-    size_t size = protobuf_c_message_get_packed_size(message);
-    uint8_t *bytes = must_alloc(size + 1);
-    ProtobufCMessage *copy;
+    ProtobufCMessage *copy = wsl_message_copy(message);
 
-    protobuf_c_message_pack(message, bytes);
-    copy = protobuf_c_message_unpack(message->descriptor, NULL, size, bytes);
-    free(bytes);
     if (!copy)
         abort();
     return copy;

@@ -7,6 +7,7 @@
 #define WSL_DAEMON_COORDINATOR_COORDINATOR_H
 
 #include "daemon/coordinator/cluster.h"
+#include "proto/delimited.h"
 #include "proto/rpc/rpc.h"
 #include "storage/state/state.h"
 
@@ -24,8 +25,7 @@ enum {
     STREAM_BUCKETS = 1024,   /* of the table of trainers' files */
     STREAMS_MAX = 1 << 17,   /* trainers whose positions are kept in memory */
     UNSAVED_MAX = 256 << 20, /* bytes of logs and metrics that wait for the disk */
-    METRIC_MAX = 512 << 10,  /* bytes of one metric message */
-    CHUNK_MAX = METRIC_MAX + 16,
+    CHUNK_MAX = WSL_DELIMITED_ROOM,
 };
 
 enum trainer_file { TRAINER_LOG, TRAINER_METRICS };

@@ -6,6 +6,8 @@
  */
 #include "daemon/coordinator/coordinator.h"
 
+#include "base/protowire.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,78 +17,6 @@ enum { JOB_ID = 1, JOB_SPEC = 2, JOB_STATE = 3, JOB_INIT_JOB = 18 };
 enum { SPEC_NAME = 1, SPEC_WORLD = 5, SPEC_INIT = 13 };
 enum { INIT_JOB = 1 };
 
-/* ---- fields of bytes (protobuf's wire format) ---- */
-
-struct field {
-    uint32_t number;
-    uint64_t value;       /* of a varint */
-    const uint8_t *bytes; /* of a string or message; NULL: a number */
-    size_t size;
-};
-
-struct reader {
-    const uint8_t *at, *end;
-    bool bad;
-};
-
-static uint64_t read_varint(struct reader *r)
-{
-    uint64_t value = 0;
-
-    for (unsigned shift = 0; shift < 64 && r->at < r->end; shift += 7) {
-        uint8_t byte = *r->at++;
-
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80))
-            return value;
-    }
-    r->bad = true;
-    return 0;
-}
-
-static void skip(struct reader *r, uint64_t size)
-{
-    if (size > (uint64_t)(r->end - r->at))
-        r->bad = true;
-    else
-        r->at += size;
-}
-
-/* False at the end, and at what is no field (r->bad). */
-static bool next_field(struct reader *r, struct field *f)
-{
-    uint64_t tag;
-
-    if (r->at == r->end)
-        return false;
-    tag = read_varint(r);
-    *f = (struct field){.number = (uint32_t)(tag >> 3)};
-    switch (tag & 7) {
-    case 0:
-        f->value = read_varint(r);
-        break;
-    case 1:
-        skip(r, 8);
-        break;
-    case 2:
-        f->size = (size_t)read_varint(r);
-        f->bytes = r->at;
-        skip(r, f->size);
-        break;
-    case 5:
-        skip(r, 4);
-        break;
-    default:
-        r->bad = true;
-    }
-    return !r->bad;
-}
-
-static struct reader reader_of(const struct field *f)
-{
-    return (struct reader){.at = f->bytes, .end = f->bytes + f->size};
-}
-
 /* ---- summaries ---- */
 
 struct summary {
@@ -94,26 +24,26 @@ struct summary {
     bool names_source; /* spec.init is a job */
 };
 
-static bool read_init(struct reader r, struct summary *ret)
+static bool read_init(struct wsl_wire r, struct summary *ret)
 {
-    struct field f;
+    struct wsl_wire_field f;
 
-    while (next_field(&r, &f))
+    while (wsl_wire_next(&r, &f))
         ret->names_source |= f.number == INIT_JOB;
     return !r.bad;
 }
 
-static bool read_spec(struct reader r, struct summary *ret)
+static bool read_spec(struct wsl_wire r, struct summary *ret)
 {
-    struct field f;
+    struct wsl_wire_field f;
 
-    while (next_field(&r, &f)) {
+    while (wsl_wire_next(&r, &f)) {
         if (f.number == SPEC_NAME && f.bytes)
             snprintf(ret->s.name, sizeof ret->s.name, "%.*s",
                      (int)(f.size < sizeof ret->s.name ? f.size : sizeof ret->s.name), f.bytes);
         else if (f.number == SPEC_WORLD && !f.bytes)
             ret->s.world = (uint32_t)f.value;
-        else if (f.number == SPEC_INIT && f.bytes && !read_init(reader_of(&f), ret))
+        else if (f.number == SPEC_INIT && f.bytes && !read_init(wsl_wire_inside(&f), ret))
             return false;
     }
     return !r.bad;
@@ -121,18 +51,18 @@ static bool read_spec(struct reader r, struct summary *ret)
 
 static bool read_summary(const uint8_t *bytes, size_t size, struct summary *ret)
 {
-    struct reader r = {.at = bytes, .end = bytes + size};
-    struct field f;
+    struct wsl_wire r = wsl_wire_of(bytes, size);
+    struct wsl_wire_field f;
 
     *ret = (struct summary){0};
-    while (next_field(&r, &f)) {
+    while (wsl_wire_next(&r, &f)) {
         if (f.number == JOB_ID && !f.bytes)
             ret->s.id = f.value;
         else if (f.number == JOB_STATE && !f.bytes)
             ret->s.state = (Wsl__V1__JobState)f.value;
         else if (f.number == JOB_INIT_JOB && !f.bytes)
             ret->s.init_job = f.value;
-        else if (f.number == JOB_SPEC && f.bytes && !read_spec(reader_of(&f), ret))
+        else if (f.number == JOB_SPEC && f.bytes && !read_spec(wsl_wire_inside(&f), ret))
             return false;
     }
     return !r.bad;

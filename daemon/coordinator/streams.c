@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "daemon/coordinator/coordinator.h"
+#include "proto/message.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -326,22 +327,6 @@ static void deliver_end(struct wsl_coordinator *co, struct stream *t)
     drive_then(co, DRIVE_PATIENT, on_end_saved, e);
 }
 
-static Wsl__V1__TrainerReport *copy_report(const Wsl__V1__TrainerReport *report)
-{
-    size_t size = wsl__v1__trainer_report__get_packed_size(report);
-    uint8_t *bytes = malloc(size + 1);
-    Wsl__V1__TrainerReport *copy;
-
-    if (!bytes)
-        abort();
-    wsl__v1__trainer_report__pack(report, bytes);
-    copy = wsl__v1__trainer_report__unpack(NULL, size, bytes);
-    free(bytes);
-    if (!copy)
-        abort();
-    return copy;
-}
-
 void stream_end(struct wsl_coordinator *co, const char *node, const Wsl__V1__TrainerReport *report)
 {
     struct stream *t = get_stream(co, node, report->key);
@@ -350,6 +335,8 @@ void stream_end(struct wsl_coordinator *co, const char *node, const Wsl__V1__Tra
         return;
     t->final[TRAINER_LOG] = report->log_bytes;
     t->final[TRAINER_METRICS] = report->metric_bytes;
-    t->end = copy_report(report);
+    t->end = (Wsl__V1__TrainerReport *)wsl_message_copy(&report->base);
+    if (!t->end)
+        abort();
     deliver_end(co, t);
 }

@@ -2,7 +2,7 @@
 #include "daemon/trainer/control.h"
 
 #include "base/log.h"
-#include "daemon/trainer/frame.h"
+#include "proto/frame.h"
 #include "wsl/v1/trainer.pb-c.h"
 
 #include <assert.h>
@@ -188,7 +188,7 @@ static void read_worker(struct wsl_trainer_control *c)
         return;
     }
     c->in.size += (size_t)n;
-    while ((r = wsl_frame_first(&c->in, &bytes, &size)) == 1) {
+    while ((r = wsl_frame_first(&c->in, WSL_FRAME_TO_TRAINER_MAX, &bytes, &size)) == 1) {
         Wsl__V1__ToTrainer *message = wsl__v1__to_trainer__unpack(NULL, size, bytes);
 
         if (message)
@@ -200,7 +200,8 @@ static void read_worker(struct wsl_trainer_control *c)
         wsl_frame_drop(&c->in, size);
     }
     if (r < 0) {
-        wsl_warn("event=bad_control_frame text=\"message over %u bytes\"", WSL_FRAME_MAX);
+        wsl_warn("event=bad_control_frame text=\"message over %d bytes\"",
+                 WSL_FRAME_TO_TRAINER_MAX);
         drop_worker(c);
     }
 }
@@ -421,7 +422,7 @@ int wsl_trainer_control_open(struct wsl_trainer_control **ret,
     c->setup = *setup;
     c->wake = c->signals = c->listener = c->worker = -1;
     c->phase = "starting";
-    c->in.limit = (size_t)WSL_FRAME_MAX + 131072;
+    c->in.limit = (size_t)WSL_FRAME_TO_TRAINER_MAX + 131072;
     c->out.limit = 1 << 20;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);

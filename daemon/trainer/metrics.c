@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "proto/delimited.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,32 +24,20 @@ struct wsl_metrics {
     pthread_mutex_t lock;
 };
 
-/* Bytes of the varint at p, its value in *ret; 0 when it does not end within n bytes. */
-static size_t read_varint(const uint8_t *p, size_t n, uint64_t *ret)
-{
-    *ret = 0;
-    for (size_t i = 0; i < n && i < 10; i++) {
-        *ret |= (uint64_t)(p[i] & 0x7f) << (7 * i);
-        if (!(p[i] & 0x80))
-            return i + 1;
-    }
-    return 0;
-}
-
 /* Length of the whole messages at the start of the file. */
 static off_t whole_size(int fd, off_t size)
 {
-    uint8_t head[10];
+    uint8_t head[WSL_VARINT_MAX];
     off_t at = 0;
 
     for (;;) {
         ssize_t n = pread(fd, head, sizeof(head), at);
-        uint64_t length;
-        size_t used = n > 0 ? read_varint(head, (size_t)n, &length) : 0;
+        size_t length;
+        int used = n > 0 ? wsl_delimited_head(head, (size_t)n, &length) : 0;
 
-        if (used == 0 || length > (uint64_t)(size - at) - used)
+        if (used <= 0 || length > (uint64_t)(size - at) - (unsigned)used)
             return at;
-        at += (off_t)(used + length);
+        at += (off_t)length + used;
     }
 }
 
@@ -75,20 +64,6 @@ int wsl_metrics_open(struct wsl_metrics **ret, const char *path, struct wsl_err 
     return err ? err->code : WSL_EIO;
 }
 
-static size_t write_varint(uint8_t *p, uint64_t value)
-{
-    size_t n = 0;
-
-    do {
-        p[n] = (uint8_t)(value & 0x7f);
-        value >>= 7;
-        if (value > 0)
-            p[n] |= 0x80;
-        n++;
-    } while (value > 0);
-    return n;
-}
-
 void wsl_metrics_add(struct wsl_metrics *m, Wsl__V1__TrainerMetric *metric)
 {
     size_t length, n;
@@ -97,10 +72,10 @@ void wsl_metrics_add(struct wsl_metrics *m, Wsl__V1__TrainerMetric *metric)
 
     metric->time_ms = wsl_clock_wall_ms();
     length = wsl__v1__trainer_metric__get_packed_size(metric);
-    bytes = malloc(length + 10);
+    bytes = malloc(length + WSL_VARINT_MAX);
     if (!bytes)
         return;
-    n = write_varint(bytes, length);
+    n = wsl_varint_write(bytes, length);
     n += wsl__v1__trainer_metric__pack(metric, bytes + n);
     pthread_mutex_lock(&m->lock);
     written = write(m->fd, bytes, n);

@@ -1,7 +1,11 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The connection to a trainer's control.sock.
+ */
 #include "daemon/worker/control.h"
 
 #include "base/buf.h"
+#include "proto/frame.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -24,17 +28,6 @@ struct write_request {
     uv_write_t request;
     uint8_t bytes[];
 };
-
-static void put_length(uint8_t bytes[4], uint32_t n)
-{
-    for (int i = 0; i < 4; i++)
-        bytes[i] = (uint8_t)(n >> (8 * i));
-}
-
-static uint32_t get_length(const uint8_t *bytes)
-{
-    return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-}
 
 static void on_freed(uv_handle_t *handle)
 {
@@ -65,23 +58,21 @@ static void fail(struct wsl_control *control, const char *why)
 static const char *take_messages(struct wsl_control *control)
 {
     struct wsl_buf *b = &control->received;
+    const uint8_t *bytes;
+    uint32_t size;
+    int r = 0;
 
-    while (!control->closed && b->size >= 4) {
-        uint32_t size = get_length(b->data);
-        Wsl__V1__FromTrainer *message;
+    while (!control->closed &&
+           (r = wsl_frame_first(b, WSL_FRAME_FROM_TRAINER_MAX, &bytes, &size)) == 1) {
+        Wsl__V1__FromTrainer *message = wsl__v1__from_trainer__unpack(NULL, size, bytes);
 
-        if (size > WSL_CONTROL_RECEIVE_MAX)
-            return "it sent a message over the limit";
-        if (b->size - 4 < size)
-            return NULL;
-        message = wsl__v1__from_trainer__unpack(NULL, size, b->data + 4);
         if (!message)
             return "it sent a message that cannot be read";
-        wsl_buf_drop(b, 4 + size);
+        wsl_frame_drop(b, size);
         control->setup.on_message(control->setup.context, message);
         wsl__v1__from_trainer__free_unpacked(message, NULL);
     }
-    return NULL;
+    return r < 0 ? "it sent a message over the limit" : NULL;
 }
 
 static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
@@ -144,7 +135,8 @@ int wsl_control_open(struct wsl_control **ret, const struct wsl_control_setup *s
         return wsl_fail(err, WSL_ENOMEM, "cannot connect to control.sock: out of memory");
     }
     control->setup = *setup;
-    control->received.limit = 4 + WSL_CONTROL_RECEIVE_MAX + sizeof control->part + 1;
+    control->received.limit =
+        WSL_FRAME_HEAD + WSL_FRAME_FROM_TRAINER_MAX + sizeof control->part + 1;
     uv_pipe_init(setup->loop, &control->pipe, 0);
     control->pipe.data = control;
     r = uv_pipe_open(&control->pipe, fd);
@@ -181,13 +173,13 @@ int wsl_control_send(struct wsl_control *control, const Wsl__V1__ToTrainer *mess
     if (size + uv_stream_get_write_queue_size((uv_stream_t *)&control->pipe) >
         WSL_CONTROL_WRITE_MAX)
         return WSL_ELIMIT;
-    w = malloc(sizeof *w + 4 + size);
+    w = malloc(sizeof *w + WSL_FRAME_HEAD + size);
     if (!w)
         return WSL_ENOMEM;
-    put_length(w->bytes, (uint32_t)size);
-    wsl__v1__to_trainer__pack(message, w->bytes + 4);
+    wsl_frame_head(w->bytes, (uint32_t)size);
+    wsl__v1__to_trainer__pack(message, w->bytes + WSL_FRAME_HEAD);
     w->request.data = w;
-    bytes = uv_buf_init((char *)w->bytes, (unsigned)(4 + size));
+    bytes = uv_buf_init((char *)w->bytes, (unsigned)(WSL_FRAME_HEAD + size));
     if (uv_write(&w->request, (uv_stream_t *)&control->pipe, &bytes, 1, on_written) < 0) {
         free(w);
         return WSL_EIO;

@@ -12,8 +12,7 @@
 #include <uv.h>
 
 enum {
-    WSL_CONTROL_RECEIVE_MAX = 256 << 10, /* bytes of one message from a trainer */
-    WSL_CONTROL_WRITE_MAX = 1 << 20,     /* far more than all answers of one generation */
+    WSL_CONTROL_WRITE_MAX = 1 << 20, /* far more than all answers of one generation */
 };
 
 struct wsl_control;

@@ -42,7 +42,7 @@ void wsl_runner_stop(struct wsl_runner *runner, Wsl__V1__StopMode mode, const ch
 
 void wsl_runner_exchange(struct wsl_runner *runner, const Wsl__V1__ExchangeResult *result);
 
-/* Reads for a LOG or METRICS send into `ret` (WSL_METRIC_MESSAGE_MAX + 10 bytes). */
+/* Reads for a LOG or METRICS send into `ret` (WSL_DELIMITED_ROOM bytes). */
 int wsl_runner_read(struct wsl_runner *runner, const struct wsl_send *send, uint8_t *ret,
                     size_t *ret_count, struct wsl_err *err);
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "daemon/worker/backoff.h"
 #include "daemon/worker/text.h"
+#include "proto/delimited.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@ enum {
     SILENT_LEAST_MS = 3000,
     QUEUE_MAX = 64, /* messages; the upper part is left to reports and heartbeats */
     QUEUE_BULK = 8,
-    CHUNK_ROOM = WSL_METRIC_MESSAGE_MAX + 16,
+    CHUNK_ROOM = WSL_DELIMITED_ROOM,
 };
 
 struct wsl_session {

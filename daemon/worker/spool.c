@@ -1,11 +1,14 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Positions in a file that grows while it is sent, and reading it from there.
+ */
 #include "daemon/worker/spool.h"
+
+#include "proto/delimited.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-enum { LENGTH_MAX = 10 }; /* bytes of a varint */
 
 void wsl_spool_resume(struct wsl_spool *spool, uint64_t acked)
 {
@@ -41,34 +44,6 @@ bool wsl_spool_done(const struct wsl_spool *spool)
     return spool->acked >= spool->size;
 }
 
-int wsl_spool_whole(const uint8_t *bytes, size_t size, size_t *ret_whole, uint64_t *ret_next)
-{
-    size_t at = 0;
-
-    *ret_whole = 0;
-    for (;;) {
-        uint64_t length = 0;
-        size_t n = 0;
-
-        *ret_next = 0;
-        do {
-            if (n == LENGTH_MAX)
-                return WSL_ECORRUPT;
-            if (at + n == size)
-                return 0;
-            length |= (uint64_t)(bytes[at + n] & 0x7f) << (7 * n);
-        } while (bytes[at + n++] & 0x80);
-        if (length > WSL_METRIC_MESSAGE_MAX)
-            return WSL_ECORRUPT;
-        if (length > size - at - n) {
-            *ret_next = n + length;
-            return 0;
-        }
-        at += n + length;
-        *ret_whole = at;
-    }
-}
-
 int wsl_spool_read(int fd, uint64_t offset, uint8_t *ret, size_t size, size_t *ret_count,
                    struct wsl_err *err)
 {
@@ -92,17 +67,16 @@ int wsl_spool_read(int fd, uint64_t offset, uint8_t *ret, size_t size, size_t *r
 int wsl_spool_read_messages(int fd, uint64_t offset, uint8_t *ret, size_t *ret_count,
                             struct wsl_err *err)
 {
-    size_t count, whole;
-    uint64_t next;
+    size_t count, whole, next;
     int r = wsl_spool_read(fd, offset, ret, WSL_CHUNK_MAX, &count, err);
 
     if (r < 0)
         return r;
-    r = wsl_spool_whole(ret, count, &whole, &next);
+    r = wsl_delimited_whole(ret, count, &whole, &next);
     if (whole == 0 && next > count) { /* one message larger than a chunk */
-        r = wsl_spool_read(fd, offset, ret, (size_t)next, &count, err);
+        r = wsl_spool_read(fd, offset, ret, next, &count, err);
         if (r == 0)
-            r = wsl_spool_whole(ret, count, &whole, &next);
+            r = wsl_delimited_whole(ret, count, &whole, &next);
     }
     if (r < 0 && whole == 0)
         return wsl_fail(err, r, "no message begins at %llu", (unsigned long long)offset);
@@ -112,7 +86,7 @@ int wsl_spool_read_messages(int fd, uint64_t offset, uint8_t *ret, size_t *ret_c
 
 int wsl_spool_whole_end(int fd, uint64_t offset, uint64_t *ret_end, struct wsl_err *err)
 {
-    uint8_t *bytes = malloc(WSL_METRIC_MESSAGE_MAX + LENGTH_MAX);
+    uint8_t *bytes = malloc(WSL_DELIMITED_ROOM);
     size_t count;
     int r;
 

@@ -13,9 +13,8 @@
 #include <stdint.h>
 
 enum {
-    WSL_CHUNK_MAX = 64 << 10,           /* bytes of one message */
-    WSL_SPOOL_WINDOW = 512 << 10,       /* sent and not acknowledged, of one file, before we wait */
-    WSL_METRIC_MESSAGE_MAX = 512 << 10, /* one metric message; a larger one ends the shipping */
+    WSL_CHUNK_MAX = 64 << 10,     /* bytes of one message */
+    WSL_SPOOL_WINDOW = 512 << 10, /* sent and not acknowledged, of one file, before we wait */
 };
 
 struct wsl_spool {
@@ -31,16 +30,11 @@ void wsl_spool_grow(struct wsl_spool *spool, uint64_t size);    /* never back */
 size_t wsl_spool_ready(const struct wsl_spool *spool); /* bytes to send now, <= WSL_CHUNK_MAX */
 bool wsl_spool_done(const struct wsl_spool *spool);    /* all of it acknowledged */
 
-/* How many of these bytes are whole length-delimited messages. *ret_next: size of the message that
- * follows them when its length is known (it may be only partly there), 0: not known.
- * WSL_ECORRUPT when the length is none. */
-int wsl_spool_whole(const uint8_t *bytes, size_t size, size_t *ret_whole, uint64_t *ret_next);
-
 /* Reads up to `size` bytes at `offset`; fewer only at the end of the file. Blocks on the disk. */
 int wsl_spool_read(int fd, uint64_t offset, uint8_t *ret, size_t size, size_t *ret_count,
                    struct wsl_err *err);
 
-/* Reads a chunk of whole messages into `ret` (WSL_METRIC_MESSAGE_MAX + 10 bytes of room): about
+/* Reads a chunk of whole messages into `ret` (WSL_DELIMITED_ROOM bytes of room): about
  * WSL_CHUNK_MAX bytes, more only for a single larger message; *ret_count is 0 when the next one is
  * not whole yet. WSL_ECORRUPT: no message can begin here. */
 int wsl_spool_read_messages(int fd, uint64_t offset, uint8_t *ret, size_t *ret_count,

@@ -1,64 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/rpc/protoset.h"
 
+#include "base/protowire.h"
+
 #include <string.h>
-
-static bool read_varint(struct wsl_pb_span *rest, uint64_t *ret)
-{
-    uint64_t value = 0;
-
-    for (unsigned shift = 0; shift < 64 && rest->size > 0; shift += 7) {
-        uint8_t byte = *rest->at++;
-
-        rest->size--;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *ret = value;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool take(struct wsl_pb_span *rest, uint64_t size, struct wsl_pb_span *ret)
-{
-    if (size > rest->size)
-        return false;
-    *ret = (struct wsl_pb_span){rest->at, (size_t)size};
-    rest->at += size;
-    rest->size -= (size_t)size;
-    return true;
-}
 
 bool wsl_pb_next(struct wsl_pb_span *rest, struct wsl_pb_field *ret)
 {
-    struct wsl_pb_field field = {0};
-    uint64_t key;
+    struct wsl_wire wire = wsl_wire_of(rest->at, rest->size);
+    struct wsl_wire_field field;
 
-    if (!read_varint(rest, &key))
+    if (!wsl_wire_next(&wire, &field))
         return false;
-    field.number = (uint32_t)(key >> 3);
-    switch (key & 7) {
-    case 0:
-        if (!read_varint(rest, &field.value))
-            return false;
-        break;
-    case 1:
-        if (!take(rest, 8, &field.span))
-            return false;
-        break;
-    case 2:
-        if (!read_varint(rest, &field.value) || !take(rest, field.value, &field.span))
-            return false;
-        break;
-    case 5:
-        if (!take(rest, 4, &field.span))
-            return false;
-        break;
-    default:
-        return false;
-    }
-    *ret = field;
+    *rest = (struct wsl_pb_span){wire.at, (size_t)(wire.end - wire.at)};
+    *ret = (struct wsl_pb_field){field.number, field.value, {field.bytes, field.size}};
     return true;
 }
 

@@ -7,12 +7,14 @@
  */
 #include "storage/dataset/caffe_record.h"
 
+#include "base/protowire.h"
+
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5, SIDE_MAX = 65500 };
+enum { SIDE_MAX = 65500 };
 
 /* Bytes of the file through a small window: a picture is stepped over, not read. */
 struct cursor {
@@ -29,55 +31,54 @@ struct field {
     uint64_t offset, size; /* of bytes */
 };
 
-static bool take_byte(struct cursor *c, uint8_t *ret)
+/* The bytes from c->at on, at least `want` of them or all up to the end; NULL when they cannot be
+ * read. */
+static const uint8_t *look(struct cursor *c, uint64_t want, size_t *ret_count)
 {
-    if (c->at >= c->end)
-        return false;
-    if (c->at < c->window_at || c->at >= c->window_at + c->window_size) {
-        uint64_t size = c->end - c->at;
+    uint64_t left = c->end - c->at, at = c->at - c->window_at;
+
+    want = want < left ? want : left;
+    if (c->at < c->window_at || at > c->window_size || c->window_size - at < want) {
+        uint64_t size = left < sizeof c->window ? left : sizeof c->window;
         ssize_t n;
 
         do
-            n = pread(c->fd, c->window, size < sizeof c->window ? size : sizeof c->window,
-                      (off_t)c->at);
+            n = pread(c->fd, c->window, size, (off_t)c->at);
         while (n < 0 && errno == EINTR);
-        if (n <= 0)
-            return false;
+        if (n < 0 || (uint64_t)n < want)
+            return NULL;
         c->window_at = c->at;
         c->window_size = (uint64_t)n;
+        at = 0;
     }
-    *ret = c->window[c->at++ - c->window_at];
-    return true;
+    *ret_count = (size_t)(c->window_size - at < left ? c->window_size - at : left);
+    return c->window + at;
 }
 
 static bool take_varint(struct cursor *c, uint64_t *ret)
 {
-    uint64_t value = 0;
-    uint8_t byte;
+    size_t count;
+    const uint8_t *p = look(c, WSL_VARINT_MAX, &count);
+    int used = p ? wsl_varint_read(p, count, ret) : 0;
 
-    for (int shift = 0; shift < 64; shift += 7) {
-        if (!take_byte(c, &byte))
-            return false;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *ret = value;
-            return true;
-        }
-    }
-    return false;
+    if (used <= 0)
+        return false;
+    c->at += (uint64_t)used;
+    return true;
 }
 
-static bool take_fixed(struct cursor *c, int size, uint64_t *ret)
+static bool take_fixed(struct cursor *c, size_t size, uint64_t *ret)
 {
-    uint64_t value = 0;
-    uint8_t byte;
+    size_t count;
+    const uint8_t *p = look(c, size, &count);
+    struct wsl_wire wire;
 
-    for (int i = 0; i < size; i++) {
-        if (!take_byte(c, &byte))
-            return false;
-        value |= (uint64_t)byte << (8 * i);
-    }
-    *ret = value;
+    if (!p)
+        return false;
+    wire = wsl_wire_of(p, count);
+    if (!wsl_wire_take_fixed(&wire, size, ret))
+        return false;
+    c->at += size;
     return true;
 }
 
@@ -93,13 +94,13 @@ static int take_field(struct cursor *c, struct field *ret)
     ret->number = key >> 3;
     ret->wire = (int)(key & 7);
     switch (ret->wire) {
-    case WIRE_VARINT:
+    case WSL_WIRE_VARINT:
         return take_varint(c, &ret->value) ? 1 : -1;
-    case WIRE_FIXED64:
+    case WSL_WIRE_FIXED64:
         return take_fixed(c, 8, &ret->value) ? 1 : -1;
-    case WIRE_FIXED32:
+    case WSL_WIRE_FIXED32:
         return take_fixed(c, 4, &ret->value) ? 1 : -1;
-    case WIRE_BYTES:
+    case WSL_WIRE_BYTES:
         if (!take_varint(c, &ret->size) || ret->size > c->end - c->at)
             return -1;
         ret->offset = c->at;
@@ -138,10 +139,10 @@ static const char *parse_datum(struct cursor *c, struct caffe_record *ret)
     int r;
 
     while ((r = take_field(c, &f)) == 1) {
-        if (f.number == 4 && f.wire == WIRE_BYTES) {
+        if (f.number == 4 && f.wire == WSL_WIRE_BYTES) {
             ret->offset = f.offset;
             ret->size = f.size;
-        } else if (f.wire != WIRE_VARINT) {
+        } else if (f.wire != WSL_WIRE_VARINT) {
             continue;
         } else if (f.number == 1) {
             channels = f.value;
@@ -206,7 +207,7 @@ static bool add_numbers(struct cursor *c, const struct field *f, struct tensor *
     uint64_t value = f->value;
     bool good = true;
 
-    if (f->wire != WIRE_BYTES)
+    if (f->wire != WSL_WIRE_BYTES)
         return is_dim     ? add_dim(t, value)
                : is_float ? add_float(t, value)
                           : add_number(t, (int64_t)value);
@@ -229,10 +230,10 @@ static bool parse_tensor(struct cursor *c, struct tensor *t)
     while (good && (r = take_field(c, &f)) == 1) {
         if (f.number == 1 || f.number == 3 || f.number == 4 || f.number == 10) {
             good = add_numbers(c, &f, t);
-        } else if (f.number == 5 && f.wire == WIRE_BYTES) {
+        } else if (f.number == 5 && f.wire == WSL_WIRE_BYTES) {
             t->bytes_offset = f.offset;
             t->bytes_size = f.size;
-        } else if (f.number == 6 && f.wire == WIRE_BYTES && t->text_size == 0) {
+        } else if (f.number == 6 && f.wire == WSL_WIRE_BYTES && t->text_size == 0) {
             t->text_offset = f.offset;
             t->text_size = f.size;
         }
@@ -269,7 +270,7 @@ static const char *parse_tensors(struct cursor *c, struct caffe_record *ret)
     while ((r = take_field(c, &f)) == 1) {
         struct cursor inner = {.fd = c->fd, .at = f.offset, .end = f.offset + f.size};
 
-        if (f.number != 1 || f.wire != WIRE_BYTES || count == 2)
+        if (f.number != 1 || f.wire != WSL_WIRE_BYTES || count == 2)
             continue;
         if (!parse_tensor(&inner, &tensors[count++]))
             return "no TensorProtos: a tensor's fields do not fit";
@@ -282,12 +283,15 @@ static const char *parse_tensors(struct cursor *c, struct caffe_record *ret)
 const char *caffe_record_parse(int fd, uint64_t offset, uint64_t size, struct caffe_record *ret)
 {
     struct cursor c = {.fd = fd, .at = offset, .end = offset + size};
-    uint8_t first;
+    const uint8_t *first;
+    size_t count;
 
     *ret = (struct caffe_record){.form = SOURCE_FILE};
-    if (!take_byte(&c, &first))
-        return size ? "it cannot be read" : "an empty value";
-    c.at = offset;
+    if (size == 0)
+        return "an empty value";
+    first = look(&c, 1, &count);
+    if (!first)
+        return "it cannot be read";
     /* Field 1 of TensorProtos is a run of bytes, field 1 of Datum a number. */
-    return first == (1 << 3 | WIRE_BYTES) ? parse_tensors(&c, ret) : parse_datum(&c, ret);
+    return *first == (1 << 3 | WSL_WIRE_BYTES) ? parse_tensors(&c, ret) : parse_datum(&c, ret);
 }

@@ -1,95 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Wire format: protobuf.dev/programming-guides/encoding.
+ * Parsing ImageRecord messages where they lie: each is read once for each image that is trained on.
  */
 #include "storage/dataset/record.h"
+
+#include "base/protowire.h"
 
 #include <stdbool.h>
 #include <string.h>
 
-enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
-
 /* field << 3 | wire type */
 enum {
-    KEY_CRC = 1 << 3 | WIRE_FIXED32,
-    KEY_WIDTH = 2 << 3 | WIRE_VARINT,
-    KEY_HEIGHT = 3 << 3 | WIRE_VARINT,
-    KEY_TAG = 4 << 3 | WIRE_VARINT,
-    KEY_TAGS = 4 << 3 | WIRE_BYTES,
-    KEY_SOURCE = 5 << 3 | WIRE_BYTES,
-    KEY_HASH = 6 << 3 | WIRE_FIXED64,
-    KEY_FILE = 7 << 3 | WIRE_VARINT,
-    KEY_OFFSET = 8 << 3 | WIRE_VARINT,
-    KEY_SIZE = 9 << 3 | WIRE_VARINT,
-    KEY_JPEG = 15 << 3 | WIRE_BYTES,
+    KEY_CRC = 1 << 3 | WSL_WIRE_FIXED32,
+    KEY_WIDTH = 2 << 3 | WSL_WIRE_VARINT,
+    KEY_HEIGHT = 3 << 3 | WSL_WIRE_VARINT,
+    KEY_TAG = 4 << 3 | WSL_WIRE_VARINT,
+    KEY_TAGS = 4 << 3 | WSL_WIRE_BYTES,
+    KEY_SOURCE = 5 << 3 | WSL_WIRE_BYTES,
+    KEY_HASH = 6 << 3 | WSL_WIRE_FIXED64,
+    KEY_FILE = 7 << 3 | WSL_WIRE_VARINT,
+    KEY_OFFSET = 8 << 3 | WSL_WIRE_VARINT,
+    KEY_SIZE = 9 << 3 | WSL_WIRE_VARINT,
+    KEY_JPEG = 15 << 3 | WSL_WIRE_BYTES,
 };
 
-struct cursor {
-    const uint8_t *at, *end;
-};
-
-struct field {
-    uint64_t key;
-    uint64_t number;      /* of a varint, fixed32, fixed64 */
-    const uint8_t *bytes; /* of a run of bytes */
-    size_t size;
-};
-
-static bool take_varint(struct cursor *c, uint64_t *ret)
+static uint32_t key_of(const struct wsl_wire_field *field)
 {
-    uint64_t value = 0;
-
-    for (int shift = 0; shift < 64; shift += 7) {
-        uint8_t byte;
-
-        if (c->at == c->end)
-            return false;
-        byte = *c->at++;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *ret = value;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool take_fixed(struct cursor *c, int size, uint64_t *ret)
-{
-    uint64_t value = 0;
-
-    if (c->end - c->at < size)
-        return false;
-    for (int i = 0; i < size; i++)
-        value |= (uint64_t)c->at[i] << (8 * i);
-    c->at += size;
-    *ret = value;
-    return true;
-}
-
-static bool take_field(struct cursor *c, struct field *ret)
-{
-    uint64_t size;
-
-    if (!take_varint(c, &ret->key) || ret->key >> 3 == 0)
-        return false;
-    switch (ret->key & 7) {
-    case WIRE_VARINT:
-        return take_varint(c, &ret->number);
-    case WIRE_FIXED64:
-        return take_fixed(c, 8, &ret->number);
-    case WIRE_FIXED32:
-        return take_fixed(c, 4, &ret->number);
-    case WIRE_BYTES:
-        if (!take_varint(c, &size) || size > (uint64_t)(c->end - c->at))
-            return false;
-        ret->bytes = c->at;
-        ret->size = (size_t)size;
-        c->at += size;
-        return true;
-    default:
-        return false;
-    }
+    return field->number << 3 | (uint32_t)field->type;
 }
 
 struct tag_list {
@@ -110,19 +47,19 @@ static const char *add_tag(struct tag_list *list, uint64_t tag)
     return NULL;
 }
 
-static const char *add_packed_tags(struct tag_list *list, const struct field *field)
+static const char *add_packed_tags(struct tag_list *list, const struct wsl_wire_field *field)
 {
-    struct cursor c = {field->bytes, field->bytes + field->size};
+    struct wsl_wire c = wsl_wire_inside(field);
     const char *fault = NULL;
     uint64_t tag;
 
     while (!fault && c.at < c.end)
-        fault = take_varint(&c, &tag) ? add_tag(list, tag) : "not a packed ImageRecord";
+        fault = wsl_wire_take_varint(&c, &tag) ? add_tag(list, tag) : "not a packed ImageRecord";
     return fault;
 }
 
 /* For people and terminals: cut to fit at a character's start, control characters shown as '?'. */
-static void keep_source(char source[256], const struct field *field)
+static void keep_source(char source[256], const struct wsl_wire_field *field)
 {
     size_t n = field->size < 255 ? field->size : 255;
 
@@ -141,34 +78,34 @@ static bool keep_side(int *side, uint64_t value)
 }
 
 static const char *keep_field(struct wsl_record *record, struct tag_list *tags,
-                              struct wsl_record_place *place, const struct field *field)
+                              struct wsl_record_place *place, const struct wsl_wire_field *field)
 {
-    switch (field->key) {
+    switch (key_of(field)) {
     case KEY_CRC:
-        record->crc32c = (uint32_t)field->number;
+        record->crc32c = (uint32_t)field->value;
         return NULL;
     case KEY_WIDTH:
-        return keep_side(&record->width, field->number) ? NULL : "an impossible width";
+        return keep_side(&record->width, field->value) ? NULL : "an impossible width";
     case KEY_HEIGHT:
-        return keep_side(&record->height, field->number) ? NULL : "an impossible height";
+        return keep_side(&record->height, field->value) ? NULL : "an impossible height";
     case KEY_TAG:
-        return add_tag(tags, field->number);
+        return add_tag(tags, field->value);
     case KEY_TAGS:
         return add_packed_tags(tags, field);
     case KEY_SOURCE:
         keep_source(record->source, field);
         return NULL;
     case KEY_HASH:
-        record->pixel_hash = field->number;
+        record->pixel_hash = field->value;
         return NULL;
     case KEY_FILE:
-        place->file = field->number;
+        place->file = field->value;
         return NULL;
     case KEY_OFFSET:
-        place->offset = field->number;
+        place->offset = field->value;
         return NULL;
     case KEY_SIZE:
-        place->size = field->number;
+        place->size = field->value;
         return NULL;
     case KEY_JPEG:
         record->jpeg = field->bytes;
@@ -182,10 +119,10 @@ static const char *keep_field(struct wsl_record *record, struct tag_list *tags,
 const char *wsl_record_parse_place(const uint8_t *bytes, size_t size, size_t tag_limit,
                                    struct wsl_record *ret, struct wsl_record_place *ret_place)
 {
-    struct cursor c = {bytes, bytes + size};
+    struct wsl_wire c = wsl_wire_of(bytes, size);
     struct tag_list tags = {ret->tags, 0, tag_limit};
     const char *fault = NULL;
-    struct field field = {0};
+    struct wsl_wire_field field = {0};
 
     memset(ret_place, 0, sizeof *ret_place);
     ret->jpeg = NULL;
@@ -196,8 +133,8 @@ const char *wsl_record_parse_place(const uint8_t *bytes, size_t size, size_t tag
     ret->source[0] = '\0';
     ret->in_place = NULL;
     while (!fault && c.at < c.end)
-        fault = take_field(&c, &field) ? keep_field(ret, &tags, ret_place, &field)
-                                       : "not a packed ImageRecord";
+        fault = wsl_wire_next(&c, &field) ? keep_field(ret, &tags, ret_place, &field)
+                                          : "not a packed ImageRecord";
     ret->tag_count = tags.count;
     if (!fault && ret->jpeg_size == 0 && ret_place->size == 0)
         fault = "no picture";
@@ -220,17 +157,17 @@ const char *wsl_record_parse(const uint8_t *bytes, size_t size, size_t tag_limit
 const char *wsl_record_parse_tags(const uint8_t *bytes, size_t size, size_t tag_limit,
                                   uint32_t ret_tags[WSL_RECORD_TAGS], int *ret_count)
 {
-    struct cursor c = {bytes, bytes + size};
+    struct wsl_wire c = wsl_wire_of(bytes, size);
     struct tag_list tags = {ret_tags, 0, tag_limit};
     const char *fault = NULL;
-    struct field field = {0};
+    struct wsl_wire_field field = {0};
 
     while (!fault && c.at < c.end) {
-        if (!take_field(&c, &field))
+        if (!wsl_wire_next(&c, &field))
             fault = "not a packed ImageRecord";
-        else if (field.key == KEY_TAG)
-            fault = add_tag(&tags, field.number);
-        else if (field.key == KEY_TAGS)
+        else if (key_of(&field) == KEY_TAG)
+            fault = add_tag(&tags, field.value);
+        else if (key_of(&field) == KEY_TAGS)
             fault = add_packed_tags(&tags, &field);
     }
     *ret_count = fault ? 0 : tags.count;

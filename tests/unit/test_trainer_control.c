@@ -5,8 +5,8 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "daemon/trainer/control.h"
-#include "daemon/trainer/frame.h"
 #include "daemon/trainer/metrics.h"
+#include "proto/frame.h"
 #include "wsl/v1/trainer.pb-c.h"
 
 #include <fcntl.h>
@@ -25,48 +25,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-/* ---- frames ---- */
-
-static void frames_come_whole_or_not_at_all(void **state)
-{
-    struct wsl_buf out = {0}, in = {0};
-    const uint8_t *bytes;
-    uint32_t size;
-
-    (void)state;
-    memcpy(wsl_frame_add(&out, 5), "hello", 5);
-    wsl_frame_add(&out, 0);
-    memcpy(wsl_frame_add(&out, 300), "x", 1);
-    assert_int_equal(out.size, 3 * 4 + 305);
-    assert_memory_equal(out.data, "\5\0\0\0hello\0\0\0\0\x2c\1\0\0x", 18);
-    for (size_t i = 0; i < out.size; i++) { /* byte by byte */
-        int r = wsl_frame_first(&in, &bytes, &size);
-
-        assert_int_equal(r, 0);
-        wsl_buf_add(&in, out.data + i, 1);
-        if (i == 8) {
-            assert_int_equal(wsl_frame_first(&in, &bytes, &size), 1);
-            assert_int_equal(size, 5);
-            assert_memory_equal(bytes, "hello", 5);
-            wsl_frame_drop(&in, size);
-        } else if (i == 12) {
-            assert_int_equal(wsl_frame_first(&in, &bytes, &size), 1);
-            assert_int_equal(size, 0);
-            wsl_frame_drop(&in, size);
-        }
-    }
-    assert_int_equal(wsl_frame_first(&in, &bytes, &size), 1);
-    assert_int_equal(size, 300);
-    wsl_frame_drop(&in, size);
-    assert_int_equal(in.size, 0);
-    wsl_buf_add(&in, "\xff\xff\xff\x7f", 4);
-    assert_int_equal(wsl_frame_first(&in, &bytes, &size), WSL_ELIMIT);
-    wsl_buf_free(&in);
-    out.limit = out.size + 4;
-    assert_null(wsl_frame_add(&out, 1));
-    wsl_buf_free(&out);
-}
 
 /* ---- the socket ---- */
 
@@ -435,7 +393,6 @@ int main(void)
 {
 #define SCENE(f) cmocka_unit_test_setup_teardown(f, open_scene, close_scene)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(frames_come_whole_or_not_at_all),
         SCENE(every_worker_hears_the_phase),
         SCENE(an_exchange_outlives_the_worker),
         SCENE(a_difference_is_an_error),

@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/rng.h"
 #include "daemon/worker/spool.h"
+#include "proto/delimited.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -26,59 +27,16 @@ static int make_file(const void *bytes, size_t size)
 
 static void add_message(struct wsl_buf *b, size_t size)
 {
-    uint8_t length[10];
-    size_t left = size, n = 0;
+    uint8_t length[WSL_VARINT_MAX];
 
-    do {
-        length[n] = (uint8_t)((left & 0x7f) | (left > 0x7f ? 0x80 : 0));
-        left >>= 7;
-        n++;
-    } while (left > 0);
-    assert_int_equal(wsl_buf_add(b, length, n), 0);
+    assert_int_equal(wsl_buf_add(b, length, wsl_varint_write(length, size)), 0);
     for (size_t i = 0; i < size; i++)
         assert_int_equal(wsl_buf_add(b, "m", 1), 0);
 }
 
-static void whole_messages_are_told_from_torn_ones(void **state)
-{
-    struct wsl_buf b = {0};
-    size_t ends[4], whole, count = 0;
-    const size_t sizes[] = {0, 1, 127, 128};
-    uint64_t next;
-
-    (void)state;
-    for (int i = 0; i < 4; i++) {
-        add_message(&b, sizes[i]);
-        ends[i] = b.size;
-    }
-    for (size_t n = 0; n <= b.size; n++) {
-        while (count < 4 && ends[count] <= n)
-            count++;
-        assert_int_equal(wsl_spool_whole(b.data, n, &whole, &next), 0);
-        assert_int_equal(whole, count ? ends[count - 1] : 0);
-        if (next) /* tells where the torn one will end */
-            assert_int_equal(whole + next, ends[count]);
-    }
-    wsl_buf_free(&b);
-}
-
-static void what_cannot_be_a_length_is_found(void **state)
-{
-    const uint8_t endless[] = {1, 'x', 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-    const uint8_t huge[] = {0xff, 0xff, 0xff, 0x7f};
-    size_t whole = 99;
-    uint64_t next;
-
-    (void)state;
-    assert_int_equal(wsl_spool_whole(endless, sizeof endless, &whole, &next), WSL_ECORRUPT);
-    assert_int_equal(whole, 2); /* what came before it is good */
-    assert_int_equal(wsl_spool_whole(huge, sizeof huge, &whole, &next), WSL_ECORRUPT);
-    assert_int_equal(whole, 0);
-}
-
 static void messages_are_read_in_chunks(void **state)
 {
-    uint8_t *chunk = malloc(WSL_METRIC_MESSAGE_MAX + 10);
+    uint8_t *chunk = malloc(WSL_DELIMITED_ROOM);
     struct wsl_buf b = {0};
     uint64_t at = 0, end = 0, last;
     struct wsl_rng rng;
@@ -93,14 +51,13 @@ static void messages_are_read_in_chunks(void **state)
     add_message(&b, 5000);
     fd = make_file(b.data, b.size - 1); /* the last one is torn */
     for (;;) {
-        size_t count, whole;
-        uint64_t next;
+        size_t count, whole, next;
 
         assert_int_equal(wsl_spool_read_messages(fd, at, chunk, &count, NULL), 0);
         if (count == 0)
             break;
         assert_memory_equal(chunk, b.data + at, count);
-        assert_int_equal(wsl_spool_whole(chunk, count, &whole, &next), 0);
+        assert_int_equal(wsl_delimited_whole(chunk, count, &whole, &next), 0);
         assert_int_equal(whole, count);
         large += count > WSL_CHUNK_MAX;
         at += count;
@@ -116,7 +73,7 @@ static void messages_are_read_in_chunks(void **state)
 
 static void damage_ends_the_messages(void **state)
 {
-    uint8_t *chunk = malloc(WSL_METRIC_MESSAGE_MAX + 10);
+    uint8_t *chunk = malloc(WSL_DELIMITED_ROOM);
     struct wsl_buf b = {0};
     struct wsl_err err;
     uint64_t good, end = 0;
@@ -162,8 +119,6 @@ static void positions_hold_their_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_messages_are_told_from_torn_ones),
-        cmocka_unit_test(what_cannot_be_a_length_is_found),
         cmocka_unit_test(messages_are_read_in_chunks),
         cmocka_unit_test(damage_ends_the_messages),
         cmocka_unit_test(positions_hold_their_bounds),
