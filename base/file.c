@@ -54,6 +54,8 @@ int wsl_file_read(const char *path, size_t limit, struct wsl_buf *out, struct ws
         r = wsl_fail(err, r, "cannot read %s: %s", path, wsl_err_word(r));
     if (r < 0)
         out->size = before;
+    if (r < 0 && before == 0)
+        wsl_buf_free(out);
     close(fd);
     return r;
 }

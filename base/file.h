@@ -12,7 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Appends the whole file to *out. WSL_ELIMIT when it is larger than `limit` bytes. */
+/* Appends the whole file to *out. WSL_ELIMIT when it is larger than `limit` bytes. On an error *out
+ * is as it was; an empty one holds no memory. */
 int wsl_file_read(const char *path, size_t limit, struct wsl_buf *out, struct wsl_err *err);
 
 /* Replaces `path` with these bytes so that a crash at any moment leaves the old file or the new

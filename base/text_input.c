@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Encodings and lines of texts from outside.
+ */
 #include "base/text_input.h"
 
 #include "base/file.h"
@@ -45,14 +48,17 @@ int wsl_text_input_read(const char *path, size_t limit, struct wsl_buf *ret, str
     if (r < 0 || ret->size == 0)
         return r;
     encoding = wsl_text_input_encoding(ret->data, ret->size, &skip);
-    if (encoding)
-        return wsl_text_input_wrong_encoding(path, encoding, err);
     nul = memchr(ret->data, '\0', ret->size);
-    if (nul)
-        return wsl_fail(err, WSL_ECORRUPT, "%s is not a text file: byte %td is NUL", path,
-                        nul - ret->data);
-    wsl_buf_drop(ret, skip);
-    return 0;
+    if (encoding)
+        r = wsl_text_input_wrong_encoding(path, encoding, err);
+    else if (nul)
+        r = wsl_fail(err, WSL_ECORRUPT, "%s is not a text file: byte %td is NUL", path,
+                     nul - ret->data);
+    if (r < 0)
+        wsl_buf_free(ret);
+    else
+        wsl_buf_drop(ret, skip);
+    return r;
 }
 
 char *wsl_text_input_line(char **rest, size_t *ret_size)

@@ -20,7 +20,8 @@ const char *wsl_text_input_encoding(const void *bytes, size_t size, size_t *ret_
 /* The error for it: "PATH is UTF-16; save it as UTF-8". Returns WSL_ECORRUPT. */
 int wsl_text_input_wrong_encoding(const char *path, const char *encoding, struct wsl_err *err);
 
-/* Reads a whole text into *ret (zeroed) without its byte order mark. Blocks. Errors of
+/* Reads a whole text into *ret (zeroed) without its byte order mark. Blocks. On an error *ret is
+ * empty and holds no memory. Errors of
  * wsl_file_read(); WSL_ECORRUPT when it is in another encoding or has a NUL byte. Whether it is
  * valid UTF-8 is for the caller to check, who knows the line. */
 int wsl_text_input_read(const char *path, size_t limit, struct wsl_buf *ret, struct wsl_err *err);

@@ -2,6 +2,7 @@
  *
  * data import: pictures and their tags into a sealed data set.
  */
+#include "client/wslctl/progress.h"
 #include "client/wslctl/wslctl.h"
 
 #include "base/clock.h"
@@ -11,8 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { BAR_WIDTH = 32 };
 
 /* ---- progress, on standard error ---- */
 
@@ -37,58 +36,20 @@ static const char *phase_name(enum wsl_import_phase phase)
     return "importing";
 }
 
-/* "  1,234/s  56.7 MB/s": of what was done now, not of what was taken over. */
-static void format_rate(const struct wsl_import_progress *p, double seconds, char *text,
-                        size_t size)
+static void draw(const struct bar *bar, const struct wsl_import_progress *p)
 {
-    char count[WSL_CTL_TEXT], bytes[WSL_CTL_TEXT];
-    uint64_t done = p->done > p->resumed ? p->done - p->resumed : 0;
+    const struct wsl_ctl_progress progress = {
+        .what = phase_name(p->phase),
+        .seconds = (double)(wsl_clock_ns() - bar->begin_ns) / 1e9,
+        .done = p->done,
+        .total = p->total,
+        .resumed = p->resumed,
+        .bytes = p->bytes,
+        .quarantined = p->quarantined,
+    };
+    char line[WSL_CTL_PROGRESS_LINE];
 
-    *text = '\0';
-    if (seconds < 0.2 || done == 0)
-        return;
-    wsl_ctl_count((uint64_t)((double)done / seconds), count);
-    wsl_ctl_bytes((uint64_t)((double)p->bytes / seconds), bytes);
-    snprintf(text, size, "  %s/s%s%s%s", count, p->bytes ? "  " : "", p->bytes ? bytes : "",
-             p->bytes ? "/s" : "");
-}
-
-static void format_left(const struct wsl_import_progress *p, double seconds, char *text,
-                        size_t size)
-{
-    char left[WSL_CTL_TEXT];
-    uint64_t done = p->done > p->resumed ? p->done - p->resumed : 0;
-
-    *text = '\0';
-    if (seconds < 0.2 || done == 0 || p->done >= p->total)
-        return;
-    wsl_ctl_duration(seconds * (double)(p->total - p->done) / (double)done, left);
-    snprintf(text, size, "  ETA %s", left);
-}
-
-static void draw(const struct bar *bar, const struct wsl_import_progress *p, double share)
-{
-    double seconds = (double)(wsl_clock_ns() - bar->begin_ns) / 1e9;
-    char fill[64], left[WSL_CTL_TEXT + 8], rate[3 * WSL_CTL_TEXT], line[512];
-    char done[WSL_CTL_TEXT], total[WSL_CTL_TEXT];
-    int n;
-
-    wsl_ctl_count(p->done, done);
-    wsl_ctl_count(p->total, total);
-    format_rate(p, seconds, rate, sizeof rate);
-    format_left(p, seconds, left, sizeof left);
-    if (p->total == 0) {
-        n = snprintf(line, sizeof line, "%-9s %s images%s", phase_name(p->phase), done, rate);
-    } else {
-        wsl_ctl_bar(share, BAR_WIDTH, fill, sizeof fill);
-        n = snprintf(line, sizeof line, "%-9s %s %3.0f %%  %s of %s%s%s", phase_name(p->phase),
-                     fill, 100 * share, done, total, rate, left);
-    }
-    if (p->quarantined > 0 && n > 0 && (size_t)n < sizeof line)
-        snprintf(line + n, sizeof line - (size_t)n, "  %llu in quarantine",
-                 (unsigned long long)p->quarantined);
-    if (bar->width - 1 < (int)sizeof line && bar->width > 1)
-        line[bar->width - 1] = '\0';
+    wsl_ctl_progress_line(&progress, bar->width, line);
     fprintf(stderr, "\r\033[K%s", line);
     fflush(stderr);
 }
@@ -107,7 +68,7 @@ static void on_progress(void *context, const struct wsl_import_progress *p)
         bar->begin_ns = wsl_clock_ns();
     }
     if (bar->width > 0) {
-        draw(bar, p, share);
+        draw(bar, p);
     } else if (p->total > 0 && tenth != bar->tenth) {
         fprintf(stderr, "%-9s %3d %%\n", phase_name(p->phase), tenth * 10);
         bar->tenth = tenth;

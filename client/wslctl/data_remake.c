@@ -2,32 +2,48 @@
  *
  * data export, merge, split: data sets out of data sets.
  */
+#include "client/wslctl/progress.h"
 #include "client/wslctl/tags.h"
 
+#include "base/clock.h"
 #include "storage/remake/remake.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { BAR_WIDTH = 32, SETS_MAX = 64 };
+enum { SETS_MAX = 64 };
+
+/* ---- progress, on standard error ---- */
 
 struct bar {
     const char *what;
     int percent; /* shown last; -1: nothing yet */
+    uint64_t begin_ns;
 };
+
+static struct bar new_bar(const char *what)
+{
+    return (struct bar){.what = what, .percent = -1, .begin_ns = wsl_clock_ns()};
+}
 
 static void on_progress(void *context, uint64_t done, uint64_t total)
 {
     struct bar *bar = context;
     int percent = total ? (int)(100 * (double)done / (double)total) : 100;
-    char fill[64];
+    const struct wsl_ctl_progress progress = {
+        .what = bar->what,
+        .seconds = (double)(wsl_clock_ns() - bar->begin_ns) / 1e9,
+        .done = done,
+        .total = total,
+    };
+    char line[WSL_CTL_PROGRESS_LINE];
 
     if (percent == bar->percent)
         return;
     bar->percent = percent;
-    wsl_ctl_bar((double)percent / 100, BAR_WIDTH, fill, sizeof fill);
-    fprintf(stderr, "\r\033[K%s %s %3d %%", bar->what, fill, percent);
+    wsl_ctl_progress_line(&progress, wsl_ctl_width(STDERR_FILENO), line);
+    fprintf(stderr, "\r\033[K%s", line);
     fflush(stderr);
 }
 
@@ -87,7 +103,7 @@ static int put_export(const struct wsl_ctl *ctl, const char *to, const struct ws
 int wsl_ctl_data_export(struct wsl_ctl *ctl, int argc, char **argv)
 {
     const char *to = NULL, *split = NULL;
-    struct bar bar = {.what = "exporting", .percent = -1};
+    struct bar bar = new_bar("exporting");
     struct wsl_export_setup setup = {.context = &bar};
     struct wsl_export_result result;
     struct wsl_err err = {0};
@@ -169,7 +185,7 @@ static int put_join(const struct wsl_ctl *ctl, const char *into, const struct ws
 static int join(struct wsl_ctl *ctl, struct wsl_join_setup *setup, const char *what)
 {
     struct wsl_dataset *sets[SETS_MAX] = {0};
-    struct bar bar = {.what = what, .percent = -1};
+    struct bar bar = new_bar(what);
     struct wsl_join_result result;
     struct wsl_err err = {0};
     int code = 0;

@@ -208,6 +208,10 @@ static void files_are_replaced_whole(void **state)
     assert_int_equal(wsl_file_read(path, 100, &b, &err), 0);
     assert_string_equal((char *)b.data, "three");
     assert_int_equal(wsl_file_read(path, 4, &b, &err), WSL_ELIMIT);
+    assert_int_equal(b.size, 5); /* as it was */
+    wsl_buf_free(&b);
+    assert_int_equal(wsl_file_read(path, 4, &b, &err), WSL_ELIMIT);
+    assert_null(b.data); /* nothing to free */
     assert_int_equal(wsl_file_make_folders(path, &err), WSL_EEXIST);
     assert_int_equal(wsl_file_read("/nonexistent/x", 4, &b, &err), WSL_ENOENT);
     assert_non_null(strstr(err.text, "/nonexistent/x"));
@@ -570,6 +574,7 @@ static void texts_are_read_line_by_line(void **state)
     assert_int_equal(wsl_file_write_atomic(path, "one\n\0two", 8, NULL), 0);
     wsl_buf_clear(&read);
     assert_int_equal(wsl_text_input_read(path, 100, &read, &err), WSL_ECORRUPT);
+    assert_null(read.data);
     assert_non_null(strstr(err.text, "is not a text file: byte 4 is NUL"));
     assert_int_equal(wsl_file_write_atomic(path,
                                            "\xff\xfe"
@@ -578,6 +583,7 @@ static void texts_are_read_line_by_line(void **state)
                      0);
     wsl_buf_clear(&read);
     assert_int_equal(wsl_text_input_read(path, 100, &read, &err), WSL_ECORRUPT);
+    assert_null(read.data);
     assert_non_null(strstr(err.text, "is UTF-16; save it as UTF-8"));
     wsl_buf_free(&read);
     unlink(path);

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "client/wslctl/format.h"
 #include "client/wslctl/json.h"
+#include "client/wslctl/progress.h"
 #include "client/wslctl/table.h"
 
 #include <math.h>
@@ -299,13 +300,38 @@ static void test_json_document(void **state)
     assert_int_equal(wsl_ctl_json_print(NULL, true, &out), WSL_ENOMEM);
 }
 
+static void test_progress_line(void **state)
+{
+    struct wsl_ctl_progress p = {.what = "decoding", .total = 37, .quarantined = 1};
+    char line[WSL_CTL_PROGRESS_LINE];
+
+    (void)state;
+    p.done = 30;
+    p.seconds = 0.19; /* too early for a rate */
+    wsl_ctl_progress_line(&p, 160, line);
+    assert_string_equal(
+        line, "decoding  [########################      ]  81 %  30 of 37  1 in quarantine");
+    p.seconds = 2;
+    p.resumed = 10; /* 20 were done now */
+    p.bytes = 3 << 20;
+    wsl_ctl_progress_line(&p, 160, line);
+    assert_string_equal(line, "decoding  [########################      ]  81 %  30 of 37  10/s  "
+                              "1.5 MiB/s  ETA 1s  1 in quarantine");
+    wsl_ctl_progress_line(&p, 20, line);
+    assert_string_equal(line, "decoding  [########");
+    p = (struct wsl_ctl_progress){.what = "listing", .done = 5, .seconds = 0.5};
+    wsl_ctl_progress_line(&p, 80, line);
+    assert_string_equal(line, "listing   5 images  10/s");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_duration), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_words),    cmocka_unit_test(test_bar),
-        cmocka_unit_test(test_progress), cmocka_unit_test(test_table),
-        cmocka_unit_test(test_json_job), cmocka_unit_test(test_json_document),
+        cmocka_unit_test(test_duration),      cmocka_unit_test(test_progress_line),
+        cmocka_unit_test(test_numbers),       cmocka_unit_test(test_words),
+        cmocka_unit_test(test_bar),           cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_json_job),
+        cmocka_unit_test(test_json_document),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
