@@ -5,11 +5,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import unittest
 
-ROOT = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else
-                       os.path.join(os.path.dirname(__file__), "..", ".."))
+from tree import CODE, ROOT, functions, git_files, includes, text_of, tracked, walked_files
 
 # Who may include whom: the first prefix that fits a file decides. "wsl/v1" is what protobuf-c generates from proto/.
 LAW = [
@@ -39,59 +37,6 @@ FOREIGN = [
     (r"uv\.h", ["base/", "proto/rpc/", "storage/state/", "daemon/"]),
     (r"omp\.h", ["kernels/cpu/"]),
 ]
-# Pure by design: no loop, no network, no clock.
-CODE = (".c", ".h", ".cc", ".cu", ".cuh")
-
-
-def git_files():
-    """What git tracks or would add; None where there is no git or no repository, as in an unpacked tarball."""
-    try:
-        out = subprocess.run(["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard"], capture_output=True,
-                             text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return out.stdout.splitlines() or None
-
-
-def walked_files():
-    """Every file outside of hidden directories and build*/ of the root, as .gitignore has it."""
-    for directory, below, files in os.walk(ROOT):
-        below[:] = [d for d in below if not d.startswith(".") and not (directory == ROOT and d.startswith("build"))]
-        yield from (os.path.relpath(os.path.join(directory, f), ROOT) for f in files)
-
-
-def tracked(*endings):
-    return [n for n in git_files() or walked_files() if n.endswith(endings) and os.path.exists(os.path.join(ROOT, n))]
-
-
-def text_of(name):
-    with open(os.path.join(ROOT, name), encoding="utf-8") as f:
-        return f.read()
-
-
-def includes(name):
-    for number, line in enumerate(text_of(name).splitlines(), 1):
-        m = re.match(r'\s*#\s*include\s+([<"])([^>"]+)[>"]', line)
-        if m:
-            yield number, m.group(1), m.group(2)
-
-
-def functions(name):
-    """(name, first line, length) of each function body that starts in column 0, as the tree's format has it."""
-    lines = text_of(name).splitlines()
-    start = None
-    for i, line in enumerate(lines):
-        if line == "{":
-            start = i
-        elif line == "}" and start is not None:
-            head = start - 1
-            while head > 0 and lines[head - 1] and not lines[head - 1].endswith((";", "}", "*/")) \
-                    and not lines[head - 1].startswith(("#", "//", " *")):
-                head -= 1
-            m = re.search(r"(\w+)\s*\(", " ".join(lines[head:start]))
-            yield (m.group(1) if m else "?"), start, i - start - 1
-            start = None
-
 
 class Lint(unittest.TestCase):
     maxDiff = None
@@ -143,8 +88,8 @@ class Lint(unittest.TestCase):
         self.clean(faults)
 
     def test_functions_are_short(self):
-        faults = [f"{name}:{line}: {function} has {length} lines, at most 100" for name in tracked(".c", ".cc")
-                  for function, line, length in functions(name) if length > 100]
+        faults = [f"{name}:{f.line}: {f.name} has {f.length} lines, at most 100" for name in tracked(".c", ".cc")
+                  for f in functions(name) if f.length > 100]
         self.clean(faults)
 
     def test_every_source_names_its_licence(self):
