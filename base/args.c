@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Parsing a command line against a table of options: getopt_long for the grammar, the table for
+ * types, ranges and the nearest name of a misspelt option.
+ */
 #include "base/args.h"
 
 #include "base/suggest.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The buffer grows by doubling, so that adding byte by byte stays linear.
+ */
 #include "base/buf.h"
 
 #include "base/err.h"

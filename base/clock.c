@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Monotonic time for durations, wall time for people and records.
+ */
 #include "base/clock.h"
 
 #include <stdio.h>

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Composing error texts: one line each, control characters replaced, cut at the size of struct
+ * wsl_err.
+ */
 #include "base/err.h"
 
 #include <errno.h>

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Whole files, durable replacement, directories and locks, with the path in every error.
+ */
 #include "base/file.h"
 
 #include <errno.h>

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One write(2) per line: lines of several threads and processes never mix.
+ */
 #include "base/log.h"
 
 #include "base/clock.h"

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A linked list under a mutex, and a uv_async_t that wakes the loop: libuv merges wakes, so the
+ * loop takes the whole list at each one.
+ */
 #include "base/mailbox.h"
 
 #include <pthread.h>

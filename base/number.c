@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Shortest decimals: the fewest digits that read back to the same value, tried in turn.
+ */
 #include "base/number.h"
 
 #include <float.h>

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The published networks by name.
+ */
 #include "base/resnext.h"
 
 #include <string.h>

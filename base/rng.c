@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Philox 4x32-10 (Salmon et al., SC'11) as a stream, and a keyed permutation of any size by cycle-
+ * walking a Feistel network over the next power of four.
+ */
 #include "base/rng.h"
 
 #include <assert.h>

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening /dev/null in place of missing standard descriptors, before anything else takes their
+ * numbers.
+ */
 #include "base/stdfds.h"
 
 #include <fcntl.h>

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Edit distance with transpositions, for "did you mean".
+ */
 #include "base/suggest.h"
 
 #include <ctype.h>

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decoding by the table of well-formed byte sequences in RFC 3629, section 4.
+ */
 #include "base/utf8.h"
 
 size_t wsl_utf8_decode(const void *text, size_t left, uint32_t *ret_code)

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table itself: every field of a job file with its type, limits, default and help.
+ */
 #include "proto/jobspec_table.h"
 
 #include "base/buf.h"

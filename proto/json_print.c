@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * jansson prints texts and whole numbers; reals and layout are ours, since jansson writes 0.4 as
+ * 0.40000000000000002.
+ */
 #include "proto/json_print.h"
 
 #include "base/err.h"

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Watching jobs over any number of connections: what to do when the coordinator goes away and
+ * comes back.
+ */
 #include "client/wslctl/follow.h"
 
 #include "base/clock.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Numbers, durations and job states as people read them.
+ */
 #include "client/wslctl/format.h"
 
 #include "base/clock.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Protobuf messages as JSON, field by field from their descriptors.
+ */
 #include "client/wslctl/json.h"
 
 #include "base/clock.h"

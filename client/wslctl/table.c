@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Column widths: what a table does when the terminal is narrower than its rows.
+ */
 #include "client/wslctl/table.h"
 
 #include "base/err.h"

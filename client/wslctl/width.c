@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Columns that a text takes on a terminal, by the C library's wcwidth() in a UTF-8 locale.
+ */
 #include "client/wslctl/width.h"
 
 #include "base/utf8.h"

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the state machine wants done, as a list: records to save, messages to send, subscribers to
+ * notify. Nothing is carried out here.
+ */
 #include "daemon/coordinator/internal.h"
 #include "proto/jobspec.h"
 

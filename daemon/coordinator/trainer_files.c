@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Names and messages of the files that trainers' logs and metrics are kept in.
+ */
 #include "daemon/coordinator/coordinator.h"
 
 #include <stdio.h>

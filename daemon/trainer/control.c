@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The trainer's end of its control socket: a thread that listens for the worker, answers it, and
+ * wakes whoever waits for a round of the exchange or for a stop.
+ */
 #include "daemon/trainer/control.h"
 
 #include "base/log.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One pass over the held-out split: each rank scores its share, sums are all-reduced.
+ */
 #include "daemon/trainer/evaluate.h"
 
 #include "storage/loader/loader.h"

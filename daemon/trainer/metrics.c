@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Appending to the metric file, and lines on standard output.
+ */
 #include "daemon/trainer/metrics.h"
 
 #include "base/buf.h"

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * When progress is reported and in which words: to the metric file every second, on standard
+ * output every half minute.
+ */
 #include "daemon/trainer/internal.h"
 
 #include "base/clock.h"

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The checkpoint thread: one write at a time, from a copy of the weights; a failed last one is
+ * tried again.
+ */
 #include "daemon/trainer/saver.h"
 
 #include "base/buf.h"

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The learning rate as a function of the step: linear warm-up, then reductions at equal intervals
+ * (the paper halves), a cosine, or nothing more.
+ */
 #include "daemon/trainer/schedule.h"
 
 #include <math.h>

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One rank from its assignment to its exit: data, network, collective and weights are opened in
+ * the order in which a mistake in them is cheapest to find.
+ */
 #include "daemon/trainer/trainer.h"
 
 #include "base/log.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Weights out of a checkpoint, a file or a seed, and the copy that the checkpoint thread writes.
+ */
 #include "daemon/trainer/weights.h"
 
 #include "base/file.h"

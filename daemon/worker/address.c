@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The address at which other machines reach this one: given, or the local end of the connection to
+ * the coordinator.
+ */
 #include "daemon/worker/address.h"
 
 #include <errno.h>

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Exponential back-off with jitter; the random number comes from the caller.
+ */
 #include "daemon/worker/backoff.h"
 
 enum { FIRST_MS = 500, LAST_MS = 5000 };

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the operating system says of this machine.
+ */
 #include "daemon/worker/facts.h"
 
 #include "daemon/worker/process.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Starting a trainer: its directory, its environment, its process in a session of its own.
+ */
 #include "daemon/worker/launch.h"
 
 #include "base/file.h"

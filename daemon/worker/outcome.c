@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From exit status, signal and the trainer's own last word to one outcome and one line.
+ */
 #include "daemon/worker/outcome.h"
 
 #include "daemon/worker/text.h"

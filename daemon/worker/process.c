@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Processes by pidfd, so that a reused pid is never mistaken for a trainer.
+ */
 #include "daemon/worker/process.h"
 
 #include <dirent.h>

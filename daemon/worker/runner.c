@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The life of one trainer as a sequence of events: started or adopted, connected, asked to stop,
+ * exited, its session swept.
+ */
 #include "daemon/worker/runner.h"
 
 #include "base/clock.h"

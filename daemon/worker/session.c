@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One stream to the coordinator after the other: Hello first, then whatever the table says is
+ * next.
+ */
 #include "daemon/worker/session.h"
 
 #include "base/clock.h"

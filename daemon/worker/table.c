@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Positions, exits and answers of every trainer until the coordinator has recorded them.
+ */
 #include "daemon/worker/table.h"
 
 #include "daemon/worker/text.h"

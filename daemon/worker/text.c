@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Cleaning and cutting lines of unknown origin.
+ */
 #include "daemon/worker/text.h"
 
 #include "base/utf8.h"

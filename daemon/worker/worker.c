@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Wiring: table, runners, session and the state directory of one worker.
+ */
 #include "daemon/worker/worker.h"
 
 #include "base/clock.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * HOST:PORT in all its forms, and which of them are loopback.
+ */
 #include "proto/rpc/address.h"
 
 #include "base/args.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A connection of a program that has a loop, and its state.
+ */
 #include "proto/rpc/internal.h"
 
 #include <grpc/slice.h>

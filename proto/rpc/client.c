@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The blocking client: one completion queue, from which each call plucks its own tags.
+ */
 #include "proto/rpc/client_internal.h"
 
 #include "proto/rpc/diagnose.h"

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pump: one thread takes completions off gRPC's queue and hands them to the loop. And the
+ * order in which everything closes.
+ */
 #include "base/log.h"
 #include "proto/rpc/internal.h"
 

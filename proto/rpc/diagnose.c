@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What answers at an address that is not a coordinator's: looked at over a plain socket once
+ * gRPC's own error says nothing useful.
+ */
 #include "proto/rpc/diagnose.h"
 
 #include "proto/rpc/address.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * grpc.health.v1: SERVING from the moment that calls are taken.
+ */
 #include "grpc/health/v1/health.pb-c.h"
 #include "proto/rpc/internal.h"
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Searching a descriptor set by file name and by symbol.
+ */
 #include "proto/rpc/protoset.h"
 
 #include "base/protowire.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * grpc.reflection.v1 and v1alpha: the schema, for tools that have none.
+ */
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "proto/rpc/internal.h"
 #include "proto/rpc/protoset.h"

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Listening, taking calls and handing them to their methods; limits of calls and connections.
+ */
 #include "proto/rpc/address.h"
 #include "proto/rpc/internal.h"
 

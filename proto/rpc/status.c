@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which of our error codes is which gRPC status.
+ */
 #include "proto/rpc/rpc.h"
 
 enum wsl_rpc_status wsl_rpc_status_of(int err_code)

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Messages as gRPC's bytes, and texts out of gRPC's errors.
+ */
 #include "base/utf8.h"
 #include "proto/rpc/address.h"
 #include "proto/rpc/internal.h"
