@@ -3,8 +3,8 @@
  * Shell completion: see complete.c for what is printed. All return an exit code. When
  * ctl->completing is set, wsl_ctl_dispatch() and wsl_ctl_parse() come here and run nothing.
  */
-#ifndef WSL_CLIENT_COMPLETE_H
-#define WSL_CLIENT_COMPLETE_H
+#ifndef WSL_CLIENT_WSLCTL_COMPLETE_H
+#define WSL_CLIENT_WSLCTL_COMPLETE_H
 
 #include "client/wslctl/wslctl.h"
 

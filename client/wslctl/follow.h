@@ -2,8 +2,8 @@
  *
  * A job's updates to its end, through restarts of the coordinator: for watch and wait.
  */
-#ifndef WSL_CLIENT_FOLLOW_H
-#define WSL_CLIENT_FOLLOW_H
+#ifndef WSL_CLIENT_WSLCTL_FOLLOW_H
+#define WSL_CLIENT_WSLCTL_FOLLOW_H
 
 #include "client/wslctl/wslctl.h"
 

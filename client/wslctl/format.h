@@ -3,8 +3,8 @@
  * Numbers, times and states as people read them, and the live line of a job. Pure; any thread. A
  * text that does not fit is cut.
  */
-#ifndef WSL_CLIENT_FORMAT_H
-#define WSL_CLIENT_FORMAT_H
+#ifndef WSL_CLIENT_WSLCTL_FORMAT_H
+#define WSL_CLIENT_WSLCTL_FORMAT_H
 
 #include "wsl/v1/job.pb-c.h"
 #include "wsl/v1/node.pb-c.h"

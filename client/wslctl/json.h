@@ -7,8 +7,8 @@
  * to the same bits. Each *_ms time has a text beside it: ended_ms and
  * ended ("2018-05-02T10:11:12.345Z", null for 0).
  */
-#ifndef WSL_CLIENT_JSON_H
-#define WSL_CLIENT_JSON_H
+#ifndef WSL_CLIENT_WSLCTL_JSON_H
+#define WSL_CLIENT_WSLCTL_JSON_H
 
 #include "base/buf.h"
 #include "proto/json_print.h"

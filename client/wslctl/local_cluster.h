@@ -4,8 +4,8 @@
  * open. Both end when this process ends, however it ends: the worker stops its trainers, which
  * write a checkpoint, and the coordinator leaves after it. One thread; calls block as they say.
  */
-#ifndef WSL_CLIENT_LOCAL_CLUSTER_H
-#define WSL_CLIENT_LOCAL_CLUSTER_H
+#ifndef WSL_CLIENT_WSLCTL_LOCAL_CLUSTER_H
+#define WSL_CLIENT_WSLCTL_LOCAL_CLUSTER_H
 
 #include "base/err.h"
 

@@ -2,8 +2,8 @@
  *
  * Inside of wslctl: how the model verbs name a net.
  */
-#ifndef WSL_CLIENT_MODEL_H
-#define WSL_CLIENT_MODEL_H
+#ifndef WSL_CLIENT_WSLCTL_MODEL_H
+#define WSL_CLIENT_WSLCTL_MODEL_H
 
 #include "client/wslctl/wslctl.h"
 #include "kernels/model/net.h"

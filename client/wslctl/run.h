@@ -3,8 +3,8 @@
  * Inside of `wslctl run`: the run and its job. run.c decides what to do, run_job.c does it,
  * run_view.h shows it, local_cluster.h has the daemons.
  */
-#ifndef WSL_CLIENT_RUN_H
-#define WSL_CLIENT_RUN_H
+#ifndef WSL_CLIENT_WSLCTL_RUN_H
+#define WSL_CLIENT_WSLCTL_RUN_H
 
 #include "client/wslctl/local_cluster.h"
 #include "client/wslctl/run_view.h"

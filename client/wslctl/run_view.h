@@ -3,8 +3,8 @@
  * What `wslctl run` shows of its job: one live line on a terminal, plain lines elsewhere, and what
  * is worth a line of its own (checkpoints, evaluations, restarts). On standard output; one thread.
  */
-#ifndef WSL_CLIENT_RUN_VIEW_H
-#define WSL_CLIENT_RUN_VIEW_H
+#ifndef WSL_CLIENT_WSLCTL_RUN_VIEW_H
+#define WSL_CLIENT_WSLCTL_RUN_VIEW_H
 
 #include "client/wslctl/wslctl.h"
 

@@ -8,8 +8,8 @@
  * letters as \x.., it drops no column but shrinks all to a few letters, and breaks what still does
  * not fit over several lines.
  */
-#ifndef WSL_CLIENT_TABLE_H
-#define WSL_CLIENT_TABLE_H
+#ifndef WSL_CLIENT_WSLCTL_TABLE_H
+#define WSL_CLIENT_WSLCTL_TABLE_H
 
 #include "base/buf.h"
 

@@ -2,8 +2,8 @@
  *
  * Inside of the verbs of `tags` (and of `data` where they make data sets): what they share.
  */
-#ifndef WSL_CLIENT_TAGS_H
-#define WSL_CLIENT_TAGS_H
+#ifndef WSL_CLIENT_WSLCTL_TAGS_H
+#define WSL_CLIENT_WSLCTL_TAGS_H
 
 #include "client/wslctl/wslctl.h"
 

@@ -4,8 +4,8 @@
  * marks, one for a byte that is not UTF-8. Does not depend on the locale that the program runs in
  * (nobody sets one in a container). One thread.
  */
-#ifndef WSL_CLIENT_WIDTH_H
-#define WSL_CLIENT_WIDTH_H
+#ifndef WSL_CLIENT_WSLCTL_WIDTH_H
+#define WSL_CLIENT_WSLCTL_WIDTH_H
 
 #include <stddef.h>
 

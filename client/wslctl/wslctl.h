@@ -5,8 +5,8 @@
  * Data goes to standard output, everything said about it to standard error. A verb is a row of a
  * table: dispatch, help and suggestions come from it.
  */
-#ifndef WSL_CLIENT_WSLCTL_H
-#define WSL_CLIENT_WSLCTL_H
+#ifndef WSL_CLIENT_WSLCTL_WSLCTL_H
+#define WSL_CLIENT_WSLCTL_WSLCTL_H
 
 #include "base/args.h"
 #include "base/buf.h"

@@ -6,8 +6,8 @@
  * else answers or the host is unknown (diagnose.h), which takes up to 2 s more to find out;
  * WSL_EUNSUPPORTED when a gRPC server does not know the method.
  */
-#ifndef WSL_PROTO_CLIENT_H
-#define WSL_PROTO_CLIENT_H
+#ifndef WSL_PROTO_RPC_CLIENT_H
+#define WSL_PROTO_RPC_CLIENT_H
 
 #include "base/err.h"
 

@@ -20,8 +20,8 @@
  * Messages are protobuf-c structs; those given to callbacks are freed when the callback returns;
  * those passed to send are packed at once and stay the caller's.
  */
-#ifndef WSL_PROTO_RPC_H
-#define WSL_PROTO_RPC_H
+#ifndef WSL_PROTO_RPC_RPC_H
+#define WSL_PROTO_RPC_RPC_H
 
 #include "base/err.h"
 

@@ -5,8 +5,8 @@
  * libFuzzer it is a fuzzer (README). An entry must return whatever the input is; what it finds
  * wrong with the result it reports with abort().
  */
-#ifndef WSL_TESTS_FUZZ_H
-#define WSL_TESTS_FUZZ_H
+#ifndef WSL_TESTS_FUZZ_FUZZ_H
+#define WSL_TESTS_FUZZ_FUZZ_H
 
 #include "base/buf.h"
 

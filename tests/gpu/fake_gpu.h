@@ -4,8 +4,8 @@
  * and see what ran. A stream that captures runs nothing: its jobs become a graph, and every launch
  * of the graph runs them again, with the arguments of the capture.
  */
-#ifndef WSL_TESTS_FAKE_GPU_H
-#define WSL_TESTS_FAKE_GPU_H
+#ifndef WSL_TESTS_GPU_FAKE_GPU_H
+#define WSL_TESTS_GPU_FAKE_GPU_H
 
 #include <stdbool.h>
 #include <stddef.h>

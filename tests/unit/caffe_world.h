@@ -2,8 +2,8 @@
  *
  * LMDBs as Caffe and Caffe2 write them, for tests of imports.
  */
-#ifndef WSL_TESTS_CAFFE_WORLD_H
-#define WSL_TESTS_CAFFE_WORLD_H
+#ifndef WSL_TESTS_UNIT_CAFFE_WORLD_H
+#define WSL_TESTS_UNIT_CAFFE_WORLD_H
 
 #include "import_world.h"
 

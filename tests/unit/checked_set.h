@@ -2,8 +2,8 @@
  *
  * Reads a whole data set as `wslctl data verify` does.
  */
-#ifndef WSL_TESTS_CHECKED_SET_H
-#define WSL_TESTS_CHECKED_SET_H
+#ifndef WSL_TESTS_UNIT_CHECKED_SET_H
+#define WSL_TESTS_UNIT_CHECKED_SET_H
 
 #include "storage/dataset/verify.h"
 

@@ -4,8 +4,8 @@
  * ordinary memory, a stream is a thread that works off a queue. Like NCCL it never notices that a
  * rank is gone: a sum waits until all ranks are in it or its own communicator is aborted.
  */
-#ifndef WSL_TESTS_FAKE_NCCL_H
-#define WSL_TESTS_FAKE_NCCL_H
+#ifndef WSL_TESTS_UNIT_FAKE_NCCL_H
+#define WSL_TESTS_UNIT_FAKE_NCCL_H
 
 #include <stdbool.h>
 

@@ -4,8 +4,8 @@
  * own:
  * "<folder>/<generation>-<rank>".
  */
-#ifndef WSL_TESTS_FILE_EXCHANGE_H
-#define WSL_TESTS_FILE_EXCHANGE_H
+#ifndef WSL_TESTS_UNIT_FILE_EXCHANGE_H
+#define WSL_TESTS_UNIT_FILE_EXCHANGE_H
 
 #include "kernels/collective/collective.h"
 

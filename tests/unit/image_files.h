@@ -3,8 +3,8 @@
  * What the tests of kernels/image share: files to decode, pictures to encode, how far two pictures
  * are apart. Failures end the test.
  */
-#ifndef WSL_TESTS_IMAGE_FILES_H
-#define WSL_TESTS_IMAGE_FILES_H
+#ifndef WSL_TESTS_UNIT_IMAGE_FILES_H
+#define WSL_TESTS_UNIT_IMAGE_FILES_H
 
 #include "base/buf.h"
 #include "kernels/image/image.h"

@@ -2,8 +2,8 @@
  *
  * A folder with pictures, and an import of them: what the tests of imports share.
  */
-#ifndef WSL_TESTS_IMPORT_WORLD_H
-#define WSL_TESTS_IMPORT_WORLD_H
+#ifndef WSL_TESTS_UNIT_IMPORT_WORLD_H
+#define WSL_TESTS_UNIT_IMPORT_WORLD_H
 
 #include "base/buf.h"
 #include "kernels/image/image.h"

@@ -2,8 +2,8 @@
  *
  * What the tests of whole nets share: a small net, a batch of noise with tags, tensors by name.
  */
-#ifndef WSL_TESTS_NET_WORLD_H
-#define WSL_TESTS_NET_WORLD_H
+#ifndef WSL_TESTS_UNIT_NET_WORLD_H
+#define WSL_TESTS_UNIT_NET_WORLD_H
 
 #include "kernels/model/net.h"
 

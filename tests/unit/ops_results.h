@@ -3,8 +3,8 @@
  * Results of a scenario (ops_scenarios.h): named arrays on the host that two worlds are compared
  * by.
  */
-#ifndef WSL_TESTS_OPS_RESULTS_H
-#define WSL_TESTS_OPS_RESULTS_H
+#ifndef WSL_TESTS_UNIT_OPS_RESULTS_H
+#define WSL_TESTS_UNIT_OPS_RESULTS_H
 
 #include "tests/unit/ops_world.h"
 

@@ -4,8 +4,8 @@
  * ref: random shapes and inputs from fixed seeds, outputs poisoned with NaN before they are
  * written. A failure names its seed.
  */
-#ifndef WSL_TESTS_OPS_SCENARIOS_H
-#define WSL_TESTS_OPS_SCENARIOS_H
+#ifndef WSL_TESTS_UNIT_OPS_SCENARIOS_H
+#define WSL_TESTS_UNIT_OPS_SCENARIOS_H
 
 #include "tests/unit/ops_results.h"
 

@@ -3,8 +3,8 @@
  * What the tests of backend operations share: reproducible dice, a backend with memory of the
  * test's own (poisoned with NaN until written), shapes, and units to run.
  */
-#ifndef WSL_TESTS_OPS_WORLD_H
-#define WSL_TESTS_OPS_WORLD_H
+#ifndef WSL_TESTS_UNIT_OPS_WORLD_H
+#define WSL_TESTS_UNIT_OPS_WORLD_H
 
 #include "kernels/ops.h"
 

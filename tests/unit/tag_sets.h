@@ -3,8 +3,8 @@
  * Small data sets for tests of what works on tags: records with given tags and pictures of no
  * meaning (bytes that carry their checksum).
  */
-#ifndef WSL_TESTS_TAG_SETS_H
-#define WSL_TESTS_TAG_SETS_H
+#ifndef WSL_TESTS_UNIT_TAG_SETS_H
+#define WSL_TESTS_UNIT_TAG_SETS_H
 
 #include "storage/dataset/dataset.h"
 

@@ -3,8 +3,8 @@
  * Tar files made block by block, as no tar program would make them, and compressed ones. Aborts
  * when there is no memory.
  */
-#ifndef WSL_TESTS_TAR_WORLD_H
-#define WSL_TESTS_TAR_WORLD_H
+#ifndef WSL_TESTS_UNIT_TAR_WORLD_H
+#define WSL_TESTS_UNIT_TAR_WORLD_H
 
 #include "base/buf.h"
 
