@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,9 +210,4 @@ int wsl_file_lock(const char *path, int *ret_fd, struct wsl_err *err)
     }
     *ret_fd = fd;
     return 0;
-}
-
-void wsl_file_limit_is_an_error(void)
-{
-    signal(SIGXFSZ, SIG_IGN);
 }

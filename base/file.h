@@ -41,8 +41,4 @@ int wsl_file_join(char *ret_path, size_t size, const char *folder, const char *n
  */
 int wsl_file_lock(const char *path, int *ret_fd, struct wsl_err *err);
 
-/* Once at the start of every main: a write beyond a limit on file sizes (ulimit -f) then fails with
- * EFBIG, WSL_ENOSPC here, instead of ending the process with SIGXFSZ and its files half written. */
-void wsl_file_limit_is_an_error(void);
-
 #endif

@@ -5,6 +5,7 @@
 #include "client/wslctl/complete.h"
 
 #include "base/file.h"
+#include "base/rlimit.h"
 #include "base/stdfds.h"
 
 #include <signal.h>
@@ -270,7 +271,7 @@ int main(int argc, char **argv)
 
     wsl_stdfds_open();
     signal(SIGPIPE, SIG_DFL); /* `wslctl logs | head` ends in silence */
-    wsl_file_limit_is_an_error();
+    wsl_rlimit_file_size_is_an_error();
     code = wsl_ctl_flush(run(&ctl, argc, argv));
     wsl_ctl_disconnect(&ctl);
     return code;

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/lifeline.h"
 #include "base/log.h"
+#include "base/rlimit.h"
 #include "base/stdfds.h"
 #include "daemon/coordinator/coordinator.h"
 #include "proto/descriptors.h"
@@ -17,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 
 #define NO_LIFELINE UINT64_MAX
 
@@ -102,17 +102,10 @@ static int64_t steady_now(void)
 
 static void prepare_process(void)
 {
-    struct rlimit files;
-
     app.wall_ms = wsl_clock_wall_ms();
     app.start_ns = wsl_clock_ns();
     signal(SIGPIPE, SIG_IGN);
-    wsl_file_limit_is_an_error();
-    /* gRPC's listener does not survive running out of descriptors: have many. */
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max < 65536 ? files.rlim_max : 65536;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    wsl_rlimit_file_size_is_an_error();
 }
 
 /* ---- restoring ---- */

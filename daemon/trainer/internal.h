@@ -87,8 +87,15 @@ enum { WSL_TRAINER_STOPPED = 1 };
 int wsl_trainer_loop(struct wsl_trainer *t, struct wsl_err *err);
 
 /* Whole epochs in `steps` steps, and the same with its fraction. */
-uint64_t wsl_trainer_epochs_done(const struct wsl_trainer *t, uint64_t steps);
-double wsl_trainer_epoch(const struct wsl_trainer *t, uint64_t steps);
+static inline uint64_t wsl_trainer_epochs_done(const struct wsl_trainer *t, uint64_t steps)
+{
+    return steps * t->spec->batch / t->epoch_length;
+}
+
+static inline double wsl_trainer_epoch(const struct wsl_trainer *t, uint64_t steps)
+{
+    return (double)steps * t->spec->batch / (double)t->epoch_length;
+}
 
 /* report.c; all but the last only write on rank 0. */
 void wsl_report_start(const struct wsl_trainer *t);

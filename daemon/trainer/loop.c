@@ -14,16 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-uint64_t wsl_trainer_epochs_done(const struct wsl_trainer *t, uint64_t steps)
-{
-    return steps * t->spec->batch / t->epoch_length;
-}
-
-double wsl_trainer_epoch(const struct wsl_trainer *t, uint64_t steps)
-{
-    return (double)steps * t->spec->batch / (double)t->epoch_length;
-}
-
 /* Within wsl_net_step: the sum runs while the rest of the backward pass goes on. */
 static void on_bucket(void *context, int bucket, float *gradients, size_t count)
 {

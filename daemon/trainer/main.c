@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/rlimit.h"
 #include "base/stdfds.h"
 #include "daemon/trainer/trainer.h"
 #include "wsl/v1/trainer.pb-c.h"
@@ -68,7 +69,7 @@ static void set_signals(void)
     sigaddset(&ends, SIGINT);
     sigprocmask(SIG_BLOCK, &ends, NULL);
     signal(SIGPIPE, SIG_IGN);
-    wsl_file_limit_is_an_error();
+    wsl_rlimit_file_size_is_an_error();
 }
 
 static int run(const char *folder, uint64_t timeout_s)

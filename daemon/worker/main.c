@@ -8,6 +8,7 @@
 #include "base/lifeline.h"
 #include "base/log.h"
 #include "base/program.h"
+#include "base/rlimit.h"
 #include "base/stdfds.h"
 #include "daemon/worker/address.h"
 #include "daemon/worker/worker.h"
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define NO_LIFELINE UINT64_MAX
@@ -137,16 +137,11 @@ static int find_paths(const struct options *o, struct paths *p, struct wsl_err *
 
 static void prepare_process(void)
 {
-    struct rlimit files;
-
     signal(SIGPIPE, SIG_IGN);
-    wsl_file_limit_is_an_error();
+    wsl_rlimit_file_size_is_an_error();
     signal(SIGCHLD, SIG_DFL);                 /* ignored, our children's ends would be lost */
     close_range(3, ~0u, CLOSE_RANGE_CLOEXEC); /* what we were started with is not the trainers' */
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max < 65536 ? files.rlim_max : 65536;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    wsl_rlimit_raise_open_files(WSL_RLIMIT_DAEMON_FILES);
 }
 
 /* What may end the worker. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/collective/peers.h"
 
+#include "base/rlimit.h"
+
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -11,7 +13,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -189,22 +190,18 @@ enum { OTHER_DESCRIPTORS = 64 }; /* of the process: data, log, sockets to neighb
 /* Rank 0 has a connection for every rank. Hundreds may be more than a shell's usual limit. */
 static int allow_descriptors(const struct wsl_peers *p, struct wsl_err *err)
 {
-    struct rlimit limit;
-    rlim_t need = (rlim_t)p->world + OTHER_DESCRIPTORS;
+    uint64_t need = (uint64_t)p->world + OTHER_DESCRIPTORS, have;
 
-    if (p->rank != 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
+    if (p->rank != 0)
         return 0;
-    if (limit.rlim_max >= need) {
-        limit.rlim_cur = need;
-        if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
-            return 0;
-    }
-    return wsl_fail(
-        err, WSL_EIO,
-        "collective: rank 0 of %d ranks needs %llu open files and may have %llu: raise "
-        "the worker's limit (ulimit -n); a world of %lld fits",
-        p->world, (unsigned long long)need, (unsigned long long)limit.rlim_max,
-        limit.rlim_max > OTHER_DESCRIPTORS ? (long long)(limit.rlim_max - OTHER_DESCRIPTORS) : 1LL);
+    have = wsl_rlimit_raise_open_files(need);
+    if (have >= need)
+        return 0;
+    return wsl_fail(err, WSL_EIO,
+                    "collective: rank 0 of %d ranks needs %llu open files and may have %llu: raise "
+                    "the worker's limit (ulimit -n); a world of %lld fits",
+                    p->world, (unsigned long long)need, (unsigned long long)have,
+                    have > OTHER_DESCRIPTORS ? (long long)(have - OTHER_DESCRIPTORS) : 1LL);
 }
 
 int wsl_peers_open(struct wsl_peers **ret, const struct wsl_peers_setup *setup,

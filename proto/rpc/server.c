@@ -2,6 +2,7 @@
  *
  * Listening, taking calls and handing them to their methods; limits of calls and connections.
  */
+#include "base/rlimit.h"
 #include "proto/rpc/address.h"
 #include "proto/rpc/internal.h"
 
@@ -10,13 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 enum {
     RECEIVE_MAX = 1 << 20,
     STREAMS_PER_CONNECTION_MAX = 1000,
     CALLS_MAX = 10000, /* of all connections together */
-    FILES_WANTED = 65536,
 };
 
 /* ---- the server's role in a call ---- */
@@ -208,18 +207,6 @@ void wsl_rpc_reply(struct wsl_rpc_call *call, const ProtobufCMessage *message)
 
 /* ---- open ---- */
 
-/* Running out of descriptors makes this gRPC version deaf for good (one failed accept() ends its
- * listener), so a server takes all it may have. */
-static void raise_file_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_WANTED)
-        return;
-    limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static grpc_server *make_core(size_t receive_max)
 {
 #define INT_ARG(name, number)                                                                      \
@@ -303,7 +290,9 @@ int wsl_rpc_server_open(struct wsl_rpc_server **ret, struct wsl_rpc *rpc,
     server = server_new(rpc, setup);
     if (!server)
         return wsl_fail(err, WSL_ENOMEM, "no memory for the server on %s", setup->address);
-    raise_file_limit();
+    /* Running out of descriptors makes this gRPC version deaf for good: one failed accept() ends
+     * its listener. */
+    wsl_rlimit_raise_open_files(WSL_RLIMIT_DAEMON_FILES);
     server->core = make_core(setup->receive_max ? setup->receive_max : RECEIVE_MAX);
     grpc_server_register_completion_queue(server->core, rpc->cq, NULL);
     server->next = rpc->servers;
