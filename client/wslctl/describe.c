@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/number.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include "client/wslctl/wslctl.h"
 
 #include "base/suggest.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/number.h"
 #include "base/suggest.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <stdio.h>
 #include <stdlib.h>

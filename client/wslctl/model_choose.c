@@ -5,7 +5,7 @@
 #include "client/wslctl/model.h"
 
 #include "base/suggest.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 #include "storage/dataset/dataset.h"
 
 #include <stdio.h>

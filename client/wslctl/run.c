@@ -9,7 +9,7 @@
 #include "client/wslctl/run.h"
 
 #include "base/file.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include "client/wslctl/wslctl.h"
 
 #include "base/file.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/yaml/load.h"
 
 #include <errno.h>
 #include <limits.h>

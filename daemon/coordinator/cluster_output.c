@@ -4,7 +4,7 @@
  * notify. Nothing is carried out here.
  */
 #include "daemon/coordinator/internal.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <assert.h>
 #include <stdarg.h>

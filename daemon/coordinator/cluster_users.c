@@ -4,7 +4,7 @@
  */
 #include "base/args.h"
 #include "daemon/coordinator/internal.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * The unary calls of JobService and NodeService.
  */
 #include "daemon/coordinator/coordinator.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * JobService.SubmitBatch: many submissions in one request and one commit.
  */
 #include "daemon/coordinator/coordinator.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <stdio.h>
 #include <stdlib.h>

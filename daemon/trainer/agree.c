@@ -5,7 +5,7 @@
  */
 #include "base/crc32c.h"
 #include "daemon/trainer/internal.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

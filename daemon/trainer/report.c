@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "base/number.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <inttypes.h>
 #include <stdio.h>

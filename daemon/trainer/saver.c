@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "daemon/trainer/metrics.h"
 #include "daemon/trainer/weights.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "daemon/trainer/internal.h"
 #include "daemon/trainer/weights.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -16,7 +16,7 @@
  *     sim_coordinator [FIRST_SEED [COUNT]]
  */
 #include "base/args.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 #include "tests/fault/sim_cluster.h"
 
 #include <inttypes.h>

@@ -12,6 +12,9 @@ from tree import CODE, ROOT, functions, git_files, includes, text_of, tracked, w
 # Who may include whom: the first prefix that fits a file decides. "wsl/v1" is what protobuf-c generates from proto/.
 LAW = [
     ("base/", ["base/"]),
+    ("proto/jobspec/yaml/", ["base/", "proto/jobspec/", "wsl/v1/"]),
+    ("proto/jobspec/", ["base/", "proto/jobspec/jobspec.h", "proto/jobspec/table.h", "proto/message.h", "wsl/v1/"]),
+    ("proto/rpc/", ["base/", "proto/rpc/", "wsl/v1/", "grpc/health/", "grpc/reflection/"]),
     ("proto/", ["base/", "proto/", "wsl/v1/", "grpc/health/", "grpc/reflection/"]),
     ("kernels/", ["base/", "kernels/"]),
     ("storage/model/", ["base/", "kernels/model/", "storage/"]),
@@ -32,7 +35,7 @@ FOREIGN = [
     (r"(jpeglib|jerror|png|lcms2)\.h", ["kernels/image/"]),
     (r"(zlib|bzlib|lzma|zstd|lz4frame)\.h", ["storage/dataset/"]),
     (r"utf8proc\.h", ["storage/dataset/"]),
-    (r"yaml\.h", ["proto/"]),
+    (r"yaml\.h", ["proto/jobspec/yaml/"]),
     (r"jansson\.h", ["proto/", "storage/", "client/", "daemon/"]),
     (r"uv\.h", ["base/", "proto/rpc/", "storage/state/", "daemon/"]),
     (r"omp\.h", ["kernels/cpu/"]),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/cluster_world.h"
 
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <assert.h>
 #include <inttypes.h>

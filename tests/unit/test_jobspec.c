@@ -3,7 +3,7 @@
 #include "base/resnext.h"
 #include "base/rng.h"
 #include "base/suggest.h"
-#include "proto/jobspec.h"
+#include "proto/jobspec/yaml/load.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -69,11 +69,24 @@ static void keep_line(void *context, const char *line)
     lines->count++;
 }
 
+/* Mistakes go to `lines`; NULL: the first one ends the parse. */
+static int parse(const char *file, const char *text, size_t size, Wsl__V1__JobSpec **ret,
+                 struct lines *lines, struct wsl_err *err)
+{
+    struct wsl_jobspec_source source = {.file = file,
+                                        .text = text,
+                                        .size = size,
+                                        .report = lines ? keep_line : NULL,
+                                        .context = lines};
+
+    return wsl_jobspec_load(&source, ret, err);
+}
+
 static Wsl__V1__JobSpec *good(const char *text)
 {
     Wsl__V1__JobSpec *spec = NULL;
     struct wsl_err err = {0};
-    int r = wsl_jobspec_parse("job.yaml", text, strlen(text), &spec, NULL, NULL, &err);
+    int r = parse("job.yaml", text, strlen(text), &spec, NULL, &err);
 
     if (r < 0)
         fail_msg("%s", err.text);
@@ -362,13 +375,13 @@ static void test_mistakes(void **state)
         int r;
 
         edit(&mistakes[i], text, sizeof text);
-        r = wsl_jobspec_parse("j.yaml", text, strlen(text), &spec, NULL, NULL, &err);
+        r = parse("j.yaml", text, strlen(text), &spec, NULL, &err);
         if (r != WSL_EINVAL || strncmp(err.text, mistakes[i].line, strlen(mistakes[i].line)) != 0)
             fail_msg("case %zu: %d \"%s\"\nwanted     \"%s\"\n%s", i, r, err.text, mistakes[i].line,
                      text);
         assert_null(spec);
         /* One cause, one line. */
-        r = wsl_jobspec_parse("j.yaml", text, strlen(text), &spec, keep_line, &lines, &err);
+        r = parse("j.yaml", text, strlen(text), &spec, &lines, &err);
         assert_int_equal(r, WSL_EINVAL);
         if (lines.count != (strstr(mistakes[i].text, "x: [[") ? 2 : 1))
             fail_msg("case %zu: %d lines:\n%s", i, lines.count, (char *)lines.text.data);
@@ -385,9 +398,7 @@ static void test_no_map(void **state)
         Wsl__V1__JobSpec *spec = NULL;
         struct wsl_err err = {0};
 
-        assert_int_equal(
-            wsl_jobspec_parse("e", texts[i], strlen(texts[i]), &spec, NULL, NULL, &err),
-            WSL_EINVAL);
+        assert_int_equal(parse("e", texts[i], strlen(texts[i]), &spec, NULL, &err), WSL_EINVAL);
         assert_non_null(strstr(err.text, "map of fields"));
     }
 }
@@ -416,8 +427,7 @@ static void test_encodings(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct wsl_err err = {0};
 
-        assert_int_equal(wsl_jobspec_parse("e", bad[i].text, bad[i].size, &spec, NULL, NULL, &err),
-                         WSL_EINVAL);
+        assert_int_equal(parse("e", bad[i].text, bad[i].size, &spec, NULL, &err), WSL_EINVAL);
         if (!strstr(err.text, bad[i].fault))
             fail_msg("%s", err.text);
     }
@@ -432,8 +442,7 @@ static void test_many_mistakes(void **state)
     Wsl__V1__JobSpec *spec = NULL;
 
     (void)state;
-    assert_int_equal(wsl_jobspec_parse("m", text, strlen(text), &spec, keep_line, &lines, &err),
-                     WSL_EINVAL);
+    assert_int_equal(parse("m", text, strlen(text), &spec, &lines, &err), WSL_EINVAL);
     assert_non_null(strstr((char *)lines.text.data, "m:3: batch: "));
     assert_non_null(strstr((char *)lines.text.data, "m:4: world: "));
     assert_non_null(strstr((char *)lines.text.data, "m:5: epochs: "));
@@ -447,8 +456,7 @@ static void test_many_mistakes(void **state)
     lines = (struct lines){0};
     for (int i = 0; i < 50; i++)
         sprintf(more + strlen(more), "key%d: 1\n", i);
-    assert_int_equal(wsl_jobspec_parse("m", more, strlen(more), &spec, keep_line, &lines, &err),
-                     WSL_EINVAL);
+    assert_int_equal(parse("m", more, strlen(more), &spec, &lines, &err), WSL_EINVAL);
     assert_int_equal(lines.count, 20);
     wsl_buf_free(&lines.text);
 }
@@ -463,16 +471,14 @@ static void test_size_and_depth(void **state)
     wsl_buf_add_text(&text, minimal);
     while (text.size <= WSL_JOBSPEC_FILE_MAX)
         wsl_buf_add_text(&text, "# words\n");
-    assert_int_equal(wsl_jobspec_parse("l", (char *)text.data, text.size, &spec, NULL, NULL, &err),
-                     WSL_EINVAL);
+    assert_int_equal(parse("l", (char *)text.data, text.size, &spec, NULL, &err), WSL_EINVAL);
     assert_non_null(strstr(err.text, "is larger than the 65536 bytes"));
     wsl_buf_clear(&text);
     wsl_buf_add_text(&text, minimal);
     wsl_buf_add_text(&text, "x: ");
     while (text.size < 60000)
         wsl_buf_add_text(&text, "[");
-    assert_int_equal(wsl_jobspec_parse("l", (char *)text.data, text.size, &spec, NULL, NULL, &err),
-                     WSL_EINVAL);
+    assert_int_equal(parse("l", (char *)text.data, text.size, &spec, NULL, &err), WSL_EINVAL);
     wsl_buf_free(&text);
 }
 
@@ -681,7 +687,7 @@ static void test_mutations(void **state)
                         size - at < 20 ? size - at : 20);
             }
         }
-        if (wsl_jobspec_parse("m", text, size, &spec, keep_line, &lines, &err) == 0) {
+        if (parse("m", text, size, &spec, &lines, &err) == 0) {
             assert_int_equal(wsl_jobspec_check(spec, &err), 0);
             round_trip(spec);
             drop(spec);

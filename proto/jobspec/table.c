@@ -2,7 +2,7 @@
  *
  * The table itself: every field of a job file with its type, limits, default and help.
  */
-#include "proto/jobspec_table.h"
+#include "proto/jobspec/table.h"
 
 #include "base/buf.h"
 #include "base/resnext.h"

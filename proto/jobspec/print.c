@@ -2,7 +2,7 @@
  *
  * Specifications as YAML, and the table for people.
  */
-#include "proto/jobspec_table.h"
+#include "proto/jobspec/table.h"
 
 #include "base/buf.h"
 #include "base/number.h"

@@ -3,7 +3,7 @@
  * Reads job files. Works on libyaml's events, so nothing is expanded or built that the table does
  * not know: memory is the text's size, whatever is in it.
  */
-#include "proto/jobspec_parse.h"
+#include "proto/jobspec/yaml/internal.h"
 
 #include "base/suggest.h"
 #include "base/text_input.h"

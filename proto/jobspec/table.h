@@ -6,7 +6,7 @@
 #ifndef WSL_PROTO_JOBSPEC_TABLE_H
 #define WSL_PROTO_JOBSPEC_TABLE_H
 
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include <stdbool.h>
 #include <stddef.h>

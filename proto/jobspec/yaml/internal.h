@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inside of jobspec: the state of one parse, shared by the reader of YAML (jobspec_parse.c) and the
- * setter of values (jobspec_value.c). Not for other folders.
+ * The state of one parse, shared by the reader of YAML (parse.c) and the setter of values
+ * (value.c). Not for other directories.
  */
-#ifndef WSL_PROTO_JOBSPEC_PARSE_H
-#define WSL_PROTO_JOBSPEC_PARSE_H
+#ifndef WSL_PROTO_JOBSPEC_YAML_INTERNAL_H
+#define WSL_PROTO_JOBSPEC_YAML_INTERNAL_H
 
 #include "base/resnext.h"
-#include "proto/jobspec_table.h"
+#include "proto/jobspec/table.h"
+#include "proto/jobspec/yaml/load.h"
 
 /* Where a value was written: a line of the file, or a --set. line 0: nowhere. */
 struct wsl_spec_origin {

@@ -2,7 +2,7 @@
  *
  * A job file from text to a checked specification: read, override, complete, check.
  */
-#include "proto/jobspec_parse.h"
+#include "proto/jobspec/yaml/internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -127,14 +127,4 @@ int wsl_jobspec_load(const struct wsl_jobspec_source *source, Wsl__V1__JobSpec *
     if (err)
         *err = p.first;
     return p.first.code;
-}
-
-int wsl_jobspec_parse(const char *file, const char *text, size_t size, Wsl__V1__JobSpec **ret,
-                      void (*report)(void *context, const char *line), void *context,
-                      struct wsl_err *err)
-{
-    struct wsl_jobspec_source source = {
-        .file = file, .text = text, .size = size, .report = report, .context = context};
-
-    return wsl_jobspec_load(&source, ret, err);
 }

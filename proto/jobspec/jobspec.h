@@ -4,8 +4,8 @@
  * by the job-file parser, by the coordinator's check and by `wslctl explain`. A specification is
  * the generated Wsl__V1__JobSpec.
  */
-#ifndef WSL_PROTO_JOBSPEC_H
-#define WSL_PROTO_JOBSPEC_H
+#ifndef WSL_PROTO_JOBSPEC_JOBSPEC_H
+#define WSL_PROTO_JOBSPEC_JOBSPEC_H
 
 #include "base/err.h"
 #include "wsl/v1/job.pb-c.h"
@@ -18,32 +18,9 @@
 int wsl_jobspec_check(const Wsl__V1__JobSpec *spec, struct wsl_err *err);
 
 /* Fills in what was left out (zeros and absent messages), so that the rest of the system reads
- * plain values. The spec must have come from wsl_jobspec_parse, _copy or an unpack with the default
+ * plain values. The spec must have come from wsl_jobspec_load, _copy or an unpack with the default
  * allocator. After it every sub-message but `init` is present. Idempotent. */
 int wsl_jobspec_fill(Wsl__V1__JobSpec *spec, struct wsl_err *err);
-
-/* Parses a YAML job file's text. `file` is its name for messages. Every mistake is one line
- * "FILE:LINE: FIELD: what is wrong, what is allowed"; the first one ends the parse unless `report`
- * is given, which is called for each (at most 20). Explicit zeros where zero is not allowed are
- * mistakes. *ret is freed with wsl__v1__job_spec__free_unpacked(spec, NULL). */
-int wsl_jobspec_parse(const char *file, const char *text, size_t size, Wsl__V1__JobSpec **ret,
-                      void (*report)(void *context, const char *line), void *context,
-                      struct wsl_err *err);
-
-/* The same with everything a command line may add. */
-struct wsl_jobspec_source {
-    const char *file, *text;
-    size_t size;             /* at most WSL_JOBSPEC_FILE_MAX, more is a mistake */
-    const char *const *sets; /* "optimizer.learning_rate=0.1": each takes the place of what the file
-                                says, in this order; lists and maps in YAML's [..] and {..} form.
-                                Their mistakes begin with "--set KEY=VALUE: " */
-    size_t set_count;
-    void (*report)(void *context, const char *line); /* may be NULL */
-    void *context;
-};
-#define WSL_JOBSPEC_FILE_MAX 65536
-int wsl_jobspec_load(const struct wsl_jobspec_source *source, Wsl__V1__JobSpec **ret,
-                     struct wsl_err *err);
 
 /* Values of a channel that batch norm's statistics are over, where they are fewest: the last
  * stage's pixels (*ret_side squared) of the images that a trainer computes at a time. 1: refused by

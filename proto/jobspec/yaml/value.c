@@ -2,7 +2,7 @@
  *
  * From the text of a scalar in a job file to the field's value.
  */
-#include "proto/jobspec_parse.h"
+#include "proto/jobspec/yaml/internal.h"
 
 #include "base/args.h"
 #include "base/suggest.h"

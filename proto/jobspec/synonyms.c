@@ -3,7 +3,7 @@
  * What the fields of a job file are called elsewhere: PyTorch, torchvision and timm scripts, Caffe,
  * Slurm.
  */
-#include "proto/jobspec.h"
+#include "proto/jobspec/jobspec.h"
 
 #include "base/suggest.h"
 
