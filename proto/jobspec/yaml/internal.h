@@ -37,6 +37,9 @@ void wsl_spec_fault(struct wsl_spec_parse *p, int line, const char *path, const 
 void wsl_spec_fault_field(struct wsl_spec_parse *p, int line, const struct wsl_spec_field *field,
                           const char *text);
 
+/* Ends the parse: not the fault of the file. */
+void wsl_spec_no_memory(struct wsl_spec_parse *p);
+
 /* A copy for messages: control characters become '?', long ones are cut. */
 const char *wsl_spec_shown(const char *text, char *shown, size_t size);
 

@@ -46,10 +46,8 @@ static void complete_model(struct wsl_spec_parse *p)
             wsl_spec_fault(p, origin_of(p, shape[i])->line, shape[i],
                            "is given by model.name already (line %d); leave one of them out",
                            name->line);
-    if (origin_of(p, "model.depths")->line == 0 && take_depths(model, p->model) < 0) {
-        wsl_fail(&p->first, WSL_ENOMEM, "no memory for a job specification");
-        p->stop = true;
-    }
+    if (origin_of(p, "model.depths")->line == 0 && take_depths(model, p->model) < 0)
+        wsl_spec_no_memory(p);
     if (origin_of(p, "model.groups")->line == 0)
         model->groups = p->model->groups;
     if (origin_of(p, "model.width")->line == 0)

@@ -42,6 +42,10 @@ static void yaml_fault(struct reader *r, const char *text, size_t size)
     const yaml_parser_t *yaml = &r->yaml;
     size_t line = yaml->problem_mark.line + 1;
 
+    if (yaml->error == YAML_MEMORY_ERROR) {
+        wsl_spec_no_memory(r->p);
+        return;
+    }
     if (yaml->error == YAML_READER_ERROR) { /* knows a byte, not a line */
         line = 1;
         for (size_t i = 0; i < yaml->problem_offset && i < size; i++)
@@ -161,8 +165,7 @@ static void keep_depths(struct wsl_spec_parse *p, const uint32_t *depths, size_t
 
     if (!model || !copy) {
         free(copy);
-        wsl_fail(&p->first, WSL_ENOMEM, "no memory for a job specification");
-        p->stop = true;
+        wsl_spec_no_memory(p);
         return;
     }
     memcpy(copy, depths, count * sizeof *copy);
@@ -366,6 +369,8 @@ static void read_section(struct reader *r, enum wsl_spec_section section, int li
     if (event.type == YAML_MAPPING_START_EVENT) {
         if (wsl_spec_section_make(r->p->spec, section))
             read_map(r, section);
+        else
+            wsl_spec_no_memory(r->p);
     } else if (event.type != YAML_SCALAR_EVENT || !read_short(r, section, &event)) {
         section_fault(r, section, line_of(&event));
         skip_rest(r, event.type);

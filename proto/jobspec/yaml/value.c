@@ -179,7 +179,7 @@ static void set_model_name(struct wsl_spec_parse *p, const struct wsl_spec_field
         p->fields[wsl_spec_find(replaced[i]) - wsl_spec_fields] = (struct wsl_spec_origin){0};
 }
 
-static void out_of_memory(struct wsl_spec_parse *p)
+void wsl_spec_no_memory(struct wsl_spec_parse *p)
 {
     wsl_fail(&p->first, WSL_ENOMEM, "no memory for a job specification");
     p->stop = true;
@@ -192,7 +192,7 @@ void wsl_spec_set_scalar(struct wsl_spec_parse *p, const struct wsl_spec_field *
     int r = 0;
 
     if (!message) {
-        out_of_memory(p);
+        wsl_spec_no_memory(p);
         return;
     }
     if (plain && is_null(text)) {
@@ -219,5 +219,5 @@ void wsl_spec_set_scalar(struct wsl_spec_parse *p, const struct wsl_spec_field *
             wrong(p, field, line, text, plain || field->type == SPEC_WORD);
     }
     if (r < 0)
-        out_of_memory(p);
+        wsl_spec_no_memory(p);
 }
