@@ -199,7 +199,7 @@ static int bad_option(const struct wsl_args *args, int option, char **argv, stru
     return unknown_option(args, given, err);
 }
 
-int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_words,
+int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_arguments,
                    struct wsl_err *err)
 {
     struct option longs[ROWS_MAX + 2];
@@ -226,6 +226,6 @@ int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_
         if (r < 0)
             return r;
     }
-    *ret_words = argc - optind;
+    *ret_arguments = argc - optind;
     return WSL_ARGS_RUN;
 }

@@ -30,7 +30,7 @@ struct wsl_arg {
     enum wsl_arg_type type;
     void *target;      /* holds the default before the call */
     double min, max;   /* of UINT and REAL; both 0: any */
-    const char *value; /* word for the value in the help: "ADDRESS"; NULL for flags */
+    const char *value; /* what to call the value in the help: "ADDRESS"; NULL for flags */
     const char *help;  /* one phrase; the help wraps it */
 };
 
@@ -59,14 +59,14 @@ void wsl_args_print_text(const char *text);
  * `width` columns of LEFT; a longer LEFT has a line of its own. */
 void wsl_args_print_row(const char *left, int width, const char *help);
 
-/* Parses argv[1..]; options and plain words may mix; "--" ends the options. --help and -h are
+/* Parses argv[1..]; options and arguments may mix; "--" ends the options. --help and -h are
  * always known; --help=table prints the same for programs (manual pages are made from it): lines of
  * tab-separated fields, "usage TEXT", "about LINE" for each line, "option LETTER NAME VALUE HELP"
- * with "-" for no letter or value. Returns WSL_ARGS_RUN with the number of plain words in
- * *ret_words (moved to the end of argv: the words are argv[argc - *ret_words] on), WSL_ARGS_HELP
+ * with "-" for no letter or value. Returns WSL_ARGS_RUN with the number of arguments in
+ * *ret_arguments (moved to the end of argv: they are argv[argc - *ret_arguments] on), WSL_ARGS_HELP
  * after printing the help on stdout, or WSL_EINVAL with a line that names the option. Not
  * thread-safe (getopt); the start of main only. */
-int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_words,
+int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_arguments,
                    struct wsl_err *err);
 
 /* Decimal digits only, no sign, no blanks; WSL_EINVAL otherwise or beyond 64 bits. */

@@ -78,14 +78,14 @@ int wsl_err_prefix(struct wsl_err *err, const char *format, ...)
     return wsl_err_set(err, err->code, err->file, err->line, "%s: %s", prefix, text);
 }
 
-const char *wsl_err_word(int code)
+const char *wsl_err_name(int code)
 {
     switch (code) {
     case 0:
         return "ok";
-#define X(name, number, word)                                                                      \
-    case WSL_E##name:                                                                              \
-        return word;
+#define X(symbol, number, name)                                                                    \
+    case WSL_E##symbol:                                                                            \
+        return name;
         WSL_ERR_MAP(X)
 #undef X
     default:

@@ -12,7 +12,7 @@
 #ifndef WSL_BASE_ERR_H
 #define WSL_BASE_ERR_H
 
-/* code, number, word */
+/* code, number, name */
 #define WSL_ERR_MAP(X)                                                                             \
     X(INVAL, 1, "invalid argument")                                                                \
     X(NOENT, 2, "not found")                                                                       \
@@ -33,7 +33,7 @@
     X(INTERNAL, 17, "internal error")
 
 enum wsl_err_code {
-#define X(name, number, word) WSL_E##name = -(number),
+#define X(symbol, number, name) WSL_E##symbol = -(number),
     WSL_ERR_MAP(X)
 #undef X
 };
@@ -63,8 +63,8 @@ int wsl_err_set_errno(struct wsl_err *err, const char *file, int line, const cha
 int wsl_err_prefix(struct wsl_err *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The word of a code ("not found"); a static string for any input. */
-const char *wsl_err_word(int code);
+/* The name of a code ("not found"); a static string for any input. */
+const char *wsl_err_name(int code);
 
 /* The code that fits an errno value; WSL_EIO when none fits better. */
 int wsl_err_from_errno(int errno_value);

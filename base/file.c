@@ -53,7 +53,7 @@ int wsl_file_read(const char *path, size_t limit, struct wsl_buf *out, struct ws
     else if (r == WSL_ELIMIT)
         r = wsl_fail(err, r, "%s is larger than the %zu bytes allowed", path, limit);
     else if (r < 0)
-        r = wsl_fail(err, r, "cannot read %s: %s", path, wsl_err_word(r));
+        r = wsl_fail(err, r, "cannot read %s: %s", path, wsl_err_name(r));
     if (r < 0)
         out->size = before;
     if (r < 0 && before == 0)
@@ -77,16 +77,16 @@ static int write_all(int fd, const uint8_t *bytes, size_t size)
     return 0;
 }
 
-static void parent_of(const char *path, char folder[PATH_MAX])
+static void parent_of(const char *path, char directory[PATH_MAX])
 {
     char *slash;
 
-    snprintf(folder, PATH_MAX, "%s", path);
-    slash = strrchr(folder, '/');
+    snprintf(directory, PATH_MAX, "%s", path);
+    slash = strrchr(directory, '/');
     if (!slash)
-        snprintf(folder, PATH_MAX, ".");
-    else if (slash == folder)
-        folder[1] = '\0';
+        snprintf(directory, PATH_MAX, ".");
+    else if (slash == directory)
+        directory[1] = '\0';
     else
         *slash = '\0';
 }
@@ -114,28 +114,28 @@ int wsl_file_write_atomic(const char *path, const void *bytes, size_t size, stru
     return wsl_file_sync_parent(path, err);
 }
 
-int wsl_file_sync_folder(const char *path, struct wsl_err *err)
+int wsl_file_sync_directory(const char *path, struct wsl_err *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int r = 0;
 
     if (fd < 0)
-        return wsl_fail_errno(err, "cannot open folder %s", path);
+        return wsl_fail_errno(err, "cannot open directory %s", path);
     if (fsync(fd) < 0)
-        r = wsl_fail_errno(err, "cannot sync folder %s", path);
+        r = wsl_fail_errno(err, "cannot sync directory %s", path);
     close(fd);
     return r;
 }
 
 int wsl_file_sync_parent(const char *path, struct wsl_err *err)
 {
-    char folder[PATH_MAX];
+    char directory[PATH_MAX];
 
-    parent_of(path, folder);
-    return wsl_file_sync_folder(folder, err);
+    parent_of(path, directory);
+    return wsl_file_sync_directory(directory, err);
 }
 
-int wsl_file_make_folders(const char *path, struct wsl_err *err)
+int wsl_file_make_directories(const char *path, struct wsl_err *err)
 {
     char part[PATH_MAX];
     struct stat st;
@@ -147,15 +147,15 @@ int wsl_file_make_folders(const char *path, struct wsl_err *err)
             continue;
         *p = '\0';
         if (mkdir(part, 0755) < 0 && errno != EEXIST)
-            return wsl_fail_errno(err, "cannot make folder %s", part);
+            return wsl_fail_errno(err, "cannot make directory %s", part);
         *p = '/';
     }
     if (mkdir(part, 0755) < 0 && errno != EEXIST)
-        return wsl_fail_errno(err, "cannot make folder %s", path);
+        return wsl_fail_errno(err, "cannot make directory %s", path);
     if (stat(path, &st) < 0)
-        return wsl_fail_errno(err, "cannot use folder %s", path);
+        return wsl_fail_errno(err, "cannot use directory %s", path);
     if (!S_ISDIR(st.st_mode))
-        return wsl_fail(err, WSL_EEXIST, "%s exists and is not a folder", path);
+        return wsl_fail(err, WSL_EEXIST, "%s exists and is not a directory", path);
     return 0;
 }
 
@@ -183,14 +183,14 @@ bool wsl_file_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
-int wsl_file_join(char *ret_path, size_t size, const char *folder, const char *name)
+int wsl_file_join(char *ret_path, size_t size, const char *directory, const char *name)
 {
     int n;
 
     if (name[0] == '/')
         n = snprintf(ret_path, size, "%s", name);
     else
-        n = snprintf(ret_path, size, "%s/%s", folder, name);
+        n = snprintf(ret_path, size, "%s/%s", directory, name);
     return n < 0 || (size_t)n >= size ? WSL_ELIMIT : 0;
 }
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const level_words[] = {"debug", "info", "warn", "error"};
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 static struct {
     char program[32];
@@ -25,10 +25,10 @@ void wsl_log_open(const char *program, enum wsl_log_level lowest)
     state.lowest = lowest;
 }
 
-int wsl_log_level_parse(const char *word, enum wsl_log_level *ret_level)
+int wsl_log_level_parse(const char *name, enum wsl_log_level *ret_level)
 {
     for (int i = 0; i < 4; i++) {
-        if (strcmp(word, level_words[i]) == 0) {
+        if (strcmp(name, level_names[i]) == 0) {
             *ret_level = (enum wsl_log_level)i;
             return 0;
         }
@@ -47,7 +47,7 @@ void wsl_log(enum wsl_log_level level, const char *format, ...)
     if (level < state.lowest)
         return;
     wsl_clock_text(wsl_clock_wall_ms(), when);
-    head = snprintf(line, sizeof line, "%s %-5s %s ", when, level_words[level], state.program);
+    head = snprintf(line, sizeof line, "%s %-5s %s ", when, level_names[level], state.program);
     va_start(args, format);
     body = vsnprintf(line + head, sizeof line - 1 - (size_t)head, format, args);
     va_end(args);

@@ -16,7 +16,7 @@ enum wsl_log_level { WSL_LOG_DEBUG, WSL_LOG_INFO, WSL_LOG_WARN, WSL_LOG_ERROR };
 void wsl_log_open(const char *program, enum wsl_log_level lowest);
 
 /* "debug", "info", "warn" or "error"; returns 0 or WSL_EINVAL. */
-int wsl_log_level_parse(const char *word, enum wsl_log_level *ret_level);
+int wsl_log_level_parse(const char *name, enum wsl_log_level *ret_level);
 
 void wsl_log(enum wsl_log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -320,7 +320,7 @@ static int find(const struct wsl_local_cluster *c, struct daemon *d, const char 
 static int open_directory(struct wsl_local_cluster *c, struct wsl_err *err)
 {
     char own[PATH_MAX], daemons[PATH_MAX];
-    int r = wsl_file_make_folders(c->setup.directory, err);
+    int r = wsl_file_make_directories(c->setup.directory, err);
 
     if (r < 0)
         return r;

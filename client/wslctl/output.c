@@ -42,7 +42,7 @@ int wsl_ctl_flush(int code)
 int wsl_ctl_put(struct wsl_buf *out, int r, int code)
 {
     if (r < 0) {
-        wsl_ctl_say("cannot make the output: %s", wsl_err_word(r));
+        wsl_ctl_say("cannot make the output: %s", wsl_err_name(r));
         code = WSL_CTL_FAILED;
     } else if (out->size > 0) {
         fwrite(out->data, 1, out->size, stdout); /* a failure stays in ferror() */

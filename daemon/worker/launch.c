@@ -115,7 +115,7 @@ int wsl_launch_prepare(const struct wsl_launch *launch, const struct wsl_trainer
         return wsl_fail_errno(err, "cannot make folder %s", folder);
     r = write_assignment(launch, key, assignment, folder, err);
     if (r == 0)
-        r = wsl_file_sync_folder(launch->trainers, err);
+        r = wsl_file_sync_directory(launch->trainers, err);
     if (r < 0)
         wsl_file_remove_tree(folder, NULL);
     return r;

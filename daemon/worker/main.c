@@ -97,7 +97,7 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
 
 static int absolute(const char *path, char ret[PATH_MAX], struct wsl_err *err)
 {
-    int r = wsl_file_make_folders(path, err);
+    int r = wsl_file_make_directories(path, err);
 
     if (r < 0)
         return r;

@@ -221,7 +221,7 @@ static void on_trainer_message(void *context, const Wsl__V1__FromTrainer *messag
         e = wsl_table_part(r->trainer, message->exchange);
         if (e < 0)
             wsl_warn("event=exchange_part_dropped " WHO_FORMAT " reason=\"%s\"", WHO(r),
-                     wsl_err_word(e));
+                     wsl_err_name(e));
         break;
     default: /* of a newer trainer */
         break;

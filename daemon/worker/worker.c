@@ -338,7 +338,7 @@ int wsl_worker_open(struct wsl_worker **ret, const struct wsl_worker_setup *setu
     if (wsl_file_join(w->trainers, sizeof w->trainers, setup->state, "trainers") < 0)
         r = wsl_fail(err, WSL_EINVAL, "path too long: %s", setup->state);
     else
-        r = wsl_file_make_folders(w->trainers, err);
+        r = wsl_file_make_directories(w->trainers, err);
     if (r == 0)
         r = wsl_rpc_open(&w->rpc, setup->loop, err);
     if (r < 0) {

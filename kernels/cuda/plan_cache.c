@@ -187,7 +187,7 @@ int wsl_cuda_cache_save(struct wsl_cuda_cache *cache, struct wsl_err *err)
     if (rc)
         wsl_fail(err, rc, "no memory for the text of %s", cache->path);
     if (rc == 0 && *folder)
-        rc = wsl_file_make_folders(folder, err);
+        rc = wsl_file_make_directories(folder, err);
     if (rc == 0)
         rc = wsl_file_write_atomic(cache->path, text.data, text.size, err);
     if (rc == 0)

@@ -106,7 +106,7 @@ int wsl_client_fail_status(const struct wsl_client *client, const char *path,
         return wsl_fail(err, code, "%s did not answer %s in time", client->address, path);
     if (!text[0])
         return wsl_fail(err, code, "%s: %s answered status %d (%s)", path, client->address,
-                        (int)status, wsl_err_word(code));
+                        (int)status, wsl_err_name(code));
     return wsl_fail(err, code, "%s", text);
 }
 

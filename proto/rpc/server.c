@@ -191,7 +191,7 @@ void wsl_rpc_finish(struct wsl_rpc_call *call, enum wsl_rpc_status status, const
 void wsl_rpc_finish_err(struct wsl_rpc_call *call, const struct wsl_err *err)
 {
     wsl_rpc_finish(call, wsl_rpc_status_of(err->code),
-                   err->text[0] ? err->text : wsl_err_word(err->code));
+                   err->text[0] ? err->text : wsl_err_name(err->code));
 }
 
 void wsl_rpc_reply(struct wsl_rpc_call *call, const ProtobufCMessage *message)

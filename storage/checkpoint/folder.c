@@ -432,15 +432,15 @@ static int write_locked(const char *root, const struct contents *c, char folder[
         r = write_once(root, c, folder, ret_bytes, err);
     if (r < 0)
         return r;
-    r = wsl_file_sync_folder(root, err);
+    r = wsl_file_sync_directory(root, err);
     join(parent, root, ".."); /* root itself may be new */
-    return r < 0 ? r : wsl_file_sync_folder(parent, err);
+    return r < 0 ? r : wsl_file_sync_directory(parent, err);
 }
 
 int wsl_checkpoint_open_root(const char *root, int *ret_fd, struct wsl_err *err)
 {
     struct wsl_err why = {0};
-    int r = wsl_file_make_folders(root, &why);
+    int r = wsl_file_make_directories(root, &why);
 
     if (r < 0) /* a file in its place is the disk's matter: WSL_EEXIST means another job here */
         return wsl_fail(err, r == WSL_EEXIST ? WSL_EIO : r, "%s", why.text);

@@ -83,7 +83,7 @@ static int make_header(const char *path, const struct wsl_named_tensor *tensors,
     while (r == 0 && out->size % 8 != 0)
         r = wsl_buf_add_text(out, " ");
     if (r < 0)
-        return wsl_fail(err, r, "cannot write %s: %s", path, wsl_err_word(r));
+        return wsl_fail(err, r, "cannot write %s: %s", path, wsl_err_name(r));
     size = out->size - 8;
     memcpy(out->data, &size, 8);
     return 0;

@@ -219,7 +219,7 @@ static int open_work(struct import *im, struct wsl_err *err)
     if (r == 0 && !import_journal_has_work(im->journal))
         r = wsl_work_folder_empty(im->folder, "journal", err);
     if (r == 0)
-        r = wsl_file_make_folders(im->set, err);
+        r = wsl_file_make_directories(im->set, err);
     if (r < 0)
         return r;
     r = wsl_file_join(path, sizeof path, im->folder, "spool");
@@ -272,7 +272,7 @@ static int publish(const struct import *im, const char *output, const char *pare
     int r = sweep(im, err);
 
     if (r == 0)
-        r = wsl_file_sync_folder(im->set, err);
+        r = wsl_file_sync_directory(im->set, err);
     if (r < 0)
         return r;
     r = renameat2(AT_FDCWD, im->set, AT_FDCWD, output, RENAME_NOREPLACE);
@@ -280,7 +280,7 @@ static int publish(const struct import *im, const char *output, const char *pare
         r = rename(im->set, output);
     if (r < 0)
         return wsl_fail_errno(err, "cannot rename %s to %s", im->set, output);
-    r = wsl_file_sync_folder(parent, err);
+    r = wsl_file_sync_directory(parent, err);
     if (r < 0)
         wsl_file_remove_tree(output, NULL);
     return r;

@@ -339,7 +339,7 @@ static int open_journal(struct import *im, struct journal *j, struct wsl_err *er
     if (r == 0 && wsl_buf_add(&j->reasons, "", 1) < 0)
         r = WSL_ENOMEM;
     if (r < 0)
-        r = wsl_fail(err, r, "cannot begin the journal in %s: %s", im->folder, wsl_err_word(r));
+        r = wsl_fail(err, r, "cannot begin the journal in %s: %s", im->folder, wsl_err_name(r));
     else if (wsl_file_exists(path))
         r = wsl_file_read(path, file.limit, &file, err);
     if (r == 0) {

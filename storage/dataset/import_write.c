@@ -399,7 +399,7 @@ static int write_quarantine(const struct import *im, struct wsl_err *err)
                                item->reason ? ": " : "", item->reason ? item->reason : "");
     }
     if (r < 0)
-        r = wsl_fail(err, r, "cannot write the quarantine of %s: %s", im->folder, wsl_err_word(r));
+        r = wsl_fail(err, r, "cannot write the quarantine of %s: %s", im->folder, wsl_err_name(r));
     else
         r = wsl_file_write_atomic(path, text.data ? text.data : (const uint8_t *)"", text.size,
                                   err);

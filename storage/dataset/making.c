@@ -162,7 +162,7 @@ int wsl_making_table(struct wsl_making *m, enum wsl_split split,
 
 static int publish(struct wsl_making *m, struct wsl_err *err)
 {
-    int r = wsl_file_sync_folder(m->folder, err);
+    int r = wsl_file_sync_directory(m->folder, err);
 
     if (r < 0)
         return r;

@@ -88,7 +88,7 @@ int wsl_shard_writer_open(struct wsl_shard_writer **ret, const char *folder, con
     w->hash = XXH3_createState();
     r = w->hash ? wsl_file_join(w->path, sizeof w->path, folder, file) : WSL_ENOMEM;
     if (r < 0)
-        wsl_fail(err, r, "cannot make shard %s in %s: %s", file, folder, wsl_err_word(r));
+        wsl_fail(err, r, "cannot make shard %s in %s: %s", file, folder, wsl_err_name(r));
     else if (wsl_file_exists(w->path))
         r = wsl_fail(err, WSL_EEXIST, "shard %s exists", w->path);
     else

@@ -289,7 +289,7 @@ static int read_list(struct wsl_wordnet *wn, const struct source *source, struct
         if (r == 0)
             r = list_add(list, &entry);
         if (r < 0)
-            return wsl_fail(err, r, "%s:%u: %s", path, number, wsl_err_word(r));
+            return wsl_fail(err, r, "%s:%u: %s", path, number, wsl_err_name(r));
     }
     if (list->count == 0)
         return wsl_fail(err, WSL_ECORRUPT, "%s has no words", path);

@@ -14,7 +14,7 @@
 int wsl_work_folder_lock(const char *folder, const char *who, int *ret_lock, struct wsl_err *err)
 {
     struct stat mine, now;
-    int lock, r = wsl_file_make_folders(folder, err);
+    int lock, r = wsl_file_make_directories(folder, err);
 
     if (r < 0)
         return r;

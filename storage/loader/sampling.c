@@ -186,7 +186,7 @@ int wsl_sampling_open(struct wsl_sampling_table *ret, struct wsl_dataset *ds, en
     if (r < 0) {
         wsl_sampling_close(ret);
         return wsl_fail(err, r, "cannot resample %llu records: %s", (unsigned long long)m.records,
-                        wsl_err_word(r));
+                        wsl_err_name(r));
     }
     return 0;
 }

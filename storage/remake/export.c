@@ -169,7 +169,7 @@ static int save_record(struct exporting *x, enum wsl_split split, uint64_t index
         for (char *p = label; p[1]; p++)
             *p = *p == '/' || (p == label && *p == '.') ? '_' : *p;
         n = snprintf(path, sizeof path, "%s/%s/%s", x->partial, split_words[split], label);
-        r = n < (int)sizeof path ? wsl_file_make_folders(path, err) : WSL_ELIMIT;
+        r = n < (int)sizeof path ? wsl_file_make_directories(path, err) : WSL_ELIMIT;
     }
     n = snprintf(path, sizeof path, "%s/%s/%s%08llu.jpg", x->partial, split_words[split], label,
                  (unsigned long long)index);
@@ -192,7 +192,7 @@ static int begin_split(struct exporting *x, enum wsl_split split, struct wsl_err
     n = snprintf(path, sizeof path, "%s/%s", x->partial, split_words[split]);
     if (n + 4 >= (int)sizeof path)
         return wsl_fail(err, WSL_ELIMIT, "path too long: %.100s", x->partial);
-    if (wsl_file_make_folders(path, err) < 0)
+    if (wsl_file_make_directories(path, err) < 0)
         return WSL_EIO;
     if (x->labels)
         return 0;
@@ -253,7 +253,7 @@ static int open_output(struct exporting *x, struct wsl_err *err)
     if (wsl_file_remove_tree(x->partial, err) < 0)
         return WSL_EIO;
     if (x->setup->form == WSL_EXPORT_FOLDER)
-        return wsl_file_make_folders(x->partial, err);
+        return wsl_file_make_directories(x->partial, err);
     x->tar = fopen(x->partial, "wbe");
     return x->tar ? 0 : wsl_fail_errno(err, "cannot make %s", x->partial);
 }

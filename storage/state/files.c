@@ -140,10 +140,10 @@ int wsl_files_open(struct wsl_files *f, const char *folder, uint64_t map_bytes, 
     if (r < 0)
         return r;
     snprintf(path, sizeof path, "%s/jobs", folder);
-    r = wsl_file_make_folders(path, err);
+    r = wsl_file_make_directories(path, err);
     if (r == 0)
         r = open_env(f, err);
-    return r == 0 ? wsl_file_sync_folder(folder, err) : r;
+    return r == 0 ? wsl_file_sync_directory(folder, err) : r;
 }
 
 void wsl_files_close(struct wsl_files *f)
@@ -460,7 +460,7 @@ static int open_file(struct wsl_files *f, const struct op *op, char path[PATH_MA
     if (mkdir(folder, 0755) == 0) {
         r = wsl_file_join(jobs, sizeof jobs, f->folder, "jobs");
         if (r == 0)
-            r = wsl_file_sync_folder(jobs, err);
+            r = wsl_file_sync_directory(jobs, err);
     } else if (errno != EEXIST) {
         return wsl_fail_errno(err, "cannot make folder %s", folder);
     }
@@ -469,7 +469,7 @@ static int open_file(struct wsl_files *f, const struct op *op, char path[PATH_MA
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return wsl_fail_errno(err, "cannot open %s", path);
-    r = wsl_file_sync_folder(folder, err);
+    r = wsl_file_sync_directory(folder, err);
     if (r == 0)
         return fd;
     close(fd);

@@ -217,7 +217,7 @@ static void *write_commits(void *argument)
 static int open_parts(struct wsl_state *s, const struct wsl_state_setup *setup, struct wsl_err *err)
 {
     char path[PATH_MAX];
-    int r = wsl_file_make_folders(setup->folder, err);
+    int r = wsl_file_make_directories(setup->folder, err);
 
     if (r < 0)
         return r;

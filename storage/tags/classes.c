@@ -116,7 +116,7 @@ static int parse_file(struct wsl_classes *c, const char *path, struct wsl_buf *t
             return wsl_fail(err, r, "%s:%u: wants a class: names by commas, or a synset and names",
                             path, number);
         if (r < 0)
-            return wsl_fail(err, r, "%s:%u: %s", path, number, wsl_err_word(r));
+            return wsl_fail(err, r, "%s:%u: %s", path, number, wsl_err_name(r));
     }
     if (c->count == 0)
         return wsl_fail(err, WSL_ECORRUPT, "%s has no classes", path);

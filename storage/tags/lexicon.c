@@ -169,7 +169,7 @@ static int parse_file(struct wsl_lexicon *l, const char *path, struct wsl_buf *t
                             "%s:%u: wants name, synset, images and spellings, with tabs between",
                             path, number);
         if (r < 0)
-            return wsl_fail(err, r, "%s:%u: %s", path, number, wsl_err_word(r));
+            return wsl_fail(err, r, "%s:%u: %s", path, number, wsl_err_name(r));
     }
     return 0;
 }
@@ -232,7 +232,7 @@ int wsl_lexicon_save(const struct wsl_lexicon *l, const char *path, struct wsl_e
     r = print(l, sorted, &out);
     free(sorted);
     if (r < 0)
-        wsl_fail(err, r, "cannot make %s: %s", path, wsl_err_word(r));
+        wsl_fail(err, r, "cannot make %s: %s", path, wsl_err_name(r));
     else
         r = wsl_file_write_atomic(path, out.data, out.size, err);
     wsl_buf_free(&out);

@@ -133,7 +133,7 @@ void coordinator_wipe(const struct coordinator_process *c)
 {
     struct wsl_err err = {0};
 
-    if (wsl_file_remove_tree(c->state, &err) < 0 || wsl_file_make_folders(c->state, &err) < 0)
+    if (wsl_file_remove_tree(c->state, &err) < 0 || wsl_file_make_directories(c->state, &err) < 0)
         bench_die("%s", err.text);
 }
 

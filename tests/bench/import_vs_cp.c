@@ -60,7 +60,7 @@ static int put_crops(struct world *w, const char *path, struct wsl_err *err)
                  (unsigned long long)w->made);
         if (r == 0 && w->made < 200) {
             *strrchr(name, '/') = '\0';
-            r = wsl_file_make_folders(name, err);
+            r = wsl_file_make_directories(name, err);
             name[strlen(name)] = '/';
         }
         if (r == 0) {

@@ -33,7 +33,7 @@ MDB_env *open_lmdb(const struct fixture *f, const char *folder, MDB_txn **txn, M
 {
     MDB_env *env;
 
-    assert_int_equal(wsl_file_make_folders(path_in(f, folder), NULL), 0);
+    assert_int_equal(wsl_file_make_directories(path_in(f, folder), NULL), 0);
     assert_int_equal(mdb_env_create(&env), 0);
     assert_int_equal(mdb_env_open(env, path_in(f, folder), MDB_NOSYNC, 0644), 0);
     assert_int_equal(mdb_txn_begin(env, NULL, 0, txn), 0);

@@ -237,7 +237,7 @@ void put_text(const struct fixture *f, const char *name, const char *text)
 
 void make_folder(const struct fixture *f, const char *name)
 {
-    assert_int_equal(wsl_file_make_folders(path_in(f, name), NULL), 0);
+    assert_int_equal(wsl_file_make_directories(path_in(f, name), NULL), 0);
 }
 
 void import_from(struct fixture *f, enum wsl_import_kind kind, const char *source)

@@ -66,7 +66,7 @@ void make_tag_set(const char *folder, const struct tag_set *set)
     uint64_t *heldout = calloc(set->tag_count, sizeof *heldout);
     uint64_t half = set->train / 2;
 
-    assert_int_equal(wsl_file_make_folders(folder, NULL), 0);
+    assert_int_equal(wsl_file_make_directories(folder, NULL), 0);
     info.name = strdup("trial");
     info.created = strdup("2018-05-02T10:11:12.345Z");
     add_shard(folder, set, &info.splits[0], "shard-00000.lmdb", set->first, half, train);

@@ -49,7 +49,7 @@ static void error_text_is_cut_and_prefixed(void **state)
     assert_int_equal(strlen(err.text), sizeof err.text - 1);
     assert_string_equal(err.text + sizeof err.text - 4, "...");
     assert_int_equal(wsl_fail(NULL, WSL_EIO, "nobody listens"), WSL_EIO);
-    assert_string_equal(wsl_err_word(WSL_ENOENT), "not found");
+    assert_string_equal(wsl_err_name(WSL_ENOENT), "not found");
 }
 
 static void buffer_keeps_its_limit(void **state)
@@ -200,8 +200,8 @@ static void files_are_replaced_whole(void **state)
     (void)state;
     assert_non_null(mkdtemp(folder));
     wsl_file_join(deep, sizeof deep, folder, "a/b/c");
-    assert_int_equal(wsl_file_make_folders(deep, &err), 0);
-    assert_int_equal(wsl_file_make_folders(deep, &err), 0);
+    assert_int_equal(wsl_file_make_directories(deep, &err), 0);
+    assert_int_equal(wsl_file_make_directories(deep, &err), 0);
     wsl_file_join(path, sizeof path, deep, "x");
     assert_int_equal(wsl_file_write_atomic(path, "one", 3, &err), 0);
     assert_int_equal(wsl_file_write_atomic(path, "three", 5, &err), 0);
@@ -212,7 +212,7 @@ static void files_are_replaced_whole(void **state)
     wsl_buf_free(&b);
     assert_int_equal(wsl_file_read(path, 4, &b, &err), WSL_ELIMIT);
     assert_null(b.data); /* nothing to free */
-    assert_int_equal(wsl_file_make_folders(path, &err), WSL_EEXIST);
+    assert_int_equal(wsl_file_make_directories(path, &err), WSL_EEXIST);
     assert_int_equal(wsl_file_read("/nonexistent/x", 4, &b, &err), WSL_ENOENT);
     assert_non_null(strstr(err.text, "/nonexistent/x"));
     assert_int_equal(wsl_file_lock(path, &fd, &err), 0);

@@ -611,7 +611,7 @@ static void a_trial_leaves_nothing(void **state)
     assert_int_equal(count_entries(root), 0);
     write_bytes(in_folder("a-file"), "x", 1);
     assert_true(wsl_checkpoint_try(in_folder("a-file"), UID_A, 1, 1, &err) < 0);
-    assert_non_null(strstr(err.text, "a-file exists and is not a folder"));
+    assert_non_null(strstr(err.text, "a-file exists and is not a directory"));
     free((char *)root);
 }
 
@@ -680,7 +680,7 @@ static void a_full_disk_leaves_the_older_checkpoint(void **state)
     pid_t pid;
 
     (void)state;
-    assert_int_equal(wsl_file_make_folders(root, NULL), 0);
+    assert_int_equal(wsl_file_make_directories(root, NULL), 0);
     fflush(NULL);
     pid = fork();
     assert_true(pid >= 0);
@@ -721,7 +721,7 @@ static void a_full_disk_takes_the_place_of_older_ones(void **state)
     pid_t pid;
 
     (void)state;
-    assert_int_equal(wsl_file_make_folders(root, NULL), 0);
+    assert_int_equal(wsl_file_make_directories(root, NULL), 0);
     fflush(NULL);
     pid = fork();
     assert_true(pid >= 0);

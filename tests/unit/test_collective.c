@@ -58,7 +58,7 @@ static struct wsl_collective_setup setup_of(struct ranks *ranks, int rank)
 static void must(int r, const struct wsl_err *err)
 {
     if (r != 0) {
-        fprintf(stderr, "# %s: %s\n", wsl_err_word(r), err->text);
+        fprintf(stderr, "# %s: %s\n", wsl_err_name(r), err->text);
         abort(); /* a rank's thread cannot leave through cmocka */
     }
 }

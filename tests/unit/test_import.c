@@ -324,7 +324,7 @@ static void folders_become_labels(void **state)
     mkdir(path_in(f, "tree"), 0755);
     for (int l = 0; l < 5; l++) {
         snprintf(name, sizeof name, "tree/%s/deep/er", labels[l]);
-        assert_int_equal(wsl_file_make_folders(path_in(f, name), NULL), 0);
+        assert_int_equal(wsl_file_make_directories(path_in(f, name), NULL), 0);
         for (int i = 0; i < (l == 3 ? 2 : 12); i++) {
             snprintf(name, sizeof name, "tree/%s/%s%d.PNG", labels[l], i % 2 ? "deep/er/" : "", i);
             put_png(f, name, draw(24, 24, (uint64_t)(l * 100 + i), false));
@@ -537,7 +537,7 @@ static void one_import_at_a_time(void **state)
     put_set(f, PICTURES);
     snprintf(partial, sizeof partial, "%s.partial", f->output);
     snprintf(stray, sizeof stray, "%s/shard-00007.lmdb", partial);
-    assert_int_equal(wsl_file_make_folders(partial, NULL), 0);
+    assert_int_equal(wsl_file_make_directories(partial, NULL), 0);
     assert_int_equal(wsl_file_write_atomic(stray, "left over", 9, NULL), 0);
     lock = open(partial, O_RDONLY | O_DIRECTORY);
     assert_int_equal(flock(lock, LOCK_EX | LOCK_NB), 0);
@@ -553,7 +553,7 @@ static void one_import_at_a_time(void **state)
     assert_non_null(strstr(f->err.text, "exists"));
     wsl_dataset_close(open_made(f)); /* unharmed */
     /* One killed between its last two steps leaves the folder of its work; it is swept then. */
-    assert_int_equal(wsl_file_make_folders(partial, NULL), 0);
+    assert_int_equal(wsl_file_make_directories(partial, NULL), 0);
     assert_int_equal(import(f), WSL_EEXIST);
     assert_false(wsl_file_exists(partial));
 }

@@ -688,7 +688,7 @@ static void what_is_no_tar_is_named(void **state)
         must_fail(f, WSL_EUNSUPPORTED, cases[i].word);
     }
     /* One of many is a line of quarantine, and files that are none by name are counted. */
-    assert_int_equal(wsl_file_make_folders(path_in(f, "shards"), NULL), 0);
+    assert_int_equal(wsl_file_make_directories(path_in(f, "shards"), NULL), 0);
     put_bytes(f, "shards/0.tar.Z", cases[0].bytes, cases[0].size);
     put_bytes(f, "shards/00000_stats.json", "{}", 2);
     wsl_buf_clear(&bytes);

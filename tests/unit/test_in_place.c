@@ -279,7 +279,7 @@ static void tar_files_are_read(void **state)
     struct wsl_dataset *a, *b;
     char other[96];
 
-    assert_int_equal(wsl_file_make_folders(path_in(f, "s"), NULL), 0);
+    assert_int_equal(wsl_file_make_directories(path_in(f, "s"), NULL), 0);
     for (int i = 0; i < DATUMS; i++) {
         jpeg_of(i, &jpeg);
         snprintf(name, sizeof name, "s/p%02d.jpg", i);

@@ -593,7 +593,7 @@ static void test_export(void **state)
     w.items[0].values[0] = 99;
     write_checkpoint(from, &w, small(), 4);
     assert_int_equal(wsl_model_file_export(from, into, NULL, &info, where, &err), WSL_ENOENT);
-    assert_int_equal(wsl_file_make_folders(in_folder("exported"), NULL), 0);
+    assert_int_equal(wsl_file_make_directories(in_folder("exported"), NULL), 0);
     if (wsl_model_file_export(from, into, NULL, &info, where, &err))
         fail_msg("%s", err.text);
     assert_string_equal(strrchr(where, '/'), "/step-000000000004");
@@ -619,7 +619,7 @@ static void refuse(const char *from, const atomic_bool *cancel, int code, const 
     struct wsl_err err = {0};
     char into[4096], where[4096];
 
-    wsl_file_make_folders(in_folder("refused"), NULL);
+    wsl_file_make_directories(in_folder("refused"), NULL);
     snprintf(into, sizeof into, "%s/refused/model.safetensors", folder);
     assert_int_equal(wsl_model_file_export(from, into, cancel, &info, where, &err), code);
     if (!strstr(err.text, text))

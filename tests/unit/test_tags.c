@@ -101,7 +101,7 @@ static int make(void **state)
     snprintf(f->data, sizeof f->data, "%s/data", f->folder);
     snprintf(f->view, sizeof f->view, "%s/view", f->folder);
     snprintf(f->wordnet, sizeof f->wordnet, "%s/wordnet", f->folder);
-    assert_int_equal(wsl_file_make_folders(f->wordnet, NULL), 0);
+    assert_int_equal(wsl_file_make_directories(f->wordnet, NULL), 0);
     write_file(f->wordnet, "index.noun", index_noun);
     write_file(f->wordnet, "noun.exc", noun_exc);
     write_file(f->wordnet, "cntlist.rev", counts);
