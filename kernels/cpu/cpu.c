@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cpu/cpu.h"
 
+#include "kernels/cpu_level.h"
+
 #include <assert.h>
 #include <omp.h>
 #include <sched.h>
@@ -12,17 +14,10 @@
 
 const struct wsl_cpu_loops *wsl_cpu_loops_choose(const char *cap)
 {
-    int most = cap && strcmp(cap, "v2") == 0 ? 2 : cap && strcmp(cap, "v3") == 0 ? 3 : 4;
+    static const struct wsl_cpu_loops *const all[WSL_CPU_LEVELS] = {
+        &wsl_cpu_loops_v2, &wsl_cpu_loops_v2, &wsl_cpu_loops_v3, &wsl_cpu_loops_v4};
 
-    __builtin_cpu_init();
-    if (most >= 4 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return &wsl_cpu_loops_v4;
-    if (most >= 3 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi2"))
-        return &wsl_cpu_loops_v3;
-    return &wsl_cpu_loops_v2;
+    return all[wsl_cpu_level(cap)];
 }
 
 /* `done` orders a part behind what the caller did before and before what it does after. OpenMP does
@@ -111,7 +106,7 @@ static void pin_threads(struct wsl_device *dev)
 
 static int probe(struct wsl_err *err)
 {
-    if (!__builtin_cpu_supports("sse4.2"))
+    if (wsl_cpu_level(NULL) < WSL_CPU_LEVEL_V2)
         return wsl_fail(err, WSL_EUNAVAILABLE,
                         "the backend cpu needs a processor with SSE4.2; use the backend ref");
     return 0;

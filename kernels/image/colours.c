@@ -6,8 +6,8 @@
 #include "kernels/image/colours.h"
 
 #include "base/rng.h"
+#include "kernels/cpu_level.h"
 #include "kernels/image/image.h"
-#include "kernels/image/isa.h"
 
 #include <math.h>
 
@@ -106,11 +106,11 @@ static int32_t fixed(double v)
     return (int32_t)lrint(fmax(-most, fmin(most, v * (1 << WSL_COLOUR_BITS))));
 }
 
-void wsl_augment_colours_with(int isa, const struct wsl_colour_jitter *jitter, uint64_t key,
-                              uint64_t position, uint8_t *rgb, size_t pixels)
+void wsl_augment_colours_with(enum wsl_cpu_level level, const struct wsl_colour_jitter *jitter,
+                              uint64_t key, uint64_t position, uint8_t *rgb, size_t pixels)
 {
-    static const struct wsl_colour_loops *const all[WSL_ISAS] = {
-        &wsl_colour_loops_v1, &wsl_colour_loops_v3, &wsl_colour_loops_v4};
+    static const struct wsl_colour_loops *const all[WSL_CPU_LEVELS] = {
+        &wsl_colour_loops_v1, &wsl_colour_loops_v1, &wsl_colour_loops_v3, &wsl_colour_loops_v4};
     struct line line = {.by = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}};
     struct wsl_colour_mix mix;
     uint64_t sums[3] = {0};
@@ -121,7 +121,7 @@ void wsl_augment_colours_with(int isa, const struct wsl_colour_jitter *jitter, u
                         jitter->saturation == 0 && jitter->lighting == 0))
         return;
     if (jitter->contrast != 0)
-        all[isa]->sum(rgb, pixels, sums);
+        all[level]->sum(rgb, pixels, sums);
     for (int c = 0; c < 3; c++)
         mean[c] = (double)sums[c] / (double)pixels;
     /* A key of its own: the crop's draws stay what they are without jitter. */
@@ -132,11 +132,11 @@ void wsl_augment_colours_with(int isa, const struct wsl_colour_jitter *jitter, u
             mix.by[c][k] = fixed(line.by[c][k]);
         mix.add[c] = fixed(line.add[c]);
     }
-    all[isa]->mix(&mix, rgb, pixels);
+    all[level]->mix(&mix, rgb, pixels);
 }
 
 void wsl_augment_colours(const struct wsl_colour_jitter *jitter, uint64_t key, uint64_t position,
                          uint8_t *rgb, size_t pixels)
 {
-    wsl_augment_colours_with(wsl_isa_choose(NULL), jitter, key, position, rgb, pixels);
+    wsl_augment_colours_with(wsl_cpu_level(NULL), jitter, key, position, rgb, pixels);
 }

@@ -6,6 +6,8 @@
 #ifndef WSL_KERNELS_IMAGE_COLOURS_H
 #define WSL_KERNELS_IMAGE_COLOURS_H
 
+#include "kernels/cpu_level.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,9 +26,9 @@ struct wsl_colour_loops {
 
 extern const struct wsl_colour_loops wsl_colour_loops_v1, wsl_colour_loops_v3, wsl_colour_loops_v4;
 
-/* wsl_augment_colours() with loops of the caller's choice (enum of isa.h). */
+/* wsl_augment_colours() with loops of the caller's choice. */
 struct wsl_colour_jitter;
-void wsl_augment_colours_with(int isa, const struct wsl_colour_jitter *jitter, uint64_t key,
-                              uint64_t position, uint8_t *rgb, size_t pixels);
+void wsl_augment_colours_with(enum wsl_cpu_level level, const struct wsl_colour_jitter *jitter,
+                              uint64_t key, uint64_t position, uint8_t *rgb, size_t pixels);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "kernels/image/scratch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,17 +56,6 @@ struct wsl_rect {
 int wsl_image_resize(const struct wsl_image *from, struct wsl_rect part, int width, int height,
                      bool flip, uint8_t *out, struct wsl_err *err);
 
-/* Memory that a thread keeps from one decode to the next: to ask the system for it anew costs as
- * much as a tenth of the work. Zeroed is empty; what is above 16 MiB is given back at once. Of one
- * thread at a time. */
-struct wsl_image_room {
-    struct wsl_image_block {
-        void *memory;
-        size_t size;
-    } blocks[4];
-};
-void wsl_image_room_free(struct wsl_image_room *room);
-
 /* What is wanted of a picture: `part` of it, in pixels of the whole, as width x height pixels. */
 struct wsl_image_result {
     struct wsl_rect part;
@@ -78,7 +68,7 @@ struct wsl_image_result {
  * the part's size (it differs by half a level on average on photographs, by 2 at worst on line
  * drawings); damage elsewhere in the file is not seen. The pixels are those of wsl_image_decode()
  * at full scale, whatever the way they are decoded. */
-int wsl_image_decode_result(struct wsl_image_room *room, const void *bytes, size_t size,
+int wsl_image_decode_result(struct wsl_image_scratch *room, const void *bytes, size_t size,
                             const struct wsl_image_result *result, uint8_t *out,
                             struct wsl_err *err);
 
@@ -88,7 +78,7 @@ int wsl_image_decode_part(const void *bytes, size_t size, struct wsl_rect part, 
 
 /* Size and pixel hash of the picture that wsl_image_decode() without limits gives, or its fault;
  * JPEGs of the common kinds in half the time. */
-int wsl_image_check(struct wsl_image_room *room, const void *bytes, size_t size, int *ret_width,
+int wsl_image_check(struct wsl_image_scratch *room, const void *bytes, size_t size, int *ret_width,
                     int *ret_height, uint64_t *ret_hash, struct wsl_err *err);
 
 /* Appends a baseline JPEG of the given quality (1 to 100), 4:2:0, optimised Huffman tables. */

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct wsl_jpeg_look {
+struct wsl_jpeg_header {
     int width, height;
     int components; /* 1: grey, 3: colour, 4: four inks */
     bool progressive;
@@ -27,8 +27,8 @@ struct wsl_jpeg_look {
 /* Walks the markers of a whole JPEG without decoding a pixel: some GB/s. WSL_ECORRUPT says at which
  * byte it is cut or damaged; damage within coded pixels is not seen. WSL_EUNSUPPORTED: no JPEG, or
  * neither baseline nor extended nor progressive with 8 bits. */
-int wsl_jpeg_look(const uint8_t *bytes, size_t size, struct wsl_jpeg_look *ret,
-                  struct wsl_err *err);
+int wsl_jpeg_header(const uint8_t *bytes, size_t size, struct wsl_jpeg_header *ret,
+                    struct wsl_err *err);
 
 /* Appends the ICC profile of a JPEG, put together from its segments. Nothing is appended when there
  * is none, or not all of it. WSL_ENOMEM, WSL_ELIMIT. */

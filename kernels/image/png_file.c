@@ -3,7 +3,7 @@
 
 #include "kernels/image/meta.h"
 #include "kernels/image/profile.h"
-#include "kernels/image/raster.h"
+#include "kernels/image/row_sink.h"
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@ struct work {
     size_t size, at;
     png_structp png;
     png_infop info;
-    struct wsl_raster raster;
+    struct wsl_row_sink raster;
     uint8_t *rgba;   /* one row, or the whole picture when interlaced */
     uint8_t *rgb;    /* one row, on white */
     png_bytepp rows; /* interlaced: where each row goes */
@@ -59,7 +59,7 @@ bool wsl_png_is(const uint8_t *bytes, size_t size)
 static void close_work(struct work *w)
 {
     png_destroy_read_struct(&w->png, &w->info, NULL);
-    wsl_raster_close(&w->raster);
+    wsl_row_sink_close(&w->raster);
     wsl_profile_close(w->profile);
     free(w->rgba);
     free(w->rgb);
@@ -131,7 +131,7 @@ static void row_on_white(struct work *w, const uint8_t *rgba)
                            255u * (255u - alpha) + 127u) /
                           255u);
     }
-    wsl_raster_row(&w->raster, w->rgb);
+    wsl_row_sink_row(&w->raster, w->rgb);
 }
 
 static void read_interlaced(struct work *w, size_t row_bytes, int height)
@@ -169,7 +169,7 @@ static int read_picture(struct work *w, const struct wsl_image_limits *limits, s
         return wsl_fail(err, WSL_ELIMIT,
                         "an interlaced PNG of %d x %d, more than the %llu pixels allowed for one",
                         width, height, (unsigned long long)WSL_PNG_INTERLACED_MAX);
-    r = wsl_raster_open(&w->raster, width, height, 8, limits, err);
+    r = wsl_row_sink_open(&w->raster, width, height, 8, limits, err);
     if (r == 0)
         r = take_memory(w, width, height, interlaced, err);
     if (r < 0)
@@ -211,7 +211,7 @@ int wsl_png_decode(const uint8_t *bytes, size_t size, const struct wsl_image_lim
     }
     r = read_picture(w, limits, err);
     if (r == 0)
-        r = wsl_raster_take(&w->raster, ret, err);
+        r = wsl_row_sink_take(&w->raster, ret, err);
     if (r == 0 && (r = wsl_image_turn(ret, w->orientation, err)) < 0)
         wsl_image_free(ret);
     close_work(w);

@@ -1,7 +1,11 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Colour transforms by lcms2. A profile that changes nothing is no profile.
+ */
 #include "kernels/image/profile.h"
 
-#include <stdbool.h>
+#include "kernels/image/meta.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,4 +111,16 @@ void wsl_profile_row(const struct wsl_profile *p, const uint8_t *from, int step,
         to += n * 3;
         width -= n;
     }
+}
+
+bool wsl_profile_is_idle(const uint8_t *bytes, size_t size, int components)
+{
+    struct wsl_profile *p = wsl_profile_open(bytes, size,
+                                             components == 1   ? WSL_PROFILE_GREY
+                                             : components == 4 ? WSL_PROFILE_INKS
+                                                               : WSL_PROFILE_RGB);
+    bool idle = p == NULL;
+
+    wsl_profile_close(p);
+    return idle;
 }

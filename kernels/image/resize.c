@@ -5,8 +5,10 @@
  * PIL's resampling, so that both agree within rounding. Lines between the passes live in a ring
  * that holds no more of them than a result needs, so that they stay in the cache.
  */
-#include "kernels/image/raster.h"
+#include "kernels/image/pixels.h"
 #include "kernels/image/resize_passes.h"
+
+#include "kernels/cpu_level.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -185,6 +187,25 @@ static void make_rows(struct work *w, int height, size_t bytes, uint8_t *out)
             w->lines[k] = w->ring + (size_t)((first + k) % w->ring_lines) * w->stride;
         w->passes->rows(w->lines, weights, w->rows.pair_count, bytes, out);
     }
+}
+
+const struct wsl_resize_passes *wsl_resize_choose(const char *cap)
+{
+    static const struct wsl_resize_passes *const all[WSL_CPU_LEVELS] = {
+        &wsl_resize_v1, &wsl_resize_v1, &wsl_resize_v3, &wsl_resize_v4};
+
+    return all[wsl_cpu_level(cap)];
+}
+
+void wsl_resize_reach(double from, double length, int size, int limit, int *ret_first,
+                      int *ret_count)
+{
+    double support = fmax(1, length / size) + 1;
+    int first = (int)fmax(0, floor(from - support));
+    int end = (int)fmin(limit, ceil(from + length + support));
+
+    *ret_first = first;
+    *ret_count = end - first;
 }
 
 int wsl_resize_with(const struct wsl_resize_passes *passes, const struct wsl_image *from,

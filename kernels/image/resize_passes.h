@@ -52,6 +52,12 @@ extern const struct wsl_resize_passes wsl_resize_v1, wsl_resize_v3, wsl_resize_v
  */
 const struct wsl_resize_passes *wsl_resize_choose(const char *cap);
 
+/* The whole pixels that an antialiased resize of [from, from + length) to `size` reads: one
+ * filter's width more on each side, and one pixel for what upsampled colours take from their
+ * neighbours. */
+void wsl_resize_reach(double from, double length, int size, int limit, int *ret_first,
+                      int *ret_count);
+
 /* wsl_image_resize() with passes of the caller's choice. */
 int wsl_resize_with(const struct wsl_resize_passes *passes, const struct wsl_image *from,
                     const struct wsl_image_result *result, uint8_t *out, struct wsl_err *err);

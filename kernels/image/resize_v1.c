@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The passes in plain C: what the others must equal; and the choice between them.
+ * The passes in plain C: what the others must equal.
  */
-#include "kernels/image/isa.h"
 #include "kernels/image/resize_passes.h"
 
 static uint8_t round_to_byte(int32_t sum)
@@ -61,11 +60,3 @@ static void rows_in_columns(const uint8_t *const *lines, const int16_t *weights,
 }
 
 const struct wsl_resize_passes wsl_resize_v1 = {"v1", columns, rows_in_columns};
-
-const struct wsl_resize_passes *wsl_resize_choose(const char *cap)
-{
-    static const struct wsl_resize_passes *const all[WSL_ISAS] = {&wsl_resize_v1, &wsl_resize_v3,
-                                                                  &wsl_resize_v4};
-
-    return all[wsl_isa_choose(cap)];
-}

@@ -40,7 +40,7 @@ struct worker {
     struct pool *pool;
     struct import *im;
     struct wsl_buf file, jpeg, again, profile;
-    struct wsl_image_room room;
+    struct wsl_image_scratch room;
     struct import_reader reader;
     uint64_t idle_profile; /* hash of the last profile that was as good as sRGB */
 };
@@ -69,7 +69,7 @@ static enum wsl_import_fault fault_of(int code)
 }
 
 /* Nearly all profiles are sRGB's, and the same over and over. */
-static bool profile_is_idle(struct worker *w, const struct wsl_jpeg_look *look)
+static bool profile_is_idle(struct worker *w, const struct wsl_jpeg_header *look)
 {
     uint64_t hash;
 
@@ -89,7 +89,7 @@ static bool profile_is_idle(struct worker *w, const struct wsl_jpeg_look *look)
 
 /* NULL: a JPEG that shows what is meant when it is simply decoded, and is not too large. Otherwise
  * why it is made anew. */
-static const char *why_anew(struct worker *w, const struct wsl_jpeg_look *look)
+static const char *why_anew(struct worker *w, const struct wsl_jpeg_header *look)
 {
     const struct import *im = w->im;
     int side_max = im->setup->side_max, longer = look->width;
@@ -172,7 +172,7 @@ static int decode(const struct import *im, const struct item *item, const struct
     return r == 0 ? shrink(im, image, err) : r;
 }
 
-static void keep(struct worker *w, struct item *item, const struct wsl_jpeg_look *look)
+static void keep(struct worker *w, struct item *item, const struct wsl_jpeg_header *look)
 {
     item->width = (uint16_t)look->width;
     item->height = (uint16_t)look->height;
@@ -222,11 +222,11 @@ static int convert(struct worker *w, struct item *item, const struct wsl_buf **r
 {
     const struct import *im = w->im;
     const char *anew = item->form == SOURCE_FILE ? "not a JPEG" : "pixels without a format";
-    struct wsl_jpeg_look look;
+    struct wsl_jpeg_header look;
     struct wsl_err err = {0};
     bool jpeg = item->form == SOURCE_FILE && w->file.size > 1 && w->file.data[0] == 0xff &&
                 w->file.data[1] == 0xd8;
-    int r = jpeg ? wsl_jpeg_look(w->file.data, w->file.size, &look, &err) : 0;
+    int r = jpeg ? wsl_jpeg_header(w->file.data, w->file.size, &look, &err) : 0;
 
     item->kept = item->transcoded = false;
     if (r < 0 && (im->setup->headers_only || im->setup->in_place))
@@ -386,7 +386,7 @@ static void *work(void *context)
     wsl_buf_free(&w.jpeg);
     wsl_buf_free(&w.again);
     wsl_buf_free(&w.profile);
-    wsl_image_room_free(&w.room);
+    wsl_image_scratch_free(&w.room);
     import_reader_close(&w.reader);
     import_crew_leave(&pool->crew, r, &err);
     return NULL;

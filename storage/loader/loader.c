@@ -70,7 +70,7 @@ struct wsl_loader {
 struct scratch {
     uint8_t *jpeg;
     size_t capacity;
-    struct wsl_image_room room;
+    struct wsl_image_scratch room;
 };
 
 static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position, uint8_t *out,
@@ -274,7 +274,7 @@ static void *decode_pictures(void *argument)
     }
     pthread_mutex_unlock(&l->lock);
     free(scratch.jpeg);
-    wsl_image_room_free(&scratch.room);
+    wsl_image_scratch_free(&scratch.room);
     return NULL;
 }
 

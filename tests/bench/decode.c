@@ -58,8 +58,8 @@ static struct wsl_buf transcode(const struct wsl_buf *from, int rows)
     return file;
 }
 
-static int measure(struct wsl_image_room *room, const struct wsl_buf forms[FORMS], uint64_t number,
-                   double seconds[FORMS], struct wsl_err *err)
+static int measure(struct wsl_image_scratch *room, const struct wsl_buf forms[FORMS],
+                   uint64_t number, double seconds[FORMS], struct wsl_err *err)
 {
     static uint8_t out[FORMS][BYTES];
     struct wsl_image_result result = {.width = SIZE, .height = SIZE};
@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 {
     static const char *const names[FORMS] = {"libjpeg", "ours", "ours, restarts"};
     int rounds = argc > 2 ? atoi(argv[1]) : 0;
-    struct wsl_image_room room = {0};
+    struct wsl_image_scratch room = {0};
     double seconds[FORMS] = {0}, count = (double)rounds * (argc - 2);
 
     if (rounds < 1) {
@@ -110,7 +110,7 @@ int main(int argc, char **argv)
             wsl_buf_free(&forms[k]);
         wsl_buf_free(&file);
     }
-    wsl_image_room_free(&room);
+    wsl_image_scratch_free(&room);
     for (int k = 0; k < FORMS; k++)
         printf("%-15s %7.0f us  %.2f times\n", names[k], seconds[k] / count * 1e6,
                seconds[0] / seconds[k]);

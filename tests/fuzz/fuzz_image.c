@@ -2,8 +2,8 @@
  *
  * JPEG and PNG files, headers and bodies, as the import decodes them whole and the loader in parts;
  * what our own JPEG decoder makes of a file must be libjpeg's to the bit. */
-#include "kernels/image/jpeg_fast.h"
-#include "kernels/image/jpeg_file.h"
+#include "kernels/image/jpeg/decode.h"
+#include "kernels/image/jpeg/fast.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/image_files.h"
 
@@ -13,7 +13,7 @@
 static void compare(const uint8_t *bytes, size_t size, int width, int height)
 {
     struct wsl_image_result result = {{0, 0, width, height}, width, height, false};
-    struct wsl_image_room room = {0};
+    struct wsl_image_scratch room = {0};
     struct wsl_image ours = {0}, whole = {0};
     struct wsl_err err;
 
@@ -23,7 +23,7 @@ static void compare(const uint8_t *bytes, size_t size, int width, int height)
          memcmp(whole.pixels, ours.pixels, (size_t)width * (size_t)height * 3) != 0))
         abort();
     wsl_image_free(&whole);
-    wsl_image_room_free(&room);
+    wsl_image_scratch_free(&room);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)

@@ -6,9 +6,9 @@
  */
 #include "base/file.h"
 #include "base/rng.h"
+#include "kernels/cpu_level.h"
 #include "kernels/image/colours.h"
 #include "kernels/image/image.h"
-#include "kernels/image/isa.h"
 #include "kernels/image/resize_passes.h"
 #include "tests/unit/image_files.h"
 
@@ -70,7 +70,7 @@ static void kinds_of_files_become_the_rgb_that_pillow_makes(void **state)
 
 static void must_check(const struct wsl_buf *file)
 {
-    struct wsl_image_room room = {0};
+    struct wsl_image_scratch room = {0};
     struct wsl_image image = image_decode(file->data, file->size, 0);
     int width = 0, height = 0;
     uint64_t hash = 0;
@@ -80,7 +80,7 @@ static void must_check(const struct wsl_buf *file)
     assert_int_equal(width, image.width);
     assert_int_equal(height, image.height);
     assert_true(hash == wsl_image_pixel_hash(&image));
-    wsl_image_room_free(&room);
+    wsl_image_scratch_free(&room);
     wsl_image_free(&image);
 }
 
@@ -91,7 +91,7 @@ static void a_check_knows_the_picture_without_giving_it(void **state)
                                         "grey-jpeg.jpg", "cmyk.jpg",        "rgba.png"};
     struct wsl_image large = image_draw(2100, 2100, 5);
     struct wsl_buf file = image_encode(&large, 80);
-    struct wsl_image_room room = {0};
+    struct wsl_image_scratch room = {0};
     struct wsl_err err = {0};
     int width, height;
     uint64_t hash;
@@ -101,7 +101,7 @@ static void a_check_knows_the_picture_without_giving_it(void **state)
     assert_int_equal(wsl_image_check(&room, file.data, file.size / 2, &width, &height, &hash, &err),
                      WSL_ECORRUPT);
     assert_non_null(strstr(err.text, "bad JPEG at byte"));
-    wsl_image_room_free(&room);
+    wsl_image_scratch_free(&room);
     wsl_image_free(&large);
     wsl_buf_free(&file);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -445,10 +445,10 @@ static void colours_are_the_same_bits_everywhere(void **state)
     (void)state;
     for (uint64_t i = 0; i < 40; i++) {
         memcpy(expected, image.pixels, bytes);
-        wsl_augment_colours_with(WSL_ISA_V1, &jitter, 5, i, expected, bytes / 3);
-        for (int isa = WSL_ISA_V3; isa <= wsl_isa_choose(NULL); isa++) {
+        wsl_augment_colours_with(WSL_CPU_LEVEL_V1, &jitter, 5, i, expected, bytes / 3);
+        for (enum wsl_cpu_level level = WSL_CPU_LEVEL_V3; level <= wsl_cpu_level(NULL); level++) {
             memcpy(out, image.pixels, bytes);
-            wsl_augment_colours_with(isa, &jitter, 5, i, out, bytes / 3);
+            wsl_augment_colours_with(level, &jitter, 5, i, out, bytes / 3);
             assert_memory_equal(out, expected, bytes);
         }
         changed += i > 0 && memcmp(before, expected, bytes) != 0;

@@ -5,8 +5,8 @@
  * any change to the decoder.
  */
 #include "base/rng.h"
-#include "kernels/image/jpeg_fast.h"
-#include "kernels/image/jpeg_file.h"
+#include "kernels/image/jpeg/decode.h"
+#include "kernels/image/jpeg/fast.h"
 #include "tests/unit/image_files.h"
 
 #include <setjmp.h>
@@ -54,7 +54,7 @@ static struct wsl_image photograph(int number, int side)
 static void check_part(const struct wsl_buf *file, const struct wsl_image *whole,
                        const struct wsl_image_result *wanted)
 {
-    struct wsl_image_room room = {0};
+    struct wsl_image_scratch room = {0};
 
     for (int k = 0; k < CAPS; k++) {
         struct wsl_image_result result = *wanted;
@@ -75,7 +75,7 @@ static void check_part(const struct wsl_buf *file, const struct wsl_image *whole
                 fail_msg("%s: row %d of %dx%d+%d+%d of %d x %d differs", loops->name, i,
                          image.width, image.height, x, y, whole->width, whole->height);
     }
-    wsl_image_room_free(&room);
+    wsl_image_scratch_free(&room);
 }
 
 static struct wsl_image_result all_of(const struct wsl_image *image)
@@ -149,7 +149,7 @@ static void other_kinds_are_left_to_libjpeg(void **state)
     for (size_t k = 0; k < sizeof unusual / sizeof *unusual; k++) {
         struct wsl_buf file = image_encode_as(&image, &unusual[k]);
         struct wsl_image_result result = all_of(&image);
-        struct wsl_image_room room = {0};
+        struct wsl_image_scratch room = {0};
         struct wsl_image part;
         uint8_t *out = malloc(image_bytes_of(&image));
 
@@ -157,7 +157,7 @@ static void other_kinds_are_left_to_libjpeg(void **state)
         assert_int_equal(wsl_image_decode_result(&room, file.data, file.size, &result, out, NULL),
                          0);
         free(out);
-        wsl_image_room_free(&room);
+        wsl_image_scratch_free(&room);
         wsl_buf_free(&file);
     }
     wsl_image_free(&image);
@@ -252,7 +252,7 @@ static void change(struct wsl_rng *rng, struct wsl_buf *file)
 static void changed_files_are_never_decoded_to_other_bits(void **state)
 {
     enum { ROUNDS = 6000, SEED = 318 };
-    struct wsl_image_room room = {0};
+    struct wsl_image_scratch room = {0};
     struct wsl_buf files[KINDS * 2];
     struct wsl_rng rng;
     int ours = 0, both_bad = 0;
@@ -304,7 +304,7 @@ static void changed_files_are_never_decoded_to_other_bits(void **state)
     assert_true(ours > ROUNDS / 20 && both_bad > ROUNDS / 20);
     for (int i = 0; i < KINDS * 2; i++)
         wsl_buf_free(&files[i]);
-    wsl_image_room_free(&room);
+    wsl_image_scratch_free(&room);
 }
 
 int main(void)

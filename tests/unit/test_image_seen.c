@@ -152,9 +152,9 @@ static void pictures_are_turned(void **state)
     for (int o = 1; o <= 8; o++) {
         struct wsl_image wanted = image_decode(jpeg.data, jpeg.size, 0), is;
         struct wsl_buf file = jpeg_with_exif(&jpeg, o, o % 2), png = {0};
-        struct wsl_jpeg_look look;
+        struct wsl_jpeg_header look;
 
-        assert_int_equal(wsl_jpeg_look(file.data, file.size, &look, NULL), 0);
+        assert_int_equal(wsl_jpeg_header(file.data, file.size, &look, NULL), 0);
         assert_int_equal(look.orientation, o);
         is = see(&file);
         turn(&wanted, o);
@@ -545,11 +545,11 @@ static void looking_agrees_with_libjpeg(void **state)
     (void)state;
     for (int i = 0; i < JPEGS; i++) {
         struct wsl_buf file = image_read_data(jpegs[i]), other;
-        struct wsl_jpeg_look look, again;
+        struct wsl_jpeg_header look, again;
         struct wsl_err err;
         int width, height;
 
-        assert_int_equal(wsl_jpeg_look(file.data, file.size, &look, NULL), 0);
+        assert_int_equal(wsl_jpeg_header(file.data, file.size, &look, NULL), 0);
         assert_int_equal(wsl_image_size(file.data, file.size, &width, &height, NULL), 0);
         assert_int_equal(look.width, width);
         assert_int_equal(look.height, height);
@@ -557,16 +557,16 @@ static void looking_agrees_with_libjpeg(void **state)
         assert_int_equal(look.progressive, i == 1);
         /* Other application data do not make it another picture; another byte does. */
         other = jpeg_with_exif(&file, 6, true);
-        assert_int_equal(wsl_jpeg_look(other.data, other.size, &again, NULL), 0);
+        assert_int_equal(wsl_jpeg_header(other.data, other.size, &again, NULL), 0);
         assert_true(again.hash == look.hash);
         other.data[other.size - 20] ^= 1;
-        if (wsl_jpeg_look(other.data, other.size, &again, NULL) == 0)
+        if (wsl_jpeg_header(other.data, other.size, &again, NULL) == 0)
             assert_true(again.hash != look.hash);
         /* Cut anywhere it is not whole, and the place is in the file. */
         for (size_t n = 2; n < file.size; n += 1 + n / 40) {
             size_t at = 0;
 
-            assert_true(wsl_jpeg_look(file.data, n, &again, &err) < 0);
+            assert_true(wsl_jpeg_header(file.data, n, &again, &err) < 0);
             if (sscanf(err.text, "bad JPEG at byte %zu", &at) == 1)
                 assert_in_range(at, 0, n);
             else
@@ -630,12 +630,12 @@ static void coding_anew_loses_nothing(void **state)
         struct wsl_buf file = i < JPEGS ? image_read_data(jpegs[i]) : image_encode(&photo, 92);
         struct wsl_buf again = {0}, cut = {0};
         struct wsl_image a, b;
-        struct wsl_jpeg_look look;
+        struct wsl_jpeg_header look;
         struct wsl_err err;
 
         if (wsl_jpeg_transcode(file.data, file.size, &again, &err) < 0)
             fail_msg("%s", err.text);
-        assert_int_equal(wsl_jpeg_look(again.data, again.size, &look, NULL), 0);
+        assert_int_equal(wsl_jpeg_header(again.data, again.size, &look, NULL), 0);
         assert_false(look.progressive);
         must_have_equal_coefficients(&file, &again);
         a = image_decode(file.data, file.size, 0);

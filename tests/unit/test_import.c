@@ -126,7 +126,7 @@ static void pictures_are_stored_as_seen(void **state)
     struct fixture *f = *state;
     struct wsl_dataset *ds;
     struct wsl_record record;
-    struct wsl_jpeg_look look;
+    struct wsl_jpeg_header look;
 
     put_set(f, 20);
     put_jpeg(f, "a.jpg", draw(48, 32, 950, false));
@@ -145,13 +145,13 @@ static void pictures_are_stored_as_seen(void **state)
     assert_true(find_record(ds, "turned.jpg", &record));
     assert_int_equal(record.width, 32);
     assert_int_equal(record.height, 48);
-    assert_int_equal(wsl_jpeg_look(record.jpeg, record.jpeg_size, &look, NULL), 0);
+    assert_int_equal(wsl_jpeg_header(record.jpeg, record.jpeg_size, &look, NULL), 0);
     assert_int_equal(look.orientation, 1);
     assert_true(find_record(ds, "cmyk.jpg", &record));
-    assert_int_equal(wsl_jpeg_look(record.jpeg, record.jpeg_size, &look, NULL), 0);
+    assert_int_equal(wsl_jpeg_header(record.jpeg, record.jpeg_size, &look, NULL), 0);
     assert_int_equal(look.components, 3);
     assert_true(find_record(ds, "progressive.jpg", &record));
-    assert_int_equal(wsl_jpeg_look(record.jpeg, record.jpeg_size, &look, NULL), 0);
+    assert_int_equal(wsl_jpeg_header(record.jpeg, record.jpeg_size, &look, NULL), 0);
     assert_true(look.progressive); /* kept */
     wsl_dataset_close(ds);
     assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
@@ -161,7 +161,7 @@ static void pictures_are_stored_as_seen(void **state)
     assert_int_equal(f->result.transcoded, 22);
     ds = open_made(f);
     assert_true(find_record(ds, "progressive.jpg", &record));
-    assert_int_equal(wsl_jpeg_look(record.jpeg, record.jpeg_size, &look, NULL), 0);
+    assert_int_equal(wsl_jpeg_header(record.jpeg, record.jpeg_size, &look, NULL), 0);
     assert_false(look.progressive);
     wsl_dataset_close(ds);
 }

@@ -3,7 +3,7 @@
  * From a block's coefficients to its samples: the accurate integer transform of libjpeg (jidctint.c
  * there: Loeffler, Ligtenberg, Moschytz 1989), all eight columns at once. libjpeg's own vector code
  * computes with 16 bits in places where its plain code has 32: blocks where that could differ are
- * refused. For jpeg_loops.c, which is compiled once for each instruction set.
+ * refused. For loops.c, which is compiled once for each instruction set.
  */
 #ifndef WSL_KERNELS_IMAGE_JPEG_TRANSFORM_H
 #define WSL_KERNELS_IMAGE_JPEG_TRANSFORM_H

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Headers, where the rows begin, and what to do with the samples; jpeg_loops.c does the work. The
+ * Headers, where the rows begin, and what to do with the samples; loops.c does the work. The
  * format: ITU-T T.81. What is returned as false or 0 here is never an error: libjpeg decides.
  */
-#include "kernels/image/jpeg_fast.h"
+#include "kernels/image/jpeg/fast.h"
 
-#include "kernels/image/isa.h"
-#include "kernels/image/jpeg_file.h"
-#include "kernels/image/raster.h"
-#include "kernels/image/room.h"
+#include "kernels/cpu_level.h"
+#include "kernels/image/pixels.h"
+#include "kernels/image/resize_passes.h"
+#include "kernels/image/scratch.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -45,7 +45,7 @@ struct file {
     struct window {
         int x, y, width, height;
     } window; /* pixels wanted */
-    struct wsl_image_room *room;
+    struct wsl_image_scratch *room;
     uint8_t *samples; /* memory of the planes, and behind them room for two lines of the first */
     size_t samples_size;
     uint8_t *clean; /* entropy-coded bytes without stuffing */
@@ -284,8 +284,8 @@ static int open_planes(struct file *f)
         at[i] = f->samples_size + PLANE_BORDER;
         f->samples_size += (size_t)(s->end_row - s->first_row) * (size_t)c->v * 8 * c->stride;
     }
-    f->samples = wsl_image_room_take(f->room, WSL_ROOM_SAMPLES,
-                                     f->samples_size + 2 * s->components[0].stride);
+    f->samples = wsl_image_scratch_take(f->room, WSL_SCRATCH_SAMPLES,
+                                        f->samples_size + 2 * s->components[0].stride);
     if (!f->samples)
         return WSL_ENOMEM;
     for (int i = 0; i < 3; i++)
@@ -412,7 +412,8 @@ static int make_pixels(struct file *f, struct wsl_image *ret)
     uint8_t *room = f->samples + f->samples_size;
     uint8_t *out;
 
-    out = wsl_image_room_take(f->room, WSL_ROOM_PIXELS, (size_t)w->width * (size_t)w->height * 3);
+    out = wsl_image_scratch_take(f->room, WSL_SCRATCH_PIXELS,
+                                 (size_t)w->width * (size_t)w->height * 3);
     if (!out)
         return WSL_ENOMEM;
     *ret = (struct wsl_image){out, w->width, w->height};
@@ -427,10 +428,10 @@ static int make_pixels(struct file *f, struct wsl_image *ret)
 
 const struct wsl_jpeg_loops *wsl_jpeg_choose(const char *cap)
 {
-    static const struct wsl_jpeg_loops *const all[WSL_ISAS] = {
-        &wsl_jpeg_loops_v1, &wsl_jpeg_loops_v3, &wsl_jpeg_loops_v4};
+    static const struct wsl_jpeg_loops *const all[WSL_CPU_LEVELS] = {
+        &wsl_jpeg_loops_v1, &wsl_jpeg_loops_v1, &wsl_jpeg_loops_v3, &wsl_jpeg_loops_v4};
 
-    return all[wsl_isa_choose(cap)];
+    return all[wsl_cpu_level(cap)];
 }
 
 /* False unless the part is inside the picture. */
@@ -439,11 +440,11 @@ static bool set_window(struct file *f, const struct wsl_image_result *result)
     struct window *w = &f->window;
     const struct wsl_rect *part = &result->part;
 
-    if (wsl_raster_check(f->width, f->height, NULL, NULL) < 0 ||
+    if (wsl_image_check_size(f->width, f->height, NULL, NULL) < 0 ||
         wsl_image_check_part(f->width, f->height, *part, NULL) < 0)
         return false;
-    wsl_jpeg_needed(part->x, part->width, result->width, f->width, &w->x, &w->width);
-    wsl_jpeg_needed(part->y, part->height, result->height, f->height, &w->y, &w->height);
+    wsl_resize_reach(part->x, part->width, result->width, f->width, &w->x, &w->width);
+    wsl_resize_reach(part->y, part->height, result->height, f->height, &w->y, &w->height);
     return true;
 }
 
@@ -457,8 +458,8 @@ static int decode(struct file *f, const struct wsl_image_result *result, struct 
     r = open_planes(f);
     if (r < 0)
         return r;
-    f->clean =
-        wsl_image_room_take(f->room, WSL_ROOM_BYTES, (size_t)(f->end - f->at) + WSL_JPEG_PADDING);
+    f->clean = wsl_image_scratch_take(f->room, WSL_SCRATCH_BYTES,
+                                      (size_t)(f->end - f->at) + WSL_JPEG_PADDING);
     if (!f->clean)
         return WSL_ENOMEM;
     if (!(f->restart_interval ? decode_restarted(f) : decode_in_one(f)))
@@ -475,11 +476,11 @@ static void clear(struct file *f)
         f->huffman[i / 4][i % 4].is_there = false;
 }
 
-int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_room *room,
+int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_scratch *room,
                        const uint8_t *bytes, size_t size, struct wsl_image_result *result,
                        struct wsl_image *ret)
 {
-    struct file *f = wsl_image_room_take(room, WSL_ROOM_TABLES, sizeof *f);
+    struct file *f = wsl_image_scratch_take(room, WSL_SCRATCH_TABLES, sizeof *f);
     int r;
 
     if (!f)
@@ -497,7 +498,7 @@ int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_room
     return r;
 }
 
-int wsl_jpeg_fast(struct wsl_image_room *room, const uint8_t *bytes, size_t size,
+int wsl_jpeg_fast(struct wsl_image_scratch *room, const uint8_t *bytes, size_t size,
                   struct wsl_image_result *result, struct wsl_image *ret, struct wsl_err *err)
 {
     int r = wsl_jpeg_fast_with(wsl_jpeg_choose(NULL), room, bytes, size, result, ret);

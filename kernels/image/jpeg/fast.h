@@ -18,7 +18,7 @@
  * room's memory, exactly as libjpeg gives them for the whole picture, and result->part becomes the
  * same part in pixels of *ret; 0: not an ordinary file, or the part is not inside: ask libjpeg;
  * WSL_ENOMEM. */
-int wsl_jpeg_fast(struct wsl_image_room *room, const uint8_t *bytes, size_t size,
+int wsl_jpeg_fast(struct wsl_image_scratch *room, const uint8_t *bytes, size_t size,
                   struct wsl_image_result *result, struct wsl_image *ret, struct wsl_err *err);
 
 /* ---- between the files of the decoder ---- */
@@ -86,7 +86,7 @@ struct wsl_jpeg_loops {
 };
 
 /* wsl_jpeg_fast() with loops of the caller's choice. */
-int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_room *room,
+int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_scratch *room,
                        const uint8_t *bytes, size_t size, struct wsl_image_result *result,
                        struct wsl_image *ret);
 

@@ -2,8 +2,8 @@
  *
  * Reading JPEG, errors as values. Internal to kernels/image; contracts are those of image.h.
  */
-#ifndef WSL_KERNELS_IMAGE_JPEG_FILE_H
-#define WSL_KERNELS_IMAGE_JPEG_FILE_H
+#ifndef WSL_KERNELS_IMAGE_JPEG_DECODE_H
+#define WSL_KERNELS_IMAGE_JPEG_DECODE_H
 
 #include "kernels/image/image.h"
 
@@ -17,18 +17,14 @@ int wsl_jpeg_size(const uint8_t *bytes, size_t size, int *ret_width, int *ret_he
 int wsl_jpeg_decode(const uint8_t *bytes, size_t size, const struct wsl_image_limits *limits,
                     struct wsl_image *ret, struct wsl_err *err);
 
+/* The smallest scale in eighths at which a shrinking by `factor` is still twice too large, so that
+ * our own filter has the last word. libjpeg-turbo is fast at 1, 2, 4 and 8 eighths only. */
+int wsl_jpeg_choose_eighths(double factor);
+
 /* The pixels that a resize to `result` reads, decoded with as little of the rest as can be, at
  * half, a quarter or an eighth of the scale where that leaves at least twice the result.
- * result->part becomes the same part in pixels of *ret. 1: the pixels are the room's; 0: they are
- * the caller's to free. */
-int wsl_jpeg_decode_part(struct wsl_image_room *room, const uint8_t *bytes, size_t size,
-                         struct wsl_image_result *result, struct wsl_image *ret,
-                         struct wsl_err *err);
-
-/* The whole pixels that an antialiased resize of [from, from + length) to `size` reads: one
- * filter's width more on each side, and one pixel for what upsampled colours take from their
- * neighbours. */
-void wsl_jpeg_needed(double from, double length, int size, int limit, int *ret_first,
-                     int *ret_count);
+ * result->part becomes the same part in pixels of *ret, which the caller frees. */
+int wsl_jpeg_decode_scaled(const uint8_t *bytes, size_t size, struct wsl_image_result *result,
+                           struct wsl_image *ret, struct wsl_err *err);
 
 #endif

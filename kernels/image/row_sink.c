@@ -1,32 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/image/raster.h"
+#include "kernels/image/row_sink.h"
+
+#include "kernels/image/pixels.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { SIDE_LIMIT = 1 << 20 };
-
-void wsl_image_free(struct wsl_image *image)
-{
-    if (!image)
-        return;
-    free(image->pixels);
-    *image = (struct wsl_image){0};
-}
-
-int wsl_raster_check(int64_t width, int64_t height, const struct wsl_image_limits *limits,
-                     struct wsl_err *err)
-{
-    uint64_t most = limits && limits->pixels_max ? limits->pixels_max : (uint64_t)1 << 29;
-
-    if (width <= 0 || height <= 0)
-        return wsl_fail(err, WSL_ECORRUPT, "the header says %lld x %lld pixels", (long long)width,
-                        (long long)height);
-    if (width > SIDE_LIMIT || height > SIDE_LIMIT || (uint64_t)width * (uint64_t)height > most)
-        return wsl_fail(err, WSL_ELIMIT, "%lld x %lld pixels, more than the %llu allowed",
-                        (long long)width, (long long)height, (unsigned long long)most);
-    return 0;
-}
 
 static int scaled(int size, int longer, int side_max)
 {
@@ -43,7 +21,7 @@ static int divide_up(int64_t a, int b)
 /* Sets box, part and result size for a picture that has to be shrunk. Boxes are whole pixels, so
  * that each weighs the same, and leave at least twice the result: the filter at the end makes up
  * for their coarse edges. */
-static void plan_shrinking(struct wsl_raster *raster, int width, int height, int eighths,
+static void plan_shrinking(struct wsl_row_sink *raster, int width, int height, int eighths,
                            int side_max)
 {
     int longer = width > height ? width : height;
@@ -57,14 +35,14 @@ static void plan_shrinking(struct wsl_raster *raster, int width, int height, int
     raster->result_height = scaled(height, longer, side_max);
 }
 
-int wsl_raster_open(struct wsl_raster *raster, int width, int height, int eighths,
-                    const struct wsl_image_limits *limits, struct wsl_err *err)
+int wsl_row_sink_open(struct wsl_row_sink *raster, int width, int height, int eighths,
+                      const struct wsl_image_limits *limits, struct wsl_err *err)
 {
     int longer = width > height ? width : height;
     int side_max = limits && limits->side_max > 0 ? limits->side_max : longer;
-    int r = wsl_raster_check(width, height, limits, err);
+    int r = wsl_image_check_size(width, height, limits, err);
 
-    *raster = (struct wsl_raster){.box = 1};
+    *raster = (struct wsl_row_sink){.box = 1};
     if (r < 0)
         return r;
     raster->width = divide_up((int64_t)width * eighths, 8);
@@ -77,19 +55,19 @@ int wsl_raster_open(struct wsl_raster *raster, int width, int height, int eighth
     if (raster->box > 1)
         raster->sums = calloc((size_t)raster->image.width * 3, sizeof *raster->sums);
     if (!raster->image.pixels || (raster->box > 1 && !raster->sums)) {
-        wsl_raster_close(raster);
+        wsl_row_sink_close(raster);
         return wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %d x %d", width, height);
     }
     return 0;
 }
 
 /* Columns of the box that begins at column `x`: the last may be narrower. */
-static int columns_at(const struct wsl_raster *raster, int x)
+static int columns_at(const struct wsl_row_sink *raster, int x)
 {
     return raster->width - x < raster->box ? raster->width - x : raster->box;
 }
 
-static void add_to_sums(struct wsl_raster *raster, const uint8_t *row)
+static void add_to_sums(struct wsl_row_sink *raster, const uint8_t *row)
 {
     uint64_t *sum = raster->sums;
 
@@ -103,7 +81,7 @@ static void add_to_sums(struct wsl_raster *raster, const uint8_t *row)
     raster->rows_in_sum++;
 }
 
-static void finish_sums(struct wsl_raster *raster)
+static void finish_sums(struct wsl_row_sink *raster)
 {
     size_t line = (size_t)(raster->next / raster->box);
     uint8_t *out = raster->image.pixels + line * (size_t)raster->image.width * 3;
@@ -119,7 +97,7 @@ static void finish_sums(struct wsl_raster *raster)
     raster->rows_in_sum = 0;
 }
 
-void wsl_raster_row(struct wsl_raster *raster, const uint8_t *row)
+void wsl_row_sink_row(struct wsl_row_sink *raster, const uint8_t *row)
 {
     size_t bytes = (size_t)raster->image.width * 3;
 
@@ -135,7 +113,7 @@ void wsl_raster_row(struct wsl_raster *raster, const uint8_t *row)
     raster->next++;
 }
 
-int wsl_raster_take(struct wsl_raster *raster, struct wsl_image *ret, struct wsl_err *err)
+int wsl_row_sink_take(struct wsl_row_sink *raster, struct wsl_image *ret, struct wsl_err *err)
 {
     struct wsl_image small = {.width = raster->result_width, .height = raster->result_height};
     int r;
@@ -158,7 +136,7 @@ int wsl_raster_take(struct wsl_raster *raster, struct wsl_image *ret, struct wsl
     return r;
 }
 
-void wsl_raster_close(struct wsl_raster *raster)
+void wsl_row_sink_close(struct wsl_row_sink *raster)
 {
     wsl_image_free(&raster->image);
     free(raster->sums);

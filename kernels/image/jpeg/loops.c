@@ -2,9 +2,9 @@
  *
  * Compiled once for each instruction set, with WSL_IMAGE_LOOPS, the table's name, set by the build.
  */
-#include "kernels/image/jpeg_colours.h"
-#include "kernels/image/jpeg_fast.h"
-#include "kernels/image/jpeg_transform.h"
+#include "kernels/image/jpeg/colours.h"
+#include "kernels/image/jpeg/fast.h"
+#include "kernels/image/jpeg/transform.h"
 
 #include <endian.h>
 #include <string.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/image/image.h"
-#include "kernels/image/jpeg_trap.h"
+#include "kernels/image/jpeg/error.h"
 
 #include <stdlib.h>
 
 struct encoder {
     struct jpeg_compress_struct c;
-    struct wsl_jpeg_trap trap;
+    struct wsl_jpeg_error trap;
     unsigned char *bytes; /* libjpeg's, malloc'd */
     unsigned long size;
 };
@@ -47,7 +47,7 @@ int wsl_image_encode_jpeg(const struct wsl_image *image, int quality, struct wsl
 
     if (!e)
         return wsl_fail(err, WSL_ENOMEM, "no memory to encode a JPEG");
-    e->c.err = wsl_jpeg_trap_set(&e->trap);
+    e->c.err = wsl_jpeg_error_set(&e->trap);
     if (setjmp(e->trap.back)) {
         r = wsl_fail(err, WSL_EINVAL, "cannot encode a JPEG of %d x %d: %s", image->width,
                      image->height, e->trap.text);

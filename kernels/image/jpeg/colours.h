@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * From samples to RGB, libjpeg's bits: its triangle filter (jdsample.c) and its fixed point
- * (jdcolor.c). With AVX2, or plain C. For jpeg_loops.c, which is compiled once for each instruction
+ * (jdcolor.c). With AVX2, or plain C. For loops.c, which is compiled once for each instruction
  * set.
  */
 #ifndef WSL_KERNELS_IMAGE_JPEG_COLOURS_H

@@ -1,11 +1,16 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/image/jpeg_file.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decoding with libjpeg, which has the last word on what a file means: whole, or scaled and
+ * cropped.
+ */
+#include "kernels/image/jpeg/decode.h"
 
-#include "kernels/image/jpeg_fast.h"
-#include "kernels/image/jpeg_trap.h"
+#include "kernels/image/jpeg/error.h"
 #include "kernels/image/meta.h"
+#include "kernels/image/pixels.h"
 #include "kernels/image/profile.h"
-#include "kernels/image/raster.h"
+#include "kernels/image/resize_passes.h"
+#include "kernels/image/row_sink.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -34,8 +39,8 @@ static void cmyk_to_rgb(const uint8_t *from, uint8_t *to, int width)
 /* What a decode holds on to; in one struct so that the error path frees it after a longjmp. */
 struct work {
     struct jpeg_decompress_struct d;
-    struct wsl_jpeg_trap trap;
-    struct wsl_raster raster;
+    struct wsl_jpeg_error trap;
+    struct wsl_row_sink raster;
     uint8_t *row; /* output_width * components, then room for a converted row */
     struct wsl_profile *profile;
     struct wsl_buf profile_bytes;
@@ -45,7 +50,7 @@ struct work {
 static void close_work(struct work *w)
 {
     jpeg_destroy_decompress(&w->d);
-    wsl_raster_close(&w->raster);
+    wsl_row_sink_close(&w->raster);
     wsl_profile_close(w->profile);
     wsl_buf_free(&w->profile_bytes);
     free(w->row);
@@ -57,13 +62,11 @@ static struct work *open_work(void)
     struct work *w = calloc(1, sizeof *w);
 
     if (w)
-        w->d.err = wsl_jpeg_trap_set(&w->trap);
+        w->d.err = wsl_jpeg_error_set(&w->trap);
     return w;
 }
 
-/* The smallest scale in eighths at which a shrinking by `factor` is still twice too large, so that
- * our own filter has the last word. libjpeg-turbo is fast at 1, 2, 4 and 8 eighths only. */
-static int choose_eighths(double factor)
+int wsl_jpeg_choose_eighths(double factor)
 {
     int eighths = 8;
 
@@ -84,12 +87,12 @@ static int read_rows(struct work *w, int rows, struct wsl_err *err)
             return wsl_fail(err, WSL_ECORRUPT, "bad JPEG: it ends early");
         if (w->profile) {
             wsl_profile_row(w->profile, w->row, w->d.out_color_components, rgb, width);
-            wsl_raster_row(&w->raster, rgb);
+            wsl_row_sink_row(&w->raster, rgb);
         } else if (w->d.out_color_space == JCS_CMYK) {
             cmyk_to_rgb(w->row, rgb, width);
-            wsl_raster_row(&w->raster, rgb);
+            wsl_row_sink_row(&w->raster, rgb);
         } else {
-            wsl_raster_row(&w->raster, w->row);
+            wsl_row_sink_row(&w->raster, w->row);
         }
     }
     return 0;
@@ -105,7 +108,7 @@ static int read_header(struct work *w, const uint8_t *bytes, size_t size,
     w->d.progress = &w->trap.progress;
     jpeg_mem_src(&w->d, bytes, size);
     jpeg_read_header(&w->d, TRUE);
-    r = wsl_raster_check(w->d.image_width, w->d.image_height, limits, err);
+    r = wsl_image_check_size(w->d.image_width, w->d.image_height, limits, err);
     if (r == 0 && jpeg_has_multiple_scans(&w->d) &&
         (uint64_t)w->d.image_width * w->d.image_height > WSL_JPEG_PROGRESSIVE_MAX)
         r = wsl_fail(err, WSL_ELIMIT,
@@ -119,10 +122,10 @@ static int read_header(struct work *w, const uint8_t *bytes, size_t size,
 static void take_meta(struct work *w, const uint8_t *bytes, size_t size)
 {
     int components = w->d.num_components;
-    struct wsl_jpeg_look look = {0};
+    struct wsl_jpeg_header look = {0};
 
     /* What was seen before a fault counts: the decoder is more lenient. */
-    wsl_jpeg_look(bytes, size, &look, NULL);
+    wsl_jpeg_header(bytes, size, &look, NULL);
     w->orientation = look.orientation;
     if (look.profile_bytes > 0 && wsl_jpeg_profile(bytes, size, &w->profile_bytes, NULL) == 0)
         w->profile = wsl_profile_open(w->profile_bytes.data, w->profile_bytes.size,
@@ -154,11 +157,11 @@ static int decode_whole(struct work *w, const struct wsl_image_limits *limits, s
     int width = (int)w->d.image_width, height = (int)w->d.image_height;
     int longer = width > height ? width : height;
     int side_max = limits ? limits->side_max : 0;
-    int eighths = side_max > 0 ? choose_eighths((double)longer / side_max) : 8;
+    int eighths = side_max > 0 ? wsl_jpeg_choose_eighths((double)longer / side_max) : 8;
     int r = start(w, eighths, err);
 
     if (r == 0)
-        r = wsl_raster_open(&w->raster, width, height, eighths, limits, err);
+        r = wsl_row_sink_open(&w->raster, width, height, eighths, limits, err);
     if (r == 0)
         r = read_rows(w, (int)w->d.output_height, err);
     if (r == 0)
@@ -185,28 +188,17 @@ int wsl_jpeg_decode(const uint8_t *bytes, size_t size, const struct wsl_image_li
     if (r == 0)
         r = decode_whole(w, limits, err);
     if (r == 0)
-        r = wsl_raster_take(&w->raster, ret, err);
+        r = wsl_row_sink_take(&w->raster, ret, err);
     if (r == 0 && (r = wsl_image_turn(ret, w->orientation, err)) < 0)
         wsl_image_free(ret);
     close_work(w);
     return r;
 }
 
-void wsl_jpeg_needed(double from, double length, int size, int limit, int *ret_first,
-                     int *ret_count)
-{
-    double support = fmax(1, length / size) + 1;
-    int first = (int)fmax(0, floor(from - support));
-    int end = (int)fmin(limit, ceil(from + length + support));
-
-    *ret_first = first;
-    *ret_count = end - first;
-}
-
 static int decode_part(struct work *w, struct wsl_rect *part, int width, int height,
                        struct wsl_err *err)
 {
-    int eighths = choose_eighths(fmin(part->width / width, part->height / height));
+    int eighths = wsl_jpeg_choose_eighths(fmin(part->width / width, part->height / height));
     struct wsl_rect p = {part->x * eighths / 8, part->y * eighths / 8, part->width * eighths / 8,
                          part->height * eighths / 8};
     int first_column, columns, first_row, rows;
@@ -215,12 +207,12 @@ static int decode_part(struct work *w, struct wsl_rect *part, int width, int hei
 
     if (r < 0)
         return r;
-    wsl_jpeg_needed(p.x, p.width, width, (int)w->d.output_width, &first_column, &columns);
-    wsl_jpeg_needed(p.y, p.height, height, (int)w->d.output_height, &first_row, &rows);
+    wsl_resize_reach(p.x, p.width, width, (int)w->d.output_width, &first_column, &columns);
+    wsl_resize_reach(p.y, p.height, height, (int)w->d.output_height, &first_row, &rows);
     cut_x = (JDIMENSION)first_column;
     cut_width = (JDIMENSION)columns;
     jpeg_crop_scanline(&w->d, &cut_x, &cut_width);
-    r = wsl_raster_open(&w->raster, (int)cut_width, rows, 8, NULL, err);
+    r = wsl_row_sink_open(&w->raster, (int)cut_width, rows, 8, NULL, err);
     if (r < 0)
         return r;
     if (first_row > 0)
@@ -235,8 +227,8 @@ static int decode_part(struct work *w, struct wsl_rect *part, int width, int hei
     return 0;
 }
 
-static int decode_slowly(const uint8_t *bytes, size_t size, struct wsl_image_result *result,
-                         struct wsl_image *ret, struct wsl_err *err)
+int wsl_jpeg_decode_scaled(const uint8_t *bytes, size_t size, struct wsl_image_result *result,
+                           struct wsl_image *ret, struct wsl_err *err)
 {
     struct work *w = open_work();
     int r;
@@ -254,21 +246,9 @@ static int decode_slowly(const uint8_t *bytes, size_t size, struct wsl_image_res
     if (r == 0)
         r = decode_part(w, &result->part, result->width, result->height, err);
     if (r == 0)
-        r = wsl_raster_take(&w->raster, ret, err);
+        r = wsl_row_sink_take(&w->raster, ret, err);
     close_work(w);
     return r;
-}
-
-int wsl_jpeg_decode_part(struct wsl_image_room *room, const uint8_t *bytes, size_t size,
-                         struct wsl_image_result *result, struct wsl_image *ret,
-                         struct wsl_err *err)
-{
-    int r = 0;
-
-    if (choose_eighths(
-            fmin(result->part.width / result->width, result->part.height / result->height)) == 8)
-        r = wsl_jpeg_fast(room, bytes, size, result, ret, err);
-    return r != 0 ? r : decode_slowly(bytes, size, result, ret, err);
 }
 
 /* Sizes of files with nothing odd before their first scan; the rest is for libjpeg. */

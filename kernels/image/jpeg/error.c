@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/image/jpeg_trap.h"
+#include "kernels/image/jpeg/error.h"
 
 #include <jerror.h>
 
@@ -9,7 +9,7 @@ enum { SCANS_MAX = 100 };
 
 static void on_error(j_common_ptr info)
 {
-    struct wsl_jpeg_trap *trap = (struct wsl_jpeg_trap *)info->err;
+    struct wsl_jpeg_error *trap = (struct wsl_jpeg_error *)info->err;
 
     info->err->format_message(info, trap->text);
     longjmp(trap->back, 1);
@@ -38,7 +38,7 @@ static void on_output(j_common_ptr info)
 
 static void on_progress(j_common_ptr info)
 {
-    struct wsl_jpeg_trap *trap = (struct wsl_jpeg_trap *)info->err;
+    struct wsl_jpeg_error *trap = (struct wsl_jpeg_error *)info->err;
 
     if (info->is_decompressor && ((j_decompress_ptr)info)->input_scan_number > SCANS_MAX) {
         snprintf(trap->text, sizeof trap->text, "more than %d scans", SCANS_MAX);
@@ -46,7 +46,7 @@ static void on_progress(j_common_ptr info)
     }
 }
 
-struct jpeg_error_mgr *wsl_jpeg_trap_set(struct wsl_jpeg_trap *trap)
+struct jpeg_error_mgr *wsl_jpeg_error_set(struct wsl_jpeg_error *trap)
 {
     jpeg_std_error(&trap->manager);
     trap->manager.error_exit = on_error;

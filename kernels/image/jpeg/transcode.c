@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/image/jpeg_file.h"
-#include "kernels/image/jpeg_trap.h"
+#include "kernels/image/jpeg/decode.h"
+#include "kernels/image/jpeg/error.h"
 #include "kernels/image/meta.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 struct work {
     struct jpeg_decompress_struct d;
     struct jpeg_compress_struct c;
-    struct wsl_jpeg_trap trap;
+    struct wsl_jpeg_error trap;
     unsigned char *bytes; /* libjpeg's, malloc'd */
     unsigned long size;
 };
@@ -54,7 +54,7 @@ int wsl_jpeg_transcode(const uint8_t *bytes, size_t size, struct wsl_buf *out, s
 
     if (!w)
         return wsl_fail(err, WSL_ENOMEM, "no memory to code a JPEG anew");
-    w->d.err = w->c.err = wsl_jpeg_trap_set(&w->trap);
+    w->d.err = w->c.err = wsl_jpeg_error_set(&w->trap);
     if (setjmp(w->trap.back)) {
         r = wsl_fail(err, WSL_ECORRUPT, "bad JPEG: %s", w->trap.text);
         close_work(w);

@@ -4,7 +4,6 @@
  * ICC.1 annex B.4. APP14 "Adobe": Adobe's technical note 5116.
  */
 #include "kernels/image/meta.h"
-#include "kernels/image/profile.h"
 
 #include <string.h>
 
@@ -16,7 +15,7 @@ enum { APP14 = 0xee, APP15 = 0xef, COM = 0xfe, TEM = 0x01 };
 struct walk {
     const uint8_t *bytes;
     size_t size, at;
-    struct wsl_jpeg_look *look;
+    struct wsl_jpeg_header *look;
     unsigned scans;
 };
 
@@ -30,51 +29,11 @@ static unsigned u16_at(const uint8_t *p)
     return (unsigned)p[0] << 8 | p[1];
 }
 
-/* ---- Exif ---- */
-
-struct tiff {
-    const uint8_t *bytes;
-    size_t size;
-    bool little;
-};
-
-static uint32_t tiff_number(const struct tiff *t, size_t at, int size)
-{
-    uint32_t v = 0;
-
-    if (at > t->size || t->size - at < (size_t)size)
-        return 0;
-    for (int i = 0; i < size; i++)
-        v |= (uint32_t)t->bytes[at + (size_t)i] << 8 * (t->little ? i : size - 1 - i);
-    return v;
-}
-
-int wsl_exif_orientation(const uint8_t *bytes, size_t size)
-{
-    struct tiff t = {.bytes = bytes, .size = size};
-    uint32_t at, count;
-
-    if (size < 8 || (memcmp(bytes, "II*\0", 4) != 0 && memcmp(bytes, "MM\0*", 4) != 0))
-        return 1;
-    t.little = bytes[0] == 'I';
-    at = tiff_number(&t, 4, 4);
-    count = tiff_number(&t, at, 2);
-    for (uint32_t i = 0; i < count && i < 1000; i++) {
-        size_t entry = (size_t)at + 2 + 12 * (size_t)i;
-        uint32_t value = tiff_number(&t, entry + 8, 2);
-
-        /* Tag Orientation, one SHORT. */
-        if (tiff_number(&t, entry, 2) == 0x0112 && tiff_number(&t, entry + 2, 2) == 3)
-            return value >= 1 && value <= 8 ? (int)value : 1;
-    }
-    return 1;
-}
-
 /* ---- segments ---- */
 
 static void look_at_app(struct walk *w, int marker, const uint8_t *body, size_t size)
 {
-    struct wsl_jpeg_look *look = w->look;
+    struct wsl_jpeg_header *look = w->look;
 
     if (marker == APP1 && size > 6 && memcmp(body, "Exif\0", 5) == 0 && !look->has_exif) {
         look->has_exif = true;
@@ -89,7 +48,7 @@ static void look_at_app(struct walk *w, int marker, const uint8_t *body, size_t 
 static int look_at_frame(struct walk *w, int marker, const uint8_t *body, size_t size,
                          struct wsl_err *err)
 {
-    struct wsl_jpeg_look *look = w->look;
+    struct wsl_jpeg_header *look = w->look;
 
     if (look->components > 0)
         return corrupt(w, err, "a second frame");
@@ -161,12 +120,13 @@ static int take_segment(struct walk *w, struct wsl_err *err)
     return r;
 }
 
-int wsl_jpeg_look(const uint8_t *bytes, size_t size, struct wsl_jpeg_look *ret, struct wsl_err *err)
+int wsl_jpeg_header(const uint8_t *bytes, size_t size, struct wsl_jpeg_header *ret,
+                    struct wsl_err *err)
 {
     struct walk w = {.bytes = bytes, .size = size, .at = 2, .look = ret};
     int r = 0;
 
-    *ret = (struct wsl_jpeg_look){.orientation = 1, .adobe_transform = -1};
+    *ret = (struct wsl_jpeg_header){.orientation = 1, .adobe_transform = -1};
     if (size < 4 || bytes[0] != 0xff || bytes[1] != SOI)
         return wsl_fail(err, WSL_EUNSUPPORTED, "no JPEG");
     while (r == 0) {
@@ -230,16 +190,4 @@ int wsl_jpeg_profile(const uint8_t *bytes, size_t size, struct wsl_buf *out, str
             return wsl_fail(err, r, "no room for a colour profile");
     }
     return 0;
-}
-
-bool wsl_profile_is_idle(const uint8_t *bytes, size_t size, int components)
-{
-    struct wsl_profile *p = wsl_profile_open(bytes, size,
-                                             components == 1   ? WSL_PROFILE_GREY
-                                             : components == 4 ? WSL_PROFILE_INKS
-                                                               : WSL_PROFILE_RGB);
-    bool idle = p == NULL;
-
-    wsl_profile_close(p);
-    return idle;
 }

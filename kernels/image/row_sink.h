@@ -6,12 +6,12 @@
  * Memory: at most 16 times the result and one row of sums, whatever the size of the file. Internal
  * to kernels/image.
  */
-#ifndef WSL_KERNELS_IMAGE_RASTER_H
-#define WSL_KERNELS_IMAGE_RASTER_H
+#ifndef WSL_KERNELS_IMAGE_ROW_SINK_H
+#define WSL_KERNELS_IMAGE_ROW_SINK_H
 
 #include "kernels/image/image.h"
 
-struct wsl_raster {
+struct wsl_row_sink {
     struct wsl_image image; /* boxes, or pixels as they came; owned until taken */
     int width, height;      /* of the rows that come */
     int next;               /* index of the next row */
@@ -25,22 +25,15 @@ struct wsl_raster {
 /* For a picture of width x height that comes scaled to eighths / 8, sides rounded up (libjpeg does
  * that), and a result of at most limits->side_max on its longer side. WSL_ELIMIT when the picture
  * has more than pixels_max pixels, WSL_ENOMEM. limits NULL: the defaults. */
-int wsl_raster_open(struct wsl_raster *raster, int width, int height, int eighths,
-                    const struct wsl_image_limits *limits, struct wsl_err *err);
+int wsl_row_sink_open(struct wsl_row_sink *raster, int width, int height, int eighths,
+                      const struct wsl_image_limits *limits, struct wsl_err *err);
 
 /* Takes the next row: RGB, `width` pixels. Rows beyond the height are ignored. */
-void wsl_raster_row(struct wsl_raster *raster, const uint8_t *row);
+void wsl_row_sink_row(struct wsl_row_sink *raster, const uint8_t *row);
 
 /* Moves the finished picture out. WSL_ENOMEM. */
-int wsl_raster_take(struct wsl_raster *raster, struct wsl_image *ret, struct wsl_err *err);
+int wsl_row_sink_take(struct wsl_row_sink *raster, struct wsl_image *ret, struct wsl_err *err);
 
-void wsl_raster_close(struct wsl_raster *raster); /* zeroed is fine */
-
-/* The checks of wsl_raster_open alone: before a decoder takes memory of its own. */
-int wsl_raster_check(int64_t width, int64_t height, const struct wsl_image_limits *limits,
-                     struct wsl_err *err);
-
-/* WSL_EINVAL unless `part` is not empty and inside a picture of width x height. */
-int wsl_image_check_part(int width, int height, struct wsl_rect part, struct wsl_err *err);
+void wsl_row_sink_close(struct wsl_row_sink *raster); /* zeroed is fine */
 
 #endif
