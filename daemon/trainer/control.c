@@ -411,7 +411,7 @@ static int open_descriptors(struct wsl_trainer_control *c, struct wsl_err *err)
     unlink(SOCKET_NAME);
     if (bind(c->listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
         listen(c->listener, 8) < 0)
-        return wsl_fail_errno(err, "cannot listen on %s in the run folder", SOCKET_NAME);
+        return wsl_fail_errno(err, "cannot listen on %s in the run directory", SOCKET_NAME);
     return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The trainer's side of the conversation with the worker daemon (proto/wsl/v1/trainer.proto), on a
- * thread of its own, "control": it serves control.sock in the current folder, tells every worker
+ * thread of its own, "control": it serves control.sock in the current directory, tells every worker
  * that connects the status and the part of an exchange that is still unanswered, takes answers and
  * stop requests, and turns SIGTERM and SIGINT into stop requests. A worker that goes away changes
  * nothing; a newer connection takes the place of an older one.

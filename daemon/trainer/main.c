@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * wsl-trainer: one rank of one generation of a job. Everything it needs is in the run folder.
+ * wsl-trainer: one rank of one generation of a job. Everything it needs is in the run directory.
  */
 #include "base/args.h"
 #include "base/clock.h"
@@ -50,7 +50,7 @@ static int write_outcome(const struct wsl_trainer_end *end, struct wsl_err *err)
     return wsl_file_write_atomic("outcome.pb", bytes, size, err);
 }
 
-static const char *outcome_word(Wsl__V1__TrainerOutcome outcome)
+static const char *outcome_name(Wsl__V1__TrainerOutcome outcome)
 {
     const ProtobufCEnumValue *value =
         protobuf_c_enum_descriptor_get_value(&wsl__v1__trainer_outcome__descriptor, (int)outcome);
@@ -72,15 +72,15 @@ static void set_signals(void)
     wsl_rlimit_file_size_is_an_error();
 }
 
-static int run(const char *folder, uint64_t timeout_s)
+static int run(const char *directory, uint64_t timeout_s)
 {
     Wsl__V1__Assignment *assignment = NULL;
     struct wsl_trainer_end end = {.outcome = WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR};
     struct wsl_err err = {0};
     bool good;
 
-    if (chdir(folder) < 0) {
-        wsl_fail_errno(&err, "--run-folder %s", folder);
+    if (chdir(directory) < 0) {
+        wsl_fail_errno(&err, "--run-folder %s", directory);
         fprintf(stderr, "wsl-trainer: %s\n", err.text);
         return 1;
     }
@@ -94,7 +94,7 @@ static int run(const char *folder, uint64_t timeout_s)
     good = end.outcome == WSL__V1__TRAINER_OUTCOME__FINISHED ||
            end.outcome == WSL__V1__TRAINER_OUTCOME__STOPPED;
     if (!good)
-        fprintf(stderr, "wsl-trainer: %s: %s\n", outcome_word(end.outcome), end.reason);
+        fprintf(stderr, "wsl-trainer: %s: %s\n", outcome_name(end.outcome), end.reason);
     if (write_outcome(&end, &err) < 0) {
         fprintf(stderr, "wsl-trainer: %s\n", err.text);
         return 1;
@@ -104,15 +104,15 @@ static int run(const char *folder, uint64_t timeout_s)
 
 int main(int argc, char **argv)
 {
-    const char *folder = NULL;
+    const char *directory = NULL;
     bool version = false;
     uint64_t timeout_s = 120;
     const struct wsl_arg rows[] = {
         {.name = "run-folder",
          .type = WSL_ARG_TEXT,
-         .target = &folder,
+         .target = &directory,
          .value = "DIR",
-         .help = "folder with assignment.pb; everything is written there"},
+         .help = "directory with assignment.pb; everything is written there"},
         {.name = "timeout",
          .type = WSL_ARG_UINT,
          .target = &timeout_s,
@@ -143,11 +143,11 @@ int main(int argc, char **argv)
     }
     if (r == 0 && words > 0)
         r = wsl_fail(&err, WSL_EINVAL, "unknown word \"%s\"; see --help", argv[argc - words]);
-    if (r == 0 && !folder)
+    if (r == 0 && !directory)
         r = wsl_fail(&err, WSL_EINVAL, "--run-folder is missing; see --help");
     if (r < 0) {
         fprintf(stderr, "wsl-trainer: %s\n", err.text);
         return 2;
     }
-    return run(folder, timeout_s);
+    return run(directory, timeout_s);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a trainer tells the coordinator about its work: the file "metrics" of the run folder,
+ * What a trainer tells the coordinator about its work: the file "metrics" of the run directory,
  * TrainerMetric messages with their varint length before each, appended and never rewritten; the
  * worker ships it by offset. And the lines for people on standard output. Any thread; a message is
  * one write, so messages of several threads do not mix.

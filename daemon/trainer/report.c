@@ -17,7 +17,7 @@
 #define PROGRESS_NS ((uint64_t)1000000000)
 #define LINE_NS     ((uint64_t)30000000000)
 
-static const char *schedule_words(const struct wsl_trainer *t, char text[200])
+static const char *schedule_text(const struct wsl_trainer *t, char text[200])
 {
     const struct wsl_schedule *s = &t->schedule;
     char warmup[100] = "";
@@ -42,7 +42,7 @@ static const char *schedule_words(const struct wsl_trainer *t, char text[200])
     return text;
 }
 
-static const char *sampling_word(const Wsl__V1__JobSpec *spec)
+static const char *sampling_name(const Wsl__V1__JobSpec *spec)
 {
     switch (spec->sampling->kind) {
     case WSL__V1__SAMPLING_KIND__SQUARE_ROOT:
@@ -97,11 +97,11 @@ void wsl_report_start(const struct wsl_trainer *t)
     wsl_say("batch: %u over %u %s%s; an epoch is %" PRIu64 " draws (%s sampling); %" PRIu64
             " steps are %.2f epochs",
             t->spec->batch, t->assignment->world, t->assignment->world == 1 ? "rank" : "ranks",
-            pieces, t->epoch_length, sampling_word(t->spec), t->total_steps,
+            pieces, t->epoch_length, sampling_name(t->spec), t->total_steps,
             wsl_trainer_epoch(t, t->total_steps));
     if (t->assignment->world > 1 && strcmp(t->spec->gradient_wire, "bf16") == 0)
         wsl_say("gradients travel between the ranks as bf16");
-    wsl_say("learning rate: %s; momentum %g (Nesterov), weight decay %g", schedule_words(t, text),
+    wsl_say("learning rate: %s; momentum %g (Nesterov), weight decay %g", schedule_text(t, text),
             t->spec->optimizer->momentum, t->spec->optimizer->weight_decay);
     note_small_norm(t);
 }
@@ -238,8 +238,7 @@ void wsl_report_end(const struct wsl_trainer *t, const char *word)
 
     wsl_loader_stats(t->loader, &stats);
     wsl_say("%s: rank %u, step %" PRIu64 "/%" PRIu64 ", %" PRIu64 " steps in %.1f s, of which "
-            "%.1f s waiting for pictures and %.1f s for the sums over ranks; %" PRIu64
-            " unreadable records",
+            "%.1f s waiting for images and %.1f s for all-reduce; %" PRIu64 " unreadable records",
             word, t->assignment->rank, t->step, t->total_steps, t->step - t->first_step, seconds,
             (double)stats.waited_ns / 1e9, (double)t->sums_ns / 1e9, t->bad_records);
 }

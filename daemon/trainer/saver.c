@@ -36,35 +36,36 @@ struct wsl_saver {
     struct wsl_err result; /* of the last write; code 0: well */
 };
 
-static void report_written(struct wsl_saver *s, const char *folder, uint64_t bytes, double seconds)
+static void report_written(struct wsl_saver *s, const char *directory, uint64_t bytes,
+                           double seconds)
 {
     Wsl__V1__TrainerMetric metric = WSL__V1__TRAINER_METRIC__INIT;
     Wsl__V1__CheckpointWritten written = WSL__V1__CHECKPOINT_WRITTEN__INIT;
 
-    written.folder = (char *)folder;
+    written.folder = (char *)directory;
     written.step = s->info.step;
     written.bytes = bytes;
     written.seconds = seconds;
     metric.body_case = WSL__V1__TRAINER_METRIC__BODY_CHECKPOINT;
     metric.checkpoint = &written;
     wsl_metrics_add(s->setup.metrics, &metric);
-    wsl_say("checkpoint: %s, %.1f MB in %.2f s", folder, (double)bytes / 1e6, seconds);
+    wsl_say("checkpoint: %s, %.1f MB in %.2f s", directory, (double)bytes / 1e6, seconds);
 }
 
 static int write_checkpoint(struct wsl_saver *s, struct wsl_err *err)
 {
     const Wsl__V1__Assignment *a = s->setup.assignment;
     uint64_t before = wsl_clock_ns(), bytes = 0;
-    char folder[4096];
+    char directory[4096];
     int r;
 
     s->info.written_ms = wsl_clock_wall_ms();
     r = wsl_checkpoint_write(a->checkpoint_folder, &s->info, s->snapshot.model,
                              s->snapshot.momentum, s->snapshot.model_count,
-                             s->snapshot.momentum_count, (int)a->spec->checkpoint->keep, folder,
+                             s->snapshot.momentum_count, (int)a->spec->checkpoint->keep, directory,
                              &bytes, err);
     if (r == 0) {
-        report_written(s, folder, bytes, (double)(wsl_clock_ns() - before) / 1e9);
+        report_written(s, directory, bytes, (double)(wsl_clock_ns() - before) / 1e9);
         return 0;
     }
     wsl_error("event=checkpoint_failed step=%" PRIu64 " text=\"%s\"", s->info.step, err->text);
@@ -130,7 +131,7 @@ static int fill_info(struct wsl_saver *s, struct wsl_err *err)
 }
 
 /* The disk's faults are the machine's; another job's checkpoints in the way are the user's. */
-static int try_folder(const struct wsl_saver *s, struct wsl_err *err)
+static int try_directory(const struct wsl_saver *s, struct wsl_err *err)
 {
     const struct wsl_snapshot *copy = &s->snapshot;
     int r = wsl_checkpoint_try(s->setup.assignment->checkpoint_folder, s->info.job_uid,
@@ -156,7 +157,7 @@ int wsl_saver_open(struct wsl_saver **ret, const struct wsl_saver_setup *setup, 
     if (r == 0)
         r = wsl_snapshot_open(&s->snapshot, setup->net, err);
     if (r == 0)
-        r = try_folder(s, err);
+        r = try_directory(s, err);
     if (r == 0) {
         errno = pthread_create(&s->thread, NULL, thread_main, s);
         s->thread_runs = errno == 0;

@@ -18,8 +18,8 @@
 struct wsl_metrics;
 struct wsl_saver;
 
-/* Everything given stays open for the saver's life. Opening makes the checkpoint folder and tries,
- * before any step, that a checkpoint can be written there: errors as wsl_checkpoint_try. */
+/* Everything given stays open for the saver's life. Opening makes the checkpoint directory and
+ * tries, before any step, that a checkpoint can be written there: errors as wsl_checkpoint_try. */
 struct wsl_saver_setup {
     struct wsl_net *net;
     const struct wsl_net_config *config;

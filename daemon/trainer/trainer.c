@@ -270,7 +270,7 @@ static void close_collective(struct wsl_trainer *t)
 /* All ranks come here before any closes its connections: who is late still gets its last sum. That
  * somebody is gone already is no failure any more. Afterwards rank 0 may take its time over the
  * last checkpoint: nobody waits for it. */
-static void say_goodbye(struct wsl_trainer *t)
+static void final_barrier(struct wsl_trainer *t)
 {
     double nothing = 0;
     struct wsl_err err;
@@ -281,7 +281,7 @@ static void say_goodbye(struct wsl_trainer *t)
 }
 
 /* Whose fault a failure is. */
-static Wsl__V1__TrainerOutcome blame(const struct wsl_err *err)
+static Wsl__V1__TrainerOutcome classify_failure(const struct wsl_err *err)
 {
     switch (err->code) {
     case WSL_EPEER:
@@ -301,7 +301,8 @@ static Wsl__V1__TrainerOutcome blame(const struct wsl_err *err)
     }
 }
 
-static void end(struct wsl_trainer_end *ret, Wsl__V1__TrainerOutcome outcome, const char *reason)
+static void set_outcome(struct wsl_trainer_end *ret, Wsl__V1__TrainerOutcome outcome,
+                        const char *reason)
 {
     ret->outcome = outcome;
     snprintf(ret->reason, sizeof(ret->reason), "%s", reason);
@@ -347,7 +348,7 @@ static void end_stopped(struct wsl_trainer *t, struct wsl_trainer_end *ret)
     if (finish_saving(t, patience, &err) < 0)
         snprintf(reason + n, sizeof(reason) - (size_t)n,
                  "; its checkpoint could not be written: %.300s", err.text);
-    end(ret, WSL__V1__TRAINER_OUTCOME__STOPPED, reason);
+    set_outcome(ret, WSL__V1__TRAINER_OUTCOME__STOPPED, reason);
 }
 
 /* The last checkpoint must be on disk before the job counts as done. */
@@ -362,13 +363,14 @@ static void end_finished(struct wsl_trainer *t, struct wsl_trainer_end *ret)
         stopped = asked_to_stop(t);
         snprintf(reason, sizeof(reason), "%sthe final checkpoint could not be written: %s",
                  stopped ? "stopped before it was saved: " : "", err.text);
-        end(ret,
-            stopped ? WSL__V1__TRAINER_OUTCOME__STOPPED : WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR,
-            reason);
+        set_outcome(ret,
+                    stopped ? WSL__V1__TRAINER_OUTCOME__STOPPED
+                            : WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR,
+                    reason);
         return;
     }
     snprintf(reason, sizeof(reason), "%" PRIu64 " steps", t->step);
-    end(ret, WSL__V1__TRAINER_OUTCOME__FINISHED, reason);
+    set_outcome(ret, WSL__V1__TRAINER_OUTCOME__FINISHED, reason);
 }
 
 static void train(struct wsl_trainer *t, Wsl__V1__Assignment *assignment,
@@ -393,12 +395,12 @@ static void train(struct wsl_trainer *t, Wsl__V1__Assignment *assignment,
     if (r == 0)
         r = wsl_trainer_loop(t, &err);
     if (r >= 0)
-        say_goodbye(t);
+        final_barrier(t);
     if (r == WSL_TRAINER_STOPPED ||
         (r == WSL_ECANCELLED && wsl_trainer_control_stopped(t->control)))
         end_stopped(t, ret);
     else if (r < 0)
-        end(ret, blame(&err), err.text);
+        set_outcome(ret, classify_failure(&err), err.text);
     else
         end_finished(t, ret);
     if (r >= 0)
@@ -441,7 +443,7 @@ void wsl_trainer_run(Wsl__V1__Assignment *assignment, uint32_t timeout_ms,
             assignment->generation, assignment->rank, assignment->world, (int)getpid());
     if (wsl_metrics_open(&t.metrics, "metrics", &err) < 0 ||
         wsl_trainer_control_open(&t.control, &setup, &err) < 0)
-        end(ret, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, err.text);
+        set_outcome(ret, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, err.text);
     else
         train(&t, assignment, ret);
     close_all(&t);

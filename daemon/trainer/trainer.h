@@ -13,9 +13,9 @@ struct wsl_trainer_end {
     char reason[600]; /* one line */
 };
 
-/* Trains until the job ends, is stopped, or fails. The current folder is the run folder; SIGTERM
- * and SIGINT are blocked. `timeout_ms` limits joining and each operation of the collective. The
- * assignment's spec gets its defaults filled in. */
+/* Trains until the job ends, is stopped, or fails. The current directory is the run directory;
+ * SIGTERM and SIGINT are blocked. `timeout_ms` limits joining and each operation of the collective.
+ * The assignment's spec gets its defaults filled in. */
 void wsl_trainer_run(Wsl__V1__Assignment *assignment, uint32_t timeout_ms,
                      struct wsl_trainer_end *ret);
 

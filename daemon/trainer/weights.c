@@ -15,13 +15,13 @@
 
 /* ---- from files ---- */
 
-static int load_part(struct wsl_net *net, const char *folder, const char *name,
-                     enum wsl_tensor_what what, bool with_head, struct wsl_err *err)
+static int load_tensors(struct wsl_net *net, const char *directory, const char *name,
+                        enum wsl_tensor_what what, bool with_head, struct wsl_err *err)
 {
     char path[4096];
 
-    if (wsl_file_join(path, sizeof(path), folder, name) < 0)
-        return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", folder);
+    if (wsl_file_join(path, sizeof(path), directory, name) < 0)
+        return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", directory);
     return wsl_model_file_load(net, path, what, with_head, NULL, err);
 }
 
@@ -57,10 +57,10 @@ static int choose_checkpoint(const Wsl__V1__Assignment *assignment, struct wsl_m
     if (slash && slash != root) {
         *slash = 0;
         if (wsl_checkpoint_newest(root, uid, ret, NULL, err) == 0) {
-            wsl_say("checkpoint: %s; going on from %s", first.text, ret);
+            wsl_say("checkpoint: %s; resuming from %s", first.text, ret);
             wsl_metrics_note(metrics,
                              first.code == WSL_EEXIST ? "checkpoint_foreign" : "checkpoint_damaged",
-                             "%s; going on from %s", first.text, ret);
+                             "%s; resuming from %s", first.text, ret);
             return 0;
         }
     }
@@ -69,7 +69,7 @@ static int choose_checkpoint(const Wsl__V1__Assignment *assignment, struct wsl_m
 
 static int check_resume(const struct wsl_checkpoint_info *info,
                         const Wsl__V1__Assignment *assignment, const struct wsl_dataset *dataset,
-                        const char *folder, struct wsl_err *err)
+                        const char *directory, struct wsl_err *err)
 {
     const char *fingerprint = wsl_dataset_fingerprint(dataset);
 
@@ -77,18 +77,18 @@ static int check_resume(const struct wsl_checkpoint_info *info,
     if (!info->job_uid[0] &&
         (info->job != assignment->job || strcmp(info->job_name, assignment->spec->name) != 0))
         return wsl_fail(err, WSL_EEXIST,
-                        "%s is of job %" PRIu64 " '%s', not of job %" PRIu64 " '%s'", folder,
+                        "%s is of job %" PRIu64 " '%s', not of job %" PRIu64 " '%s'", directory,
                         info->job, info->job_name, assignment->job, assignment->spec->name);
     if (strcmp(info->fingerprint, fingerprint) != 0)
         return wsl_fail(err, WSL_EINVAL,
                         "%s was trained on data set %s, %s is %s: put the data set "
                         "back as it was, or start a transfer job from the checkpoint",
-                        folder, info->fingerprint, assignment->spec->data, fingerprint);
+                        directory, info->fingerprint, assignment->spec->data, fingerprint);
     if (info->batch != assignment->spec->batch || info->seed != assignment->spec->seed)
         return wsl_fail(
             err, WSL_EINVAL,
             "%s was trained with batch %u and seed %" PRIu64 ", the job says %u and %" PRIu64,
-            folder, info->batch, info->seed, assignment->spec->batch, assignment->spec->seed);
+            directory, info->batch, info->seed, assignment->spec->batch, assignment->spec->seed);
     return 0;
 }
 
@@ -97,21 +97,21 @@ static int resume(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
                   uint64_t *ret_step, struct wsl_err *err)
 {
     struct wsl_checkpoint_info info = {0};
-    char folder[4096];
-    int r = choose_checkpoint(assignment, metrics, folder, err);
+    char directory[4096];
+    int r = choose_checkpoint(assignment, metrics, directory, err);
 
     if (r == 0)
-        r = wsl_checkpoint_read_info(folder, &info, err);
+        r = wsl_checkpoint_read_info(directory, &info, err);
     if (r < 0)
         return r;
-    r = check_resume(&info, assignment, dataset, folder, err);
+    r = check_resume(&info, assignment, dataset, directory, err);
     if (r == 0)
-        r = load_part(net, folder, "model.safetensors", WSL_TENSOR_VALUE, true, err);
+        r = load_tensors(net, directory, "model.safetensors", WSL_TENSOR_VALUE, true, err);
     if (r == 0)
-        r = load_part(net, folder, "optimizer.safetensors", WSL_TENSOR_MOMENTUM, true, err);
+        r = load_tensors(net, directory, "optimizer.safetensors", WSL_TENSOR_MOMENTUM, true, err);
     if (r == 0) {
         *ret_step = info.step;
-        wsl_say("weights: going on from %s, step %" PRIu64, folder, info.step);
+        wsl_say("weights: resuming from %s, step %" PRIu64, directory, info.step);
     }
     wsl_checkpoint_info_free(&info);
     return r;
@@ -144,22 +144,22 @@ static const char *head_misfit(const struct wsl_checkpoint_info *info,
     return NULL;
 }
 
-static int init_from_folder(struct wsl_net *net, const char *folder,
-                            const struct wsl_dataset *dataset, struct wsl_err *err)
+static int init_from_directory(struct wsl_net *net, const char *directory,
+                               const struct wsl_dataset *dataset, struct wsl_err *err)
 {
     struct wsl_checkpoint_info info = {0};
     char text[160];
     const char *misfit;
-    int r = wsl_checkpoint_verify(folder, err);
+    int r = wsl_checkpoint_verify(directory, err);
 
     if (r == 0)
-        r = wsl_checkpoint_read_info(folder, &info, err);
+        r = wsl_checkpoint_read_info(directory, &info, err);
     if (r < 0)
         return r;
     misfit = head_misfit(&info, dataset, text);
-    r = load_part(net, folder, "model.safetensors", WSL_TENSOR_VALUE, !misfit, err);
+    r = load_tensors(net, directory, "model.safetensors", WSL_TENSOR_VALUE, !misfit, err);
     if (r == 0)
-        wsl_say("weights: backbone from %s, head %s%s", folder,
+        wsl_say("weights: backbone from %s, head %s%s", directory,
                 misfit ? "new: " : "too (the same classes)", misfit ? misfit : "");
     wsl_checkpoint_info_free(&info);
     return r;
@@ -186,17 +186,17 @@ static int init_from(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
     const char *path = assignment->init, *ending = ".safetensors";
     const char *uid = assignment->identity ? assignment->identity->init_uid : "";
     size_t length = strlen(path);
-    char folder[4096];
+    char directory[4096];
     int r;
 
     if (length > strlen(ending) && strcmp(path + length - strlen(ending), ending) == 0) {
         r = init_from_file(net, path, err);
     } else {
-        r = wsl_checkpoint_find(path, folder, err);
+        r = wsl_checkpoint_find(path, directory, err);
         if (r == 0 && uid[0])
-            r = wsl_checkpoint_check_job(folder, uid, err);
+            r = wsl_checkpoint_check_job(directory, uid, err);
         if (r == 0)
-            r = init_from_folder(net, folder, dataset, err);
+            r = init_from_directory(net, directory, dataset, err);
     }
     return r < 0 ? wsl_err_prefix(err, "init") : 0;
 }

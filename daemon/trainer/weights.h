@@ -19,8 +19,8 @@ struct wsl_metrics;
  *  - resume: weights, statistics, momentum and *ret_step of that checkpoint. When it is damaged,
  * the newest whole one beside it, with a note. WSL_EINVAL when it is of another model, data set or
  *    batch, WSL_ECORRUPT when no whole one is left.
- *  - else init (a checkpoint folder, a folder of them, or a .safetensors file): the backbone from
- *    there, all of it and nothing else (wsl_model_file_load); the head too when the checkpoint's
+ *  - else init (a checkpoint directory, a directory of them, or a .safetensors file): the backbone
+ * from there, all of it and nothing else (wsl_model_file_load); the head too when the checkpoint's
  *    class names are this data set's, in its order, else fresh. A .safetensors file names no
  *    classes: its head is never taken.
  *  - else fresh weights from the job's seed. */

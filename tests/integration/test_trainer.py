@@ -612,7 +612,7 @@ class Trainer(Case):
                                 resume=os.path.join(elsewhere, "step-000000000004"))
         self.finish(generation)
         self.assertIn(both[1], self.notes(generation, "checkpoint_foreign")[0])
-        self.assertIn("going on from " + os.path.join(elsewhere, "step-000000000002"),
+        self.assertIn("resuming from " + os.path.join(elsewhere, "step-000000000002"),
                       self.notes(generation, "checkpoint_foreign")[0])
         self.assertEqual(sorted(os.listdir(root)), ["step-000000000004"])
 
