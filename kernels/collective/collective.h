@@ -17,8 +17,8 @@
  *  - Once wait or poll has said done or failed, nobody touches the operations' memory any more.
  *  - One owner thread calls everything but abort; abort must not overlap close.
  */
-#ifndef WSL_KERNELS_COLLECTIVE_H
-#define WSL_KERNELS_COLLECTIVE_H
+#ifndef WSL_KERNELS_COLLECTIVE_COLLECTIVE_H
+#define WSL_KERNELS_COLLECTIVE_COLLECTIVE_H
 
 #include "base/err.h"
 

@@ -35,7 +35,7 @@ struct wsl_cpu_gradient {
     const float *offset; /* or NULL */
 };
 
-/* What put_off.c keeps: gradients, and the data gradient of a convolution that waits for one. */
+/* What deferred.c keeps: gradients, and the data gradient of a convolution that waits for one. */
 #define WSL_CPU_PUT_OFF 2
 struct wsl_cpu_put_off {
     struct wsl_cpu_gradient gradients[WSL_CPU_PUT_OFF];
@@ -72,18 +72,24 @@ struct wsl_cpu_saved {
     float *mean, *rstd, *scale, *offset;
 };
 
-/* cpu.c: calls fn(args, part) for part 0 .. parts - 1, on the device's threads. */
+/* parallel.c: calls fn(args, part) for part 0 .. parts - 1, on the device's threads. */
 typedef void (*wsl_cpu_part_fn)(const void *args, size_t part);
 void wsl_cpu_parallel(const struct wsl_device *dev, size_t parts, wsl_cpu_part_fn fn,
                       const void *args);
 /* Rows [*ret_begin, *ret_end) of a part, when `rows` are cut into `parts`. */
 void wsl_cpu_part(size_t rows, size_t parts, size_t part, size_t *ret_begin, size_t *ret_end);
 int wsl_cpu_thread(void); /* in a part: 0 to the device's threads - 1 */
-void wsl_cpu_fail(struct wsl_device *dev, int rc, const char *what);
+/* Gives each of the calling thread's OpenMP threads a processor of its own, where the device has
+ * all that this process may use to itself. The caller itself stays free, and with it whatever
+ * threads it starts later: the one processor left over is its own. */
+void wsl_cpu_pin_threads(struct wsl_device *dev);
 
-/* Opens a device whose own loops use at most this instruction set ("v2", "v3", "v4"); for tests. */
-int wsl_cpu_open_capped(struct wsl_device **ret, const struct wsl_device_setup *setup,
-                        const char *cap, struct wsl_err *err);
+/* Notes that `what` failed, when rc is a failure and the first one. */
+static inline void wsl_cpu_fail(struct wsl_device *dev, int rc, const char *what)
+{
+    if (rc && !dev->failed)
+        dev->failed = what;
+}
 
 /* conv.c */
 int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape,
@@ -95,7 +101,7 @@ void wsl_cpu_conv_backward_data(struct wsl_conv *conv, const void *dy, const flo
 void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const void *dy,
                                    float *dweights);
 
-/* put_off.c */
+/* deferred.c */
 void wsl_cpu_put_off(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient);
 /* Puts the data gradient off until that of the weights is asked for, where its dy is put off too
  * and both can be computed in one sweep; else false. */
@@ -144,15 +150,25 @@ void wsl_grouped_data(struct wsl_device *dev, const struct wsl_grouped *grouped,
 void wsl_grouped_weights(struct wsl_device *dev, const struct wsl_grouped *grouped, const float *x,
                          const float *dy, float *dweights);
 
-/* norm.c */
-size_t wsl_cpu_bn_parts(const struct wsl_shape *shape,
-                        int batch); /* at most, with three sums each */
-size_t wsl_cpu_bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *shape);
-void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const float *x);
-/* The same in parts: each a number of pixels, and some or all of their channels. Parts may be
- * computed by different threads at a time; then, with all channels of parts 0 .. parts - 1 done,
+/* bn_rows.c: batch normalisation of some rows (pixels) of an activation. */
+size_t wsl_cpu_rows(const struct wsl_shape *shape, int count); /* of `count` images */
+size_t wsl_cpu_row_parts(size_t rows);                         /* of a BN's own passes */
+/* Parts of three sums each that a BN's own passes want at most. */
+size_t wsl_cpu_bn_parts(const struct wsl_shape *shape, int batch);
+struct wsl_cpu_saved wsl_cpu_saved_of(const struct wsl_bn *bn);
+/* Where part number `part` leaves its sum number `which`. */
+static inline float *wsl_cpu_sum_of(const struct wsl_device *dev, size_t channels, size_t part,
+                                    size_t which)
+{
+    return dev->sums + (part * 3 + which) * channels;
+}
+/* saved->rstd, scale and offset of channel c. */
+void wsl_cpu_bn_fold(const struct wsl_bn *bn, size_t c, double mean, double var);
+/* Batch statistics in parts: each a number of pixels, and some or all of their channels. Parts may
+ * be computed by different threads at a time; then, with all channels of parts 0 .. parts - 1 done,
  * finish. x points to the part's first value. */
-#define WSL_CPU_BN_PARTS_MAX 256 /* of a BN's own passes; a convolution may want more */
+#define WSL_CPU_BN_PARTS_MAX    256 /* of a BN's own passes; a convolution may want more */
+#define WSL_CPU_BN_CACHED_BYTES ((size_t)8 << 20) /* of an activation that is read again */
 struct wsl_cpu_bn_part {
     const float *x;
     size_t rows, channel, channels, part;
@@ -164,6 +180,10 @@ void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t p
 void wsl_cpu_gradient_rows(const struct wsl_device *dev, const struct wsl_cpu_gradient *gradient,
                            size_t row, size_t rows, float *to);
 void wsl_cpu_gradient_all(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient);
+
+/* norm.c */
+size_t wsl_cpu_bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *shape);
+void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const float *x);
 void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn);
 void wsl_cpu_bn_relu(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y);
 void wsl_cpu_bn_relu_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
@@ -176,7 +196,7 @@ void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y);
 void wsl_cpu_join_backward(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
                            const void *y, void *dx, void *dshortcut);
 
-/* ends.c */
+/* input_loss.c */
 void wsl_cpu_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                    void *x);
 void wsl_cpu_average_pool(struct wsl_device *dev, const struct wsl_shape *shape, const void *x,
@@ -188,9 +208,16 @@ void wsl_cpu_head_backward(struct wsl_device *dev, const struct wsl_head *head, 
                            const void *dlogits, void *dx);
 void wsl_cpu_loss(struct wsl_device *dev, const struct wsl_loss *loss, const void *logits,
                   void *dlogits, struct wsl_loss_result *ret);
+
+/* optimizer.c */
 void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd);
 void wsl_cpu_scale(struct wsl_device *dev, float *block, size_t count, float factor);
 void wsl_cpu_add_up(struct wsl_device *dev, float *block, float *more, size_t count);
 void wsl_cpu_largest(struct wsl_device *dev, const float *block, size_t count, float *ret);
+
+/* device.c */
+/* Opens a device whose own loops use at most this instruction set ("v2", "v3", "v4"); for tests. */
+int wsl_cpu_open_capped(struct wsl_device **ret, const struct wsl_device_setup *setup,
+                        const char *cap, struct wsl_err *err);
 
 #endif

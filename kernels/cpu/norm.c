@@ -1,39 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Batch normalisation and what is fused with it. Each pass over an activation is cut into parts of
- * rows; a part's sums are floats over at most a few hundred rows, and doubles add the parts up in
- * order, so neither the number of threads nor the size of the batch costs bits. Sums of squares are
- * taken around the values of a part's first pixel, which keeps the variance of a channel with a
- * large mean.
+ * The entries of batch normalisation and of what is fused with it. Each is a pass over the rows of
+ * an activation, cut into parts (bn_rows.c).
  */
 #include "kernels/cpu/cpu.h"
-
-#include <math.h>
-
-#define EPSILON      1e-5
-#define RUNNING      0.1
-#define PART_ROWS    64                /* at least, in a part */
-#define CACHED_BYTES ((size_t)8 << 20) /* of an activation */
-
-static size_t rows_of(const struct wsl_shape *shape, int count)
-{
-    return (size_t)shape->height * (size_t)shape->width * (size_t)count;
-}
-
-static size_t parts_of(size_t rows)
-{
-    size_t parts = (rows + PART_ROWS - 1) / PART_ROWS;
-
-    return parts < WSL_CPU_BN_PARTS_MAX ? parts : WSL_CPU_BN_PARTS_MAX;
-}
-
-/* The stem's pool has one part for each image. */
-size_t wsl_cpu_bn_parts(const struct wsl_shape *shape, int batch)
-{
-    size_t parts = parts_of(rows_of(shape, batch));
-
-    return parts < (size_t)batch ? (size_t)batch : parts;
-}
 
 size_t wsl_cpu_bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *shape)
 {
@@ -41,18 +11,9 @@ size_t wsl_cpu_bn_saved_bytes(struct wsl_device *dev, const struct wsl_shape *sh
     return 4 * (size_t)shape->channels * sizeof(float);
 }
 
-static struct wsl_cpu_saved saved_of(const struct wsl_bn *bn)
-{
-    float *saved = bn->saved;
-    size_t channels = (size_t)bn->shape.channels;
-
-    return (struct wsl_cpu_saved){saved, saved + channels, saved + 2 * channels,
-                                  saved + 3 * channels};
-}
-
 static struct wsl_cpu_affine affine_of(const struct wsl_bn *bn)
 {
-    struct wsl_cpu_saved saved = saved_of(bn);
+    struct wsl_cpu_saved saved = wsl_cpu_saved_of(bn);
 
     return (struct wsl_cpu_affine){saved.mean, saved.scale, saved.offset};
 }
@@ -73,9 +34,9 @@ static struct pass pass_of(struct wsl_device *dev, const struct wsl_bn *bn, cons
 {
     struct pass p = {.dev = dev, .bn = bn, .affine = affine_of(bn), .x = x};
 
-    p.rows = rows_of(&bn->shape, dev->count);
+    p.rows = wsl_cpu_rows(&bn->shape, dev->count);
     p.channels = (size_t)bn->shape.channels;
-    p.parts = parts_of(p.rows);
+    p.parts = wsl_cpu_row_parts(p.rows);
     return p;
 }
 
@@ -87,7 +48,12 @@ static void run(const struct pass *p, wsl_cpu_part_fn fn)
 /* Is the output of a pass too large to be read from the cache afterwards? */
 static bool past_cache(const struct pass *p)
 {
-    return p->rows * p->channels * sizeof(float) > CACHED_BYTES;
+    return p->rows * p->channels * sizeof(float) > WSL_CPU_BN_CACHED_BYTES;
+}
+
+static float *sum_of(const struct pass *p, size_t part, size_t which)
+{
+    return wsl_cpu_sum_of(p->dev, p->channels, part, which);
 }
 
 /* First float and number of rows of a part. */
@@ -100,12 +66,6 @@ static size_t part_of(const struct pass *p, size_t part, size_t *ret_rows)
     return begin * p->channels;
 }
 
-/* Where a part leaves its sum number `which`. */
-static float *sum_of(const struct pass *p, size_t part, size_t which)
-{
-    return p->dev->sums + (part * 3 + which) * p->channels;
-}
-
 static double total(const struct pass *p, size_t which, size_t channel)
 {
     double sum = 0;
@@ -116,58 +76,6 @@ static double total(const struct pass *p, size_t which, size_t channel)
 }
 
 /* ---- forward ---- */
-
-static void fold(const struct wsl_bn *bn, struct wsl_cpu_saved saved, size_t c, double mean,
-                 double var)
-{
-    double rstd = 1 / sqrt(var + EPSILON), scale = (double)bn->gamma[c] * rstd;
-
-    saved.mean[c] = (float)mean;
-    saved.rstd[c] = (float)rstd;
-    saved.scale[c] = (float)scale;
-    saved.offset[c] = (float)((double)bn->beta[c] - mean * scale);
-}
-
-void wsl_cpu_bn_part(struct wsl_device *dev, const struct wsl_bn *bn,
-                     const struct wsl_cpu_bn_part *part)
-{
-    size_t channels = (size_t)bn->shape.channels;
-    float *sums = dev->sums + part->part * 3 * channels + part->channel;
-    float *const three[3] = {sums, sums + channels, sums + 2 * channels};
-
-    if (part->channel == 0)
-        dev->part_rows[part->part] = part->rows;
-    dev->loops->bn_sums(part->x, part->rows, part->channels, channels, three);
-}
-
-/* With s and q the sums of x - base and of its square over a part's n values, its sum is n base + s
- * and its sum of (x - mean)^2 is q + 2 s (base - mean) + n (base - mean)^2. */
-void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t parts)
-{
-    struct pass p = {.dev = dev, .channels = (size_t)bn->shape.channels};
-    struct wsl_cpu_saved saved = saved_of(bn);
-    double m = (double)rows_of(&bn->shape, dev->count);
-
-    for (size_t c = 0; c < p.channels; c++) {
-        double sum = 0, squares = 0, mean, var, unbiased;
-
-        for (size_t i = 0; i < parts; i++)
-            sum += (double)dev->part_rows[i] * (double)sum_of(&p, i, 2)[c] +
-                   (double)sum_of(&p, i, 0)[c];
-        mean = sum / m;
-        for (size_t i = 0; i < parts; i++) {
-            double off = (double)sum_of(&p, i, 2)[c] - mean, s = (double)sum_of(&p, i, 0)[c];
-
-            squares +=
-                (double)sum_of(&p, i, 1)[c] + 2 * s * off + (double)dev->part_rows[i] * off * off;
-        }
-        var = squares < 0 ? 0 : squares / m;
-        unbiased = m > 1 ? var * m / (m - 1) : var;
-        fold(bn, saved, c, mean, var);
-        bn->running_mean[c] += (float)(RUNNING * (mean - (double)bn->running_mean[c]));
-        bn->running_var[c] += (float)(RUNNING * (unbiased - (double)bn->running_var[c]));
-    }
-}
 
 static void batch_part(const void *args, size_t part)
 {
@@ -188,12 +96,9 @@ void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const flo
 
 void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn)
 {
-    struct wsl_cpu_saved saved = saved_of(bn);
-
     wsl_cpu_settle(dev);
-    (void)dev;
     for (size_t c = 0; c < (size_t)bn->shape.channels; c++)
-        fold(bn, saved, c, (double)bn->running_mean[c], (double)bn->running_var[c]);
+        wsl_cpu_bn_fold(bn, c, (double)bn->running_mean[c], (double)bn->running_var[c]);
 }
 
 static void relu_part(const void *args, size_t part)
@@ -243,7 +148,7 @@ void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
  * dx = scale (g - dbeta / m - x^ dgamma / m) = scale g + (x - mean) slope + level. */
 static struct wsl_cpu_bn_gradient solve(const struct pass *p, const struct wsl_bn *bn, size_t which)
 {
-    struct wsl_cpu_saved saved = saved_of(bn);
+    struct wsl_cpu_saved saved = wsl_cpu_saved_of(bn);
     float *slope = p->dev->coefficients + (size_t)p->dev->put_off.count * 2 * p->dev->channels;
     float *level = slope + p->channels;
     double m = (double)p->rows;
@@ -273,50 +178,6 @@ static void put_off(const struct pass *p, const struct wsl_bn *bn, size_t which,
                                         .offset = offset};
 
     wsl_cpu_put_off(p->dev, &gradient);
-}
-
-static void gradient_rows(const struct wsl_device *dev, const struct wsl_cpu_gradient *gradient,
-                          size_t row, size_t rows, bool past_cache, float *to)
-{
-    const float *offset_and_dx[2] = {gradient->offset, to};
-    const float *g = gradient->g + row * gradient->channels;
-    const float *x = gradient->x + row * gradient->channels;
-
-    if (gradient->offset)
-        dev->loops->bn_relu_gradient(g, x, rows, gradient->channels, &gradient->coefficients,
-                                     offset_and_dx);
-    else
-        dev->loops->bn_gradient(g, x, rows, gradient->channels, &gradient->coefficients, past_cache,
-                                to);
-}
-
-void wsl_cpu_gradient_rows(const struct wsl_device *dev, const struct wsl_cpu_gradient *gradient,
-                           size_t row, size_t rows, float *to)
-{
-    gradient_rows(dev, gradient, row, rows, false, to);
-}
-
-struct all {
-    const struct wsl_device *dev;
-    const struct wsl_cpu_gradient *gradient;
-    size_t parts;
-};
-
-static void all_part(const void *args, size_t part)
-{
-    const struct all *a = args;
-    size_t begin, end, bytes = a->gradient->rows * a->gradient->channels * sizeof(float);
-
-    wsl_cpu_part(a->gradient->rows, a->parts, part, &begin, &end);
-    gradient_rows(a->dev, a->gradient, begin, end - begin, bytes > CACHED_BYTES,
-                  a->gradient->dx + begin * a->gradient->channels);
-}
-
-void wsl_cpu_gradient_all(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient)
-{
-    struct all all = {dev, gradient, parts_of(gradient->rows)};
-
-    wsl_cpu_parallel(dev, all.parts, all_part, &all);
 }
 
 static void relu_sums_part(const void *args, size_t part)

@@ -4,8 +4,8 @@
  * state: any thread. Bad files are values (WSL_ECORRUPT, WSL_EUNSUPPORTED, WSL_ELIMIT) with a line
  * that says what is wrong.
  */
-#ifndef WSL_KERNELS_IMAGE_H
-#define WSL_KERNELS_IMAGE_H
+#ifndef WSL_KERNELS_IMAGE_IMAGE_H
+#define WSL_KERNELS_IMAGE_IMAGE_H
 
 #include "base/buf.h"
 #include "base/err.h"

@@ -15,8 +15,8 @@
  *
  * One step thread uses a net. After the first step a step allocates nothing.
  */
-#ifndef WSL_KERNELS_NET_H
-#define WSL_KERNELS_NET_H
+#ifndef WSL_KERNELS_MODEL_NET_H
+#define WSL_KERNELS_MODEL_NET_H
 
 #include "base/err.h"
 

@@ -3,8 +3,8 @@
  * A net on paper: its layers, its tensors, and the memory that a real one would take, without
  * taking it. And the way back: the config whose tensors somebody has. Any thread; nothing blocks.
  */
-#ifndef WSL_KERNELS_OUTLINE_H
-#define WSL_KERNELS_OUTLINE_H
+#ifndef WSL_KERNELS_MODEL_OUTLINE_H
+#define WSL_KERNELS_MODEL_OUTLINE_H
 
 #include "kernels/model/net.h"
 

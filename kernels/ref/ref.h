@@ -4,8 +4,8 @@
  * it are exact to about 1e-8; blocks are canonical floats. Written to be read, not to be fast: one
  * loop per index, formulas as in the papers, sums in double.
  */
-#ifndef WSL_KERNELS_REF_H
-#define WSL_KERNELS_REF_H
+#ifndef WSL_KERNELS_REF_REF_H
+#define WSL_KERNELS_REF_REF_H
 
 #include "kernels/host.h"
 #include "kernels/ops.h"
@@ -36,7 +36,8 @@ struct wsl_ref_saved {
     double mean, rstd;
 };
 
-/* The entries of the table, in the files conv.c, norm.c and ends.c. */
+/* The entries of the table, in the files conv.c, norm.c, input_loss.c and
+ * optimizer.c. */
 int wsl_ref_conv_rows(struct wsl_conv *conv, struct wsl_err *err);
 void wsl_ref_conv_forward(struct wsl_conv *conv, const void *x, const float *weights, void *y,
                           const struct wsl_bn *bn);

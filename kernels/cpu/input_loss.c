@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The two ends of a net (pictures in, head and loss out) and the operations on blocks. */
+ * The two ends of a net: pictures to its input; average pool, head and loss. */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
-#include <stdatomic.h>
-#include <string.h>
 
-#define SGD_PART ((size_t)1 << 16) /* floats */
-#define BEST     5
+#define BEST 5
 
 struct input_args {
     const uint8_t *pixels;
@@ -33,10 +30,10 @@ static void input_part(const void *args, size_t n)
 void wsl_cpu_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                    void *x)
 {
-    wsl_cpu_settle(dev);
     static const double mean[3] = {.485, .456, .406}, deviation[3] = {.229, .224, .225};
     struct input_args args = {.pixels = pixels, .x = x, .image = wsl_shape_count(shape)};
 
+    wsl_cpu_settle(dev);
     for (int c = 0; c < 3; c++)
         for (int v = 0; v < 256; v++)
             args.table[c][v] = (float)((v / 255.0 - mean[c]) / deviation[c]);
@@ -193,90 +190,4 @@ void wsl_cpu_loss(struct wsl_device *dev, const struct wsl_loss *loss, const voi
         image_loss(loss, n, (const float *)logits + at, dlogits ? (float *)dlogits + at : NULL,
                    ret);
     }
-}
-
-/* ---- blocks ---- */
-
-struct sgd_args {
-    const struct wsl_cpu_loops *loops;
-    const struct wsl_sgd *sgd;
-    const struct wsl_range *range;
-};
-
-static void sgd_part(const void *args, size_t part)
-{
-    const struct sgd_args *a = args;
-    size_t begin = a->range->begin + part * SGD_PART, end = a->range->begin + a->range->count;
-
-    a->loops->sgd(a->sgd, begin, end - begin > SGD_PART ? begin + SGD_PART : end, a->range->decay);
-}
-
-void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd)
-{
-    wsl_cpu_settle(dev);
-    for (size_t r = 0; r < sgd->range_count; r++) {
-        struct sgd_args args = {dev->loops, sgd, &sgd->ranges[r]};
-
-        wsl_cpu_parallel(dev, (sgd->ranges[r].count + SGD_PART - 1) / SGD_PART, sgd_part, &args);
-    }
-}
-
-void wsl_cpu_scale(struct wsl_device *dev, float *block, size_t count, float factor)
-{
-    wsl_cpu_settle(dev);
-    dev->loops->scale(block, count, factor);
-}
-
-struct add_up_args {
-    const struct wsl_cpu_loops *loops;
-    float *block, *more;
-    size_t count;
-};
-
-static void add_up_part(const void *args, size_t part)
-{
-    const struct add_up_args *a = args;
-    size_t begin = part * SGD_PART, left = a->count - begin;
-    size_t count = left > SGD_PART ? SGD_PART : left;
-
-    a->loops->add(a->more + begin, count, a->block + begin);
-    memset(a->more + begin, 0, count * sizeof(float));
-}
-
-void wsl_cpu_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
-{
-    struct add_up_args args = {dev->loops, block, more, count};
-
-    wsl_cpu_settle(dev);
-    wsl_cpu_parallel(dev, (count + SGD_PART - 1) / SGD_PART, add_up_part, &args);
-}
-
-struct largest_args {
-    const struct wsl_cpu_loops *loops;
-    const float *block;
-    size_t count;
-    atomic_uint *most; /* in whatever order: it is a maximum */
-};
-
-static void largest_part(const void *args, size_t part)
-{
-    const struct largest_args *a = args;
-    size_t begin = part * SGD_PART, left = a->count - begin;
-    unsigned own = a->loops->largest(a->block + begin, left > SGD_PART ? SGD_PART : left);
-    unsigned most = atomic_load(a->most);
-
-    while (own > most && !atomic_compare_exchange_weak(a->most, &most, own))
-        ;
-}
-
-void wsl_cpu_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
-{
-    wsl_cpu_settle(dev);
-    atomic_uint most = 0;
-    struct largest_args args = {dev->loops, block, count, &most};
-    unsigned bits;
-
-    wsl_cpu_parallel(dev, (count + SGD_PART - 1) / SGD_PART, largest_part, &args);
-    bits = atomic_load(&most);
-    memcpy(ret, &bits, sizeof *ret);
 }

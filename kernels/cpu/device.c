@@ -1,12 +1,12 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The device: opening, memory, what a pass begins and ends with, copies, and the table of the
+ * backend. */
 #include "kernels/cpu/cpu.h"
 
 #include "kernels/cpu_level.h"
 
 #include <assert.h>
-#include <omp.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,90 +18,6 @@ const struct wsl_cpu_loops *wsl_cpu_loops_choose(const char *cap)
         &wsl_cpu_loops_v2, &wsl_cpu_loops_v2, &wsl_cpu_loops_v3, &wsl_cpu_loops_v4};
 
     return all[wsl_cpu_level(cap)];
-}
-
-/* `done` orders a part behind what the caller did before and before what it does after. OpenMP does
- * so too, but in ways that ThreadSanitizer does not see. */
-static void run_part(wsl_cpu_part_fn fn, const void *args, size_t part, atomic_size_t *done)
-{
-    (void)atomic_load_explicit(done, memory_order_acquire);
-    fn(args, part);
-    atomic_fetch_add_explicit(done, 1, memory_order_release);
-}
-
-void wsl_cpu_parallel(const struct wsl_device *dev, size_t parts, wsl_cpu_part_fn fn,
-                      const void *args)
-{
-    int threads = dev->setup.threads;
-    atomic_size_t done = 0;
-    size_t ended;
-
-    if (threads == 1 || parts == 1) {
-        for (size_t part = 0; part < parts; part++)
-            fn(args, part);
-        return;
-    }
-    atomic_store_explicit(&done, 0, memory_order_release);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t part = 0; part < parts; part++)
-        run_part(fn, args, part, &done);
-    ended = atomic_load_explicit(&done, memory_order_acquire);
-    assert(ended == parts);
-}
-
-int wsl_cpu_thread(void)
-{
-    return omp_get_thread_num();
-}
-
-void wsl_cpu_part(size_t rows, size_t parts, size_t part, size_t *ret_begin, size_t *ret_end)
-{
-    *ret_begin = rows * part / parts;
-    *ret_end = rows * (part + 1) / parts;
-}
-
-void wsl_cpu_fail(struct wsl_device *dev, int rc, const char *what)
-{
-    if (rc && !dev->failed)
-        dev->failed = what;
-}
-
-/* ---- threads and processors ---- */
-
-/* The n-th processor of a set. */
-static int processor_of(const cpu_set_t *set, int n)
-{
-    int cpu = 0;
-
-    while (!CPU_ISSET(cpu, set) || n-- > 0)
-        cpu++;
-    return cpu;
-}
-
-/* Gives each of the calling thread's OpenMP threads a processor of its own, where the device has
- * all that this process may use to itself. The caller itself stays free, and with it whatever
- * threads it starts later: the one processor left over is its own. */
-static void pin_threads(struct wsl_device *dev)
-{
-    pthread_t caller = pthread_self();
-    int threads = dev->setup.threads;
-    cpu_set_t allowed;
-
-    if (dev->pinned && pthread_equal(dev->pinned_for, caller))
-        return;
-    dev->pinned = true;
-    dev->pinned_for = caller;
-    if (threads == 1 || sched_getaffinity(0, sizeof allowed, &allowed) ||
-        CPU_COUNT(&allowed) != threads)
-        return;
-#pragma omp parallel num_threads(threads)
-    if (omp_get_thread_num() > 0) {
-        cpu_set_t own;
-
-        CPU_ZERO(&own);
-        CPU_SET(processor_of(&allowed, omp_get_thread_num()), &own);
-        (void)sched_setaffinity(0, sizeof own, &own); /* without it: as before */
-    }
 }
 
 static int probe(struct wsl_err *err)
@@ -204,7 +120,7 @@ static void begin(struct wsl_device *dev, int count)
     /* OpenMP keeps the number for each calling thread: a net may step on another one than opened
      * it. */
     wsl_onednn_set_threads(dev->setup.threads);
-    pin_threads(dev);
+    wsl_cpu_pin_threads(dev);
 }
 
 static void weights_changed(struct wsl_device *dev)

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The device of the reference backend: memory, copies, and the table of its entries.
+ */
 #include "kernels/ref/ref.h"
 
 #include <stdlib.h>
