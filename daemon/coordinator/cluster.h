@@ -93,6 +93,10 @@ int wsl_cluster_open(struct wsl_cluster **ret, const struct wsl_cluster_setup *s
                      struct wsl_err *err);
 void wsl_cluster_close(struct wsl_cluster *cluster); /* NULL is fine */
 
+/* Asserts what always holds between two calls. Takes time for every job: for tests, after each
+ * event. */
+void wsl_cluster_check(const struct wsl_cluster *cluster);
+
 /* The outputs since the last call, oldest first; each freed by the caller. */
 struct wsl_output *wsl_cluster_take_outputs(struct wsl_cluster *cluster);
 

@@ -122,6 +122,8 @@ bool carry_out(struct sim *s)
     struct wsl_output *list = wsl_cluster_take_outputs(s->cluster), *o = list;
     int crash_at = s->faults && list && chance(s, 0.002) ? 1 + (int)below(s, 2) : 0;
 
+    wsl_cluster_check(s->cluster);
+
     for (o = list; o && crash_at != 1; o = o->next)
         if (o->kind == WSL_OUTPUT_SAVE_JOB)
             store_job(s, o->job);

@@ -95,6 +95,7 @@ void world_drain(struct world *w)
 {
     struct wsl_output *first = wsl_cluster_take_outputs(w->cluster), *next;
 
+    wsl_cluster_check(w->cluster);
     for (struct wsl_output *o = first; o; o = o->next)
         carry_out(w, o);
     for (struct wsl_output *o = first; o; o = next) {
