@@ -50,3 +50,17 @@ bool wsl_utf8_is_valid(const void *text, size_t size)
     }
     return true;
 }
+
+bool wsl_utf8_is_clean(const char *text, size_t size)
+{
+    const uint8_t *p = (const uint8_t *)text;
+
+    for (size_t i = 0, n; i < size; i += n) {
+        n = wsl_utf8_length(p + i, size - i);
+        if (n == 0 || p[i] < 0x20 || p[i] == 0x7f)
+            return false;
+        if (n == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0)
+            return false; /* control characters of Latin-1 */
+    }
+    return true;
+}

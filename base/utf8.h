@@ -19,4 +19,7 @@ size_t wsl_utf8_decode(const void *p, size_t left, uint32_t *ret_code);
 
 bool wsl_utf8_is_valid(const void *text, size_t size);
 
+/* Valid, and without control characters (C0, DEL, C1). */
+bool wsl_utf8_is_clean(const char *text, size_t size);
+
 #endif

@@ -6,7 +6,7 @@
 #include "client/wslctl/wslctl.h"
 
 #include "base/clock.h"
-#include "storage/dataset/import.h"
+#include "storage/import/import.h"
 
 #include <limits.h>
 #include <stdio.h>

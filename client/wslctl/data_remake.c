@@ -6,7 +6,8 @@
 #include "client/wslctl/tags.h"
 
 #include "base/clock.h"
-#include "storage/remake/remake.h"
+#include "storage/derive/merge.h"
+#include "storage/export/export.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
-#include "storage/remake/remake.h"
+#include "storage/export/contact_sheet.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,8 +8,8 @@
 #include "client/wslctl/wslctl.h"
 
 #include "storage/dataset/dataset.h"
-#include "storage/loader/sampling.h"
-#include "storage/tags/view.h"
+#include "storage/derive/view.h"
+#include "storage/sampling/sampling.h"
 
 /* Opens the data set named by the verb's first word; on failure says so and sets ctl->exit_code. */
 bool wsl_ctl_open_data(struct wsl_ctl *ctl, struct wsl_dataset **ret);

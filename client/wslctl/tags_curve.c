@@ -4,7 +4,7 @@
  */
 #include "client/wslctl/tags.h"
 
-#include "storage/tags/curve.h"
+#include "storage/sampling/curve.h"
 
 #include <math.h>
 #include <stdio.h>

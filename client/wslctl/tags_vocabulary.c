@@ -4,8 +4,9 @@
  */
 #include "client/wslctl/tags.h"
 
-#include "storage/tags/lexicon.h"
-#include "storage/tags/segment.h"
+#include "base/utf8.h"
+#include "storage/vocabulary/segment.h"
+#include "storage/vocabulary/vocabulary.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -161,7 +162,7 @@ static int segment_all(struct wsl_ctl *ctl, const struct wsl_wordnet *wn,
         char tag[WSL_TAG_SIZE];
         bool known, made;
 
-        if (!wsl_text_is_clean(ctl->words[i], strlen(ctl->words[i])) ||
+        if (!wsl_utf8_is_clean(ctl->words[i], strlen(ctl->words[i])) ||
             wsl_text_fold_tag(ctl->words[i], strlen(ctl->words[i]), tag) == 0) {
             json_decref(list);
             wsl_buf_free(&out);

@@ -14,8 +14,8 @@
  * Errors name the file and the tensor: WSL_ECORRUPT (truncated, bad header, wrong hash), WSL_EINVAL
  * (a tensor missing or of another shape), WSL_ENOSPC (and nothing is left behind).
  */
-#ifndef WSL_STORAGE_CHECKPOINT_H
-#define WSL_STORAGE_CHECKPOINT_H
+#ifndef WSL_STORAGE_CHECKPOINT_CHECKPOINT_H
+#define WSL_STORAGE_CHECKPOINT_CHECKPOINT_H
 
 #include "base/err.h"
 

@@ -3,10 +3,10 @@
 
 #include "base/crc32c.h"
 #include "storage/dataset/dataset_info.h"
-#include "storage/dataset/guard.h"
-#include "storage/dataset/pictures.h"
+#include "storage/dataset/external_file.h"
 #include "storage/dataset/record.h"
 #include "storage/dataset/shard.h"
+#include "storage/dataset/sigbus_guard.h"
 #include "storage/dataset/tag_table.h"
 
 #include <assert.h>

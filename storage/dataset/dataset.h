@@ -21,8 +21,8 @@
  * "bytes", "fingerprint"}, ...]. The records of its shards say where in those files their pictures
  * lie (record.proto). The files must be there, unchanged, and nothing may write them meanwhile.
  */
-#ifndef WSL_STORAGE_DATASET_H
-#define WSL_STORAGE_DATASET_H
+#ifndef WSL_STORAGE_DATASET_DATASET_H
+#define WSL_STORAGE_DATASET_DATASET_H
 
 #include "base/err.h"
 

@@ -2,12 +2,12 @@
  *
  * dataset.json in memory: what the import writes and the reader opens. dataset.h has its fields.
  */
-#ifndef WSL_STORAGE_DATASET_INFO_H
-#define WSL_STORAGE_DATASET_INFO_H
+#ifndef WSL_STORAGE_DATASET_DATASET_INFO_H
+#define WSL_STORAGE_DATASET_DATASET_INFO_H
 
 #include "base/err.h"
 #include "storage/dataset/dataset.h"
-#include "storage/dataset/pictures.h"
+#include "storage/dataset/external_file.h"
 #include "storage/dataset/shard.h"
 
 #include <jansson.h>

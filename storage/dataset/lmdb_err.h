@@ -2,8 +2,8 @@
  *
  * LMDB's result codes as ours.
  */
-#ifndef WSL_STORAGE_LMDB_ERR_H
-#define WSL_STORAGE_LMDB_ERR_H
+#ifndef WSL_STORAGE_DATASET_LMDB_ERR_H
+#define WSL_STORAGE_DATASET_LMDB_ERR_H
 
 #include "base/err.h"
 

@@ -4,8 +4,8 @@
  * the generated code, read by hand: the reader takes any bytes, does not allocate and does not copy
  * the picture.
  */
-#ifndef WSL_STORAGE_RECORD_H
-#define WSL_STORAGE_RECORD_H
+#ifndef WSL_STORAGE_DATASET_RECORD_H
+#define WSL_STORAGE_DATASET_RECORD_H
 
 #include "storage/dataset/dataset.h"
 

@@ -7,7 +7,7 @@
 #include "storage/dataset/shard.h"
 
 #include "base/file.h"
-#include "storage/dataset/guard.h"
+#include "storage/dataset/sigbus_guard.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,8 +6,8 @@
  * walks the keys once and notes where each value lies; a read is then a look into that table and
  * the map: no transaction, no lock, no allocation, any thread.
  */
-#ifndef WSL_STORAGE_SHARD_H
-#define WSL_STORAGE_SHARD_H
+#ifndef WSL_STORAGE_DATASET_SHARD_H
+#define WSL_STORAGE_DATASET_SHARD_H
 
 #include "base/err.h"
 #include "wsl/v1/record.pb-c.h"

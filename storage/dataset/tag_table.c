@@ -2,8 +2,8 @@
 #include "storage/dataset/tag_table.h"
 
 #include "base/file.h"
-#include "storage/dataset/guard.h"
 #include "storage/dataset/record.h"
+#include "storage/dataset/sigbus_guard.h"
 
 #include <assert.h>
 #include <errno.h>

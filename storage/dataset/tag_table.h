@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The tags of a split in one file: which records of another data set there are, the tags of each,
- * and the records by rarest tag. What a view (view.h) has in place of shards.
+ * and the records by rarest tag. What a view (storage/derive) has in place of shards.
  *
  * All numbers little-endian. A head of 64 bytes: "wsltags1", then five u64: records, base (records
  * of the data set below), tags (all records' together), limit (of ids), id size in bytes (2 or 4),
@@ -14,8 +14,8 @@
  *     u8  count[records]       tags of each, 1 to 64
  *     u16 or u32 id[tags]      ascending within a record
  */
-#ifndef WSL_STORAGE_TAG_TABLE_H
-#define WSL_STORAGE_TAG_TABLE_H
+#ifndef WSL_STORAGE_DATASET_TAG_TABLE_H
+#define WSL_STORAGE_DATASET_TAG_TABLE_H
 
 #include "base/err.h"
 #include "storage/dataset/shard.h"

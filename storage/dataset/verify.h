@@ -2,8 +2,8 @@
  *
  * Checks a whole data set and says of every record whether it is bad; for `wslctl data verify`.
  */
-#ifndef WSL_STORAGE_VERIFY_H
-#define WSL_STORAGE_VERIFY_H
+#ifndef WSL_STORAGE_DATASET_VERIFY_H
+#define WSL_STORAGE_DATASET_VERIFY_H
 
 #include "base/err.h"
 

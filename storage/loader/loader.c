@@ -10,9 +10,9 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "kernels/image/image.h"
-#include "storage/dataset/guard.h"
-#include "storage/loader/order.h"
-#include "storage/loader/sampling.h"
+#include "storage/dataset/sigbus_guard.h"
+#include "storage/sampling/order.h"
+#include "storage/sampling/sampling.h"
 
 #include <assert.h>
 #include <pthread.h>

@@ -8,17 +8,16 @@
  * step t is position t * batch + j; the loader of a rank is given the slots it serves. Nothing has
  * to be saved to resume.
  */
-#ifndef WSL_STORAGE_LOADER_H
-#define WSL_STORAGE_LOADER_H
+#ifndef WSL_STORAGE_LOADER_LOADER_H
+#define WSL_STORAGE_LOADER_LOADER_H
 
 #include "base/err.h"
 #include "kernels/image/image.h"
 #include "storage/dataset/dataset.h"
+#include "storage/sampling/order.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-enum wsl_sampling { WSL_SAMPLING_NATURAL, WSL_SAMPLING_SQUARE_ROOT, WSL_SAMPLING_UNIFORM };
 
 struct wsl_loader_setup {
     struct wsl_dataset *dataset; /* stays open for the loader's life */

@@ -4,8 +4,8 @@
  * into a net, a checkpoint's weights out of it. Blocking; any thread, but a net's own for what
  * takes a net.
  */
-#ifndef WSL_STORAGE_MODEL_FILE_H
-#define WSL_STORAGE_MODEL_FILE_H
+#ifndef WSL_STORAGE_MODEL_MODEL_FILE_H
+#define WSL_STORAGE_MODEL_MODEL_FILE_H
 
 #include "kernels/model/net.h"
 

@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "kernels/image/image.h"
-#include "storage/dataset/import.h"
+#include "storage/import/import.h"
 
 #include <fts.h>
 #include <limits.h>

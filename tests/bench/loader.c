@@ -10,7 +10,7 @@
 #include "base/args.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "storage/dataset/import.h"
+#include "storage/import/import.h"
 
 #include <stdio.h>
 #include <stdlib.h>

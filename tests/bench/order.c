@@ -5,7 +5,7 @@
  * memory. order [--records N] [--tags N]. The table by rarest tag is not made: places stand for
  * records.
  */
-#include "storage/loader/order.h"
+#include "storage/sampling/order.h"
 #include "base/args.h"
 #include "base/clock.h"
 

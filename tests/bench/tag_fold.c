@@ -3,8 +3,8 @@
  * What a tag costs an import: CPU time of bringing it into its form, for tags of several scripts,
  * and the ratio to ASCII; and of finding the hashtags of a caption. Usage: tag_fold [TAGS]
  */
-#include "storage/dataset/hashtag.h"
-#include "storage/dataset/text.h"
+#include "storage/vocabulary/hashtag.h"
+#include "storage/vocabulary/tag_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Manifests: a whole import of a few photographs by lines that may be anything. */
-#include "storage/dataset/import.h"
+#include "storage/import/import.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/image_files.h"
 

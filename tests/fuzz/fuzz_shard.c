@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Shards: LMDB files whose pages the reader walks itself. */
-#include "storage/dataset/guard.h"
 #include "storage/dataset/record.h"
 #include "storage/dataset/shard.h"
+#include "storage/dataset/sigbus_guard.h"
 #include "tests/fuzz/fuzz.h"
 
 #include "base/file.h"

@@ -2,7 +2,7 @@
  *
  * Tar files: a whole import of one that may be anything, with sound checksums in its headers, which
  * would else be the end of nearly every change. */
-#include "storage/dataset/import.h"
+#include "storage/import/import.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/image_files.h"
 #include "tests/unit/tar_world.h"

@@ -3,8 +3,8 @@
  * Captions and tags: hashtags of any text, and the folded form of any tag, which folds to itself.
  */
 #include "base/utf8.h"
-#include "storage/dataset/hashtag.h"
-#include "storage/dataset/text.h"
+#include "storage/vocabulary/hashtag.h"
+#include "storage/vocabulary/tag_text.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <assert.h>
@@ -15,12 +15,12 @@ static void fold(const char *text, size_t size)
     char once[WSL_TAG_SIZE], twice[WSL_TAG_SIZE];
     size_t n;
 
-    if (!wsl_text_is_clean(text, size))
+    if (!wsl_utf8_is_clean(text, size))
         return;
     n = wsl_text_fold_tag(text, size, once);
     if (n == 0)
         return;
-    assert(wsl_text_is_clean(once, n) && once[n] == '\0');
+    assert(wsl_utf8_is_clean(once, n) && once[n] == '\0');
     assert(wsl_text_fold_tag(once, n, twice) == n && memcmp(once, twice, n) == 0);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * WordNet's files. An input is index.noun, a zero, noun.exc. */
-#include "storage/dataset/wordnet.h"
+#include "storage/vocabulary/wordnet.h"
 #include "tests/fuzz/fuzz.h"
 
 #include "base/err.h"

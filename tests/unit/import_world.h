@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "kernels/image/image.h"
 #include "storage/dataset/dataset.h"
-#include "storage/dataset/import.h"
+#include "storage/import/import.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

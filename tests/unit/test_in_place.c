@@ -10,8 +10,8 @@
 #include "storage/dataset/dataset_info.h"
 #include "storage/dataset/shard.h"
 #include "storage/dataset/verify.h"
+#include "storage/derive/view.h"
 #include "storage/loader/loader.h"
-#include "storage/tags/view.h"
 #include "tests/unit/checked_set.h"
 
 #include <fcntl.h>

@@ -10,7 +10,7 @@
 #include "storage/dataset/dataset_info.h"
 #include "storage/dataset/shard.h"
 #include "storage/loader/loader.h"
-#include "storage/loader/order.h"
+#include "storage/sampling/order.h"
 
 #include <math.h>
 #include <setjmp.h>

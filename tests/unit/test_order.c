@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/rng.h"
-#include "storage/loader/order.h"
+#include "storage/sampling/order.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -545,7 +545,7 @@ static void each_bit_of_the_seed_matters(void **state)
     assert_true(same_places(&one, 0, &zero, RECORDS) < 9); /* (1, epoch 0), (0, epoch 1) */
 }
 
-/* The example of storage/loader/README.md. */
+/* The example of storage/sampling/README.md. */
 static void the_worked_example(void **state)
 {
     struct wsl_order_run runs[] = {{6, 1}, {2, 2.5f}};

@@ -4,10 +4,12 @@
  */
 #include "base/file.h"
 #include "kernels/image/image.h"
-#include "storage/dataset/making.h"
-#include "storage/remake/font.h"
-#include "storage/remake/remake.h"
-#include "storage/tags/view.h"
+#include "storage/dataset/dataset_writer.h"
+#include "storage/derive/merge.h"
+#include "storage/derive/view.h"
+#include "storage/export/contact_sheet.h"
+#include "storage/export/export.h"
+#include "storage/export/font.h"
 #include "tests/unit/checked_set.h"
 #include "tests/unit/tag_sets.h"
 

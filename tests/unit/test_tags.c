@@ -3,12 +3,12 @@
  * Views, vocabularies, noise, curve and audit, on made-up data sets and a made-up WordNet.
  */
 #include "base/file.h"
-#include "storage/dataset/making.h"
-#include "storage/loader/sampling.h"
-#include "storage/tags/curve.h"
-#include "storage/tags/lexicon.h"
-#include "storage/tags/segment.h"
-#include "storage/tags/view.h"
+#include "storage/dataset/dataset_writer.h"
+#include "storage/derive/view.h"
+#include "storage/sampling/curve.h"
+#include "storage/sampling/sampling.h"
+#include "storage/vocabulary/segment.h"
+#include "storage/vocabulary/vocabulary.h"
 #include "tests/unit/checked_set.h"
 #include "tests/unit/tag_sets.h"
 

@@ -3,9 +3,10 @@
  * Tags in one form whatever their spelling, and hashtags in captions.
  */
 #include "base/rng.h"
-#include "storage/dataset/hashtag.h"
-#include "storage/dataset/text.h"
-#include "storage/dataset/unicode.h"
+#include "base/utf8.h"
+#include "storage/vocabulary/hashtag.h"
+#include "storage/vocabulary/tag_text.h"
+#include "storage/vocabulary/unicode.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -137,7 +138,7 @@ static void must_hold(const int32_t *codes, size_t count)
 
     if (n == 0)
         return;
-    if (!wsl_text_is_clean(once, n) || wsl_text_fold_tag(once, n, twice) != n ||
+    if (!wsl_utf8_is_clean(once, n) || wsl_text_fold_tag(once, n, twice) != n ||
         memcmp(once, twice, n) != 0)
         fail_msg("U+%04X (first of %zu): %s changes again into %s", codes[0], count, once, twice);
     for (size_t i = 0; i < 2; i++) {
@@ -337,7 +338,7 @@ static void captions_may_be_anything(void **state)
         }
         while (wsl_hashtags_next(&h, &tag, &size)) {
             assert_true(size > 0 && tag > last && tag + size <= caption + h.size);
-            assert_true(wsl_text_is_clean(tag, size));
+            assert_true(wsl_utf8_is_clean(tag, size));
             last = tag + size;
         }
     }

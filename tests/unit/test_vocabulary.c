@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
-#include "storage/dataset/text.h"
-#include "storage/dataset/vocabulary.h"
-#include "storage/dataset/wordnet.h"
+#include "base/utf8.h"
+#include "storage/vocabulary/builder.h"
+#include "storage/vocabulary/tag_text.h"
+#include "storage/vocabulary/wordnet.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -88,7 +89,7 @@ static void text_is_checked(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_int_equal(wsl_text_is_clean(cases[i].text, strlen(cases[i].text)), cases[i].clean);
+        assert_int_equal(wsl_utf8_is_clean(cases[i].text, strlen(cases[i].text)), cases[i].clean);
 }
 
 static void tags_are_folded(void **state)

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What all views share. Internal to storage/derive; contracts are those of view.h.
+ */
+#ifndef WSL_STORAGE_DERIVE_INTERNAL_H
+#define WSL_STORAGE_DERIVE_INTERNAL_H
+
+#include "storage/dataset/dataset_writer.h"
+#include "storage/derive/view.h"
+
+struct view_plan {
+    const struct wsl_view_setup *setup;
+    struct wsl_view_result *result;
+    /* The vocabulary before ranking; names and synsets are copied. */
+    const struct wsl_tag *tags;
+    size_t tag_count;
+    bool
+        keep_order; /* all tags, in this order; else by frequency, without those never trained on */
+    const char *kind;
+    /* The record's tags in the view, ascending, at most 64; 0: it is left out. Called twice for
+     * each record, and must say the same: `counting` the first time. */
+    int (*rewrite)(void *context, enum wsl_split split, uint64_t index, const uint32_t *tags,
+                   int count, bool counting, uint32_t ret_tags[64]);
+    void *context;
+};
+
+/* `source` says how the view was made; taken, also on failure. */
+int view_make(const struct view_plan *plan, json_t *source, struct wsl_err *err);
+
+/* Sorts, removes doubles; returns how many stay. */
+int view_sort_unique(uint32_t *tags, int count);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/derive/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TAGS_MAX = 64 };
+
+struct meaning {
+    uint32_t tags[WSL_LEXICON_MEANINGS];
+    int count;
+};
+
+struct mapping {
+    struct meaning *meanings; /* of each tag of the data set */
+    const struct wsl_lexicon *lexicon;
+    struct wsl_view_result *result;
+};
+
+static int map_record(void *context, enum wsl_split split, uint64_t index, const uint32_t *tags,
+                      int count, bool counting, uint32_t ret_tags[TAGS_MAX])
+{
+    struct mapping *m = context;
+    uint32_t all[TAGS_MAX * WSL_LEXICON_MEANINGS];
+    int n = 0;
+
+    (void)split;
+    (void)index;
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < m->meanings[tags[i]].count; k++)
+            all[n++] = m->meanings[tags[i]].tags[k];
+    n = view_sort_unique(all, n);
+    if (n > TAGS_MAX) { /* a vocabulary lists the rarest last: they say most */
+        memmove(all, all + n - TAGS_MAX, TAGS_MAX * sizeof *all);
+        n = TAGS_MAX;
+        m->result->cut += counting;
+    }
+    memcpy(ret_tags, all, (size_t)n * sizeof *all);
+    return n;
+}
+
+static struct wsl_tag *tags_of(const struct wsl_lexicon *lexicon)
+{
+    struct wsl_tag *tags = calloc(lexicon->tag_count + 1, sizeof *tags);
+
+    for (size_t i = 0; tags && i < lexicon->tag_count; i++)
+        tags[i] =
+            (struct wsl_tag){.name = lexicon->tags[i].name, .synset = lexicon->tags[i].synset};
+    return tags;
+}
+
+int wsl_view_map(const struct wsl_view_setup *setup, const struct wsl_lexicon *lexicon,
+                 struct wsl_view_result *ret, struct wsl_err *err)
+{
+    const size_t count = wsl_dataset_tag_count(setup->dataset);
+    struct mapping m = {calloc(count + 1, sizeof *m.meanings), lexicon, ret};
+    struct wsl_tag *tags = tags_of(lexicon);
+    struct view_plan plan = {.setup = setup,
+                             .result = ret,
+                             .tags = tags,
+                             .tag_count = lexicon->tag_count,
+                             .kind = "tags",
+                             .rewrite = map_record,
+                             .context = &m};
+    int r;
+
+    memset(ret, 0, sizeof *ret);
+    if (!m.meanings || !tags) {
+        r = wsl_fail(err, WSL_ENOMEM, "no memory for the vocabulary");
+    } else {
+        for (size_t t = 0; t < count; t++) {
+            const char *name = wsl_dataset_tag(setup->dataset, t)->name;
+
+            m.meanings[t].count = wsl_lexicon_find(lexicon, name, m.meanings[t].tags);
+            ret->unmapped += m.meanings[t].count == 0;
+        }
+        r = view_make(
+            &plan,
+            json_pack("{ss si}", "made_by", "tags map", "vocabulary_tags", (int)lexicon->tag_count),
+            err);
+    }
+    free(m.meanings);
+    free(tags);
+    return r;
+}

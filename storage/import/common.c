@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What several stages of an import need: the caller's end and progress, quarantine, runs of numbers.
+ */
+#include "storage/import/internal.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int import_check(const struct import *im, struct wsl_err *err)
+{
+    const atomic_bool *cancel = im->setup->cancel;
+
+    if (cancel && atomic_load(cancel))
+        return wsl_fail(err, WSL_ECANCELLED, "the import of %s was cancelled", im->setup->source);
+    return 0;
+}
+
+void import_tell(struct import *im, const struct wsl_import_progress *progress, bool end)
+{
+    uint64_t now;
+
+    if (!im->setup->progress)
+        return;
+    now = wsl_clock_ns();
+    if (!end && now - im->told_ns < 100000000)
+        return;
+    im->told_ns = now;
+    im->setup->progress(im->setup->context, progress);
+}
+
+int import_set_bad(struct item *item, enum wsl_import_fault fault, const char *reason)
+{
+    item->state = ITEM_BAD;
+    item->fault = (uint8_t)fault;
+    item->reason = reason && *reason ? strndup(reason, 300) : NULL;
+    if (item->reason)
+        wsl_one_line(item->reason);
+    return 0;
+}
+
+int import_push(struct numbers *numbers, uint32_t value)
+{
+    if (numbers->count == numbers->capacity) {
+        uint64_t capacity = numbers->capacity ? 2 * numbers->capacity : 4096;
+        uint32_t *values = realloc(numbers->values, capacity * sizeof *values);
+
+        if (!values)
+            return WSL_ENOMEM;
+        numbers->values = values;
+        numbers->capacity = capacity;
+    }
+    numbers->values[numbers->count++] = value;
+    return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+uint32_t import_sort_unique(uint32_t *values, uint32_t count)
+{
+    uint32_t kept = 0;
+
+    if (count == 0)
+        return 0;
+    qsort(values, count, sizeof *values, by_value);
+    for (uint32_t i = 0; i < count; i++)
+        if (kept == 0 || values[i] != values[kept - 1])
+            values[kept++] = values[i];
+    return kept;
+}

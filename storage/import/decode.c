@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/import/internal.h"
+
+#include "base/crc32c.h"
+#include "kernels/image/image.h"
+#include "kernels/image/meta.h"
+#include "storage/dataset/record.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+enum { BUFFER_KEEP = 16 << 20, BATCH = 16, JOBS_PER_THREAD = 2 };
+#define QUEUE_BYTES ((size_t)256 << 20)
+
+/* Items to be decoded; one that comes with its bytes is alone. */
+struct job {
+    uint32_t first, count;
+    bool has_bytes;
+    struct wsl_buf bytes;
+};
+
+/* Jobs wait in a ring; a thread swaps its buffer with the job's, so that nothing is copied twice.
+ */
+struct pool {
+    struct crew crew;
+    struct job *jobs;
+    size_t size, head, count; /* of the ring; under the crew's lock */
+    size_t bytes;             /* waiting in it */
+    bool closed;
+    atomic_uint_fast64_t done, bad, read_bytes, resumed;
+    uint64_t total; /* 0: not known */
+};
+
+struct worker {
+    struct pool *pool;
+    struct import *im;
+    struct wsl_buf file, jpeg, again, profile;
+    struct wsl_image_scratch room;
+    struct import_reader reader;
+    uint64_t idle_profile; /* hash of the last profile that was as good as sRGB */
+};
+
+static void trim(struct wsl_buf *b)
+{
+    if (b->capacity > BUFFER_KEEP)
+        wsl_buf_free(b);
+    else
+        wsl_buf_clear(b);
+}
+
+/* ---- one picture ---- */
+
+static enum wsl_import_fault fault_of(int code)
+{
+    switch (code) {
+    case WSL_EUNSUPPORTED:
+        return WSL_IMPORT_FAULT_UNSUPPORTED;
+    case WSL_ELIMIT:
+    case WSL_ENOMEM:
+        return WSL_IMPORT_FAULT_TOO_LARGE;
+    default:
+        return WSL_IMPORT_FAULT_DAMAGED;
+    }
+}
+
+/* Nearly all profiles are sRGB's, and the same over and over. */
+static bool profile_is_idle(struct worker *w, const struct wsl_jpeg_header *look)
+{
+    uint64_t hash;
+
+    if (look->profile_bytes == 0)
+        return true;
+    wsl_buf_clear(&w->profile);
+    if (wsl_jpeg_profile(w->file.data, w->file.size, &w->profile, NULL) < 0)
+        return false;
+    hash = XXH3_64bits_withSeed(w->profile.data, w->profile.size, (uint64_t)look->components);
+    if (hash == w->idle_profile)
+        return true;
+    if (!wsl_profile_is_idle(w->profile.data, w->profile.size, look->components))
+        return false;
+    w->idle_profile = hash;
+    return true;
+}
+
+/* NULL: a JPEG that shows what is meant when it is simply decoded, and is not too large. Otherwise
+ * why it is made anew. */
+static const char *why_anew(struct worker *w, const struct wsl_jpeg_header *look)
+{
+    const struct import *im = w->im;
+    int side_max = im->setup->side_max, longer = look->width;
+
+    if (look->height > longer)
+        longer = look->height;
+    if (w->file.size > WSL_RECORD_JPEG)
+        return "over 16 MiB";
+    if (side_max != 0 && longer > side_max)
+        return "larger than the side asked for";
+    if (look->components != 1 && look->components != 3)
+        return "four inks";
+    if (look->orientation != 1)
+        return "turned by its Exif data";
+    return profile_is_idle(w, look) ? NULL : "a colour profile other than sRGB";
+}
+
+static int refuse_in_place(struct item *item, const char *why)
+{
+    char reason[120];
+
+    snprintf(reason, sizeof reason, "%s: an import that is not in place makes a JPEG of it", why);
+    return import_set_bad(item, WSL_IMPORT_FAULT_NOT_IN_PLACE, reason);
+}
+
+/* Channels without a format of their own become a picture as a decoder gives it. */
+static int take_raw(const struct item *item, const struct wsl_buf *bytes, struct wsl_image *ret,
+                    struct wsl_err *err)
+{
+    size_t pixels = (size_t)item->width * item->height;
+    const uint8_t *from = bytes->data;
+
+    ret->width = item->width;
+    ret->height = item->height;
+    ret->pixels = malloc(3 * pixels);
+    if (!ret->pixels)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %d x %d", item->width,
+                        item->height);
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < 3; c++)
+            ret->pixels[3 * i + c] = item->form == SOURCE_PIXELS_GREY  ? from[i]
+                                     : item->form == SOURCE_PLANES_BGR ? from[(2 - c) * pixels + i]
+                                                                       : from[3 * i + 2 - c];
+    return 0;
+}
+
+static int shrink(const struct import *im, struct wsl_image *image, struct wsl_err *err)
+{
+    int side_max = im->setup->side_max;
+    int longer = image->width > image->height ? image->width : image->height;
+    struct wsl_rect all = {0, 0, image->width, image->height};
+    struct wsl_image small = {0};
+    int r;
+
+    if (side_max == 0 || longer <= side_max)
+        return 0;
+    small.width = (int)(((int64_t)image->width * side_max + longer / 2) / longer);
+    small.height = (int)(((int64_t)image->height * side_max + longer / 2) / longer);
+    small.width += small.width == 0;
+    small.height += small.height == 0;
+    small.pixels = malloc((size_t)small.width * (size_t)small.height * 3);
+    r = small.pixels
+            ? wsl_image_resize(image, all, small.width, small.height, false, small.pixels, err)
+            : wsl_fail(err, WSL_ENOMEM, "no memory for a smaller picture");
+    wsl_image_free(r == 0 ? image : &small);
+    if (r == 0)
+        *image = small;
+    return r;
+}
+
+static int decode(const struct import *im, const struct item *item, const struct wsl_buf *file,
+                  struct wsl_image *image, struct wsl_err *err)
+{
+    const struct wsl_image_limits limits = {.side_max = im->setup->side_max, .as_seen = true};
+    int r;
+
+    if (item->form == SOURCE_FILE)
+        return wsl_image_decode(file->data, file->size, &limits, image, err);
+    r = take_raw(item, file, image, err);
+    return r == 0 ? shrink(im, image, err) : r;
+}
+
+static void keep(struct worker *w, struct item *item, const struct wsl_jpeg_header *look)
+{
+    item->width = (uint16_t)look->width;
+    item->height = (uint16_t)look->height;
+    item->kept = true;
+    if (!w->im->setup->transcode)
+        return;
+    wsl_buf_clear(&w->again);
+    /* What baseline cannot hold stays as it is. */
+    item->transcoded = wsl_jpeg_transcode(w->file.data, w->file.size, &w->again, NULL) == 0 &&
+                       w->again.size <= WSL_RECORD_JPEG;
+}
+
+/* A kept JPEG shows as it is stored: nothing turns it or changes its colours. */
+static int check_kept(struct worker *w, struct item *item, struct wsl_err *err)
+{
+    int width, height;
+
+    return wsl_image_check(&w->room, w->file.data, w->file.size, &width, &height, &item->pixel_hash,
+                           err);
+}
+
+static int make_jpeg(struct worker *w, struct item *item, struct wsl_err *err)
+{
+    const struct import *im = w->im;
+    struct wsl_image image = {0};
+    int r = decode(im, item, &w->file, &image, err);
+
+    if (r < 0)
+        return r;
+    item->width = (uint16_t)image.width;
+    item->height = (uint16_t)image.height;
+    item->pixel_hash = wsl_image_pixel_hash(&image);
+    wsl_buf_clear(&w->jpeg);
+    if (image.width > 65500 || image.height > 65500)
+        r = wsl_fail(err, WSL_ELIMIT, "%d x %d pixels, a JPEG has at most 65500 on a side",
+                     image.width, image.height);
+    else
+        r = wsl_image_encode_jpeg(&image, im->setup->quality, &w->jpeg, err);
+    wsl_image_free(&image);
+    if (r == 0 && w->jpeg.size > WSL_RECORD_JPEG)
+        r = wsl_fail(err, WSL_ELIMIT, "over 16 MiB as a JPEG");
+    return r;
+}
+
+/* Returns 1 with the JPEG to store in *ret, or 0 after putting the item in quarantine. */
+static int convert(struct worker *w, struct item *item, const struct wsl_buf **ret)
+{
+    const struct import *im = w->im;
+    const char *anew = item->form == SOURCE_FILE ? "not a JPEG" : "pixels without a format";
+    struct wsl_jpeg_header look;
+    struct wsl_err err = {0};
+    bool jpeg = item->form == SOURCE_FILE && w->file.size > 1 && w->file.data[0] == 0xff &&
+                w->file.data[1] == 0xd8;
+    int r = jpeg ? wsl_jpeg_header(w->file.data, w->file.size, &look, &err) : 0;
+
+    item->kept = item->transcoded = false;
+    if (r < 0 && (im->setup->headers_only || im->setup->in_place))
+        return import_set_bad(item, fault_of(r), err.text);
+    if (r == 0 && jpeg)
+        anew = why_anew(w, &look);
+    if (im->setup->in_place && anew)
+        return refuse_in_place(item, anew);
+    if (r == 0 && jpeg && !anew) {
+        keep(w, item, &look);
+        item->pixel_hash = look.hash;
+    }
+    if (!item->kept)
+        r = make_jpeg(w, item, &err);
+    else if (!im->setup->headers_only)
+        r = check_kept(w, item, &err);
+    if (r < 0)
+        return import_set_bad(item, fault_of(r), err.text);
+    *ret = !item->kept ? &w->jpeg : item->transcoded ? &w->again : &w->file;
+    return 1;
+}
+
+static int spool(struct import *im, struct item *item, const struct wsl_buf *jpeg,
+                 struct wsl_err *err)
+{
+    uint64_t at = atomic_fetch_add(&im->spool_end, jpeg->size);
+
+    for (size_t done = 0; done < jpeg->size;) {
+        ssize_t n = pwrite(im->spool, jpeg->data + done, jpeg->size - done, (off_t)(at + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return wsl_fail_errno(err, "cannot write pictures to %s", im->folder);
+        done += (size_t)n;
+    }
+    item->spool_at = at;
+    item->spooled = true;
+    return 0;
+}
+
+/* ---- what an interrupted import knows ---- */
+
+static bool adopt(struct import *im, struct item *item, const struct picture_note *note)
+{
+    if (note->state == ITEM_BAD) {
+        import_set_bad(item, (enum wsl_import_fault)note->fault,
+                       import_journal_reason(im->journal, note));
+        return true;
+    }
+    item->state = note->state;
+    item->pixel_hash = note->pixel_hash;
+    item->spool_at = note->spool_at;
+    item->jpeg_size = note->jpeg_size;
+    item->crc32c = note->crc32c;
+    item->width = note->width;
+    item->height = note->height;
+    item->kept = note->kept;
+    item->transcoded = note->transcoded;
+    item->spooled = note->spooled;
+    return true;
+}
+
+bool import_adopt(struct import *im, struct item *item, uint64_t stamp)
+{
+    const struct picture_note *note = import_journal_find(im->journal, item->key);
+
+    return note && note->stamp == stamp && adopt(im, item, note);
+}
+
+/* ---- a thread ---- */
+
+static int work_on(struct worker *w, struct item *item, bool has_bytes, struct wsl_err *err)
+{
+    struct import *im = w->im;
+    const struct picture_note *note =
+        has_bytes ? NULL : import_journal_find(im->journal, item->key);
+    const struct wsl_buf *jpeg = NULL;
+    uint64_t stamp = note ? note->stamp : 0;
+    int r =
+        has_bytes ? 1 : import_read_source(&w->reader, im, item, note != NULL, &stamp, &w->file);
+
+    if (r == 2) {
+        atomic_fetch_add(&w->pool->resumed, adopt(im, item, note));
+        r = 0;
+    } else if (r == 1) {
+        atomic_fetch_add(&w->pool->read_bytes, w->file.size);
+        r = 0;
+        if (convert(w, item, &jpeg)) {
+            item->jpeg_size = (uint32_t)jpeg->size;
+            item->crc32c = wsl_crc32c(0, jpeg->data, jpeg->size);
+            item->state = ITEM_GOOD;
+            item->spooled = false;
+            if (has_bytes || jpeg != &w->file)
+                r = spool(im, item, jpeg, err);
+        }
+        if (r == 0)
+            r = import_journal_add_picture(im, item, stamp, err);
+    }
+    trim(&w->file);
+    trim(&w->jpeg);
+    trim(&w->again);
+    if (item->state == ITEM_BAD)
+        atomic_fetch_add(&w->pool->bad, 1);
+    atomic_fetch_add(&w->pool->done, 1);
+    return r;
+}
+
+/* The next job; its bytes come in w->file. False when there are no more. */
+static bool take_job(struct worker *w, struct job *ret)
+{
+    struct pool *p = w->pool;
+    bool more;
+
+    pthread_mutex_lock(&p->crew.lock);
+    while (p->count == 0 && !p->closed && !atomic_load(&p->crew.stop))
+        pthread_cond_wait(&p->crew.changed, &p->crew.lock);
+    more = p->count > 0 && !atomic_load(&p->crew.stop);
+    if (more) {
+        struct job *job = &p->jobs[p->head];
+
+        *ret = *job;
+        if (job->has_bytes) {
+            struct wsl_buf empty = w->file;
+
+            w->file = job->bytes;
+            job->bytes = empty;
+            p->bytes -= w->file.size;
+        }
+        p->head = (p->head + 1) % p->size;
+        p->count--;
+        pthread_cond_broadcast(&p->crew.changed);
+    }
+    pthread_mutex_unlock(&p->crew.lock);
+    return more;
+}
+
+static void *work(void *context)
+{
+    struct pool *pool = context;
+    struct worker w = {.pool = pool, .im = pool->crew.im, .file.limit = SOURCE_PICTURE + (1 << 20)};
+    struct wsl_err err = {0};
+    struct job job;
+    int r = 0;
+
+    pthread_setname_np(pthread_self(), "import");
+    while (r == 0 && take_job(&w, &job))
+        for (uint32_t i = 0; r == 0 && i < job.count && !atomic_load(&pool->crew.stop); i++) {
+            struct item *item = import_item(w.im, job.first + i);
+
+            if (item->state == ITEM_READY)
+                r = work_on(&w, item, job.has_bytes, &err);
+            else
+                atomic_fetch_add(&pool->done, 1);
+        }
+    wsl_buf_free(&w.file);
+    wsl_buf_free(&w.jpeg);
+    wsl_buf_free(&w.again);
+    wsl_buf_free(&w.profile);
+    wsl_image_scratch_free(&w.room);
+    import_reader_close(&w.reader);
+    import_crew_leave(&pool->crew, r, &err);
+    return NULL;
+}
+
+/* ---- the pool ---- */
+
+static void tell(void *context)
+{
+    struct pool *p = context;
+    const struct wsl_import_progress progress = {.phase = WSL_IMPORT_DECODE,
+                                                 .done = atomic_load(&p->done),
+                                                 .total = p->total,
+                                                 .quarantined = atomic_load(&p->bad),
+                                                 .bytes = atomic_load(&p->read_bytes),
+                                                 .resumed = atomic_load(&p->resumed)};
+
+    import_tell(p->crew.im, &progress, false);
+}
+
+static void free_pool(struct pool *pool)
+{
+    for (size_t i = 0; pool->jobs && i < pool->size; i++)
+        wsl_buf_free(&pool->jobs[i].bytes);
+    free(pool->jobs);
+    free(pool);
+}
+
+int import_pool_open(struct pool **ret, struct import *im, struct wsl_err *err)
+{
+    int count = import_thread_count(im), r;
+    struct pool *pool = calloc(1, sizeof *pool);
+
+    if (pool) {
+        pool->size = (size_t)count * JOBS_PER_THREAD;
+        pool->jobs = calloc(pool->size, sizeof *pool->jobs);
+    }
+    if (!pool || !pool->jobs) {
+        free(pool);
+        return wsl_fail(err, WSL_ENOMEM, "no memory to decode pictures");
+    }
+    for (size_t i = 0; i < pool->size; i++)
+        pool->jobs[i].bytes.limit = SOURCE_PICTURE + (1 << 20);
+    r = import_crew_open(&pool->crew, im, count, work, pool, err);
+    if (r < 0)
+        free_pool(pool);
+    else
+        *ret = pool;
+    return r;
+}
+
+int import_pool_put(struct pool *p, uint32_t first, uint32_t count, const uint8_t *bytes,
+                    size_t size, struct wsl_err *err)
+{
+    struct job *job;
+    int r = 0;
+
+    pthread_mutex_lock(&p->crew.lock);
+    while (r == 0 && (p->count == p->size || (p->count > 0 && p->bytes + size > QUEUE_BYTES))) {
+        r = import_crew_wait(&p->crew, err);
+        pthread_mutex_unlock(&p->crew.lock);
+        tell(p);
+        pthread_mutex_lock(&p->crew.lock);
+    }
+    job = &p->jobs[(p->head + p->count) % p->size];
+    job->first = first;
+    job->count = count;
+    job->has_bytes = bytes != NULL;
+    if (r == 0 && bytes) {
+        trim(&job->bytes);
+        if (wsl_buf_add(&job->bytes, bytes, size) < 0)
+            r = wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %zu bytes", size);
+    }
+    if (r == 0) {
+        p->bytes += bytes ? size : 0;
+        p->count++;
+        pthread_cond_broadcast(&p->crew.changed);
+    }
+    pthread_mutex_unlock(&p->crew.lock);
+    return r;
+}
+
+int import_pool_close(struct pool *p, int r, struct wsl_err *err)
+{
+    struct wsl_import_result *result;
+    struct import *im;
+    int mine;
+
+    if (!p)
+        return r;
+    im = p->crew.im;
+    result = im->result;
+    pthread_mutex_lock(&p->crew.lock);
+    p->closed = true;
+    if (r < 0)
+        atomic_store(&p->crew.stop, true);
+    pthread_cond_broadcast(&p->crew.changed);
+    pthread_mutex_unlock(&p->crew.lock);
+    mine = import_crew_close(&p->crew, tell, p, r < 0 ? NULL : err);
+    r = r < 0 ? r : mine;
+    result->read_bytes += atomic_load(&p->read_bytes);
+    result->resumed += atomic_load(&p->resumed);
+    if (r == 0) {
+        const struct wsl_import_progress all = {.phase = WSL_IMPORT_DECODE,
+                                                .done = im->item_count,
+                                                .total = im->item_count,
+                                                .quarantined = atomic_load(&p->bad),
+                                                .bytes = atomic_load(&p->read_bytes),
+                                                .resumed = atomic_load(&p->resumed)};
+
+        import_tell(im, &all, true);
+    }
+    free_pool(p);
+    return r;
+}
+
+/* What the list stage did not decode at once. */
+int import_decode(struct import *im, struct wsl_err *err)
+{
+    struct pool *pool = NULL;
+    int r = import_pool_open(&pool, im, err);
+
+    if (r < 0)
+        return r;
+    pool->total = im->item_count;
+    for (uint32_t i = 0; r == 0 && i < im->item_count; i += BATCH)
+        r = import_pool_put(pool, i, im->item_count - i < BATCH ? im->item_count - i : BATCH, NULL,
+                            0, err);
+    return import_pool_close(pool, r, err);
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "storage/import/import.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/utf8.h"
+#include "storage/dataset/staging_dir.h"
+#include "storage/import/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+_Static_assert(PATH_MAX <= 4096, "paths of struct import");
+
+/* ---- settings ---- */
+
+void wsl_import_defaults(struct wsl_import_setup *setup)
+{
+    *setup = (struct wsl_import_setup){
+        .heldout = 0.1, .min_images = 1, .quality = 90, .shard_bytes = (uint64_t)1 << 30};
+}
+
+const char *wsl_import_fault_word(enum wsl_import_fault fault)
+{
+    static const char *const words[] = {
+#define X(name, word) word,
+        WSL_IMPORT_FAULT_MAP(X)
+#undef X
+    };
+
+    return (unsigned)fault < WSL_IMPORT_FAULTS ? words[fault] : "unknown fault";
+}
+
+static int check_in_place(const struct wsl_import_setup *s, struct wsl_err *err)
+{
+    if (!s->in_place)
+        return 0;
+    if ((s->kind != WSL_IMPORT_LMDB && s->kind != WSL_IMPORT_TAR) || strcmp(s->source, "-") == 0)
+        return wsl_fail(err, WSL_EINVAL,
+                        "in place: pictures can stay in an LMDB or in tar files, not in %s",
+                        s->source);
+    if (s->transcode)
+        return wsl_fail(err, WSL_EINVAL, "in place: pictures stay as they are, without transcode");
+    return 0;
+}
+
+static int check_setup(const struct wsl_import_setup *s, struct wsl_err *err)
+{
+    if (!s->source || !*s->source)
+        return wsl_fail(err, WSL_EINVAL, "source: give a file or a folder");
+    if (!s->output || !*s->output)
+        return wsl_fail(err, WSL_EINVAL, "output: give a folder to make");
+    if ((unsigned)s->kind > WSL_IMPORT_LMDB)
+        return wsl_fail(err, WSL_EINVAL, "kind: %d is not a layout", (int)s->kind);
+    if (!(s->heldout >= 0 && s->heldout <= 0.9))
+        return wsl_fail(err, WSL_EINVAL, "heldout: %g is not between 0 and 0.9", s->heldout);
+    if (s->side_max != 0 && (s->side_max < 8 || s->side_max > 65500))
+        return wsl_fail(err, WSL_EINVAL, "side_max: %d is neither 0 nor between 8 and 65500",
+                        s->side_max);
+    if (s->quality < 1 || s->quality > 100)
+        return wsl_fail(err, WSL_EINVAL, "quality: %d is not between 1 and 100", s->quality);
+    if (s->threads < 0 || s->threads > 256)
+        return wsl_fail(err, WSL_EINVAL, "threads: %d is not between 0 and 256", s->threads);
+    if (s->shard_bytes < (uint64_t)1 << 20 || s->shard_bytes > (uint64_t)64 << 30)
+        return wsl_fail(err, WSL_EINVAL, "shard_bytes: %llu is not between 1 MiB and 64 GiB",
+                        (unsigned long long)s->shard_bytes);
+    return check_in_place(s, err);
+}
+
+/* `output` without slashes at its end; its last part in *ret_name, what is before that in
+ * ret_parent. */
+static int split_output(const char *output, char path[PATH_MAX], char ret_parent[PATH_MAX],
+                        const char **ret_name, struct wsl_err *err)
+{
+    size_t n = strlen(output);
+    char *slash;
+
+    while (n > 1 && output[n - 1] == '/')
+        n--;
+    if (n + sizeof ".partial/set" > PATH_MAX)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", output);
+    memcpy(path, output, n);
+    path[n] = '\0';
+    slash = strrchr(path, '/');
+    *ret_name = slash ? slash + 1 : path;
+    if (**ret_name == '\0' || strcmp(*ret_name, ".") == 0 || strcmp(*ret_name, "..") == 0)
+        return wsl_fail(err, WSL_EINVAL, "output: %s is not the name of a new folder", output);
+    if (!slash)
+        strcpy(ret_parent, ".");
+    else
+        snprintf(ret_parent, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    return 0;
+}
+
+static bool is_list(enum wsl_import_kind kind)
+{
+    return kind == WSL_IMPORT_MANIFEST || kind == WSL_IMPORT_JSONL;
+}
+
+/* Relative paths start at the manifest's folder, or at the source when that is a folder. */
+static int find_base(struct import *im, struct wsl_err *err)
+{
+    const char *source = im->setup->source;
+    enum wsl_import_kind kind = im->setup->kind;
+    size_t n = strlen(source);
+    struct stat st;
+
+    if (kind == WSL_IMPORT_TAR && strcmp(source, "-") == 0)
+        return 0;
+    if (stat(source, &st) < 0)
+        return wsl_fail_errno(err, "cannot read %s", source);
+    if (n >= sizeof im->base)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", source);
+    if (kind == WSL_IMPORT_TAR || kind == WSL_IMPORT_LMDB)
+        return 0;
+    memcpy(im->base, source, n + 1);
+    if (!is_list(kind)) {
+        while (n > 1 && im->base[n - 1] == '/')
+            im->base[--n] = '\0';
+        return S_ISDIR(st.st_mode) ? 0
+                                   : wsl_fail(err, WSL_EINVAL,
+                                              "%s is not a folder: for a manifest, say so", source);
+    }
+    if (S_ISDIR(st.st_mode))
+        return wsl_fail(err, WSL_EINVAL, "%s is a folder, not a manifest file", source);
+    while (n > 0 && im->base[n - 1] != '/')
+        n--;
+    if (n == 0)
+        strcpy(im->base, ".");
+    else
+        im->base[n] = '\0';
+    return 0;
+}
+
+/* ---- the folder ---- */
+
+/* The journal decides: without one that fits, whatever else lies there is of no use. */
+static int open_work(struct import *im, struct wsl_err *err)
+{
+    char path[PATH_MAX];
+    int r = import_journal_open(im, err);
+
+    if (r == 0 && !import_journal_has_work(im->journal))
+        r = wsl_work_folder_empty(im->folder, "journal", err);
+    if (r == 0)
+        r = wsl_file_make_directories(im->set, err);
+    if (r < 0)
+        return r;
+    r = wsl_file_join(path, sizeof path, im->folder, "spool");
+    if (r < 0)
+        return wsl_fail(err, r, "path too long: %s/spool", im->folder);
+    im->spool = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return im->spool < 0 ? wsl_fail_errno(err, "cannot make %s", path) : 0;
+}
+
+/* Whether a name belongs to the finished set. */
+static bool is_wanted(const struct import *im, const char *name)
+{
+    unsigned long long number;
+    int end = 0;
+
+    if (strcmp(name, WSL_DATASET_FILE) == 0 || strcmp(name, "quarantine.tsv") == 0 ||
+        strcmp(name, IMPORT_SKIPS_FILE) == 0)
+        return true;
+    return sscanf(name, "shard-%llu.lmdb%n", &number, &end) == 1 && end > 0 && !name[end] &&
+           number < im->result->shards;
+}
+
+/* Nothing but the set: a killed import may have left a file half written, or a shard too many. */
+static int sweep(const struct import *im, struct wsl_err *err)
+{
+    DIR *dir = opendir(im->set);
+    struct dirent *entry;
+    int r = 0;
+
+    if (!dir)
+        return wsl_fail_errno(err, "cannot read folder %s", im->set);
+    while (r == 0 && (entry = readdir(dir))) {
+        char path[PATH_MAX];
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            is_wanted(im, entry->d_name))
+            continue;
+        r = wsl_file_join(path, sizeof path, im->set, entry->d_name);
+        r = r < 0 ? wsl_fail(err, r, "path too long: %s/%s", im->set, entry->d_name)
+                  : wsl_file_remove_tree(path, err);
+    }
+    closedir(dir);
+    return r;
+}
+
+/* From here on the data set is there: whole, and on the disk. */
+static int publish(const struct import *im, const char *output, const char *parent,
+                   struct wsl_err *err)
+{
+    int r = sweep(im, err);
+
+    if (r == 0)
+        r = wsl_file_sync_directory(im->set, err);
+    if (r < 0)
+        return r;
+    r = renameat2(AT_FDCWD, im->set, AT_FDCWD, output, RENAME_NOREPLACE);
+    if (r < 0 && (errno == EINVAL || errno == ENOSYS)) /* a file system without that flag */
+        r = rename(im->set, output);
+    if (r < 0)
+        return wsl_fail_errno(err, "cannot rename %s to %s", im->set, output);
+    r = wsl_file_sync_directory(parent, err);
+    if (r < 0)
+        wsl_file_remove_tree(output, NULL);
+    return r;
+}
+
+/* A data set is there. An import that was killed just after may have left the folder of its work.
+ */
+static int fail_exists(const struct import *im, const char *output, struct wsl_err *err)
+{
+    int lock;
+
+    if (wsl_file_exists(im->folder) && !wsl_file_exists(im->set) &&
+        wsl_work_folder_lock(im->folder, "import", &lock, NULL) == 0) {
+        wsl_file_remove_tree(im->folder, NULL);
+        close(lock);
+    }
+    return wsl_fail(err, WSL_EEXIST, "%s exists: remove it or choose another name", output);
+}
+
+/* ---- the whole ---- */
+
+static int prepare(struct import *im, const char *name, struct wsl_err *err)
+{
+    const struct wsl_import_setup *setup = im->setup;
+    int r = 0;
+
+    im->info.name = strdup(setup->name && *setup->name ? setup->name : name);
+    if (!im->info.name)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a name");
+    if (!wsl_utf8_is_clean(im->info.name, strlen(im->info.name)) || strlen(im->info.name) > 255)
+        return wsl_fail(err, WSL_EINVAL,
+                        "name: must be UTF-8 without control characters, of at most 255 bytes");
+    if (setup->wordnet)
+        r = wsl_wordnet_open(&im->wordnet, setup->wordnet, err);
+    if (r == 0)
+        r = wsl_vocabulary_open(&im->vocabulary, im->wordnet, setup->only_nouns, err);
+    return r;
+}
+
+static void free_import(struct import *im)
+{
+    for (uint32_t i = 0; i < im->item_count; i++)
+        free(import_item(im, i)->reason);
+    for (size_t i = 0; im->blocks && i < ITEM_BLOCKS && im->blocks[i]; i++)
+        free(im->blocks[i]);
+    free(im->blocks);
+    source_close(&im->source);
+    import_skips_close(&im->skips, NULL);
+    free(im->tags.values);
+    free(im->order);
+    wsl_buf_free(&im->paths);
+    wsl_vocabulary_close(im->vocabulary);
+    wsl_wordnet_close(im->wordnet);
+    wsl_dataset_info_free(&im->info);
+    import_journal_close(im->journal);
+    if (im->spool >= 0)
+        close(im->spool);
+}
+
+static int run(struct import *im, struct wsl_err *err)
+{
+    int r = open_work(im, err);
+
+    if (r == 0)
+        r = import_list(im, err);
+    if (r == 0)
+        r = import_decode(im, err);
+    if (r == 0)
+        r = import_plan(im, err);
+    if (r == 0)
+        r = import_write(im, err);
+    if (r == 0)
+        r = import_check(im, err);
+    return r;
+}
+
+/* Work that the same call would go on with is worth keeping; of what cannot become a data set
+ * nothing is. A journal of other settings is not ours. */
+static void clean_up(const struct import *im, int r)
+{
+    bool others = r == WSL_EEXIST && !im->journal;
+    bool useful = r < 0 && r != WSL_EINVAL && import_journal_has_work(im->journal);
+
+    if (!others && !useful)
+        wsl_file_remove_tree(im->folder, NULL);
+}
+
+static void add_remedy(int r, struct wsl_err *err)
+{
+    size_t n = err ? strlen(err->text) : 0;
+
+    if (r == WSL_ENOSPC && err && n + 70 < sizeof err->text)
+        strcpy(err->text + n, "; free some space and repeat the command: it goes on from here");
+}
+
+static int run_in_folder(struct import *im, const char *output, const char *parent,
+                         struct wsl_err *err)
+{
+    int lock, r = wsl_work_folder_lock(im->folder, "import", &lock, err);
+
+    if (r < 0)
+        return r;
+    r = run(im, err);
+    if (r == 0)
+        r = publish(im, output, parent, err);
+    clean_up(im, r);
+    add_remedy(r, err);
+    close(lock);
+    return r;
+}
+
+int wsl_import_run(const struct wsl_import_setup *setup, struct wsl_import_result *ret,
+                   struct wsl_err *err)
+{
+    struct import im = {.setup = setup, .result = ret, .spool = -1};
+    char output[PATH_MAX], parent[PATH_MAX];
+    uint64_t start = wsl_clock_ns();
+    const char *name = NULL;
+    struct stat st;
+    int r;
+
+    memset(ret, 0, sizeof *ret);
+    im.paths.limit = (size_t)1 << 40;
+    r = check_setup(setup, err);
+    if (r == 0)
+        r = split_output(setup->output, output, parent, &name, err);
+    if (r == 0)
+        r = find_base(&im, err);
+    if (r < 0)
+        return r;
+    strcpy(stpcpy(im.folder, output), ".partial"); /* split_output() left room */
+    strcpy(stpcpy(im.set, im.folder), "/set");
+    if (lstat(output, &st) == 0)
+        return fail_exists(&im, output, err);
+    r = prepare(&im, name, err);
+    if (r == 0)
+        r = run_in_folder(&im, output, parent, err);
+    free_import(&im);
+    ret->elapsed_ns = wsl_clock_ns() - start;
+    return r;
+}
