@@ -57,14 +57,14 @@ void wsl_cuda_conv_free(struct wsl_conv *conv)
 
 void wsl_cuda_weights_changed(struct wsl_device *dev)
 {
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     for (struct wsl_conv *c = dev->convs; c; c = c->next)
         c->weights_copied = NULL;
 }
 
-void wsl_cuda_written(struct wsl_device *dev, const float *block, size_t count)
+void wsl_cuda_invalidate_copies(struct wsl_device *dev, const float *block, size_t count)
 {
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     for (struct wsl_conv *c = dev->convs; c; c = c->next)
         if (c->weights_copied && c->weights_copied < block + count &&
             block < c->weights_copied + c->weight_count)
@@ -93,22 +93,23 @@ void wsl_cuda_conv_refresh(struct wsl_conv *conv, const float *weights)
 
 /* ---- the three directions ---- */
 
-static void run(struct wsl_conv *conv, struct wsl_cuda_way *way, const void *x, const void *w,
-                const void *y)
+static void run(struct wsl_conv *conv, struct wsl_cuda_conv_direction *direction, const void *x,
+                const void *w, const void *y)
 {
     struct wsl_device *dev = conv->dev;
     const void *pointers[4] = {x, w, y, dev->workspace};
     char text[WSL_CUDA_PROBLEM_TEXT];
     cudnnStatus_t status;
 
-    if (!way->chosen) {
+    if (!direction->selected) {
         wsl_cuda_ok(dev, cudaErrorNotSupported, "a convolution that prepare made no plan for");
         return;
     }
-    status = wsl_cuda_plan_run(&dev->target, &way->chosen->plan, &way->pack, pointers);
+    status =
+        wsl_cuda_plan_run(&dev->target, &direction->selected->plan, &direction->pack, pointers);
     if (status == CUDNN_STATUS_SUCCESS)
         return;
-    wsl_cuda_problem_text(&way->chosen->graph.problem, text);
+    wsl_cuda_problem_text(&direction->selected->graph.problem, text);
     wsl_cuda_cudnn_ok(dev, status, text);
 }
 

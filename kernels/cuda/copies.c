@@ -63,14 +63,14 @@ void wsl_cuda_pieces_fini(struct wsl_device *dev)
 /* Everything enqueued is done, so that the pieces are ours. */
 static bool quiet(struct wsl_device *dev)
 {
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     return wsl_cuda_ok(dev, cudaStreamSynchronize(dev->upload), "an upload") &&
            wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "an operation before a copy");
 }
 
 static bool copy(struct wsl_device *dev, void *to, const void *from, size_t bytes)
 {
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     return wsl_cuda_ok(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->compute),
                        "cudaMemcpy") &&
            wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "a copy");
@@ -185,7 +185,7 @@ void wsl_cuda_weights_write(const struct wsl_conv *conv, const float *canonical,
 {
     struct layout l = weights_of(conv);
 
-    wsl_cuda_written(conv->dev, weights, conv->weight_count);
+    wsl_cuda_invalidate_copies(conv->dev, weights, conv->weight_count);
     write_layout(conv->dev, &l, canonical, weights);
 }
 
@@ -196,7 +196,7 @@ void wsl_cuda_floats_read(struct wsl_device *dev, const float *block, size_t cou
 
 void wsl_cuda_floats_write(struct wsl_device *dev, const float *host, size_t count, float *block)
 {
-    wsl_cuda_written(dev, block, count);
+    wsl_cuda_invalidate_copies(dev, block, count);
     copy(dev, block, host, count * sizeof(float));
 }
 
@@ -238,7 +238,7 @@ void wsl_cuda_input_ahead(struct wsl_device *dev, const struct wsl_shape *shape,
 {
     size_t bytes = pixels_of(shape, count) * WSL_CUDA_PICTURE_CHANNELS;
 
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     dev->ahead_of = NULL;
     if (bytes > dev->pictures_bytes || !send_piece(dev, &dev->ahead, pixels, bytes))
         return;
@@ -254,7 +254,7 @@ void wsl_cuda_input(struct wsl_device *dev, const struct wsl_shape *shape, const
     size_t row = WSL_CUDA_PICTURE_STORED * (dev->f32 ? sizeof(float) : sizeof(uint16_t));
     bool sent = dev->ahead_of == pixels && dev->ahead_count == dev->count;
 
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     dev->ahead_of = NULL;
     if (sent) {
         consume_piece(dev, &dev->ahead, total, x);

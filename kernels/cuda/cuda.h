@@ -12,10 +12,10 @@
 #ifndef WSL_KERNELS_CUDA_CUDA_H
 #define WSL_KERNELS_CUDA_CUDA_H
 
+#include "kernels/cuda/capture.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/plan_cache.h"
 #include "kernels/cuda/segments.h"
-#include "kernels/cuda/tape.h"
 #include "kernels/cuda/workspace.h"
 #include "kernels/ops.h"
 
@@ -26,23 +26,23 @@
 #define WSL_CUDA_LARGEST     4                 /* between two waits; more only wait in between */
 #define WSL_CUDA_PLANS_TRIED 8                 /* by timing, for a problem */
 
-/* A problem with the plan that was chosen; convolutions of one shape share it. */
-struct wsl_cuda_chosen {
+/* A problem with the plan that was selected; convolutions of one shape share it. */
+struct wsl_cuda_selected_plan {
     struct wsl_cuda_graph graph;
     struct wsl_cuda_plan plan;
-    struct wsl_cuda_chosen *next;
+    struct wsl_cuda_selected_plan *next;
 };
 
 /* A direction of a convolution. */
-struct wsl_cuda_way {
-    const struct wsl_cuda_chosen *chosen; /* NULL: never called */
+struct wsl_cuda_conv_direction {
+    const struct wsl_cuda_selected_plan *selected; /* NULL: never called */
     struct wsl_cuda_pack pack;
 };
 
 struct wsl_conv {
     struct wsl_device *dev;
     struct wsl_conv_shape shape;
-    struct wsl_cuda_way forward, data, data_add, weights;
+    struct wsl_cuda_conv_direction forward, data, data_add, weights;
     size_t weight_count;
     uint16_t *working;           /* bf16 weights; NULL with f32 */
     const float *weights_copied; /* what `working` is a copy of, NULL: of nothing */
@@ -60,12 +60,12 @@ struct wsl_device {
     bool f32;
     int count;             /* images of this pass */
     struct wsl_err failed; /* the first failure since the last wait */
-    struct wsl_cuda_tape tape;
+    struct wsl_cuda_capture capture;
 
     cudaStream_t compute, upload;
     cudaEvent_t published;
     struct wsl_cuda_target target;
-    struct wsl_cuda_chosen *chosen;
+    struct wsl_cuda_selected_plan *selected_plans;
     struct wsl_conv *convs;
 
     struct {
@@ -104,13 +104,14 @@ struct wsl_device {
     int largest_count;
 };
 
-/* device.c: note a failure of `call` unless there was one before; true when there was none. */
+/* memory.c: note a failure of `call` unless there was one before; true when there was none. */
 bool wsl_cuda_ok(struct wsl_device *dev, cudaError_t rc, const char *call);
 bool wsl_cuda_cudnn_ok(struct wsl_device *dev, cudnnStatus_t rc, const char *call);
 /* A failed call as an error. */
 int wsl_cuda_fail(struct wsl_err *err, cudaError_t rc, const char *call);
 int wsl_cuda_alloc(struct wsl_device *dev, size_t bytes, const char *what, void **ret,
                    struct wsl_err *err);
+size_t wsl_cuda_activation_bytes(struct wsl_device *dev, const struct wsl_shape *shape);
 /* Pinned memory of the host; the caller frees it with cudaFreeHost. */
 int wsl_cuda_alloc_pinned(size_t bytes, const char *what, void **ret, struct wsl_err *err);
 
@@ -132,9 +133,9 @@ void wsl_cuda_input_ahead(struct wsl_device *dev, const struct wsl_shape *shape,
 void wsl_cuda_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                     void *x);
 
-/* choose.c: fills in the plans of all convolutions, from the cache, by timing, or as cuDNN guesses.
+/* select_plan.c: fills in the plans of all convolutions, from the cache, by timing, or as cuDNN guesses.
  */
-int wsl_cuda_choose(struct wsl_device *dev, struct wsl_err *err);
+int wsl_cuda_select_plans(struct wsl_device *dev, struct wsl_err *err);
 
 /* conv.c */
 int wsl_cuda_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape,
@@ -150,8 +151,8 @@ void wsl_cuda_conv_backward_weights(struct wsl_conv *conv, const void *x, const 
 void wsl_cuda_conv_refresh(struct wsl_conv *conv, const float *weights);
 /* Somebody has written weights: every working copy must be made again. */
 void wsl_cuda_weights_changed(struct wsl_device *dev);
-/* The same for those that lie in a part of a block. A mark, as whatever writes blocks is. */
-void wsl_cuda_written(struct wsl_device *dev, const float *block, size_t count);
+/* The same for those that lie in a part of a block. A boundary, as whatever writes blocks is. */
+void wsl_cuda_invalidate_copies(struct wsl_device *dev, const float *block, size_t count);
 
 /* norm.c */
 size_t wsl_cuda_bn_sums_floats(const struct wsl_shape *shape, int batch);
@@ -168,9 +169,9 @@ void wsl_cuda_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
 void wsl_cuda_join_backward(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
                             const void *y, void *dx, void *dshortcut);
 
-/* ends.c */
-int wsl_cuda_ends_init(struct wsl_device *dev, struct wsl_err *err);
-void wsl_cuda_ends_fini(struct wsl_device *dev);
+/* input_loss.c */
+int wsl_cuda_input_loss_init(struct wsl_device *dev, struct wsl_err *err);
+void wsl_cuda_input_loss_fini(struct wsl_device *dev);
 void wsl_cuda_average_pool(struct wsl_device *dev, const struct wsl_shape *shape, const void *x,
                            void *y);
 void wsl_cuda_average_pool_backward(struct wsl_device *dev, const struct wsl_shape *shape,
@@ -183,6 +184,8 @@ void wsl_cuda_loss(struct wsl_device *dev, const struct wsl_loss *loss, const vo
                    void *dlogits, struct wsl_loss_result *ret);
 /* After the stream is done: hands out the results that wait for it. */
 void wsl_cuda_deliver(struct wsl_device *dev);
+
+/* optimizer.c */
 void wsl_cuda_sgd_update(struct wsl_device *dev, const struct wsl_sgd *sgd);
 void wsl_cuda_scale(struct wsl_device *dev, float *block, size_t count, float factor);
 void wsl_cuda_add_up(struct wsl_device *dev, float *block, float *more, size_t count);

@@ -1,44 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The device: opening, memory, order, failures. Nothing here or below blocks but `wait`, the
- * copies, and a short wait for the upload of pictures. */
+ * The device: opening, workspace, order, and the table of the backend. Nothing here or below blocks
+ * but `wait`, the copies, and a short wait for the upload of pictures. */
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/record.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CAPABILITY_LEAST 8 /* bf16 on tensor cores */
-
-/* ---- failures ---- */
-
-int wsl_cuda_fail(struct wsl_err *err, cudaError_t rc, const char *call)
-{
-    int code = rc == cudaErrorMemoryAllocation ? WSL_ENOMEM
-               : rc == cudaErrorNoDevice || rc == cudaErrorInsufficientDriver ||
-                       rc == cudaErrorDevicesUnavailable || rc == cudaErrorDeviceUninitialized
-                   ? WSL_EUNAVAILABLE
-                   : WSL_EINTERNAL;
-
-    return wsl_fail(err, code, "the backend cuda failed in %s: %s", call, cudaGetErrorString(rc));
-}
-
-bool wsl_cuda_ok(struct wsl_device *dev, cudaError_t rc, const char *call)
-{
-    if (rc != cudaSuccess && dev->failed.code == 0)
-        wsl_cuda_fail(&dev->failed, rc, call);
-    return rc == cudaSuccess;
-}
-
-bool wsl_cuda_cudnn_ok(struct wsl_device *dev, cudnnStatus_t rc, const char *call)
-{
-    if (rc != CUDNN_STATUS_SUCCESS && dev->failed.code == 0) {
-        wsl_cuda_fail_cudnn(&dev->failed, rc, call);
-        wsl_err_prefix(&dev->failed, "the backend cuda failed in");
-    }
-    return rc == CUDNN_STATUS_SUCCESS;
-}
 
 /* ---- probing and opening ---- */
 
@@ -81,15 +52,15 @@ static int probe(struct wsl_err *err)
     return probe_cudnn(err);
 }
 
-static void free_chosen(struct wsl_device *dev)
+static void free_selected_plans(struct wsl_device *dev)
 {
-    while (dev->chosen) {
-        struct wsl_cuda_chosen *next = dev->chosen->next;
+    while (dev->selected_plans) {
+        struct wsl_cuda_selected_plan *next = dev->selected_plans->next;
 
-        wsl_cuda_plan_fini(&dev->chosen->plan);
-        wsl_cuda_graph_fini(&dev->chosen->graph);
-        free(dev->chosen);
-        dev->chosen = next;
+        wsl_cuda_plan_fini(&dev->selected_plans->plan);
+        wsl_cuda_graph_fini(&dev->selected_plans->graph);
+        free(dev->selected_plans);
+        dev->selected_plans = next;
     }
 }
 
@@ -101,16 +72,16 @@ static void cuda_close(struct wsl_device *dev)
         cudaStreamSynchronize(dev->compute);
     if (dev->upload)
         cudaStreamSynchronize(dev->upload);
-    wsl_cuda_tape_fini(&dev->tape);
+    wsl_cuda_capture_fini(&dev->capture);
     while (dev->convs) {
         struct wsl_conv *next = dev->convs->next;
 
         wsl_cuda_conv_free(dev->convs);
         dev->convs = next;
     }
-    free_chosen(dev);
+    free_selected_plans(dev);
     if (!dev->setup.sizes_only) {
-        wsl_cuda_ends_fini(dev);
+        wsl_cuda_input_loss_fini(dev);
         wsl_cuda_pieces_fini(dev);
     }
     if (dev->target.handle)
@@ -163,7 +134,7 @@ static int start(struct wsl_device *dev, struct wsl_err *err)
     if (status != CUDNN_STATUS_SUCCESS)
         return wsl_cuda_fail_cudnn(err, status, "cudnnSetStream");
     rc = wsl_cuda_pieces_init(dev, err);
-    return rc ? rc : wsl_cuda_ends_init(dev, err);
+    return rc ? rc : wsl_cuda_input_loss_init(dev, err);
 }
 
 static int cuda_open(struct wsl_device **ret, const struct wsl_device_setup *setup,
@@ -177,7 +148,7 @@ static int cuda_open(struct wsl_device **ret, const struct wsl_device_setup *set
     dev->setup = *setup;
     dev->count = setup->batch;
     dev->f32 = setup->precision == WSL_PRECISION_F32;
-    wsl_cuda_tape_init(&dev->tape);
+    wsl_cuda_capture_init(&dev->capture, wsl_cuda_record_run, wsl_cuda_record_prepare);
     rc = setup->sizes_only ? 0 : start(dev, err);
     if (rc) {
         cuda_close(dev);
@@ -188,70 +159,6 @@ static int cuda_open(struct wsl_device **ret, const struct wsl_device_setup *set
 }
 
 /* ---- memory ---- */
-
-/* "12.34 GiB", or below one "5.00 MiB". */
-struct amount {
-    char text[32];
-};
-
-static struct amount amount(size_t bytes)
-{
-    bool large = bytes >= (size_t)1 << 30;
-    struct amount a;
-
-    snprintf(a.text, sizeof a.text, "%.2f %s", (double)bytes / (large ? 0x1p30 : 0x1p20),
-             large ? "GiB" : "MiB");
-    return a;
-}
-
-int wsl_cuda_alloc(struct wsl_device *dev, size_t bytes, const char *what, void **ret,
-                   struct wsl_err *err)
-{
-    size_t idle = 0, total = 0;
-    void *data = NULL;
-    cudaError_t rc;
-
-    assert(dev->block_count < WSL_CUDA_BLOCKS);
-    if (bytes == 0)
-        bytes = 256;
-    rc = cudaMalloc(&data, bytes);
-    if (rc == cudaErrorMemoryAllocation) {
-        cudaGetLastError(); /* not to be found by the next call */
-        cudaMemGetInfo(&idle, &total);
-        return wsl_fail(err, WSL_ENOMEM,
-                        "%s need %s, and %s of the GPU's %s are free; use a smaller batch, image "
-                        "size or net",
-                        what, amount(bytes).text, amount(idle).text, amount(total).text);
-    }
-    if (rc != cudaSuccess)
-        return wsl_cuda_fail(err, rc, "cudaMalloc");
-    dev->blocks[dev->block_count].data = data;
-    dev->blocks[dev->block_count].bytes = bytes;
-    dev->block_count++;
-    rc = cudaMemsetAsync(data, 0, bytes, dev->compute);
-    if (rc != cudaSuccess)
-        return wsl_cuda_fail(err, rc, "cudaMemset");
-    *ret = data;
-    return 0;
-}
-
-int wsl_cuda_alloc_pinned(size_t bytes, const char *what, void **ret, struct wsl_err *err)
-{
-    void *data = NULL;
-    cudaError_t rc = cudaMallocHost(&data, bytes);
-
-    if (rc == cudaErrorMemoryAllocation) {
-        cudaGetLastError(); /* not to be found by the next call */
-        return wsl_fail(err, WSL_ENOMEM,
-                        "%s need %s of the host's memory that the GPU can reach, and the system "
-                        "does not give them; use a smaller batch, or look at ulimit -l",
-                        what, amount(bytes).text);
-    }
-    if (rc != cudaSuccess)
-        return wsl_cuda_fail(err, rc, "cudaMallocHost");
-    *ret = data;
-    return 0;
-}
 
 /* Of the bf16 copies of all weights. */
 static size_t working_count(const struct wsl_device *dev, size_t *ret_convs)
@@ -302,7 +209,7 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
     if (rc == 0)
         rc = wsl_cuda_ahead_init(dev, err);
     if (rc == 0)
-        rc = wsl_cuda_choose(dev, err);
+        rc = wsl_cuda_select_plans(dev, err);
     if (rc == 0)
         rc = wsl_cuda_alloc(dev, dev->workspace_bytes, "the convolutions' workspace", &workspace,
                             err);
@@ -329,7 +236,7 @@ static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
 static void begin(struct wsl_device *dev, int count)
 {
     assert(count >= 1 && count <= dev->setup.batch);
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     dev->count = count;
     /* The step may run on another thread than opened the device. */
     wsl_cuda_ok(dev, cudaSetDevice(0), "cudaSetDevice");
@@ -337,7 +244,7 @@ static void begin(struct wsl_device *dev, int count)
 
 static void publish(struct wsl_device *dev)
 {
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     wsl_cuda_ok(dev, cudaEventRecord(dev->published, dev->compute), "cudaEventRecord");
     /* The default stream is where a collective, which knows no device of ours, meets it. */
     wsl_cuda_ok(dev, cudaStreamWaitEvent(cudaStreamLegacy, dev->published, 0),
@@ -348,7 +255,7 @@ static int cuda_wait(struct wsl_device *dev, struct wsl_err *err)
 {
     struct wsl_err failed;
 
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute),
                 "an operation of the step (CUDA_LAUNCH_BLOCKING=1 tells which)");
     wsl_cuda_deliver(dev);
@@ -362,14 +269,6 @@ static int cuda_wait(struct wsl_device *dev, struct wsl_err *err)
 }
 
 /* ---- sizes ---- */
-
-static size_t activation_bytes(struct wsl_device *dev, const struct wsl_shape *shape)
-{
-    size_t pixels = (size_t)shape->height * (size_t)shape->width;
-
-    return pixels * (size_t)dev->setup.batch * (size_t)wsl_cuda_stored_of(shape->channels, pixels) *
-           (dev->f32 ? sizeof(float) : 2);
-}
 
 static size_t pool_index_bytes(struct wsl_device *dev, const struct wsl_shape *pooled)
 {
@@ -400,7 +299,7 @@ const struct wsl_ops wsl_ops_cuda = {
     .weights_changed = wsl_cuda_weights_changed,
     .publish = publish,
     .wait = cuda_wait,
-    .activation_bytes = activation_bytes,
+    .activation_bytes = wsl_cuda_activation_bytes,
     .pool_index_bytes = pool_index_bytes,
     .bn_saved_bytes = bn_saved_bytes,
     .activation_read = wsl_cuda_activation_read,
@@ -411,22 +310,22 @@ const struct wsl_ops wsl_ops_cuda = {
     .conv_weight_count = conv_weight_count,
     .conv_weights_read = wsl_cuda_weights_read,
     .conv_weights_write = wsl_cuda_weights_write,
-    .conv_forward = wsl_cuda_tape_conv_forward,
-    .conv_backward_data = wsl_cuda_tape_conv_backward_data,
-    .conv_backward_weights = wsl_cuda_tape_conv_backward_weights,
-    .bn_running = wsl_cuda_tape_bn_running,
-    .bn_relu = wsl_cuda_tape_bn_relu,
-    .bn_relu_backward = wsl_cuda_tape_bn_relu_backward,
-    .bn_relu_pool = wsl_cuda_tape_bn_relu_pool,
-    .bn_relu_pool_backward = wsl_cuda_tape_bn_relu_pool_backward,
-    .join = wsl_cuda_tape_join,
-    .join_backward = wsl_cuda_tape_join_backward,
+    .conv_forward = wsl_cuda_record_conv_forward,
+    .conv_backward_data = wsl_cuda_record_conv_backward_data,
+    .conv_backward_weights = wsl_cuda_record_conv_backward_weights,
+    .bn_running = wsl_cuda_record_bn_running,
+    .bn_relu = wsl_cuda_record_bn_relu,
+    .bn_relu_backward = wsl_cuda_record_bn_relu_backward,
+    .bn_relu_pool = wsl_cuda_record_bn_relu_pool,
+    .bn_relu_pool_backward = wsl_cuda_record_bn_relu_pool_backward,
+    .join = wsl_cuda_record_join,
+    .join_backward = wsl_cuda_record_join_backward,
     .input = wsl_cuda_input,
     .input_ahead = wsl_cuda_input_ahead,
-    .average_pool = wsl_cuda_tape_average_pool,
-    .average_pool_backward = wsl_cuda_tape_average_pool_backward,
-    .head = wsl_cuda_tape_head,
-    .head_backward = wsl_cuda_tape_head_backward,
+    .average_pool = wsl_cuda_record_average_pool,
+    .average_pool_backward = wsl_cuda_record_average_pool_backward,
+    .head = wsl_cuda_record_head,
+    .head_backward = wsl_cuda_record_head_backward,
     .loss = wsl_cuda_loss,
     .sgd = wsl_cuda_sgd_update,
     .scale = wsl_cuda_scale,

@@ -67,7 +67,7 @@ cudaError_t wsl_cuda_launch_average(cudaStream_t stream, bool f32, int count, si
 cudaError_t wsl_cuda_launch_spread(cudaStream_t stream, bool f32, int count, size_t pixels,
                                    int channels, const void *dy, void *dx);
 
-/* ends.cu */
+/* input_loss.cu */
 cudaError_t wsl_cuda_launch_input(cudaStream_t stream, bool f32, const uint8_t *pixels,
                                   size_t count, void *x);
 
@@ -112,7 +112,7 @@ cudaError_t wsl_cuda_launch_product(const struct wsl_cuda_product *p);
 cudaError_t wsl_cuda_launch_column_sums(cudaStream_t stream, bool f32, int rows, int columns,
                                         const void *x, float *y);
 
-/* blocks.cu */
+/* optimizer.cu */
 #define WSL_CUDA_SEGMENTS 512 /* of one launch at most */
 struct wsl_cuda_segments {
     int count;

@@ -2,8 +2,8 @@
 #include "tests/unit/fake_nccl.h"
 
 #include "base/clock.h"
+#include "kernels/collective/nccl/bf16.h"
 #include "kernels/collective/wire.h"
-#include "kernels/collective/wire_gpu.h"
 
 #include <nccl.h>
 #include <pthread.h>
@@ -319,7 +319,7 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *ret, const vo
     return cudaSuccess;
 }
 
-/* ---- the kernels of wire.cu ---- */
+/* ---- the kernels of bf16.cu ---- */
 
 cudaError_t wsl_wire_launch_round(cudaStream_t stream, const float *from, size_t count,
                                   uint16_t *to)

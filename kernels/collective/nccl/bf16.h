@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inside the collective: what wire.cu gives to nccl.c. Enqueues on a stream and returns what
+ * Inside the collective: what bf16.cu gives to nccl.c. Enqueues on a stream and returns what
  * cudaGetLastError says. All memory is the GPU's. nccl.h includes the CUDA runtime.
  */
-#ifndef WSL_KERNELS_COLLECTIVE_WIRE_GPU_H
-#define WSL_KERNELS_COLLECTIVE_WIRE_GPU_H
+#ifndef WSL_KERNELS_COLLECTIVE_NCCL_BF16_H
+#define WSL_KERNELS_COLLECTIVE_NCCL_BF16_H
 
 #include <nccl.h>
 #include <stddef.h>

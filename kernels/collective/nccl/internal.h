@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What nccl.c and nccl_wait.c share: the state of one rank, and waiting in turns. Everything but
+ * What nccl.c and wait.c share: the state of one rank, and waiting in turns. Everything but
  * `aborted` belongs to the collective's thread (to the owner in destroy). nccl.h includes the CUDA
  * runtime.
  */
@@ -8,8 +8,8 @@
 #define WSL_KERNELS_COLLECTIVE_NCCL_INTERNAL_H
 
 #include "kernels/collective/implementation.h"
+#include "kernels/collective/nccl/bf16.h"
 #include "kernels/collective/peers.h"
-#include "kernels/collective/wire_gpu.h"
 
 #include <nccl.h>
 #include <stdatomic.h>

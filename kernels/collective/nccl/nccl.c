@@ -9,7 +9,7 @@
  * aborts the communicator itself before it returns. An operation is given to the GPU only when its
  * input is computed, so that nothing unfinished of the compute stream can hold up an abort.
  */
-#include "kernels/collective/nccl_internal.h"
+#include "kernels/collective/nccl/internal.h"
 
 #include "base/clock.h"
 

@@ -2,7 +2,7 @@
  *
  * Which plan computes each convolution in each direction. From the cache; else the fastest of the
  * most promising ones, timed once on this GPU and put into the cache; else, where there is no
- * memory to time them or WSL_CUDA_TUNE is 0, cuDNN's first guess. Once chosen, a plan stays. */
+ * memory to time them or WSL_CUDA_TUNE is 0, cuDNN's first guess. Once selected, a plan stays. */
 #include "kernels/cuda/cuda.h"
 
 #include <math.h>
@@ -61,8 +61,8 @@ static void tuner_init(struct tuner *t, struct wsl_device *dev)
     if (wish && strcmp(wish, "0") == 0)
         return;
     for (struct wsl_conv *c = dev->convs; c; c = c->next) {
-        size_t x = wsl_ops_cuda.activation_bytes(dev, &c->shape.in);
-        size_t y = wsl_ops_cuda.activation_bytes(dev, &c->shape.out);
+        size_t x = wsl_cuda_activation_bytes(dev, &c->shape.in);
+        size_t y = wsl_cuda_activation_bytes(dev, &c->shape.out);
 
         in = x > in ? x : in;
         out = y > out ? y : out;
@@ -134,7 +134,7 @@ static bool fastest(struct tuner *t, struct wsl_cuda_plan *plans, int count, int
     return best < INFINITY;
 }
 
-/* ---- choosing ---- */
+/* ---- selecting ---- */
 
 static bool from_cache(struct tuner *t, const char *text, struct wsl_cuda_plan *ret)
 {
@@ -158,16 +158,17 @@ static void to_cache(struct tuner *t, const char *text, const struct wsl_cuda_pl
     wsl_buf_free(&json);
 }
 
-static int choose(struct tuner *t, struct wsl_cuda_chosen *chosen, struct wsl_err *err)
+static int select_plan(struct tuner *t, struct wsl_cuda_selected_plan *selected,
+                       struct wsl_err *err)
 {
     struct wsl_cuda_plan plans[WSL_CUDA_PLANS_TRIED];
     char text[WSL_CUDA_PROBLEM_TEXT];
     int count = 0, best, rc;
 
-    wsl_cuda_problem_text(&chosen->graph.problem, text);
-    if (from_cache(t, text, &chosen->plan))
+    wsl_cuda_problem_text(&selected->graph.problem, text);
+    if (from_cache(t, text, &selected->plan))
         return 0;
-    rc = wsl_cuda_graph_plans(&chosen->graph, t->workspace_most, plans, WSL_CUDA_PLANS_TRIED,
+    rc = wsl_cuda_graph_plans(&selected->graph, t->workspace_most, plans, WSL_CUDA_PLANS_TRIED,
                               &count, err);
     if (rc)
         return rc;
@@ -175,7 +176,7 @@ static int choose(struct tuner *t, struct wsl_cuda_chosen *chosen, struct wsl_er
         to_cache(t, text, &plans[best]);
     for (int i = 0; i < count; i++)
         if (i == best)
-            chosen->plan = plans[i];
+            selected->plan = plans[i];
         else
             wsl_cuda_plan_fini(&plans[i]);
     return 0;
@@ -183,34 +184,34 @@ static int choose(struct tuner *t, struct wsl_cuda_chosen *chosen, struct wsl_er
 
 /* The plan of a problem, shared with those that have the same. */
 static int plan_for(struct tuner *t, struct wsl_conv *conv, enum wsl_cuda_direction direction,
-                    bool add, struct wsl_cuda_way *ret, struct wsl_err *err)
+                    bool add, struct wsl_cuda_conv_direction *ret, struct wsl_err *err)
 {
     struct wsl_device *dev = t->dev;
     struct wsl_cuda_problem problem =
         wsl_cuda_problem_of(&conv->shape, dev->setup.batch, direction, dev->f32, add);
-    struct wsl_cuda_chosen *chosen = dev->chosen;
+    struct wsl_cuda_selected_plan *selected = dev->selected_plans;
     int rc;
 
-    while (chosen && !wsl_cuda_problem_equal(&chosen->graph.problem, &problem))
-        chosen = chosen->next;
-    if (!chosen) {
-        chosen = calloc(1, sizeof *chosen);
-        if (!chosen)
+    while (selected && !wsl_cuda_problem_equal(&selected->graph.problem, &problem))
+        selected = selected->next;
+    if (!selected) {
+        selected = calloc(1, sizeof *selected);
+        if (!selected)
             return wsl_fail(err, WSL_ENOMEM, "no memory for a convolution's plan");
-        rc = wsl_cuda_graph_init(&chosen->graph, &dev->target, &problem, err);
+        rc = wsl_cuda_graph_init(&selected->graph, &dev->target, &problem, err);
         if (rc == 0)
-            rc = choose(t, chosen, err);
+            rc = select_plan(t, selected, err);
         if (rc) {
-            wsl_cuda_graph_fini(&chosen->graph);
-            free(chosen);
+            wsl_cuda_graph_fini(&selected->graph);
+            free(selected);
             return rc;
         }
-        chosen->next = dev->chosen;
-        dev->chosen = chosen;
+        selected->next = dev->selected_plans;
+        dev->selected_plans = selected;
     }
-    if (chosen->plan.workspace > dev->workspace_bytes)
-        dev->workspace_bytes = chosen->plan.workspace;
-    ret->chosen = chosen;
+    if (selected->plan.workspace > dev->workspace_bytes)
+        dev->workspace_bytes = selected->plan.workspace;
+    ret->selected = selected;
     return 0;
 }
 
@@ -229,7 +230,7 @@ static int plans_of(struct tuner *t, struct wsl_conv *conv, struct wsl_err *err)
     return rc;
 }
 
-int wsl_cuda_choose(struct wsl_device *dev, struct wsl_err *err)
+int wsl_cuda_select_plans(struct wsl_device *dev, struct wsl_err *err)
 {
     struct cudaDeviceProp properties;
     char path[WSL_CUDA_CACHE_PATH];

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The average pool, the head, the loss, and the operations on blocks. */
+ * The ends of a net: average pool, head and loss here; pictures come in through copies.c. */
 #include "kernels/cuda/cuda.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---- average pool ---- */
@@ -99,7 +98,7 @@ void wsl_cuda_head_backward(struct wsl_device *dev, const struct wsl_head *head,
 
 /* ---- loss ---- */
 
-int wsl_cuda_ends_init(struct wsl_device *dev, struct wsl_err *err)
+int wsl_cuda_input_loss_init(struct wsl_device *dev, struct wsl_err *err)
 {
     size_t batch = (size_t)dev->setup.batch, targets;
     void *host, *gpu;
@@ -139,7 +138,7 @@ int wsl_cuda_ends_init(struct wsl_device *dev, struct wsl_err *err)
     return code;
 }
 
-void wsl_cuda_ends_fini(struct wsl_device *dev)
+void wsl_cuda_input_loss_fini(struct wsl_device *dev)
 {
     if (dev->targets_uploaded)
         cudaEventDestroy(dev->targets_uploaded);
@@ -224,7 +223,7 @@ void wsl_cuda_loss(struct wsl_device *dev, const struct wsl_loss *loss, const vo
     };
 
     *ret = (struct wsl_loss_result){0};
-    wsl_cuda_tape_mark(dev);
+    wsl_cuda_capture_boundary(dev);
     /* One result is on its way at a time. */
     if (dev->waiting && wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "the loss before"))
         wsl_cuda_deliver(dev);
@@ -243,75 +242,4 @@ void wsl_cuda_loss(struct wsl_device *dev, const struct wsl_loss *loss, const vo
                                     dev->compute),
                     "cudaMemcpyAsync of the loss"))
         dev->waiting = ret;
-}
-
-/* ---- blocks ---- */
-
-/* Which working copies the update can write: those that are copies of this block. */
-static size_t list_copies(struct wsl_device *dev, const struct wsl_sgd *sgd)
-{
-    size_t count = 0, total = 0;
-
-    for (size_t i = 0; i < sgd->range_count; i++)
-        if (sgd->ranges[i].begin + sgd->ranges[i].count > total)
-            total = sgd->ranges[i].begin + sgd->ranges[i].count;
-    for (struct wsl_conv *c = dev->convs; c && dev->copies; c = c->next)
-        if (c->weights_copied && c->weights_copied >= sgd->parameters &&
-            c->weights_copied < sgd->parameters + total)
-            dev->copies[count++] = (struct wsl_cuda_copy){
-                (size_t)(c->weights_copied - sgd->parameters), c->weight_count, c->working};
-    return count;
-}
-
-void wsl_cuda_sgd_update(struct wsl_device *dev, const struct wsl_sgd *sgd)
-{
-    struct wsl_cuda_rates rates = {sgd->learning_rate, sgd->momentum_factor};
-    struct wsl_cuda_segments segments;
-    struct wsl_cuda_cut cut = {0};
-    size_t copies;
-
-    wsl_cuda_tape_mark(dev);
-    copies = list_copies(dev, sgd);
-    while ((segments.count = wsl_cuda_cut_next(&cut, sgd, dev->copies, copies, segments.items,
-                                               WSL_CUDA_SEGMENTS)) > 0)
-        if (!wsl_cuda_ok(dev,
-                         wsl_cuda_launch_sgd(dev->compute, &segments, sgd->parameters,
-                                             sgd->momentum, sgd->gradients, rates),
-                         "the update's kernel"))
-            return;
-}
-
-void wsl_cuda_scale(struct wsl_device *dev, float *block, size_t count, float factor)
-{
-    wsl_cuda_written(dev, block, count);
-    wsl_cuda_ok(dev, wsl_cuda_launch_scale(dev->compute, block, count, factor),
-                "the kernel that scales a block");
-}
-
-void wsl_cuda_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
-{
-    wsl_cuda_written(dev, block, count);
-    wsl_cuda_written(dev, more, count);
-    wsl_cuda_ok(dev, wsl_cuda_launch_add_up(dev->compute, block, more, count),
-                "the kernel that adds blocks");
-}
-
-void wsl_cuda_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
-{
-    int i;
-
-    *ret = NAN;
-    wsl_cuda_tape_mark(dev);
-    if (dev->largest_count == WSL_CUDA_LARGEST &&
-        wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "the largest magnitudes before"))
-        wsl_cuda_deliver(dev);
-    i = dev->largest_count;
-    if (i < WSL_CUDA_LARGEST &&
-        wsl_cuda_ok(dev, wsl_cuda_launch_largest(dev->compute, block, count, &dev->largest_gpu[i]),
-                    "the kernel of a largest magnitude") &&
-        wsl_cuda_ok(dev,
-                    cudaMemcpyAsync(&dev->largest_host[i], &dev->largest_gpu[i], sizeof(uint32_t),
-                                    cudaMemcpyDeviceToHost, dev->compute),
-                    "cudaMemcpyAsync of a largest magnitude"))
-        dev->largest_waiting[dev->largest_count++] = ret;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/collective/nccl_internal.h"
+#include "kernels/collective/nccl/internal.h"
 
 #include "base/clock.h"
 

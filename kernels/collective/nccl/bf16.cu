@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Floats into bf16 for the wire and back. Few blocks: the other processors compute meanwhile. */
-#include "kernels/collective/wire_gpu.h"
+#include "kernels/collective/nccl/bf16.h"
 
 #include "kernels/bf16.h"
 
