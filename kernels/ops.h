@@ -1,23 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The backend interface: what a network is computed with. Three backends: `ref` (plain C in double
- * precision, the oracle), `cpu` (oneDNN and own loops), `cuda` (where built).
+ * precision, the oracle), `cpu` (oneDNN and loops of our own), `cuda` (where built).
  *
  * Vocabulary
- *   activation  a feature map of a whole batch; the backend alone knows its layout and number type
- *               (ref: NCHW double, cpu: NHWC float). It is a pointer into memory of the backend.
- *   block       floats in memory of the backend: parameters, gradients, momentum, statistics.
- * Blocks that mirror each other hold the same tensor at the same offset. Convolution weights in a
- * block have the backend's layout; everything else is plain. canonical   on the host: activations
- * NCHW float, weights (out, in / groups, kh, kw) float.
+ *   activation   A feature map of a whole batch. Only the backend knows its layout and number type
+ *                (ref: NCHW double, cpu: NHWC float, cuda: NHWC bf16). A pointer into memory of the
+ *                backend.
+ *   flat buffer  Floats in memory of the backend: parameters, gradients, momentum, statistics.
+ *                Buffers that mirror each other hold the same tensor at the same offset.
+ *                Convolution weights in them have the backend's layout; everything else is plain.
+ *   canonical    On the host: activations NCHW float, weights (out, in / groups, kh, kw) float.
  *
- * Rules for every entry: one thread at a time uses a device. Operations only enqueue; what they
- * compute is complete after `wait`, which also returns the first failure since the last `wait`.
- * Until then no pointer handed in may be freed or changed. Nothing is allocated after `prepare`.
- * Outputs are written without being read, unless an entry says that it adds. Outputs may not
- * overlap inputs, unless an entry says "may be". The same calls give the same bits. An operation
- * works on the first `count` images of `begin`; the other images of its activations are unspecified
- * afterwards. Entries are required, unless the backend's probe always fails.
+ * Rules for every entry
+ *   - One thread at a time uses a device.
+ *   - Operations only enqueue. What they compute is complete after `synchronize`, which also
+ *     returns the first failure since the last one. Until then no pointer handed in may be freed or
+ *     changed.
+ *   - Nothing is allocated after `prepare`.
+ *   - Outputs are written without being read, unless an entry says that it adds. Outputs may not
+ *     overlap inputs, unless an entry says "may be".
+ *   - The same calls give the same bits.
+ *   - An operation works on the first `count` images of `begin_pass`; the other images of its
+ *     activations are unspecified afterwards.
+ *   - Entries are required, unless the backend's probe always fails.
  */
 #ifndef WSL_KERNELS_OPS_H
 #define WSL_KERNELS_OPS_H
@@ -55,9 +61,9 @@ struct wsl_bn {
     void *saved; /* bn_saved_bytes: what the forward pass leaves for apply and backward */
 };
 
-/* The end of a block: y = relu(bn(x) + z), where z is `shortcut` itself, or shortcut_bn(shortcut).
- */
-struct wsl_join {
+/* The residual addition at the end of a bottleneck block: y = relu(bn(x) + z), where z is
+ * `shortcut` itself, or shortcut_bn(shortcut). */
+struct wsl_add_relu {
     const struct wsl_bn *bn;
     const struct wsl_bn *shortcut_bn; /* NULL: identity */
     const void *x, *shortcut;         /* activations of bn's shape */
@@ -86,7 +92,7 @@ struct wsl_loss_result {
                             lower class first; NaN counts as smallest) */
 };
 
-/* Part of the parameter block. */
+/* A range of the parameters. */
 struct wsl_range {
     size_t begin, count;
     bool decay;
@@ -102,27 +108,28 @@ struct wsl_sgd {
     float learning_rate, momentum_factor, weight_decay;
 };
 
-/* Number type of activations and convolutions. Blocks are floats in any case. */
+/* Number type of activations and convolutions. Flat buffers are floats in any case. */
 enum wsl_precision {
     WSL_PRECISION_BEST, /* what the backend trains best with: cuda bf16, cpu float, ref double */
     WSL_PRECISION_F32,  /* at least floats, not rounded on the way: to compare backends */
 };
 
 struct wsl_device_setup {
-    int batch;   /* images of a pass at most */
+    int batch;   /* images of a pass, at most */
     int threads; /* cpu: compute threads */
     bool inference_only;
     enum wsl_precision precision;
     /* For arithmetic, also where the hardware is missing: no device is touched, and only the
-     * entries about sizes, conv_open, conv_weight_count, workspace_bytes and close may be called.
-     */
+     * entries about sizes, conv_open, conv_weight_count, workspace_bytes and close may be
+     * called. */
     bool sizes_only;
 };
 
 struct wsl_ops {
     const char *name;
-    /* Gradients that are handed out for a sum over ranks at once: many enough that starting a sum
-     * costs nothing against it, few enough that most leave while the pass goes on. */
+    /* Size of a gradient bucket, which is all-reduced at once: large enough that starting an
+     * all-reduce costs nothing against it, small enough that most buckets leave while the backward
+     * pass is still running. */
     size_t bucket_bytes;
 
     /* ---- device ---- */
@@ -131,26 +138,26 @@ struct wsl_ops {
     int (*probe)(struct wsl_err *err);
     int (*open)(struct wsl_device **ret, const struct wsl_device_setup *setup, struct wsl_err *err);
     void (*close)(struct wsl_device *dev); /* frees everything of the device; NULL is fine */
-    /* Zeroed, aligned to 64 bytes at least, freed by close. WSL_ENOMEM names `what` and the size.
-     */
+    /* Zeroed, aligned to 64 bytes at least, freed by close. WSL_ENOMEM names `what` and the
+     * size. */
     int (*alloc)(struct wsl_device *dev, size_t bytes, const char *what, void **ret,
                  struct wsl_err *err);
     /* After the last conv_open and before the first pass: takes the workspace that all share. */
     int (*prepare)(struct wsl_device *dev, struct wsl_err *err);
-    /* What prepare will take besides the blocks, once all convolutions are open; *ret_more: at most
-     * so many bytes more, which only prepare can know. */
+    /* What prepare will take besides the flat buffers, once all convolutions are open;
+     * *ret_more: at most so many bytes more, which only prepare can know. */
     size_t (*workspace_bytes)(struct wsl_device *dev, size_t *ret_more);
     /* Starts a pass of 1 <= count <= batch images. Weights may have changed since the last pass. */
-    void (*begin)(struct wsl_device *dev, int count);
-    /* Others than the entries of this table write weights until the next `begin` (a broadcast):
-     * copies that the backend keeps of them are worth nothing. */
+    void (*begin_pass)(struct wsl_device *dev, int count);
+    /* Something else than the entries of this table writes weights before the next `begin_pass` (a
+     * broadcast): copies that the backend keeps of them become invalid. */
     void (*weights_changed)(struct wsl_device *dev);
-    /* Everything enqueued so far is ordered before whatever a collective does with gradients handed
-     * out from now on. Blocks on no backend that can order without it. On GPUs: the device's
-     * default (legacy) stream waits for the compute stream, and "nccl" waits for the default
-     * stream. */
-    void (*publish)(struct wsl_device *dev);
-    int (*wait)(struct wsl_device *dev, struct wsl_err *err); /* blocks */
+    /* Orders everything enqueued so far before whatever a collective does with gradients that are
+     * handed to it from now on. Does not block where the backend can order without it. On GPUs: the
+     * device's default (legacy) stream waits for the compute stream, and "nccl" waits for the
+     * default stream. */
+    void (*fence)(struct wsl_device *dev);
+    int (*synchronize)(struct wsl_device *dev, struct wsl_err *err); /* blocks until all is done */
 
     /* ---- sizes and copies; the copies block ---- */
 
@@ -161,15 +168,15 @@ struct wsl_ops {
                             const void *x, float *ret_canonical);
     void (*activation_write)(struct wsl_device *dev, const struct wsl_shape *shape, int count,
                              const float *canonical, void *x);
-    void (*floats_read)(struct wsl_device *dev, const float *block, size_t count, float *ret_host);
-    void (*floats_write)(struct wsl_device *dev, const float *host, size_t count, float *block);
+    void (*floats_read)(struct wsl_device *dev, const float *buffer, size_t count, float *ret_host);
+    void (*floats_write)(struct wsl_device *dev, const float *host, size_t count, float *buffer);
 
     /* ---- convolution ---- */
 
     int (*conv_open)(struct wsl_device *dev, const struct wsl_conv_shape *shape,
                      struct wsl_conv **ret, struct wsl_err *err); /* freed by close */
-    /* Floats of the weights in a block: out * in / groups * kernel^2, or more with padding (which
-     * stays zero through conv_weights_write, backward_weights and sgd). */
+    /* Floats of the weights in a flat buffer: out * in / groups * kernel^2, or more with padding
+     * (which stays zero through conv_weights_write, backward_weights and sgd). */
     size_t (*conv_weight_count)(const struct wsl_conv *conv);
     void (*conv_weights_read)(const struct wsl_conv *conv, const float *weights,
                               float *ret_canonical);
@@ -189,11 +196,11 @@ struct wsl_ops {
     void (*bn_running)(struct wsl_device *dev, const struct wsl_bn *bn);
     /* The same y again for the same x, until the backward entry is called for this BN. */
     void (*bn_relu)(struct wsl_device *dev, const struct wsl_bn *bn, const void *x, void *y);
-    /* From the gradient of y: dgamma, dbeta and dx, which may be dy. Here and in join_backward, dx
-     * (and dshortcut, with shortcut_bn) may be put off: it is for the next backward calls of the
-     * convolution whose output x is, first its data's, then its weights'. Until then nobody writes
-     * this call's inputs, or reads dx in another way than by activation_read; afterwards dx is
-     * unspecified. */
+    /* From the gradient of y: dgamma, dbeta and dx, which may be dy. Here and in add_relu_backward,
+     * a backend may defer dx (and dshortcut, with shortcut_bn): it is meant for the next backward
+     * calls of the convolution whose output x is, first its data's, then its weights'. Until then
+     * nobody writes this call's inputs, or reads dx in another way than by activation_read;
+     * afterwards dx is unspecified. */
     void (*bn_relu_backward)(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
                              const void *x, void *dx);
     /* y = max over 3x3 windows, stride 2, padding 1, of relu(bn(x)); `index` remembers which. */
@@ -201,12 +208,13 @@ struct wsl_ops {
                          void *index);
     void (*bn_relu_pool_backward)(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
                                   const void *index, const void *x, void *dx);
-    void (*join)(struct wsl_device *dev, const struct wsl_join *join, void *y);
-    /* dx and dshortcut are the gradients of join->x and join->shortcut. dshortcut may be dy. */
-    void (*join_backward)(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
-                          const void *y, void *dx, void *dshortcut);
+    void (*add_relu)(struct wsl_device *dev, const struct wsl_add_relu *residual, void *y);
+    /* dx and dshortcut are the gradients of residual->x and residual->shortcut. dshortcut may be
+     * dy. */
+    void (*add_relu_backward)(struct wsl_device *dev, const struct wsl_add_relu *residual,
+                              const void *dy, const void *y, void *dx, void *dshortcut);
 
-    /* ---- the two ends ---- */
+    /* ---- input, pool, head, loss ---- */
 
     /* `pixels` here and the targets of `loss` are read before these return.
      * x = (pixel / 255 - mean) / deviation for each of R, G, B: mean .485 .456 .406, deviation .229
@@ -214,12 +222,12 @@ struct wsl_ops {
      * is 3. */
     void (*input)(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                   void *x);
-    /* Optional; NULL: it would save nothing. After everything of a pass is enqueued, before `wait`:
-     * the first `count` pictures of the next pass, which travel while this one computes. They may
-     * not change until that pass's `input`, which may also come with other pictures: then this was
-     * for nothing. Blocks only while it copies. */
-    void (*input_ahead)(struct wsl_device *dev, const struct wsl_shape *shape,
-                        const uint8_t *pixels, int count);
+    /* Optional; NULL: it would save nothing. After everything of a pass is enqueued, before
+     * `synchronize`: uploads the first `count` images of the next pass while this one computes.
+     * They may not change until that pass's `input`, which may also come with other images: then
+     * this was for nothing. Blocks only while it copies. */
+    void (*prefetch_input)(struct wsl_device *dev, const struct wsl_shape *shape,
+                           const uint8_t *pixels, int count);
     /* Mean over height and width; y is an activation of {channels, 1, 1}. */
     void (*average_pool)(struct wsl_device *dev, const struct wsl_shape *shape, const void *x,
                          void *y);
@@ -229,20 +237,20 @@ struct wsl_ops {
     /* dweight, dbias and dx. */
     void (*head_backward)(struct wsl_device *dev, const struct wsl_head *head, const void *x,
                           const void *dlogits, void *dx);
-    /* *ret is valid after wait. dlogits: scale times the gradient of the summed loss; may be
+    /* *ret is valid after synchronize. dlogits: scale times the gradient of the summed loss; may be
      * logits; NULL: not wanted. */
     void (*loss)(struct wsl_device *dev, const struct wsl_loss *loss, const void *logits,
                  void *dlogits, struct wsl_loss_result *ret);
 
-    /* ---- blocks ---- */
+    /* ---- flat buffers ---- */
 
     void (*sgd)(struct wsl_device *dev, const struct wsl_sgd *sgd);
-    void (*scale)(struct wsl_device *dev, float *block, size_t count, float factor);
-    /* block += more, and more = 0: how gradients of several passes become one. */
-    void (*add_up)(struct wsl_device *dev, float *block, float *more, size_t count);
-    /* The largest magnitude; *ret is valid after wait. NaN counts as more than infinity, so all is
-     * finite if *ret is. Denormals count as what they are. */
-    void (*largest)(struct wsl_device *dev, const float *block, size_t count, float *ret);
+    void (*scale)(struct wsl_device *dev, float *buffer, size_t count, float factor);
+    /* buffer += more, and more = 0: how gradients of several micro-batches become one. */
+    void (*accumulate)(struct wsl_device *dev, float *buffer, float *more, size_t count);
+    /* The largest magnitude; *ret is valid after synchronize. NaN counts as more than infinity,
+     * so all is finite if *ret is. Denormals count as what they are. */
+    void (*max_abs)(struct wsl_device *dev, const float *buffer, size_t count, float *ret);
 };
 
 /* The backends; a backend that is not built is a _none.c file with the same symbol. */

@@ -2,10 +2,10 @@
  *
  * What batch normalisation does to rows of an activation, for its own passes and for convolutions
  * that compute sums or gradients of the rows that they have in the cache. Each pass is cut into
- * parts of rows; a part's sums are floats over at most a few hundred rows, and doubles add the parts
- * up in order, so neither the number of threads nor the size of the batch costs bits. Sums of
- * squares are taken around the values of a part's first pixel, which keeps the variance of a channel
- * with a large mean.
+ * parts of rows; a part's sums are floats over at most a few hundred rows, and doubles add the
+ * parts up in order, so neither the number of threads nor the size of the batch costs bits. Sums of
+ * squares are taken around the values of a part's first pixel, which keeps the variance of a
+ * channel with a large mean.
  */
 #include "kernels/cpu/cpu.h"
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t at_least(size_t a, size_t b)
+static size_t max_size(size_t a, size_t b)
 {
     return a > b ? a : b;
 }
@@ -22,13 +22,13 @@ static int open_grouped(struct wsl_conv *conv, size_t *scratch, size_t *parts, s
     if (rc)
         return rc;
     *scratch = wsl_grouped_scratch(dev, conv->grouped);
-    *parts = at_least(*parts, wsl_grouped_bn_parts(conv->grouped, dev->setup.batch));
+    *parts = max_size(*parts, wsl_grouped_bn_parts(conv->grouped, dev->setup.batch));
     if (wsl_grouped_sums(conv->grouped) || dev->setup.inference_only)
         return 0;
     shape.input_gradient = false;
     rc = wsl_onednn_conv_open(dev->onednn, &shape, dev->setup.batch, false, &conv->plan, err);
     if (rc == 0)
-        *scratch = at_least(*scratch, wsl_onednn_conv_scratch(conv->plan));
+        *scratch = max_size(*scratch, wsl_onednn_conv_scratch(conv->plan));
     return rc;
 }
 
@@ -61,10 +61,10 @@ int wsl_cpu_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape
     }
     conv->next = dev->convs;
     dev->convs = conv;
-    dev->scratch_bytes = at_least(dev->scratch_bytes, scratch);
-    dev->sums_floats = at_least(dev->sums_floats, 3 * parts * (size_t)shape->out.channels);
-    dev->parts_most = at_least(dev->parts_most, parts);
-    dev->channels = at_least(dev->channels, (size_t)shape->out.channels);
+    dev->scratch_bytes = max_size(dev->scratch_bytes, scratch);
+    dev->sums_floats = max_size(dev->sums_floats, 3 * parts * (size_t)shape->out.channels);
+    dev->parts_max = max_size(dev->parts_max, parts);
+    dev->channels = max_size(dev->channels, (size_t)shape->out.channels);
     *ret = conv;
     return 0;
 }
@@ -76,7 +76,7 @@ void wsl_cpu_conv_forward(struct wsl_conv *conv, const void *x, const float *wei
 {
     struct wsl_device *dev = conv->dev;
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     if (conv->grouped)
         wsl_grouped_forward(dev, conv->grouped, x, weights, y, bn);
     else if (conv->plan)
@@ -94,9 +94,9 @@ void wsl_cpu_conv_backward_data(struct wsl_conv *conv, const void *dy, const flo
     struct wsl_device *dev = conv->dev;
 
     assert(conv->shape.input_gradient && !dev->setup.inference_only);
-    if (wsl_cpu_put_off_data(conv, dy, weights, dx, add))
+    if (wsl_cpu_defer_data(conv, dy, weights, dx, add))
         return;
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     if (!conv->plan && !conv->grouped) {
         wsl_cpu_fail(dev, wsl_pointwise_data(conv, dy, weights, dx, add),
                      "a 1x1 convolution's data gradient");
@@ -125,9 +125,9 @@ void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const v
 {
     struct wsl_device *dev = conv->dev;
 
-    if (wsl_cpu_run_put_off(conv, x, dy, dweights))
+    if (wsl_cpu_run_deferred(conv, x, dy, dweights))
         return;
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     if (conv->grouped && wsl_grouped_sums(conv->grouped)) {
         wsl_grouped_weights(dev, conv->grouped, x, dy, dweights);
         return;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inside the cpu backend. Activations are NHWC floats without gaps; weights in blocks are
+ * Inside the cpu backend. Activations are NHWC floats without gaps; weights in flat buffers are
  * canonical. A 1x1 convolution is then a matrix product in each direction, with no reordering at
  * all (pointwise.c); grouped 3x3 ones with few channels in a group are loops of our own
  * (grouped.c), other wider ones go to oneDNN's plans. Everything else is a loop of our own. Our
@@ -36,9 +36,9 @@ struct wsl_cpu_gradient {
 };
 
 /* What deferred.c keeps: gradients, and the data gradient of a convolution that waits for one. */
-#define WSL_CPU_PUT_OFF 2
-struct wsl_cpu_put_off {
-    struct wsl_cpu_gradient gradients[WSL_CPU_PUT_OFF];
+#define WSL_CPU_DEFERRED_MAX 2
+struct wsl_cpu_deferred {
+    struct wsl_cpu_gradient gradients[WSL_CPU_DEFERRED_MAX];
     int count;
     struct wsl_conv *conv; /* NULL: none */
     const float *dy, *weights;
@@ -55,16 +55,16 @@ struct wsl_device {
     bool pinned;
     pthread_t pinned_for; /* whose OpenMP threads have processors of their own */
     int count;            /* images of this pass */
-    const char *failed;   /* first call that failed since the last wait */
+    const char *failed;   /* first call that failed since the last synchronize */
     size_t scratch_bytes; /* the most that any conv wants */
     size_t sums_floats;   /* the most that any BN's partial sums want */
-    size_t parts_most;    /* of any BN */
+    size_t parts_max;     /* of any BN */
     size_t channels;      /* the most of any conv */
     char *scratch;
     float *sums;
     size_t *part_rows;   /* of the parts of a BN's sums */
-    float *coefficients; /* 2 * channels for each gradient that is put off */
-    struct wsl_cpu_put_off put_off;
+    float *coefficients; /* 2 * channels for each deferred gradient */
+    struct wsl_cpu_deferred deferred;
 };
 
 /* bn->saved: four arrays of `channels` floats. */
@@ -102,17 +102,17 @@ void wsl_cpu_conv_backward_weights(struct wsl_conv *conv, const void *x, const v
                                    float *dweights);
 
 /* deferred.c */
-void wsl_cpu_put_off(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient);
-/* Puts the data gradient off until that of the weights is asked for, where its dy is put off too
+void wsl_cpu_defer(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient);
+/* Defers the data gradient until that of the weights is asked for, where its dy is deferred too
  * and both can be computed in one sweep; else false. */
-bool wsl_cpu_put_off_data(struct wsl_conv *conv, const float *dy, const float *weights, float *dx,
-                          bool add);
-/* Computes both gradients now, if the one of the data was put off; else false. */
-bool wsl_cpu_run_put_off(struct wsl_conv *conv, const float *x, const float *dy, float *dweights);
-/* Is one of these activations part of what was put off? */
-bool wsl_cpu_is_put_off(const struct wsl_device *dev, const float *x, const float *y);
+bool wsl_cpu_defer_data(struct wsl_conv *conv, const float *dy, const float *weights, float *dx,
+                        bool add);
+/* Computes both gradients now, if the one of the data was deferred; else false. */
+bool wsl_cpu_run_deferred(struct wsl_conv *conv, const float *x, const float *dy, float *dweights);
+/* Is one of these activations part of what was deferred? */
+bool wsl_cpu_is_deferred(const struct wsl_device *dev, const float *x, const float *y);
 /* Every entry that could notice calls this first. */
-void wsl_cpu_settle(struct wsl_device *dev);
+void wsl_cpu_flush(struct wsl_device *dev);
 
 /* pointwise.c: 1x1 convolutions. Return 0 or WSL_EINTERNAL. With bn: its batch statistics too. */
 size_t wsl_pointwise_scratch(const struct wsl_conv *conv); /* bytes, as dev->scratch */
@@ -176,7 +176,7 @@ struct wsl_cpu_bn_part {
 void wsl_cpu_bn_part(struct wsl_device *dev, const struct wsl_bn *bn,
                      const struct wsl_cpu_bn_part *part);
 void wsl_cpu_bn_finish(struct wsl_device *dev, const struct wsl_bn *bn, size_t parts);
-/* dx of some rows of a gradient that was put off into `to`, or of all of it to where it belongs. */
+/* dx of some rows of a deferred gradient into `to`, or of all of it to where it belongs. */
 void wsl_cpu_gradient_rows(const struct wsl_device *dev, const struct wsl_cpu_gradient *gradient,
                            size_t row, size_t rows, float *to);
 void wsl_cpu_gradient_all(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient);
@@ -192,9 +192,9 @@ void wsl_cpu_bn_relu_pool(struct wsl_device *dev, const struct wsl_bn *bn, const
                           void *index);
 void wsl_cpu_bn_relu_pool_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
                                    const void *index, const void *x, void *dx);
-void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y);
-void wsl_cpu_join_backward(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
-                           const void *y, void *dx, void *dshortcut);
+void wsl_cpu_add_relu(struct wsl_device *dev, const struct wsl_add_relu *residual, void *y);
+void wsl_cpu_add_relu_backward(struct wsl_device *dev, const struct wsl_add_relu *residual,
+                               const void *dy, const void *y, void *dx, void *dshortcut);
 
 /* input_loss.c */
 void wsl_cpu_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
@@ -211,9 +211,9 @@ void wsl_cpu_loss(struct wsl_device *dev, const struct wsl_loss *loss, const voi
 
 /* optimizer.c */
 void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd);
-void wsl_cpu_scale(struct wsl_device *dev, float *block, size_t count, float factor);
-void wsl_cpu_add_up(struct wsl_device *dev, float *block, float *more, size_t count);
-void wsl_cpu_largest(struct wsl_device *dev, const float *block, size_t count, float *ret);
+void wsl_cpu_scale(struct wsl_device *dev, float *buffer, size_t count, float factor);
+void wsl_cpu_accumulate(struct wsl_device *dev, float *buffer, float *more, size_t count);
+void wsl_cpu_max_abs(struct wsl_device *dev, const float *buffer, size_t count, float *ret);
 
 /* device.c */
 /* Opens a device whose own loops use at most this instruction set ("v2", "v3", "v4"); for tests. */

@@ -91,10 +91,10 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
     if (rc == 0)
         rc = cpu_alloc(dev, dev->sums_floats * sizeof(float), "the partial sums", &sums, err);
     if (rc == 0)
-        rc = cpu_alloc(dev, dev->parts_most * sizeof(size_t), "the parts of sums", &rows, err);
+        rc = cpu_alloc(dev, dev->parts_max * sizeof(size_t), "the parts of sums", &rows, err);
     if (rc == 0)
-        rc = cpu_alloc(dev, 2 * WSL_CPU_PUT_OFF * dev->channels * sizeof(float), "the coefficients",
-                       &coefficients, err);
+        rc = cpu_alloc(dev, 2 * WSL_CPU_DEFERRED_MAX * dev->channels * sizeof(float),
+                       "the coefficients", &coefficients, err);
     if (rc)
         return rc;
     dev->scratch = scratch;
@@ -108,14 +108,14 @@ static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
 {
     *ret_more = 0;
     return dev->scratch_bytes +
-           (dev->sums_floats + 2 * WSL_CPU_PUT_OFF * dev->channels) * sizeof(float) +
-           dev->parts_most * sizeof(size_t);
+           (dev->sums_floats + 2 * WSL_CPU_DEFERRED_MAX * dev->channels) * sizeof(float) +
+           dev->parts_max * sizeof(size_t);
 }
 
-static void begin(struct wsl_device *dev, int count)
+static void begin_pass(struct wsl_device *dev, int count)
 {
     assert(count >= 1 && count <= dev->setup.batch);
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     dev->count = count;
     /* OpenMP keeps the number for each calling thread: a net may step on another one than opened
      * it. */
@@ -128,16 +128,16 @@ static void weights_changed(struct wsl_device *dev)
     (void)dev; /* nobody keeps copies */
 }
 
-static void publish(struct wsl_device *dev)
+static void fence(struct wsl_device *dev)
 {
-    (void)dev; /* what writes a block is done when it returns */
+    (void)dev; /* what writes a buffer is done when it returns */
 }
 
-static int cpu_wait(struct wsl_device *dev, struct wsl_err *err)
+static int cpu_synchronize(struct wsl_device *dev, struct wsl_err *err)
 {
     const char *failed;
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     failed = dev->failed;
     dev->failed = NULL;
     if (failed)
@@ -160,7 +160,7 @@ static void activation_read(struct wsl_device *dev, const struct wsl_shape *shap
 {
     size_t size = (size_t)shape->height * (size_t)shape->width, channels = (size_t)shape->channels;
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     for (size_t n = 0; n < (size_t)count; n++)
         for (size_t c = 0; c < channels; c++)
             for (size_t i = 0; i < size; i++)
@@ -173,7 +173,7 @@ static void activation_write(struct wsl_device *dev, const struct wsl_shape *sha
 {
     size_t size = (size_t)shape->height * (size_t)shape->width, channels = (size_t)shape->channels;
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     for (size_t n = 0; n < (size_t)count; n++)
         for (size_t c = 0; c < channels; c++)
             for (size_t i = 0; i < size; i++)
@@ -181,16 +181,16 @@ static void activation_write(struct wsl_device *dev, const struct wsl_shape *sha
                     canonical[(n * channels + c) * size + i];
 }
 
-static void floats_read(struct wsl_device *dev, const float *block, size_t count, float *ret_host)
+static void floats_read(struct wsl_device *dev, const float *buffer, size_t count, float *ret_host)
 {
-    wsl_cpu_settle(dev);
-    memcpy(ret_host, block, count * sizeof(float));
+    wsl_cpu_flush(dev);
+    memcpy(ret_host, buffer, count * sizeof(float));
 }
 
-static void floats_write(struct wsl_device *dev, const float *host, size_t count, float *block)
+static void floats_write(struct wsl_device *dev, const float *host, size_t count, float *buffer)
 {
-    wsl_cpu_settle(dev);
-    memcpy(block, host, count * sizeof(float));
+    wsl_cpu_flush(dev);
+    memcpy(buffer, host, count * sizeof(float));
 }
 
 static size_t conv_weight_count(const struct wsl_conv *conv)
@@ -218,10 +218,10 @@ const struct wsl_ops wsl_ops_cpu = {
     .alloc = cpu_alloc,
     .prepare = prepare,
     .workspace_bytes = workspace_bytes,
-    .begin = begin,
+    .begin_pass = begin_pass,
     .weights_changed = weights_changed,
-    .publish = publish,
-    .wait = cpu_wait,
+    .fence = fence,
+    .synchronize = cpu_synchronize,
     .activation_bytes = activation_bytes,
     .pool_index_bytes = pool_index_bytes,
     .bn_saved_bytes = wsl_cpu_bn_saved_bytes,
@@ -241,8 +241,8 @@ const struct wsl_ops wsl_ops_cpu = {
     .bn_relu_backward = wsl_cpu_bn_relu_backward,
     .bn_relu_pool = wsl_cpu_bn_relu_pool,
     .bn_relu_pool_backward = wsl_cpu_bn_relu_pool_backward,
-    .join = wsl_cpu_join,
-    .join_backward = wsl_cpu_join_backward,
+    .add_relu = wsl_cpu_add_relu,
+    .add_relu_backward = wsl_cpu_add_relu_backward,
     .input = wsl_cpu_input,
     .average_pool = wsl_cpu_average_pool,
     .average_pool_backward = wsl_cpu_average_pool_backward,
@@ -251,6 +251,6 @@ const struct wsl_ops wsl_ops_cpu = {
     .loss = wsl_cpu_loss,
     .sgd = wsl_cpu_sgd,
     .scale = wsl_cpu_scale,
-    .add_up = wsl_cpu_add_up,
-    .largest = wsl_cpu_largest,
+    .accumulate = wsl_cpu_accumulate,
+    .max_abs = wsl_cpu_max_abs,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Grouped convolutions: which taps, which parts, which order of sums. Every pass first puts the
- * weights into the order of the loops: they are few, and blocks stay canonical. */
+ * weights into the order of the loops: they are few, and flat buffers stay canonical. */
 #include "kernels/cpu/cpu.h"
 
 #include <stdlib.h>

@@ -16,7 +16,7 @@ struct packed {
 };
 
 /* Adds up some taps of one row of the kernel. */
-SPECIALISED void correlate(const struct packed *p, struct ahead ahead[2], const struct form f,
+SPECIALISED void correlate(const struct packed *p, struct prefetch prefetch[2], const struct form f,
                            const int taps, vec *sums)
 {
     vec sum[3][8] = {0};
@@ -25,8 +25,8 @@ SPECIALISED void correlate(const struct packed *p, struct ahead ahead[2], const 
         const vec *x = p->x + (size_t)i * p->x_row;
         const vec *dy = p->dy + (size_t)(i * p->columns * f.blocks);
 
-        look_ahead(&ahead[0]);
-        look_ahead(&ahead[1]);
+        prefetch_step(&prefetch[0]);
+        prefetch_step(&prefetch[1]);
         for (int j = 0; j < p->columns; j++, x += p->x_step, dy += f.blocks)
 #pragma GCC unroll 8
             for (int flip = 0; flip < f.width; flip++) {
@@ -67,15 +67,15 @@ SPECIALISED void gradient_place(const struct gradient *g, const struct place *pl
                        .x_step = (size_t)(s->in_step * f.blocks),
                        .rows = place->grid.rows,
                        .columns = place->grid.columns};
-    struct ahead ahead[2] = {0};
+    struct prefetch prefetch[2] = {0};
     vec x[PACKED], dy[PACKED], *sums = g->sums;
 
     if (next->image < g->images) {
         struct piece read = seen_by(s, &next->grid);
         size_t calls = slabs * (size_t)(f.blocks * f.blocks * WSL_GROUPED_TAPS / taps * p.rows);
 
-        ahead[0] = ahead_of(&s->in, g->x + next->image * in, &read, calls);
-        ahead[1] = ahead_of(&s->out, g->dy + next->image * out, &next->grid, calls);
+        prefetch[0] = prefetch_of(&s->in, g->x + next->image * in, &read, calls);
+        prefetch[1] = prefetch_of(&s->out, g->dy + next->image * out, &next->grid, calls);
     }
     for (size_t n = 0; n < slabs; n++) {
         pack(&s->in, g->x + place->image * in, &piece, n * slab, slab, x);
@@ -84,7 +84,7 @@ SPECIALISED void gradient_place(const struct gradient *g, const struct place *pl
             p.dy = dy + pair / f.blocks;
             for (int t = 0; t < WSL_GROUPED_TAPS; t += taps, sums += taps * f.width) {
                 p.x = x + (size_t)(t / 3) * pitch + (size_t)(t % 3 * f.blocks + pair % f.blocks);
-                correlate(&p, ahead, f, taps, sums);
+                correlate(&p, prefetch, f, taps, sums);
             }
         }
     }

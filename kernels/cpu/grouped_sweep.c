@@ -23,7 +23,7 @@ static inline bool is_wide(const struct wsl_grouped_sweep *s)
 /* How many vectors of a group's output channels are computed at once. */
 static inline int wide_blocks(int group)
 {
-    return at_most(group / LANES, WIDE_BLOCKS);
+    return min_int(group / LANES, WIDE_BLOCKS);
 }
 
 /* Order of weights: [tap][input channel][output block][lane]. All of a group are computed at once.
@@ -181,7 +181,7 @@ struct work {
     const vec *packed, *weights;
     size_t channel; /* the block's first */
     float *out;
-    struct ahead in_ahead, out_ahead;
+    struct prefetch in_prefetch, out_prefetch;
 };
 
 static inline struct strip strip_of(const struct work *w, const struct wsl_grouped_phase *phase,
@@ -209,7 +209,7 @@ SPECIALISED void sweep_phase(struct work *w, const struct wsl_grouped_phase *pha
     const struct wsl_grouped_sweep *s = w->s;
     struct strip strip = strip_of(w, phase, f);
     int step = s->out_step, column = w->grid.column * step + phase->column;
-    int columns = at_most(w->grid.columns, (s->out.width - column + step - 1) / step);
+    int columns = min_int(w->grid.columns, (s->out.width - column + step - 1) / step);
 
     for (int i = 0; i < w->grid.rows; i++) {
         const vec *x = w->packed + (size_t)(i * s->in_step) * w->pitch;
@@ -218,8 +218,8 @@ SPECIALISED void sweep_phase(struct work *w, const struct wsl_grouped_phase *pha
                    ((size_t)row * (size_t)s->out.width + (size_t)column) * (size_t)s->out.channels +
                    w->channel;
 
-        look_ahead(&w->in_ahead);
-        look_ahead(&w->out_ahead);
+        prefetch_step(&w->in_prefetch);
+        prefetch_step(&w->out_prefetch);
         for (int j = 0; row < s->out.height && j < columns; j += tile_of(f))
             tile(&strip, x + (size_t)j * strip.x_step, columns - j, f,
                  y + (size_t)j * strip.y_step);
@@ -256,8 +256,8 @@ SPECIALISED void sweep_place(const struct sweep *sweep, const struct place *plac
                                 next->grid.rows * s->out_step, next->grid.columns * s->out_step};
         size_t calls = slabs * (size_t)(f.blocks / f.at_once * s->phases * place->grid.rows);
 
-        w.in_ahead = ahead_of(&s->in, sweep->in + next->image * in, &read, calls);
-        w.out_ahead = ahead_of(&s->out, sweep->out + next->image * out, &written, calls);
+        w.in_prefetch = prefetch_of(&s->in, sweep->in + next->image * in, &read, calls);
+        w.out_prefetch = prefetch_of(&s->out, sweep->out + next->image * out, &written, calls);
     }
     for (size_t n = 0; n < slabs; n++) {
         pack(&s->in, sweep->in + place->image * in, &piece, n * slab, slab, packed);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Inside grouped_sweep.c and grouped_gradient.c, which are compiled once for each instruction set
- * with WSL_CPU_LANES, the floats in a vector (4, 8 or 16): vectors, packing, looking ahead.
+ * with WSL_CPU_LANES, the floats in a vector (4, 8 or 16): vectors, packing, prefetching.
  *
  * A vector holds whole groups, or, 4 lanes against groups of 8, half a group. What has to be
  * computed for each group is products of its values with a small matrix, and to shuffle values
@@ -9,7 +9,7 @@
  * the loops but sums, once, at the end: each of a pixel's sums collects in lane l what belongs to
  * lane l ^ x, with an x of its own.
  *
- * Each slab of a piece of a picture is first packed, with its border of zeros, into a buffer that
+ * Each slab of a piece of an image is first packed, with its border of zeros, into a buffer that
  * stays in L1: no tap has to look where the picture ends, and pixels a power of two apart do not
  * throw each other out of the cache. While one piece is computed, the next is asked for: slabs of
  * neighbouring pixels lie too far apart for the processor to see what comes.
@@ -87,7 +87,7 @@ SPECIALISED struct form form_of(int group)
     return (struct form){group, width, group / width, 1};
 }
 
-static inline int at_most(int a, int b)
+static inline int min_int(int a, int b)
 {
     return a < b ? a : b;
 }
@@ -100,7 +100,7 @@ static inline size_t canonical_at(const struct wsl_grouped_sweep *s, size_t out,
 
 /* ---- pieces ---- */
 
-/* Part of a picture, or of a grid; pixels may lie outside of the picture. */
+/* Part of an image, or of a grid; pixels may lie outside of the picture. */
 struct piece {
     int row, column, rows, columns;
 };
@@ -134,7 +134,7 @@ static inline struct place place_at(const struct wsl_grouped_sweep *s, size_t im
         image++;
     }
     return (struct place){
-        image, {row, column, at_most(s->rows, rows - row), at_most(s->columns, columns - column)}};
+        image, {row, column, min_int(s->rows, rows - row), min_int(s->columns, columns - column)}};
 }
 
 /* The one behind it. */
@@ -143,25 +143,25 @@ static inline struct place place_after(const struct wsl_grouped_sweep *s, const 
     return place_at(s, p->image, p->grid.row, p->grid.column + s->columns);
 }
 
-/* ---- looking ahead ---- */
+/* ---- prefetching ---- */
 
-/* Asks for a piece of a picture, all channels, a share in each of so many calls. */
-struct ahead {
+/* Asks for a piece of an image, all channels, a share in each of so many calls. */
+struct prefetch {
     const char *row;
     size_t pitch, rows; /* bytes from row to row; rows left */
     size_t line, lines; /* of a row */
     size_t share;       /* lines of a call */
 };
 
-static inline struct ahead ahead_of(const struct wsl_shape *shape, const float *image,
-                                    const struct piece *p, size_t calls)
+static inline struct prefetch prefetch_of(const struct wsl_shape *shape, const float *image,
+                                          const struct piece *p, size_t calls)
 {
     int top = p->row > 0 ? p->row : 0, left = p->column > 0 ? p->column : 0;
-    int bottom = at_most(p->row + p->rows, shape->height);
-    int right = at_most(p->column + p->columns, shape->width);
+    int bottom = min_int(p->row + p->rows, shape->height);
+    int right = min_int(p->column + p->columns, shape->width);
     size_t pixel = (size_t)shape->channels * sizeof(float), pitch = (size_t)shape->width * pixel;
-    struct ahead ret = {.row = (const char *)image + (size_t)top * pitch + (size_t)left * pixel,
-                        .pitch = pitch};
+    struct prefetch ret = {.row = (const char *)image + (size_t)top * pitch + (size_t)left * pixel,
+                           .pitch = pitch};
 
     if (bottom <= top || right <= left)
         return ret;
@@ -171,7 +171,7 @@ static inline struct ahead ahead_of(const struct wsl_shape *shape, const float *
     return ret;
 }
 
-static inline void look_ahead(struct ahead *a)
+static inline void prefetch_step(struct prefetch *a)
 {
     for (size_t n = 0; n < a->share && a->rows > 0; n++) {
         __builtin_prefetch(a->row + a->line * LINE, 0, 2);
@@ -205,7 +205,7 @@ static inline void pack(const struct wsl_shape *shape, const float *image, const
     size_t channels = (size_t)shape->channels, vectors = slab / LANES;
     size_t floats = channels - channel < slab ? channels - channel : slab;
     int left = p->column < 0 ? -p->column : 0;
-    int right = at_most(p->columns, shape->width - p->column);
+    int right = min_int(p->columns, shape->width - p->column);
 
     assert(p->rows * p->columns <= WSL_GROUPED_PIXELS);
     for (int i = 0; i < p->rows; i++, to += (size_t)p->columns * vectors) {

@@ -33,7 +33,7 @@ void wsl_cpu_input(struct wsl_device *dev, const struct wsl_shape *shape, const 
     static const double mean[3] = {.485, .456, .406}, deviation[3] = {.229, .224, .225};
     struct input_args args = {.pixels = pixels, .x = x, .image = wsl_shape_count(shape)};
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     for (int c = 0; c < 3; c++)
         for (int v = 0; v < 256; v++)
             args.table[c][v] = (float)((v / 255.0 - mean[c]) / deviation[c]);
@@ -75,7 +75,7 @@ void wsl_cpu_average_pool(struct wsl_device *dev, const struct wsl_shape *shape,
 {
     struct average_args args = average_of(dev, shape, x, y);
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     wsl_cpu_parallel(dev, (size_t)dev->count, average_part, &args);
 }
 
@@ -84,7 +84,7 @@ void wsl_cpu_average_pool_backward(struct wsl_device *dev, const struct wsl_shap
 {
     struct average_args args = average_of(dev, shape, dy, dx);
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     wsl_cpu_parallel(dev, (size_t)dev->count, spread_part, &args);
 }
 
@@ -94,7 +94,7 @@ void wsl_cpu_head(struct wsl_device *dev, const struct wsl_head *head, const voi
     struct wsl_matmul shape = {
         .transpose_b = true, .add = true, .m = count, .n = classes, .k = (size_t)head->features};
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     for (size_t n = 0; n < count; n++)
         dev->loops->row_fill(head->bias, 1, classes, 1, (float *)logits + n * classes);
     wsl_cpu_fail(dev, wsl_onednn_matmul(&shape, x, head->weight, logits), "the head");
@@ -108,7 +108,7 @@ void wsl_cpu_head_backward(struct wsl_device *dev, const struct wsl_head *head, 
     struct wsl_matmul weights = {.transpose_a = true, .m = classes, .n = features, .k = count};
     struct wsl_matmul data = {.m = count, .n = features, .k = classes};
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     dev->loops->row_sum(dlogits, count, classes, 1, head->dbias);
     wsl_cpu_fail(dev, wsl_onednn_matmul(&weights, dlogits, x, head->dweight),
                  "the head's weight gradient");
@@ -182,7 +182,7 @@ static void image_loss(const struct wsl_loss *loss, int n, const float *logits, 
 void wsl_cpu_loss(struct wsl_device *dev, const struct wsl_loss *loss, const void *logits,
                   void *dlogits, struct wsl_loss_result *ret)
 {
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     *ret = (struct wsl_loss_result){0};
     for (int n = 0; n < dev->count; n++) {
         size_t at = (size_t)n * (size_t)loss->classes;

@@ -82,7 +82,7 @@ static inline bool streams(bool wanted, const float *to, size_t channels)
     return wanted && channels % LANES == 0 && (uintptr_t)to % ALIGNMENT == 0;
 }
 
-static inline size_t at_most(size_t a, size_t b)
+static inline size_t min_size(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
@@ -101,7 +101,7 @@ static void bn_relu(const float *restrict x, size_t rows, size_t channels,
     }
     for (size_t r = 0; r < rows; r++, x += channels, y += channels)
         for (size_t c = 0; c < channels; c += STREAMED) {
-            size_t n = at_most(channels - c, STREAMED);
+            size_t n = min_size(channels - c, STREAMED);
 
             for (size_t i = 0; i < n; i++)
                 out.values[i] = relu(x[c + i] * scale[c + i] + offset[c + i]);
@@ -173,7 +173,7 @@ static void bn_gradient(const float *g, const float *restrict x, size_t rows, si
     }
     for (size_t r = 0; r < rows; r++, x += channels, g += channels, dx += channels)
         for (size_t c = 0; c < channels; c += STREAMED) {
-            size_t n = at_most(channels - c, STREAMED);
+            size_t n = min_size(channels - c, STREAMED);
 
             for (size_t i = 0; i < n; i++)
                 out.values[i] = scale[c + i] * g[c + i] + (x[c + i] - mean[c + i]) * slope[c + i] +
@@ -184,9 +184,9 @@ static void bn_gradient(const float *g, const float *restrict x, size_t rows, si
 }
 
 /* n values of a row. */
-static inline void join_values(const float *restrict x, const float *restrict z, size_t n,
-                               const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b,
-                               size_t c, float *restrict y)
+static inline void add_relu_values(const float *restrict x, const float *restrict z, size_t n,
+                                   const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b,
+                                   size_t c, float *restrict y)
 {
     const float *restrict scale = a->scale + c, *restrict offset = a->offset + c;
 
@@ -201,30 +201,30 @@ static inline void join_values(const float *restrict x, const float *restrict z,
     }
 }
 
-static void join(const float *const x_and_z[2], size_t rows, size_t channels,
-                 const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b, bool past_cache,
-                 float *restrict y)
+static void add_relu(const float *const x_and_z[2], size_t rows, size_t channels,
+                     const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b,
+                     bool past_cache, float *restrict y)
 {
     const float *restrict x = x_and_z[0], *restrict z = x_and_z[1];
     struct streamed out;
 
     if (!streams(past_cache, y, channels)) {
         for (size_t r = 0; r < rows; r++, x += channels, z += channels, y += channels)
-            join_values(x, z, channels, a, b, 0, y);
+            add_relu_values(x, z, channels, a, b, 0, y);
         return;
     }
     for (size_t r = 0; r < rows; r++, x += channels, z += channels, y += channels)
         for (size_t c = 0; c < channels; c += STREAMED) {
-            size_t n = at_most(channels - c, STREAMED);
+            size_t n = min_size(channels - c, STREAMED);
 
-            join_values(x + c, z + c, n, a, b, c, out.values);
+            add_relu_values(x + c, z + c, n, a, b, c, out.values);
             stream(&out, n, y + c);
         }
     _mm_sfence();
 }
 
-static void join_sums(const float *const dy_y_x_z[4], size_t rows, size_t channels,
-                      const float *const means[2], float *g, float *const ret_sums[3])
+static void add_relu_sums(const float *const dy_y_x_z[4], size_t rows, size_t channels,
+                          const float *const means[2], float *g, float *const ret_sums[3])
 {
     const float *dy = dy_y_x_z[0], *restrict y = dy_y_x_z[1], *restrict x = dy_y_x_z[2];
     const float *restrict z = dy_y_x_z[3], *restrict mean = means[0], *restrict mean_z = means[1];
@@ -301,7 +301,7 @@ static void pool(const struct wsl_cpu_pool *p, const float *x, float *y, uint8_t
         }
 }
 
-/* g of one input pixel: what its (at most four) windows pass on to it. */
+/* g of one input pixel: what its (at bits_max four) windows pass on to it. */
 static void pool_pixel(const struct wsl_cpu_pool *p, const float *dy, const uint8_t *index, int row,
                        int column, float *restrict g)
 {
@@ -391,18 +391,18 @@ static void scale(float *x, size_t count, float factor)
         x[i] *= factor;
 }
 
-static uint32_t largest(const float *x, size_t count)
+static uint32_t max_abs(const float *x, size_t count)
 {
-    uint32_t most = 0;
+    uint32_t bits_max = 0;
 
     for (size_t i = 0; i < count; i++) {
         uint32_t bits;
 
         memcpy(&bits, &x[i], sizeof bits);
         bits &= 0x7fffffff;
-        most = bits > most ? bits : most;
+        bits_max = bits > bits_max ? bits : bits_max;
     }
-    return most;
+    return bits_max;
 }
 
 const struct wsl_cpu_loops WSL_CPU_NAME(wsl_cpu_loops) = {
@@ -413,8 +413,8 @@ const struct wsl_cpu_loops WSL_CPU_NAME(wsl_cpu_loops) = {
     .bn_relu_sums = bn_relu_sums,
     .bn_relu_gradient = bn_relu_gradient,
     .bn_gradient = bn_gradient,
-    .join = join,
-    .join_sums = join_sums,
+    .add_relu = add_relu,
+    .add_relu_sums = add_relu_sums,
     .pool = pool,
     .pool_sums = pool_sums,
     .row_sum = row_sum,
@@ -422,5 +422,5 @@ const struct wsl_cpu_loops WSL_CPU_NAME(wsl_cpu_loops) = {
     .add = add,
     .sgd = sgd,
     .scale = scale,
-    .largest = largest,
+    .max_abs = max_abs,
 };

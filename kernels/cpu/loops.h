@@ -57,12 +57,12 @@ struct wsl_cpu_loops {
     void (*bn_gradient)(const float *g, const float *x, size_t rows, size_t channels,
                         const struct wsl_cpu_bn_gradient *k, bool past_cache, float *dx);
     /* y = relu(a(x) + b(z)); b NULL: y = relu(a(x) + z) */
-    void (*join)(const float *const x_and_z[2], size_t rows, size_t channels,
-                 const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b, bool past_cache,
-                 float *y);
+    void (*add_relu)(const float *const x_and_z[2], size_t rows, size_t channels,
+                     const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b,
+                     bool past_cache, float *y);
     /* g = dy where y > 0, g may be dy; sum of g, of g (x - mean) and, with z, of g (z - mean) */
-    void (*join_sums)(const float *const dy_y_x_z[4], size_t rows, size_t channels,
-                      const float *const means[2], float *g, float *const ret_sums[3]);
+    void (*add_relu_sums)(const float *const dy_y_x_z[4], size_t rows, size_t channels,
+                          const float *const means[2], float *g, float *const ret_sums[3]);
 
     void (*pool)(const struct wsl_cpu_pool *pool, const float *x, float *y, uint8_t *index);
     /* g of the pool's input; sum of g, sum of g (x - mean) */
@@ -78,7 +78,7 @@ struct wsl_cpu_loops {
     void (*scale)(float *x, size_t count, float factor);
     /* Bits of the largest magnitude: as numbers without sign they are in the order of magnitudes,
      * with NaN above infinity. */
-    uint32_t (*largest)(const float *x, size_t count);
+    uint32_t (*max_abs)(const float *x, size_t count);
 };
 
 extern const struct wsl_cpu_loops wsl_cpu_loops_v2, wsl_cpu_loops_v3, wsl_cpu_loops_v4;

@@ -96,7 +96,7 @@ void wsl_cpu_bn_batch(struct wsl_device *dev, const struct wsl_bn *bn, const flo
 
 void wsl_cpu_bn_running(struct wsl_device *dev, const struct wsl_bn *bn)
 {
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     for (size_t c = 0; c < (size_t)bn->shape.channels; c++)
         wsl_cpu_bn_fold(bn, c, (double)bn->running_mean[c], (double)bn->running_var[c]);
 }
@@ -113,33 +113,33 @@ void wsl_cpu_bn_relu(struct wsl_device *dev, const struct wsl_bn *bn, const void
 {
     struct pass p = pass_of(dev, bn, x);
 
-    if (wsl_cpu_is_put_off(dev, x, y)) /* else it may come between: outputs computed again */
-        wsl_cpu_settle(dev);
+    if (wsl_cpu_is_deferred(dev, x, y)) /* else it may come between: outputs computed again */
+        wsl_cpu_flush(dev);
     p.out = y;
     run(&p, relu_part);
 }
 
-static void join_part(const void *args, size_t part)
+static void add_relu_part(const void *args, size_t part)
 {
     const struct pass *p = args;
     size_t rows, at = part_of(p, part, &rows);
     const float *x_and_z[2] = {p->x + at, p->z + at};
 
-    p->dev->loops->join(x_and_z, rows, p->channels, &p->affine,
-                        p->projection ? &p->shortcut_affine : NULL, past_cache(p), p->out + at);
+    p->dev->loops->add_relu(x_and_z, rows, p->channels, &p->affine,
+                            p->projection ? &p->shortcut_affine : NULL, past_cache(p), p->out + at);
 }
 
-void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
+void wsl_cpu_add_relu(struct wsl_device *dev, const struct wsl_add_relu *residual, void *y)
 {
-    struct pass p = pass_of(dev, join->bn, join->x);
+    struct pass p = pass_of(dev, residual->bn, residual->x);
 
-    wsl_cpu_settle(dev);
-    p.z = join->shortcut;
-    p.projection = join->shortcut_bn != NULL;
+    wsl_cpu_flush(dev);
+    p.z = residual->shortcut;
+    p.projection = residual->shortcut_bn != NULL;
     if (p.projection)
-        p.shortcut_affine = affine_of(join->shortcut_bn);
+        p.shortcut_affine = affine_of(residual->shortcut_bn);
     p.out = y;
-    run(&p, join_part);
+    run(&p, add_relu_part);
 }
 
 /* ---- backward ---- */
@@ -149,7 +149,7 @@ void wsl_cpu_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
 static struct wsl_cpu_bn_gradient solve(const struct pass *p, const struct wsl_bn *bn, size_t which)
 {
     struct wsl_cpu_saved saved = wsl_cpu_saved_of(bn);
-    float *slope = p->dev->coefficients + (size_t)p->dev->put_off.count * 2 * p->dev->channels;
+    float *slope = p->dev->coefficients + (size_t)p->dev->deferred.count * 2 * p->dev->channels;
     float *level = slope + p->channels;
     double m = (double)p->rows;
 
@@ -165,9 +165,8 @@ static struct wsl_cpu_bn_gradient solve(const struct pass *p, const struct wsl_b
     return (struct wsl_cpu_bn_gradient){saved.mean, saved.scale, slope, level};
 }
 
-/* From sum number `which` on: the rest of it is put off. */
-static void put_off(const struct pass *p, const struct wsl_bn *bn, size_t which,
-                    const float *offset)
+/* From sum number `which` on: the rest of it is deferred. */
+static void defer(const struct pass *p, const struct wsl_bn *bn, size_t which, const float *offset)
 {
     struct wsl_cpu_gradient gradient = {.g = offset ? p->dy : p->g,
                                         .x = p->x,
@@ -177,7 +176,7 @@ static void put_off(const struct pass *p, const struct wsl_bn *bn, size_t which,
                                         .coefficients = solve(p, bn, which),
                                         .offset = offset};
 
-    wsl_cpu_put_off(p->dev, &gradient);
+    wsl_cpu_defer(p->dev, &gradient);
 }
 
 static void relu_sums_part(const void *args, size_t part)
@@ -194,14 +193,14 @@ void wsl_cpu_bn_relu_backward(struct wsl_device *dev, const struct wsl_bn *bn, c
 {
     struct pass p = pass_of(dev, bn, x);
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     p.dy = dy;
     p.out = dx;
     run(&p, relu_sums_part);
-    put_off(&p, bn, 1, p.affine.offset);
+    defer(&p, bn, 1, p.affine.offset);
 }
 
-static void join_sums_part(const void *args, size_t part)
+static void add_relu_sums_part(const void *args, size_t part)
 {
     const struct pass *p = args;
     size_t rows, at = part_of(p, part, &rows);
@@ -209,30 +208,30 @@ static void join_sums_part(const void *args, size_t part)
     const float *means[2] = {p->affine.mean, p->shortcut_affine.mean};
     float *sums[3] = {sum_of(p, part, 0), sum_of(p, part, 1), sum_of(p, part, 2)};
 
-    p->dev->loops->join_sums(inputs, rows, p->channels, means, p->g + at, sums);
+    p->dev->loops->add_relu_sums(inputs, rows, p->channels, means, p->g + at, sums);
 }
 
-void wsl_cpu_join_backward(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
-                           const void *y, void *dx, void *dshortcut)
+void wsl_cpu_add_relu_backward(struct wsl_device *dev, const struct wsl_add_relu *residual,
+                               const void *dy, const void *y, void *dx, void *dshortcut)
 {
-    struct pass p = pass_of(dev, join->bn, join->x);
+    struct pass p = pass_of(dev, residual->bn, residual->x);
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     p.dy = dy;
     p.y = y;
-    p.z = join->shortcut;
+    p.z = residual->shortcut;
     p.g = dshortcut;
-    p.projection = join->shortcut_bn != NULL;
+    p.projection = residual->shortcut_bn != NULL;
     if (p.projection)
-        p.shortcut_affine = affine_of(join->shortcut_bn);
-    run(&p, join_sums_part);
+        p.shortcut_affine = affine_of(residual->shortcut_bn);
+    run(&p, add_relu_sums_part);
     p.out = dx;
-    put_off(&p, join->bn, 1, NULL);
+    defer(&p, residual->bn, 1, NULL);
     if (!p.projection)
         return;
     p.x = p.z;
     p.out = p.g;
-    put_off(&p, join->shortcut_bn, 2, NULL);
+    defer(&p, residual->shortcut_bn, 2, NULL);
 }
 
 /* ---- the stem's pool: a part is an image ---- */
@@ -270,7 +269,7 @@ void wsl_cpu_bn_relu_pool(struct wsl_device *dev, const struct wsl_bn *bn, const
 {
     struct pass p = pass_of(dev, bn, x);
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     p.parts = (size_t)dev->count;
     p.out = y;
     p.index = index;
@@ -282,12 +281,12 @@ void wsl_cpu_bn_relu_pool_backward(struct wsl_device *dev, const struct wsl_bn *
 {
     struct pass p = pass_of(dev, bn, x);
 
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     p.parts = (size_t)dev->count;
     p.dy = dy;
     p.index = (uint8_t *)index;
     p.g = p.out = dx;
     run(&p, pool_sums_part);
-    put_off(&p, bn, 1, NULL);
-    wsl_cpu_settle(dev);
+    defer(&p, bn, 1, NULL);
+    wsl_cpu_flush(dev);
 }

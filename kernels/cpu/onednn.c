@@ -284,13 +284,13 @@ static size_t plan_scratch(const struct plan *plan)
 
 size_t wsl_onednn_conv_scratch(const struct wsl_onednn_conv *conv)
 {
-    size_t most = plan_scratch(&conv->forward);
+    size_t max = plan_scratch(&conv->forward);
 
-    if (plan_scratch(&conv->data) > most)
-        most = plan_scratch(&conv->data);
-    if (plan_scratch(&conv->weights) > most)
-        most = plan_scratch(&conv->weights);
-    return most;
+    if (plan_scratch(&conv->data) > max)
+        max = plan_scratch(&conv->data);
+    if (plan_scratch(&conv->weights) > max)
+        max = plan_scratch(&conv->weights);
+    return max;
 }
 
 static dnnl_status_t reorder(const struct wsl_onednn_conv *conv, const struct plan *plan,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Operations on blocks of floats: the optimizer's update, scaling, adding, the largest magnitude. */
+ * Operations on flat buffers: the optimizer's update, scaling, adding, the largest magnitude. */
 #include "kernels/cpu/cpu.h"
 
 #include <stdatomic.h>
@@ -24,7 +24,7 @@ static void sgd_part(const void *args, size_t part)
 
 void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd)
 {
-    wsl_cpu_settle(dev);
+    wsl_cpu_flush(dev);
     for (size_t r = 0; r < sgd->range_count; r++) {
         struct sgd_args args = {dev->loops, sgd, &sgd->ranges[r]};
 
@@ -32,62 +32,62 @@ void wsl_cpu_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd)
     }
 }
 
-void wsl_cpu_scale(struct wsl_device *dev, float *block, size_t count, float factor)
+void wsl_cpu_scale(struct wsl_device *dev, float *buffer, size_t count, float factor)
 {
-    wsl_cpu_settle(dev);
-    dev->loops->scale(block, count, factor);
+    wsl_cpu_flush(dev);
+    dev->loops->scale(buffer, count, factor);
 }
 
-struct add_up_args {
+struct accumulate_args {
     const struct wsl_cpu_loops *loops;
-    float *block, *more;
+    float *buffer, *more;
     size_t count;
 };
 
-static void add_up_part(const void *args, size_t part)
+static void accumulate_part(const void *args, size_t part)
 {
-    const struct add_up_args *a = args;
+    const struct accumulate_args *a = args;
     size_t begin = part * PART, left = a->count - begin;
     size_t count = left > PART ? PART : left;
 
-    a->loops->add(a->more + begin, count, a->block + begin);
+    a->loops->add(a->more + begin, count, a->buffer + begin);
     memset(a->more + begin, 0, count * sizeof(float));
 }
 
-void wsl_cpu_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
+void wsl_cpu_accumulate(struct wsl_device *dev, float *buffer, float *more, size_t count)
 {
-    struct add_up_args args = {dev->loops, block, more, count};
+    struct accumulate_args args = {dev->loops, buffer, more, count};
 
-    wsl_cpu_settle(dev);
-    wsl_cpu_parallel(dev, (count + PART - 1) / PART, add_up_part, &args);
+    wsl_cpu_flush(dev);
+    wsl_cpu_parallel(dev, (count + PART - 1) / PART, accumulate_part, &args);
 }
 
-struct largest_args {
+struct max_abs_args {
     const struct wsl_cpu_loops *loops;
-    const float *block;
+    const float *buffer;
     size_t count;
-    atomic_uint *most; /* in whatever order: it is a maximum */
+    atomic_uint *max; /* in whatever order: it is a maximum */
 };
 
-static void largest_part(const void *args, size_t part)
+static void max_abs_part(const void *args, size_t part)
 {
-    const struct largest_args *a = args;
+    const struct max_abs_args *a = args;
     size_t begin = part * PART, left = a->count - begin;
-    unsigned own = a->loops->largest(a->block + begin, left > PART ? PART : left);
-    unsigned most = atomic_load(a->most);
+    unsigned own = a->loops->max_abs(a->buffer + begin, left > PART ? PART : left);
+    unsigned max = atomic_load(a->max);
 
-    while (own > most && !atomic_compare_exchange_weak(a->most, &most, own))
+    while (own > max && !atomic_compare_exchange_weak(a->max, &max, own))
         ;
 }
 
-void wsl_cpu_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
+void wsl_cpu_max_abs(struct wsl_device *dev, const float *buffer, size_t count, float *ret)
 {
-    atomic_uint most = 0;
-    struct largest_args args = {dev->loops, block, count, &most};
+    atomic_uint max = 0;
+    struct max_abs_args args = {dev->loops, buffer, count, &max};
     unsigned bits;
 
-    wsl_cpu_settle(dev);
-    wsl_cpu_parallel(dev, (count + PART - 1) / PART, largest_part, &args);
-    bits = atomic_load(&most);
+    wsl_cpu_flush(dev);
+    wsl_cpu_parallel(dev, (count + PART - 1) / PART, max_abs_part, &args);
+    bits = atomic_load(&max);
     memcpy(ret, &bits, sizeof *ret);
 }

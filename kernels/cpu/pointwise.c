@@ -19,16 +19,16 @@
 #define SUM_CHANNELS   256               /* at least, where its channels are cut too */
 #define SUM_PARTS_MAX  8                 /* with a weight gradient each */
 #define SUM_FLOATS_MAX ((size_t)8 << 20) /* of these */
-#define PIECE          512 /* at most, of what a part sums over in one call: what is packed stays in L2 */
+#define PIECE          512   /* at most, summed over in a call: what is packed stays in L2 */
 #define SUM_PIECE      392   /* the same in a weight gradient */
 #define TRANSPOSE_FROM 2048  /* pixels that pay for transposing the weights first */
 #define TILE           16    /* of a matrix that is transposed */
 #define SWEEP_CHANNELS 256   /* output channels, at most: with more, pixels take too much of L2 */
 #define ADD_FLOATS     16384 /* of a part when partial sums are added up */
 
-static size_t within(size_t x, size_t least, size_t most)
+static size_t within(size_t x, size_t min, size_t max)
 {
-    return x < least ? least : x < most ? x : most;
+    return x < min ? min : x < max ? x : max;
 }
 
 /* ---- how a product is cut ---- */
@@ -42,15 +42,15 @@ struct block {
     size_t row, rows, column, columns, row_part;
 };
 
-/* columns_least: of a part. The threads may decide here: bits are promised at equal numbers only.
+/* columns_min: of a part. The threads may decide here: bits are promised at equal numbers only.
  */
 static struct cut cut_of(const struct wsl_conv *conv, size_t rows, size_t columns, size_t row_parts,
-                         size_t columns_least)
+                         size_t columns_min)
 {
     size_t parts = PARTS_WANTED * (size_t)conv->dev->setup.threads;
     size_t wanted = (parts + row_parts - 1) / row_parts;
 
-    return (struct cut){rows, columns, row_parts, within(columns / columns_least, 1, wanted)};
+    return (struct cut){rows, columns, row_parts, within(columns / columns_min, 1, wanted)};
 }
 
 static size_t parts_of(const struct cut *cut)
@@ -84,9 +84,9 @@ static size_t pixel_parts(size_t pixels)
 /* Each part has a whole weight gradient of its own. */
 static size_t sum_parts(const struct wsl_conv *conv, size_t pixels)
 {
-    size_t most = SUM_FLOATS_MAX / wsl_conv_shape_weights(&conv->shape);
+    size_t max = SUM_FLOATS_MAX / wsl_conv_shape_weights(&conv->shape);
 
-    return within(pixels / SUM_PIXELS, 1, within(most, 1, SUM_PARTS_MAX));
+    return within(pixels / SUM_PIXELS, 1, within(max, 1, SUM_PARTS_MAX));
 }
 
 /* ---- scratch: the gathered pixels, then transposed weights or partial sums of their gradient ----
@@ -206,11 +206,11 @@ static int run(struct product *p, struct cut cut, wsl_cpu_part_fn fn)
     return atomic_load_explicit(p->rc, memory_order_relaxed);
 }
 
-/* In pieces of about `most` of the k that are summed over. */
-static void multiply(const struct product *p, struct wsl_matmul shape, size_t most, const float *a,
+/* In pieces of about `max` of the k that are summed over. */
+static void multiply(const struct product *p, struct wsl_matmul shape, size_t max, const float *a,
                      const float *b, float *c)
 {
-    size_t k = shape.k, pieces = (k + most - 1) / most;
+    size_t k = shape.k, pieces = (k + max - 1) / max;
     size_t a_step = shape.transpose_a ? shape.a_pitch : 1;
     size_t b_step = shape.transpose_b ? 1 : shape.b_pitch;
     int rc = 0;

@@ -51,7 +51,8 @@ static bool equal(const struct wsl_cuda_call *a, const struct wsl_cuda_call *b, 
 
 /* ---- segments ---- */
 
-/* The first segment that begins with what is pending; `whole`: and has no more. -1: there is none. */
+/* The first segment that begins with what is pending; `whole`: and has no more. -1: there is
+ * none. */
 static int find(const struct wsl_cuda_capture *t, bool whole)
 {
     for (int i = 0; i < t->segment_count; i++) {

@@ -3,7 +3,8 @@
  * Inside the cuda backend: CUDA graphs of a step's launches (WSL_CUDA_GRAPH=1).
  *
  * The entries of ops.h between two boundaries are a segment. A boundary is whatever must stay
- * outside of a graph: images, loss, update, copies, `publish`, `wait`. The first time a segment
+ * outside of a graph: images, loss, update, copies, `fence`,
+ * `synchronize`. The first time a segment
  * comes, its calls go to the GPU as they come; the second time it is captured; from then on its
  * calls are only compared with those of the segments that are known, and at the boundary one graph
  * is launched. Calls that belong to no known segment go to the GPU one by one, those that are
@@ -32,8 +33,8 @@ enum wsl_cuda_op {
     WSL_CUDA_BN_RELU_BACKWARD,
     WSL_CUDA_BN_RELU_POOL,
     WSL_CUDA_BN_RELU_POOL_BACKWARD,
-    WSL_CUDA_JOIN,
-    WSL_CUDA_JOIN_BACKWARD,
+    WSL_CUDA_ADD_RELU,
+    WSL_CUDA_ADD_RELU_BACKWARD,
     WSL_CUDA_AVERAGE_POOL,
     WSL_CUDA_AVERAGE_POOL_BACKWARD,
     WSL_CUDA_HEAD,

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-static size_t at_least(size_t a, size_t b)
+static size_t max_size(size_t a, size_t b)
 {
     return a > b ? a : b;
 }
@@ -13,7 +13,7 @@ static size_t at_least(size_t a, size_t b)
 int wsl_cuda_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape,
                        struct wsl_conv **ret, struct wsl_err *err)
 {
-    const int picture = WSL_CUDA_PICTURE_CHANNELS;
+    const int picture = WSL_CUDA_IMAGE_CHANNELS;
     struct wsl_conv *conv;
 
     /* 3 channels are a picture, stored with 8; what writes and sums feature maps knows nothing of
@@ -35,11 +35,11 @@ int wsl_cuda_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shap
     conv->next = dev->convs;
     dev->convs = conv;
     if (shape->in.channels == picture && !dev->setup.inference_only)
-        dev->pictures_bytes = wsl_shape_count(&shape->in) * (size_t)dev->setup.batch;
-    dev->weights_most = at_least(dev->weights_most, conv->weight_count);
-    dev->channels = at_least(dev->channels, (size_t)shape->out.channels);
+        dev->images_bytes = wsl_shape_count(&shape->in) * (size_t)dev->setup.batch;
+    dev->weights_max = max_size(dev->weights_max, conv->weight_count);
+    dev->channels = max_size(dev->channels, (size_t)shape->out.channels);
     dev->sums_floats =
-        at_least(dev->sums_floats, wsl_cuda_bn_sums_floats(&shape->out, dev->setup.batch));
+        max_size(dev->sums_floats, wsl_cuda_bn_sums_floats(&shape->out, dev->setup.batch));
     *ret = conv;
     return 0;
 }
@@ -62,12 +62,12 @@ void wsl_cuda_weights_changed(struct wsl_device *dev)
         c->weights_copied = NULL;
 }
 
-void wsl_cuda_invalidate_copies(struct wsl_device *dev, const float *block, size_t count)
+void wsl_cuda_invalidate_copies(struct wsl_device *dev, const float *buffer, size_t count)
 {
     wsl_cuda_capture_boundary(dev);
     for (struct wsl_conv *c = dev->convs; c; c = c->next)
-        if (c->weights_copied && c->weights_copied < block + count &&
-            block < c->weights_copied + c->weight_count)
+        if (c->weights_copied && c->weights_copied < buffer + count &&
+            buffer < c->weights_copied + c->weight_count)
             c->weights_copied = NULL;
 }
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Between the host and the GPU, through two pieces of pinned memory. Copies of activations and
- * weights change the layout on the host, value by value: they serve tests, checkpoints and results,
- * not the step. Pictures come ahead, as a whole batch, while the pass before computes; or now, and
- * then while one piece is uploaded and normalised, the next is copied into pinned memory. */
+ * Between the host and the GPU, through two staging buffers of pinned memory. Copies of
+ * activations and weights change the layout on the host, value by value: they serve tests,
+ * checkpoints and results, not the step. Images are prefetched, a whole batch while the pass
+ * before computes; or they are uploaded now: while one staging buffer is uploaded and
+ * normalised, the next is filled. */
 #include "kernels/cuda/cuda.h"
 
 #include <string.h>
 
-static int piece_init(struct wsl_device *dev, struct wsl_cuda_piece *p, size_t bytes,
-                      const char *what, struct wsl_err *err)
+static int staging_open(struct wsl_device *dev, struct wsl_cuda_staging *p, size_t bytes,
+                        const char *what, struct wsl_err *err)
 {
     void *host, *gpu;
     cudaError_t status;
@@ -28,21 +29,22 @@ static int piece_init(struct wsl_device *dev, struct wsl_cuda_piece *p, size_t b
     return status == cudaSuccess ? 0 : wsl_cuda_fail(err, status, "cudaEventCreate");
 }
 
-int wsl_cuda_pieces_init(struct wsl_device *dev, struct wsl_err *err)
+int wsl_cuda_staging_init(struct wsl_device *dev, struct wsl_err *err)
 {
-    int rc = piece_init(dev, &dev->pieces[0], WSL_CUDA_PIECE, "the uploads", err);
+    int rc = staging_open(dev, &dev->staging[0], WSL_CUDA_STAGING_BYTES, "the uploads", err);
 
-    return rc ? rc : piece_init(dev, &dev->pieces[1], WSL_CUDA_PIECE, "the uploads", err);
+    return rc ? rc
+              : staging_open(dev, &dev->staging[1], WSL_CUDA_STAGING_BYTES, "the uploads", err);
 }
 
-int wsl_cuda_ahead_init(struct wsl_device *dev, struct wsl_err *err)
+int wsl_cuda_prefetch_init(struct wsl_device *dev, struct wsl_err *err)
 {
-    if (dev->pictures_bytes == 0)
+    if (dev->images_bytes == 0)
         return 0;
-    return piece_init(dev, &dev->ahead, dev->pictures_bytes, "the next pictures", err);
+    return staging_open(dev, &dev->prefetch, dev->images_bytes, "the next images", err);
 }
 
-static void piece_fini(struct wsl_cuda_piece *p)
+static void staging_close(struct wsl_cuda_staging *p)
 {
     if (p->consumed)
         cudaEventDestroy(p->consumed);
@@ -51,16 +53,16 @@ static void piece_fini(struct wsl_cuda_piece *p)
     cudaFreeHost(p->host);
 }
 
-void wsl_cuda_pieces_fini(struct wsl_device *dev)
+void wsl_cuda_staging_fini(struct wsl_device *dev)
 {
-    piece_fini(&dev->pieces[0]);
-    piece_fini(&dev->pieces[1]);
-    piece_fini(&dev->ahead);
+    staging_close(&dev->staging[0]);
+    staging_close(&dev->staging[1]);
+    staging_close(&dev->prefetch);
 }
 
-/* ---- values of a layout, a piece at a time ---- */
+/* ---- values of a layout, a staging buffer at a time ---- */
 
-/* Everything enqueued is done, so that the pieces are ours. */
+/* Everything enqueued is done, so that the staging buffers are free. */
 static bool quiet(struct wsl_device *dev)
 {
     wsl_cuda_capture_boundary(dev);
@@ -94,15 +96,16 @@ static bool canonical(const struct layout *l, size_t stored, size_t *ret)
 
 static void read_layout(struct wsl_device *dev, const struct layout *l, const void *gpu, float *to)
 {
-    size_t size = l->bf16 ? sizeof(uint16_t) : sizeof(float), most = WSL_CUDA_PIECE / size, at;
-    const void *host = dev->pieces[0].host;
+    size_t size = l->bf16 ? sizeof(uint16_t) : sizeof(float), max = WSL_CUDA_STAGING_BYTES / size,
+           at;
+    const void *host = dev->staging[0].host;
 
     if (!quiet(dev))
         return;
-    for (size_t begin = 0; begin < l->count; begin += most) {
-        size_t n = l->count - begin < most ? l->count - begin : most;
+    for (size_t begin = 0; begin < l->count; begin += max) {
+        size_t n = l->count - begin < max ? l->count - begin : max;
 
-        if (!copy(dev, dev->pieces[0].host, (const char *)gpu + begin * size, n * size))
+        if (!copy(dev, dev->staging[0].host, (const char *)gpu + begin * size, n * size))
             return;
         for (size_t i = 0; i < n; i++)
             if (canonical(l, begin + i, &at))
@@ -114,13 +117,14 @@ static void read_layout(struct wsl_device *dev, const struct layout *l, const vo
 static void write_layout(struct wsl_device *dev, const struct layout *l, const float *from,
                          void *gpu)
 {
-    size_t size = l->bf16 ? sizeof(uint16_t) : sizeof(float), most = WSL_CUDA_PIECE / size, at;
-    void *host = dev->pieces[0].host;
+    size_t size = l->bf16 ? sizeof(uint16_t) : sizeof(float), max = WSL_CUDA_STAGING_BYTES / size,
+           at;
+    void *host = dev->staging[0].host;
 
     if (!quiet(dev))
         return;
-    for (size_t begin = 0; begin < l->count; begin += most) {
-        size_t n = l->count - begin < most ? l->count - begin : most;
+    for (size_t begin = 0; begin < l->count; begin += max) {
+        size_t n = l->count - begin < max ? l->count - begin : max;
 
         for (size_t i = 0; i < n; i++) {
             float value = canonical(l, begin + i, &at) ? from[at] : 0;
@@ -189,42 +193,43 @@ void wsl_cuda_weights_write(const struct wsl_conv *conv, const float *canonical,
     write_layout(conv->dev, &l, canonical, weights);
 }
 
-void wsl_cuda_floats_read(struct wsl_device *dev, const float *block, size_t count, float *ret_host)
+void wsl_cuda_floats_read(struct wsl_device *dev, const float *buffer, size_t count,
+                          float *ret_host)
 {
-    copy(dev, ret_host, block, count * sizeof(float));
+    copy(dev, ret_host, buffer, count * sizeof(float));
 }
 
-void wsl_cuda_floats_write(struct wsl_device *dev, const float *host, size_t count, float *block)
+void wsl_cuda_floats_write(struct wsl_device *dev, const float *host, size_t count, float *buffer)
 {
-    wsl_cuda_invalidate_copies(dev, block, count);
-    copy(dev, block, host, count * sizeof(float));
+    wsl_cuda_invalidate_copies(dev, buffer, count);
+    copy(dev, buffer, host, count * sizeof(float));
 }
 
-/* ---- pictures ---- */
+/* ---- images ---- */
 
-/* Copies pixels into the piece and sends them. */
-static bool send_piece(struct wsl_device *dev, struct wsl_cuda_piece *p, const uint8_t *pixels,
-                       size_t bytes)
+/* Copies pixels into a staging buffer and uploads them. */
+static bool send(struct wsl_device *dev, struct wsl_cuda_staging *p, const uint8_t *pixels,
+                 size_t bytes)
 {
     /* An event that was never recorded counts as done. */
-    if (!wsl_cuda_ok(dev, cudaEventSynchronize(p->uploaded), "an upload of pictures"))
+    if (!wsl_cuda_ok(dev, cudaEventSynchronize(p->uploaded), "an upload of images"))
         return false;
     memcpy(p->host, pixels, bytes);
     return wsl_cuda_ok(dev, cudaStreamWaitEvent(dev->upload, p->consumed, 0),
                        "cudaStreamWaitEvent") &&
            wsl_cuda_ok(dev,
                        cudaMemcpyAsync(p->gpu, p->host, bytes, cudaMemcpyHostToDevice, dev->upload),
-                       "cudaMemcpyAsync of pictures") &&
+                       "cudaMemcpyAsync of images") &&
            wsl_cuda_ok(dev, cudaEventRecord(p->uploaded, dev->upload), "cudaEventRecord");
 }
 
-/* `count` pixels of a piece that was sent, into x. */
-static bool consume_piece(struct wsl_device *dev, struct wsl_cuda_piece *p, size_t count, void *x)
+/* `count` pixels of a staging buffer that was uploaded, into x. */
+static bool consume(struct wsl_device *dev, struct wsl_cuda_staging *p, size_t count, void *x)
 {
     return wsl_cuda_ok(dev, cudaStreamWaitEvent(dev->compute, p->uploaded, 0),
                        "cudaStreamWaitEvent") &&
            wsl_cuda_ok(dev, wsl_cuda_launch_input(dev->compute, dev->f32, p->gpu, count, x),
-                       "the pictures' kernel") &&
+                       "the images' kernel") &&
            wsl_cuda_ok(dev, cudaEventRecord(p->consumed, dev->compute), "cudaEventRecord");
 }
 
@@ -233,41 +238,40 @@ static size_t pixels_of(const struct wsl_shape *shape, int count)
     return (size_t)shape->height * (size_t)shape->width * (size_t)count;
 }
 
-void wsl_cuda_input_ahead(struct wsl_device *dev, const struct wsl_shape *shape,
-                          const uint8_t *pixels, int count)
+void wsl_cuda_prefetch_input(struct wsl_device *dev, const struct wsl_shape *shape,
+                             const uint8_t *pixels, int count)
 {
-    size_t bytes = pixels_of(shape, count) * WSL_CUDA_PICTURE_CHANNELS;
+    size_t bytes = pixels_of(shape, count) * WSL_CUDA_IMAGE_CHANNELS;
 
     wsl_cuda_capture_boundary(dev);
-    dev->ahead_of = NULL;
-    if (bytes > dev->pictures_bytes || !send_piece(dev, &dev->ahead, pixels, bytes))
+    dev->prefetched = NULL;
+    if (bytes > dev->images_bytes || !send(dev, &dev->prefetch, pixels, bytes))
         return;
-    dev->ahead_of = pixels;
-    dev->ahead_count = count;
+    dev->prefetched = pixels;
+    dev->prefetched_count = count;
 }
 
 void wsl_cuda_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                     void *x)
 {
     size_t total = pixels_of(shape, dev->count);
-    size_t most = WSL_CUDA_PIECE / WSL_CUDA_PICTURE_CHANNELS;
-    size_t row = WSL_CUDA_PICTURE_STORED * (dev->f32 ? sizeof(float) : sizeof(uint16_t));
-    bool sent = dev->ahead_of == pixels && dev->ahead_count == dev->count;
+    size_t max = WSL_CUDA_STAGING_BYTES / WSL_CUDA_IMAGE_CHANNELS;
+    size_t row = WSL_CUDA_IMAGE_STORED * (dev->f32 ? sizeof(float) : sizeof(uint16_t));
+    bool sent = dev->prefetched == pixels && dev->prefetched_count == dev->count;
 
     wsl_cuda_capture_boundary(dev);
-    dev->ahead_of = NULL;
+    dev->prefetched = NULL;
     if (sent) {
-        consume_piece(dev, &dev->ahead, total, x);
+        consume(dev, &dev->prefetch, total, x);
         return;
     }
-    for (size_t at = 0; at < total; at += most) {
-        struct wsl_cuda_piece *p = &dev->pieces[dev->piece];
-        size_t count = total - at < most ? total - at : most;
+    for (size_t at = 0; at < total; at += max) {
+        struct wsl_cuda_staging *p = &dev->staging[dev->staging_next];
+        size_t count = total - at < max ? total - at : max;
 
-        dev->piece = 1 - dev->piece;
-        if (!send_piece(dev, p, pixels + at * WSL_CUDA_PICTURE_CHANNELS,
-                        count * WSL_CUDA_PICTURE_CHANNELS) ||
-            !consume_piece(dev, p, count, (char *)x + at * row))
+        dev->staging_next = 1 - dev->staging_next;
+        if (!send(dev, p, pixels + at * WSL_CUDA_IMAGE_CHANNELS, count * WSL_CUDA_IMAGE_CHANNELS) ||
+            !consume(dev, p, count, (char *)x + at * row))
             return;
     }
 }

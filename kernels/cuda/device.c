@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The device: opening, workspace, order, and the table of the backend. Nothing here or below blocks
- * but `wait`, the copies, and a short wait for the upload of pictures. */
+ * but `synchronize`, the copies, and a short wait for the upload of images. */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/record.h"
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CAPABILITY_LEAST 8 /* bf16 on tensor cores */
+#define CAPABILITY_MIN 8 /* bf16 on tensor cores */
 
 /* ---- probing and opening ---- */
 
@@ -44,11 +44,11 @@ static int probe(struct wsl_err *err)
     rc = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
     if (rc != cudaSuccess)
         return wsl_cuda_fail(err, rc, "cudaDeviceGetAttribute");
-    if (major < CAPABILITY_LEAST)
+    if (major < CAPABILITY_MIN)
         return wsl_fail(err, WSL_EUNAVAILABLE,
                         "the GPU has compute capability %d; the backend cuda needs %d; use the "
                         "backend cpu",
-                        major, CAPABILITY_LEAST);
+                        major, CAPABILITY_MIN);
     return probe_cudnn(err);
 }
 
@@ -82,14 +82,14 @@ static void cuda_close(struct wsl_device *dev)
     free_selected_plans(dev);
     if (!dev->setup.sizes_only) {
         wsl_cuda_input_loss_fini(dev);
-        wsl_cuda_pieces_fini(dev);
+        wsl_cuda_staging_fini(dev);
     }
     if (dev->target.handle)
         cudnnDestroy(dev->target.handle);
     for (size_t i = 0; i < dev->block_count; i++)
         cudaFree(dev->blocks[i].data);
-    if (dev->published)
-        cudaEventDestroy(dev->published);
+    if (dev->fenced)
+        cudaEventDestroy(dev->fenced);
     if (dev->upload)
         cudaStreamDestroy(dev->upload);
     if (dev->compute)
@@ -114,7 +114,7 @@ static int make_streams(struct wsl_device *dev, struct wsl_err *err)
         rc = cudaStreamCreateWithFlags(&dev->upload, cudaStreamNonBlocking);
     if (rc != cudaSuccess)
         return wsl_cuda_fail(err, rc, "cudaStreamCreate");
-    rc = cudaEventCreateWithFlags(&dev->published, cudaEventDisableTiming);
+    rc = cudaEventCreateWithFlags(&dev->fenced, cudaEventDisableTiming);
     return rc == cudaSuccess ? 0 : wsl_cuda_fail(err, rc, "cudaEventCreate");
 }
 
@@ -133,7 +133,7 @@ static int start(struct wsl_device *dev, struct wsl_err *err)
     status = cudnnSetStream(dev->target.handle, dev->compute);
     if (status != CUDNN_STATUS_SUCCESS)
         return wsl_cuda_fail_cudnn(err, status, "cudnnSetStream");
-    rc = wsl_cuda_pieces_init(dev, err);
+    rc = wsl_cuda_staging_init(dev, err);
     return rc ? rc : wsl_cuda_input_loss_init(dev, err);
 }
 
@@ -199,7 +199,7 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
     int rc = take_working(dev, err);
 
     if (rc == 0)
-        rc = wsl_cuda_alloc(dev, dev->weights_most * sizeof(uint16_t), "the bf16 weight gradients",
+        rc = wsl_cuda_alloc(dev, dev->weights_max * sizeof(uint16_t), "the bf16 weight gradients",
                             &dweights, err);
     if (rc == 0)
         rc = wsl_cuda_alloc(dev, dev->sums_floats * sizeof(float), "the partial sums", &sums, err);
@@ -207,7 +207,7 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
         rc = wsl_cuda_alloc(dev, 2 * dev->channels * sizeof(float), "the coefficients",
                             &slope_level, err);
     if (rc == 0)
-        rc = wsl_cuda_ahead_init(dev, err);
+        rc = wsl_cuda_prefetch_init(dev, err);
     if (rc == 0)
         rc = wsl_cuda_select_plans(dev, err);
     if (rc == 0)
@@ -225,15 +225,15 @@ static int prepare(struct wsl_device *dev, struct wsl_err *err)
 /* Plans are chosen by prepare, so their workspace is known then. */
 static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
 {
-    size_t convs, halves = working_count(dev, &convs) + dev->weights_most;
+    size_t convs, halves = working_count(dev, &convs) + dev->weights_max;
 
-    *ret_more = wsl_cuda_workspace_most();
+    *ret_more = wsl_cuda_workspace_max();
     return halves * sizeof(uint16_t) + (dev->sums_floats + 2 * dev->channels) * sizeof(float);
 }
 
 /* ---- order ---- */
 
-static void begin(struct wsl_device *dev, int count)
+static void begin_pass(struct wsl_device *dev, int count)
 {
     assert(count >= 1 && count <= dev->setup.batch);
     wsl_cuda_capture_boundary(dev);
@@ -242,23 +242,22 @@ static void begin(struct wsl_device *dev, int count)
     wsl_cuda_ok(dev, cudaSetDevice(0), "cudaSetDevice");
 }
 
-static void publish(struct wsl_device *dev)
+static void fence(struct wsl_device *dev)
 {
     wsl_cuda_capture_boundary(dev);
-    wsl_cuda_ok(dev, cudaEventRecord(dev->published, dev->compute), "cudaEventRecord");
+    wsl_cuda_ok(dev, cudaEventRecord(dev->fenced, dev->compute), "cudaEventRecord");
     /* The default stream is where a collective, which knows no device of ours, meets it. */
-    wsl_cuda_ok(dev, cudaStreamWaitEvent(cudaStreamLegacy, dev->published, 0),
-                "cudaStreamWaitEvent");
+    wsl_cuda_ok(dev, cudaStreamWaitEvent(cudaStreamLegacy, dev->fenced, 0), "cudaStreamWaitEvent");
 }
 
-static int cuda_wait(struct wsl_device *dev, struct wsl_err *err)
+static int cuda_synchronize(struct wsl_device *dev, struct wsl_err *err)
 {
     struct wsl_err failed;
 
     wsl_cuda_capture_boundary(dev);
     wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute),
                 "an operation of the step (CUDA_LAUNCH_BLOCKING=1 tells which)");
-    wsl_cuda_deliver(dev);
+    wsl_cuda_deliver_results(dev);
     failed = dev->failed;
     dev->failed = (struct wsl_err){0};
     if (failed.code == 0)
@@ -295,10 +294,10 @@ const struct wsl_ops wsl_ops_cuda = {
     .alloc = wsl_cuda_alloc,
     .prepare = prepare,
     .workspace_bytes = workspace_bytes,
-    .begin = begin,
+    .begin_pass = begin_pass,
     .weights_changed = wsl_cuda_weights_changed,
-    .publish = publish,
-    .wait = cuda_wait,
+    .fence = fence,
+    .synchronize = cuda_synchronize,
     .activation_bytes = wsl_cuda_activation_bytes,
     .pool_index_bytes = pool_index_bytes,
     .bn_saved_bytes = bn_saved_bytes,
@@ -318,10 +317,10 @@ const struct wsl_ops wsl_ops_cuda = {
     .bn_relu_backward = wsl_cuda_record_bn_relu_backward,
     .bn_relu_pool = wsl_cuda_record_bn_relu_pool,
     .bn_relu_pool_backward = wsl_cuda_record_bn_relu_pool_backward,
-    .join = wsl_cuda_record_join,
-    .join_backward = wsl_cuda_record_join_backward,
+    .add_relu = wsl_cuda_record_add_relu,
+    .add_relu_backward = wsl_cuda_record_add_relu_backward,
     .input = wsl_cuda_input,
-    .input_ahead = wsl_cuda_input_ahead,
+    .prefetch_input = wsl_cuda_prefetch_input,
     .average_pool = wsl_cuda_record_average_pool,
     .average_pool_backward = wsl_cuda_record_average_pool_backward,
     .head = wsl_cuda_record_head,
@@ -329,6 +328,6 @@ const struct wsl_ops wsl_ops_cuda = {
     .loss = wsl_cuda_loss,
     .sgd = wsl_cuda_sgd_update,
     .scale = wsl_cuda_scale,
-    .add_up = wsl_cuda_add_up,
-    .largest = wsl_cuda_largest,
+    .accumulate = wsl_cuda_accumulate,
+    .max_abs = wsl_cuda_max_abs,
 };

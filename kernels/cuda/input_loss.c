@@ -105,10 +105,10 @@ int wsl_cuda_input_loss_init(struct wsl_device *dev, struct wsl_err *err)
     cudaError_t rc;
     int code;
 
-    dev->tags_most = batch * WSL_CUDA_TAGS_IMAGE;
-    if (dev->tags_most < WSL_CUDA_TAGS_LEAST)
-        dev->tags_most = WSL_CUDA_TAGS_LEAST;
-    targets = (batch + 1 + dev->tags_most) * sizeof(uint32_t);
+    dev->tags_max = batch * WSL_CUDA_TAGS_IMAGE;
+    if (dev->tags_max < WSL_CUDA_TAGS_MIN)
+        dev->tags_max = WSL_CUDA_TAGS_MIN;
+    targets = (batch + 1 + dev->tags_max) * sizeof(uint32_t);
     code = wsl_cuda_alloc_pinned(targets, "the targets", &host, err);
     if (code)
         return code;
@@ -117,10 +117,11 @@ int wsl_cuda_input_loss_init(struct wsl_device *dev, struct wsl_err *err)
     if (code)
         return code;
     dev->total = host;
-    code = wsl_cuda_alloc_pinned(WSL_CUDA_LARGEST * sizeof(uint32_t), "the results", &host, err);
+    code = wsl_cuda_alloc_pinned(WSL_CUDA_MAX_ABS_PENDING * sizeof(uint32_t), "the results", &host,
+                                 err);
     if (code)
         return code;
-    dev->largest_host = host;
+    dev->max_abs_host = host;
     rc = cudaEventCreateWithFlags(&dev->targets_uploaded, cudaEventDisableTiming);
     if (rc != cudaSuccess)
         return wsl_cuda_fail(err, rc, "cudaEventCreate");
@@ -132,9 +133,9 @@ int wsl_cuda_input_loss_init(struct wsl_device *dev, struct wsl_err *err)
     if (code)
         return code;
     dev->losses = gpu;
-    code = wsl_cuda_alloc(dev, WSL_CUDA_LARGEST * sizeof(uint32_t), "the largest magnitudes", &gpu,
-                          err);
-    dev->largest_gpu = gpu;
+    code = wsl_cuda_alloc(dev, WSL_CUDA_MAX_ABS_PENDING * sizeof(uint32_t),
+                          "the largest magnitudes", &gpu, err);
+    dev->max_abs_gpu = gpu;
     return code;
 }
 
@@ -142,20 +143,20 @@ void wsl_cuda_input_loss_fini(struct wsl_device *dev)
 {
     if (dev->targets_uploaded)
         cudaEventDestroy(dev->targets_uploaded);
-    cudaFreeHost(dev->largest_host);
+    cudaFreeHost(dev->max_abs_host);
     cudaFreeHost(dev->total);
     cudaFreeHost(dev->targets_host);
 }
 
-void wsl_cuda_deliver(struct wsl_device *dev)
+void wsl_cuda_deliver_results(struct wsl_device *dev)
 {
     if (dev->waiting)
         *dev->waiting =
             (struct wsl_loss_result){dev->total->loss, dev->total->hit1, dev->total->hit5};
     dev->waiting = NULL;
-    for (int i = 0; i < dev->largest_count; i++)
-        memcpy(dev->largest_waiting[i], &dev->largest_host[i], sizeof(float));
-    dev->largest_count = 0;
+    for (int i = 0; i < dev->max_abs_count; i++)
+        memcpy(dev->max_abs_waiting[i], &dev->max_abs_host[i], sizeof(float));
+    dev->max_abs_count = 0;
 }
 
 /* How many images from `first` on have room for their tags. */
@@ -164,7 +165,7 @@ static int images_that_fit(const struct wsl_device *dev, const struct wsl_loss *
     int n = 0;
 
     while (first + n < dev->count &&
-           loss->begin[first + n + 1] - loss->begin[first] <= dev->tags_most)
+           loss->begin[first + n + 1] - loss->begin[first] <= dev->tags_max)
         n++;
     return n;
 }
@@ -226,7 +227,7 @@ void wsl_cuda_loss(struct wsl_device *dev, const struct wsl_loss *loss, const vo
     wsl_cuda_capture_boundary(dev);
     /* One result is on its way at a time. */
     if (dev->waiting && wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "the loss before"))
-        wsl_cuda_deliver(dev);
+        wsl_cuda_deliver_results(dev);
     for (int first = 0, n; first < dev->count; first += n) {
         n = images_that_fit(dev, loss, first);
         if (n == 0) {

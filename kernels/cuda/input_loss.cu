@@ -14,14 +14,14 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
     normalise(const uint8_t *__restrict__ pixels, size_t count, T *__restrict__ x)
 {
     size_t i = (size_t)blockIdx.x * WSL_CUDA_THREADS + threadIdx.x;
-    float v[WSL_CUDA_PICTURE_STORED] = {};
+    float v[WSL_CUDA_IMAGE_STORED] = {};
 
     if (i >= count)
         return;
 #pragma unroll
-    for (int c = 0; c < WSL_CUDA_PICTURE_CHANNELS; c++)
-        v[c] = wsl_cuda_normal(pixels[i * WSL_CUDA_PICTURE_CHANNELS + c], c);
-    store<T, WSL_CUDA_PICTURE_STORED>(v, x + i * WSL_CUDA_PICTURE_STORED);
+    for (int c = 0; c < WSL_CUDA_IMAGE_CHANNELS; c++)
+        v[c] = wsl_cuda_normal(pixels[i * WSL_CUDA_IMAGE_CHANNELS + c], c);
+    store<T, WSL_CUDA_IMAGE_STORED>(v, x + i * WSL_CUDA_IMAGE_STORED);
 }
 
 extern "C" cudaError_t wsl_cuda_launch_input(cudaStream_t stream, bool f32, const uint8_t *pixels,

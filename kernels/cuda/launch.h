@@ -42,16 +42,16 @@ cudaError_t wsl_cuda_launch_bn_relu(const struct wsl_cuda_norm *n, const void *x
 cudaError_t wsl_cuda_launch_bn_relu_backward(const struct wsl_cuda_norm *n, const void *dy,
                                              const void *x, void *dx);
 /* shortcut_bn NULL: z is added as it is. */
-cudaError_t wsl_cuda_launch_join(const struct wsl_cuda_norm *n,
-                                 const struct wsl_cuda_bn *shortcut_bn, const void *x,
-                                 const void *z, void *y);
-struct wsl_cuda_join_gradient {
+cudaError_t wsl_cuda_launch_add_relu(const struct wsl_cuda_norm *n,
+                                     const struct wsl_cuda_bn *shortcut_bn, const void *x,
+                                     const void *z, void *y);
+struct wsl_cuda_add_relu_gradient {
     const void *dy, *y, *x, *z;
     void *dx, *dz;
 };
-cudaError_t wsl_cuda_launch_join_backward(const struct wsl_cuda_norm *n,
-                                          const struct wsl_cuda_bn *shortcut_bn,
-                                          const struct wsl_cuda_join_gradient *j);
+cudaError_t wsl_cuda_launch_add_relu_backward(const struct wsl_cuda_norm *n,
+                                              const struct wsl_cuda_bn *shortcut_bn,
+                                              const struct wsl_cuda_add_relu_gradient *j);
 
 /* pool.cu */
 cudaError_t wsl_cuda_launch_pool(const struct wsl_cuda_norm *n, const struct wsl_cuda_pool *pool,
@@ -121,10 +121,11 @@ struct wsl_cuda_segments {
 cudaError_t wsl_cuda_launch_sgd(cudaStream_t stream, const struct wsl_cuda_segments *segments,
                                 float *parameters, float *momentum, const float *gradients,
                                 struct wsl_cuda_rates rates);
-cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *block, size_t count, float factor);
-cudaError_t wsl_cuda_launch_add_up(cudaStream_t stream, float *block, float *more, size_t count);
+cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *buffer, size_t count, float factor);
+cudaError_t wsl_cuda_launch_accumulate(cudaStream_t stream, float *buffer, float *more,
+                                       size_t count);
 /* *ret_bits = the bits of the largest magnitude, which are in the order of magnitudes, NaN last. */
-cudaError_t wsl_cuda_launch_largest(cudaStream_t stream, const float *block, size_t count,
+cudaError_t wsl_cuda_launch_max_abs(cudaStream_t stream, const float *buffer, size_t count,
                                     uint32_t *ret_bits);
 cudaError_t wsl_cuda_launch_narrow(cudaStream_t stream, const float *from, size_t count,
                                    uint16_t *to);

@@ -5,7 +5,7 @@
  *
  * Activations are NHWC without gaps, bf16 or float; pictures of 3 channels are stored with 8, the
  * last five 0, because the stem's tensor-core engines want whole 16 byte pixels. Weights are K R S
- * C/G (cuDNN's filter layout for NHWC), floats in blocks; the stem's C is 8 too.
+ * C/G (cuDNN's filter layout for NHWC), floats in flat buffers; the stem's C is 8 too.
  *
  * A "row" is a pixel: its channels. Kernels over rows give each thread `vec` neighbouring channels
  * (a lane) and a sequence of rows, so that coefficients of channels stay in registers; a block is
@@ -29,12 +29,12 @@
 #define WSL_BOTH static inline
 #endif
 
-#define WSL_CUDA_PICTURE_CHANNELS 3
-#define WSL_CUDA_PICTURE_STORED   8
-#define WSL_CUDA_THREADS          256 /* of a block over rows */
-#define WSL_CUDA_SUM_BLOCKS       528 /* of a sum at most: 4 on each of an H200's 132 processors */
-#define WSL_CUDA_ROWS_PER_THREAD  8   /* of a kernel that only maps values */
-#define WSL_CUDA_NO_TAP           255 /* pool index where ReLU gives 0 */
+#define WSL_CUDA_IMAGE_CHANNELS  3
+#define WSL_CUDA_IMAGE_STORED    8
+#define WSL_CUDA_THREADS         256 /* of a block over rows */
+#define WSL_CUDA_SUM_BLOCKS      528 /* of a sum at most: 4 on each of an H200's 132 processors */
+#define WSL_CUDA_ROWS_PER_THREAD 8   /* of a kernel that only maps values */
+#define WSL_CUDA_NO_TAP          255 /* pool index where ReLU gives 0 */
 
 /* ---- numbers ---- */
 
@@ -63,7 +63,7 @@ WSL_BOTH float wsl_cuda_relu(float x)
 
 WSL_BOTH int wsl_cuda_stored(int channels)
 {
-    return channels == WSL_CUDA_PICTURE_CHANNELS ? WSL_CUDA_PICTURE_STORED : channels;
+    return channels == WSL_CUDA_IMAGE_CHANNELS ? WSL_CUDA_IMAGE_STORED : channels;
 }
 
 /* The same for an activation of `pixels` = height * width: an image has more than one of them, and
@@ -126,11 +126,11 @@ WSL_BOTH struct wsl_cuda_rows wsl_cuda_sum_rows(size_t rows, int channels)
 {
     struct wsl_cuda_rows r = wsl_cuda_rows_init(rows, channels);
     size_t few = (rows + (size_t)r.ty - 1) / (size_t)r.ty;
-    size_t most = WSL_CUDA_SUM_BLOCKS / (size_t)r.slabs;
+    size_t max = WSL_CUDA_SUM_BLOCKS / (size_t)r.slabs;
 
-    if (most < 16)
-        most = 16;
-    r.parts = (int)(few < most ? few : most);
+    if (max < 16)
+        max = 16;
+    r.parts = (int)(few < max ? few : max);
     return r;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What every other file of the backend stands on: failures, kept until `wait`, and memory. */
+ * What every other file of the backend stands on: failures, kept until
+ * `synchronize`, and memory. */
 #include "kernels/cuda/cuda.h"
 
 #include <assert.h>

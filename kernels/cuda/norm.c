@@ -75,30 +75,31 @@ void wsl_cuda_bn_relu_backward(struct wsl_device *dev, const struct wsl_bn *bn, 
                 "the kernels of BN's and ReLU's gradient");
 }
 
-void wsl_cuda_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
+void wsl_cuda_add_relu(struct wsl_device *dev, const struct wsl_add_relu *residual, void *y)
 {
-    struct wsl_cuda_norm n = norm_of(dev, join->bn);
+    struct wsl_cuda_norm n = norm_of(dev, residual->bn);
     struct wsl_cuda_bn shortcut;
 
-    if (join->shortcut_bn)
-        shortcut = bn_of(join->shortcut_bn);
-    wsl_cuda_ok(
-        dev,
-        wsl_cuda_launch_join(&n, join->shortcut_bn ? &shortcut : NULL, join->x, join->shortcut, y),
-        "the kernel of a block's end");
+    if (residual->shortcut_bn)
+        shortcut = bn_of(residual->shortcut_bn);
+    wsl_cuda_ok(dev,
+                wsl_cuda_launch_add_relu(&n, residual->shortcut_bn ? &shortcut : NULL, residual->x,
+                                         residual->shortcut, y),
+                "the kernel of the residual addition");
 }
 
-void wsl_cuda_join_backward(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
-                            const void *y, void *dx, void *dshortcut)
+void wsl_cuda_add_relu_backward(struct wsl_device *dev, const struct wsl_add_relu *residual,
+                                const void *dy, const void *y, void *dx, void *dshortcut)
 {
-    struct wsl_cuda_norm n = norm_of(dev, join->bn);
-    struct wsl_cuda_join_gradient j = {dy, y, join->x, join->shortcut, dx, dshortcut};
+    struct wsl_cuda_norm n = norm_of(dev, residual->bn);
+    struct wsl_cuda_add_relu_gradient j = {dy, y, residual->x, residual->shortcut, dx, dshortcut};
     struct wsl_cuda_bn shortcut;
 
-    if (join->shortcut_bn)
-        shortcut = bn_of(join->shortcut_bn);
-    wsl_cuda_ok(dev, wsl_cuda_launch_join_backward(&n, join->shortcut_bn ? &shortcut : NULL, &j),
-                "the kernels of a block's end's gradient");
+    if (residual->shortcut_bn)
+        shortcut = bn_of(residual->shortcut_bn);
+    wsl_cuda_ok(dev,
+                wsl_cuda_launch_add_relu_backward(&n, residual->shortcut_bn ? &shortcut : NULL, &j),
+                "the kernels of the residual addition's gradient");
 }
 
 static struct wsl_cuda_pool pool_of(const struct wsl_bn *bn)

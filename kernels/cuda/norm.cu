@@ -152,8 +152,8 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
 /* y = relu(x scale + offset + z), or with z's own scale and offset (PROJECTION) */
 template <typename T, int V, bool PROJECTION>
 static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
-    join_rows(struct wsl_cuda_rows r, struct wsl_cuda_saved a, struct wsl_cuda_saved b,
-              const T *__restrict__ x, const T *__restrict__ z, T *__restrict__ y)
+    add_relu_rows(struct wsl_cuda_rows r, struct wsl_cuda_saved a, struct wsl_cuda_saved b,
+                  const T *__restrict__ x, const T *__restrict__ z, T *__restrict__ y)
 {
     float scale[V], offset[V], scale_z[V], offset_z[V];
     size_t row, end;
@@ -261,9 +261,9 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
 /* g = dy where y > 0, may be dy; sums of g, of g (x - mean) and (PROJECTION) of g (z - mean_z) */
 template <typename T, int V, bool PROJECTION>
 static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
-    join_sums(struct wsl_cuda_rows r, const float *mean_x, const float *mean_z, const T *dy,
-              const T *__restrict__ y, const T *__restrict__ x, const T *__restrict__ z, T *g,
-              float *__restrict__ partial)
+    add_relu_sums(struct wsl_cuda_rows r, const float *mean_x, const float *mean_z, const T *dy,
+                  const T *__restrict__ y, const T *__restrict__ x, const T *__restrict__ z, T *g,
+                  float *__restrict__ partial)
 {
     float mean[V], other[V] = {}, sum[V] = {}, product[V] = {}, product_z[V] = {};
     size_t row, end;
@@ -373,15 +373,15 @@ extern "C" cudaError_t wsl_cuda_launch_bn_gradient(const struct wsl_cuda_norm *n
     return cudaGetLastError();
 }
 
-extern "C" cudaError_t wsl_cuda_launch_join(const struct wsl_cuda_norm *n,
-                                            const struct wsl_cuda_bn *shortcut_bn, const void *x,
-                                            const void *z, void *y)
+extern "C" cudaError_t wsl_cuda_launch_add_relu(const struct wsl_cuda_norm *n,
+                                                const struct wsl_cuda_bn *shortcut_bn,
+                                                const void *x, const void *z, void *y)
 {
     struct wsl_cuda_rows r = wsl_cuda_map_rows(n->rows, n->bn.channels);
     struct wsl_cuda_saved b = shortcut_bn ? shortcut_bn->saved : n->bn.saved;
 
 #define ROWS(T, V, PROJECTION)                                                                     \
-    join_rows<T, V, PROJECTION><<<grid_of(r), WSL_CUDA_THREADS, 0, n->stream>>>(                   \
+    add_relu_rows<T, V, PROJECTION><<<grid_of(r), WSL_CUDA_THREADS, 0, n->stream>>>(               \
         r, n->bn.saved, b, (const T *)x, (const T *)z, (T *)y)
 #define LAUNCH(T, V)                                                                               \
     if (shortcut_bn)                                                                               \
@@ -395,13 +395,13 @@ extern "C" cudaError_t wsl_cuda_launch_join(const struct wsl_cuda_norm *n,
 }
 
 template <typename T, int V, bool PROJECTION>
-static void join_backward(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *shortcut_bn,
-                          const struct wsl_cuda_join_gradient *j)
+static void add_relu_backward(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *shortcut_bn,
+                              const struct wsl_cuda_add_relu_gradient *j)
 {
     struct wsl_cuda_rows r = wsl_cuda_sum_rows(n->rows, n->bn.channels);
     const float *mean_z = PROJECTION ? shortcut_bn->saved.mean : NULL;
 
-    join_sums<T, V, PROJECTION><<<grid_of(r), WSL_CUDA_THREADS, 0, n->stream>>>(
+    add_relu_sums<T, V, PROJECTION><<<grid_of(r), WSL_CUDA_THREADS, 0, n->stream>>>(
         r, n->bn.saved.mean, mean_z, (const T *)j->dy, (const T *)j->y, (const T *)j->x,
         (const T *)j->z, (T *)j->dz, n->sums);
     gradient<T, V, false>(n, &n->bn, 3, 1, j->dz, j->x, j->dx);
@@ -409,17 +409,17 @@ static void join_backward(const struct wsl_cuda_norm *n, const struct wsl_cuda_b
         gradient<T, V, false>(n, shortcut_bn, 3, 2, j->dz, j->z, j->dz);
 }
 
-extern "C" cudaError_t wsl_cuda_launch_join_backward(const struct wsl_cuda_norm *n,
-                                                     const struct wsl_cuda_bn *shortcut_bn,
-                                                     const struct wsl_cuda_join_gradient *j)
+extern "C" cudaError_t wsl_cuda_launch_add_relu_backward(const struct wsl_cuda_norm *n,
+                                                         const struct wsl_cuda_bn *shortcut_bn,
+                                                         const struct wsl_cuda_add_relu_gradient *j)
 {
     int vec = wsl_cuda_sum_rows(n->rows, n->bn.channels).vec;
 
 #define LAUNCH(T, V)                                                                               \
     if (shortcut_bn)                                                                               \
-        join_backward<T, V, true>(n, shortcut_bn, j);                                              \
+        add_relu_backward<T, V, true>(n, shortcut_bn, j);                                          \
     else                                                                                           \
-        join_backward<T, V, false>(n, shortcut_bn, j)
+        add_relu_backward<T, V, false>(n, shortcut_bn, j)
     WSL_CUDA_DISPATCH(n->f32, vec, LAUNCH);
 #undef LAUNCH
     return cudaGetLastError();

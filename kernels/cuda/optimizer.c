@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Operations on blocks of floats: the optimizer's update, scaling, adding, the largest magnitude. */
+ * Operations on flat buffers: the optimizer's update, scaling, adding, the largest magnitude. */
 #include "kernels/cuda/cuda.h"
 
 #include <math.h>
 
-/* Which working copies the update can write: those that are copies of this block. */
+/* Which working copies the update can write: those that are copies of this buffer. */
 static size_t list_copies(struct wsl_device *dev, const struct wsl_sgd *sgd)
 {
     size_t count = 0, total = 0;
@@ -39,37 +39,37 @@ void wsl_cuda_sgd_update(struct wsl_device *dev, const struct wsl_sgd *sgd)
             return;
 }
 
-void wsl_cuda_scale(struct wsl_device *dev, float *block, size_t count, float factor)
+void wsl_cuda_scale(struct wsl_device *dev, float *buffer, size_t count, float factor)
 {
-    wsl_cuda_invalidate_copies(dev, block, count);
-    wsl_cuda_ok(dev, wsl_cuda_launch_scale(dev->compute, block, count, factor),
-                "the kernel that scales a block");
+    wsl_cuda_invalidate_copies(dev, buffer, count);
+    wsl_cuda_ok(dev, wsl_cuda_launch_scale(dev->compute, buffer, count, factor),
+                "the kernel that scales a buffer");
 }
 
-void wsl_cuda_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
+void wsl_cuda_accumulate(struct wsl_device *dev, float *buffer, float *more, size_t count)
 {
-    wsl_cuda_invalidate_copies(dev, block, count);
+    wsl_cuda_invalidate_copies(dev, buffer, count);
     wsl_cuda_invalidate_copies(dev, more, count);
-    wsl_cuda_ok(dev, wsl_cuda_launch_add_up(dev->compute, block, more, count),
-                "the kernel that adds blocks");
+    wsl_cuda_ok(dev, wsl_cuda_launch_accumulate(dev->compute, buffer, more, count),
+                "the kernel that adds buffers");
 }
 
-void wsl_cuda_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
+void wsl_cuda_max_abs(struct wsl_device *dev, const float *buffer, size_t count, float *ret)
 {
     int i;
 
     *ret = NAN;
     wsl_cuda_capture_boundary(dev);
-    if (dev->largest_count == WSL_CUDA_LARGEST &&
+    if (dev->max_abs_count == WSL_CUDA_MAX_ABS_PENDING &&
         wsl_cuda_ok(dev, cudaStreamSynchronize(dev->compute), "the largest magnitudes before"))
-        wsl_cuda_deliver(dev);
-    i = dev->largest_count;
-    if (i < WSL_CUDA_LARGEST &&
-        wsl_cuda_ok(dev, wsl_cuda_launch_largest(dev->compute, block, count, &dev->largest_gpu[i]),
+        wsl_cuda_deliver_results(dev);
+    i = dev->max_abs_count;
+    if (i < WSL_CUDA_MAX_ABS_PENDING &&
+        wsl_cuda_ok(dev, wsl_cuda_launch_max_abs(dev->compute, buffer, count, &dev->max_abs_gpu[i]),
                     "the kernel of a largest magnitude") &&
         wsl_cuda_ok(dev,
-                    cudaMemcpyAsync(&dev->largest_host[i], &dev->largest_gpu[i], sizeof(uint32_t),
+                    cudaMemcpyAsync(&dev->max_abs_host[i], &dev->max_abs_gpu[i], sizeof(uint32_t),
                                     cudaMemcpyDeviceToHost, dev->compute),
                     "cudaMemcpyAsync of a largest magnitude"))
-        dev->largest_waiting[dev->largest_count++] = ret;
+        dev->max_abs_waiting[dev->max_abs_count++] = ret;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Operations on blocks of floats. */
+ * Operations on flat buffers. */
 #include "kernels/cuda/lanes.cuh"
 
 #define BLOCKS 1056 /* 8 of 256 threads on each of an H200's 132 processors */
@@ -49,7 +49,7 @@ static __global__ void scale(float *x, size_t count, float factor)
         x[i] *= factor;
 }
 
-static __global__ void add_up(float *__restrict__ x, float *__restrict__ more, size_t count)
+static __global__ void accumulate(float *__restrict__ x, float *__restrict__ more, size_t count)
 {
     size_t step = (size_t)gridDim.x * WSL_CUDA_THREADS;
 
@@ -60,17 +60,17 @@ static __global__ void add_up(float *__restrict__ x, float *__restrict__ more, s
 }
 
 /* One atomic operation for each warp: a maximum is the same in any order. */
-static __global__ void largest(const float *__restrict__ x, size_t count,
+static __global__ void max_abs(const float *__restrict__ x, size_t count,
                                uint32_t *__restrict__ ret_bits)
 {
     size_t step = (size_t)gridDim.x * WSL_CUDA_THREADS;
-    uint32_t most = 0;
+    uint32_t bits = 0;
 
     for (size_t i = (size_t)blockIdx.x * WSL_CUDA_THREADS + threadIdx.x; i < count; i += step)
-        most = max(most, __float_as_uint(x[i]) & 0x7fffffffu);
-    most = __reduce_max_sync(0xffffffffu, most);
+        bits = max(bits, __float_as_uint(x[i]) & 0x7fffffffu);
+    bits = __reduce_max_sync(0xffffffffu, bits);
     if (threadIdx.x % 32 == 0)
-        atomicMax(ret_bits, most);
+        atomicMax(ret_bits, bits);
 }
 
 static __global__ void to_bf16(const float *__restrict__ from, size_t count,
@@ -108,15 +108,15 @@ extern "C" cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *block, 
     return cudaGetLastError();
 }
 
-extern "C" cudaError_t wsl_cuda_launch_add_up(cudaStream_t stream, float *block, float *more,
-                                              size_t count)
+extern "C" cudaError_t wsl_cuda_launch_accumulate(cudaStream_t stream, float *block, float *more,
+                                                  size_t count)
 {
     if (count > 0)
-        add_up<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(block, more, count);
+        accumulate<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(block, more, count);
     return cudaGetLastError();
 }
 
-extern "C" cudaError_t wsl_cuda_launch_largest(cudaStream_t stream, const float *block,
+extern "C" cudaError_t wsl_cuda_launch_max_abs(cudaStream_t stream, const float *block,
                                                size_t count, uint32_t *ret_bits)
 {
     cudaError_t rc = cudaMemsetAsync(ret_bits, 0, sizeof *ret_bits, stream);
@@ -124,7 +124,7 @@ extern "C" cudaError_t wsl_cuda_launch_largest(cudaStream_t stream, const float 
     if (rc != cudaSuccess)
         return rc;
     if (count > 0)
-        largest<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(block, count, ret_bits);
+        max_abs<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(block, count, ret_bits);
     return cudaGetLastError();
 }
 

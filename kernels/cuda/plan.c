@@ -13,11 +13,12 @@
 
 struct search {
     const struct wsl_cuda_graph *graph;
-    size_t workspace_most;
+    size_t workspace_max;
     bool tensor_core; /* wanted */
     struct wsl_cuda_plan *plans;
-    int count, most;
-    size_t least; /* workspace that an otherwise good plan wanted, SIZE_MAX: there was none */
+    int count, max;
+    size_t
+        workspace_min; /* workspace that an otherwise good plan wanted, SIZE_MAX: there was none */
 };
 
 static void destroy(cudnnBackendDescriptor_t d)
@@ -110,14 +111,14 @@ static void consider(struct search *s, cudnnBackendDescriptor_t config, const st
     cudnnBackendDescriptor_t plan;
     size_t workspace;
 
-    if (s->count == s->most || !wanted(s, t))
+    if (s->count == s->max || !wanted(s, t))
         return;
     plan = build(s->graph->target, config, &workspace);
     if (!plan)
         return;
-    if (workspace > s->workspace_most) {
-        if (workspace < s->least)
-            s->least = workspace;
+    if (workspace > s->workspace_max) {
+        if (workspace < s->workspace_min)
+            s->workspace_min = workspace;
         destroy(plan);
         return;
     }
@@ -208,20 +209,20 @@ static void ask_every_engine(struct search *s)
     if (cudnnBackendGetAttribute(s->graph->graph, CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT,
                                  CUDNN_TYPE_INT64, 1, &got, &count) != CUDNN_STATUS_SUCCESS)
         return;
-    for (int64_t i = count - 1; i >= 0 && s->count < s->most; i--)
+    for (int64_t i = count - 1; i >= 0 && s->count < s->max; i--)
         consider_engine(s, i);
 }
 
-int wsl_cuda_graph_plans(const struct wsl_cuda_graph *graph, size_t workspace_most,
-                         struct wsl_cuda_plan *ret_plans, int most, int *ret_count,
+int wsl_cuda_graph_plans(const struct wsl_cuda_graph *graph, size_t workspace_max,
+                         struct wsl_cuda_plan *ret_plans, int max, int *ret_count,
                          struct wsl_err *err)
 {
     struct search s = {.graph = graph,
-                       .workspace_most = workspace_most,
+                       .workspace_max = workspace_max,
                        .tensor_core = !graph->problem.f32,
                        .plans = ret_plans,
-                       .most = most,
-                       .least = SIZE_MAX};
+                       .max = max,
+                       .workspace_min = SIZE_MAX};
     char text[WSL_CUDA_PROBLEM_TEXT];
 
     ask(&s, CUDNN_HEUR_MODE_A);
@@ -236,12 +237,12 @@ int wsl_cuda_graph_plans(const struct wsl_cuda_graph *graph, size_t workspace_mo
     if (s.count > 0)
         return 0;
     wsl_cuda_problem_text(&graph->problem, text);
-    if (s.least < SIZE_MAX)
+    if (s.workspace_min < SIZE_MAX)
         return wsl_fail(err, WSL_EUNSUPPORTED,
                         "cuDNN %zu has no deterministic engine for the convolution \"%s\" with "
-                        "%zu MiB of workspace; the least is %zu MiB: set WSL_CUDA_WORKSPACE_MIB, "
+                        "%zu MiB of workspace; it needs %zu MiB: set WSL_CUDA_WORKSPACE_MIB, "
                         "or use a smaller batch",
-                        cudnnGetVersion(), text, workspace_most >> 20, (s.least >> 20) + 1);
+                        cudnnGetVersion(), text, workspace_max >> 20, (s.workspace_min >> 20) + 1);
     return wsl_fail(err, WSL_EUNSUPPORTED,
                     "cuDNN %zu has no deterministic engine for the convolution \"%s\"",
                     cudnnGetVersion(), text);

@@ -66,10 +66,10 @@ struct wsl_cuda_pack {
     const void *pointers[4]; /* x, w, y, workspace */
 };
 
-/* Plans under a cap of workspace, the most promising first: up to `most` of them, at least one.
+/* Plans under a cap of workspace, the most promising first: up to `max` of them, at least one.
  * WSL_EUNSUPPORTED when there is none. */
-int wsl_cuda_graph_plans(const struct wsl_cuda_graph *graph, size_t workspace_most,
-                         struct wsl_cuda_plan *ret_plans, int most, int *ret_count,
+int wsl_cuda_graph_plans(const struct wsl_cuda_graph *graph, size_t workspace_max,
+                         struct wsl_cuda_plan *ret_plans, int max, int *ret_count,
                          struct wsl_err *err);
 void wsl_cuda_plan_fini(struct wsl_cuda_plan *plan); /* fine on zeroed memory */
 

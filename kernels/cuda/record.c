@@ -11,8 +11,8 @@
 
 void wsl_cuda_record_run(struct wsl_device *dev, const struct wsl_cuda_call *c)
 {
-    struct wsl_join join = {&c->bn, c->has_shortcut_bn ? &c->shortcut_bn : NULL, c->in[0],
-                            c->in[1]};
+    struct wsl_add_relu residual = {&c->bn, c->has_shortcut_bn ? &c->shortcut_bn : NULL, c->in[0],
+                                    c->in[1]};
 
     switch (c->op) {
     case WSL_CUDA_CONV_FORWARD:
@@ -39,11 +39,11 @@ void wsl_cuda_record_run(struct wsl_device *dev, const struct wsl_cuda_call *c)
     case WSL_CUDA_BN_RELU_POOL_BACKWARD:
         wsl_cuda_bn_relu_pool_backward(dev, &c->bn, c->in[0], c->in[1], c->in[2], c->out[0]);
         break;
-    case WSL_CUDA_JOIN:
-        wsl_cuda_join(dev, &join, c->out[0]);
+    case WSL_CUDA_ADD_RELU:
+        wsl_cuda_add_relu(dev, &residual, c->out[0]);
         break;
-    case WSL_CUDA_JOIN_BACKWARD:
-        wsl_cuda_join_backward(dev, &join, c->in[2], c->in[3], c->out[0], c->out[1]);
+    case WSL_CUDA_ADD_RELU_BACKWARD:
+        wsl_cuda_add_relu_backward(dev, &residual, c->in[2], c->in[3], c->out[0], c->out[1]);
         break;
     case WSL_CUDA_AVERAGE_POOL:
         wsl_cuda_average_pool(dev, &c->shape, c->in[0], c->out[0]);
@@ -94,14 +94,14 @@ static void set_bn(struct wsl_bn *ret, const struct wsl_bn *bn)
     ret->saved = bn->saved;
 }
 
-static void set_join(struct wsl_cuda_call *c, const struct wsl_join *join)
+static void set_add_relu(struct wsl_cuda_call *c, const struct wsl_add_relu *residual)
 {
-    set_bn(&c->bn, join->bn);
-    c->has_shortcut_bn = join->shortcut_bn != NULL;
-    if (join->shortcut_bn)
-        set_bn(&c->shortcut_bn, join->shortcut_bn);
-    c->in[0] = join->x;
-    c->in[1] = join->shortcut;
+    set_bn(&c->bn, residual->bn);
+    c->has_shortcut_bn = residual->shortcut_bn != NULL;
+    if (residual->shortcut_bn)
+        set_bn(&c->shortcut_bn, residual->shortcut_bn);
+    c->in[0] = residual->x;
+    c->in[1] = residual->shortcut;
 }
 
 void wsl_cuda_record_conv_forward(struct wsl_conv *conv, const void *x, const float *weights,
@@ -209,23 +209,23 @@ void wsl_cuda_record_bn_relu_pool_backward(struct wsl_device *dev, const struct 
     wsl_cuda_capture_call(dev, &c);
 }
 
-void wsl_cuda_record_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
+void wsl_cuda_record_add_relu(struct wsl_device *dev, const struct wsl_add_relu *residual, void *y)
 {
     struct wsl_cuda_call c;
 
-    init_call(&c, WSL_CUDA_JOIN);
-    set_join(&c, join);
+    init_call(&c, WSL_CUDA_ADD_RELU);
+    set_add_relu(&c, residual);
     c.out[0] = y;
     wsl_cuda_capture_call(dev, &c);
 }
 
-void wsl_cuda_record_join_backward(struct wsl_device *dev, const struct wsl_join *join,
-                                   const void *dy, const void *y, void *dx, void *dshortcut)
+void wsl_cuda_record_add_relu_backward(struct wsl_device *dev, const struct wsl_add_relu *residual,
+                                       const void *dy, const void *y, void *dx, void *dshortcut)
 {
     struct wsl_cuda_call c;
 
-    init_call(&c, WSL_CUDA_JOIN_BACKWARD);
-    set_join(&c, join);
+    init_call(&c, WSL_CUDA_ADD_RELU_BACKWARD);
+    set_add_relu(&c, residual);
     c.in[2] = dy;
     c.in[3] = y;
     c.out[0] = dx;

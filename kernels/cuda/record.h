@@ -11,7 +11,8 @@
 /* Enqueues what a call says, now. */
 void wsl_cuda_record_run(struct wsl_device *dev, const struct wsl_cuda_call *call);
 
-/* Before a graph that has this call is launched: makes the bf16 copy of its weights if it is old. */
+/* Before a graph that has this call is launched: makes the bf16 copy of its weights if it is
+ * old. */
 void wsl_cuda_record_prepare(const struct wsl_cuda_call *call);
 
 /* The contracts are those of ops.h. */
@@ -31,9 +32,9 @@ void wsl_cuda_record_bn_relu_pool(struct wsl_device *dev, const struct wsl_bn *b
 void wsl_cuda_record_bn_relu_pool_backward(struct wsl_device *dev, const struct wsl_bn *bn,
                                            const void *dy, const void *index, const void *x,
                                            void *dx);
-void wsl_cuda_record_join(struct wsl_device *dev, const struct wsl_join *join, void *y);
-void wsl_cuda_record_join_backward(struct wsl_device *dev, const struct wsl_join *join,
-                                   const void *dy, const void *y, void *dx, void *dshortcut);
+void wsl_cuda_record_add_relu(struct wsl_device *dev, const struct wsl_add_relu *residual, void *y);
+void wsl_cuda_record_add_relu_backward(struct wsl_device *dev, const struct wsl_add_relu *residual,
+                                       const void *dy, const void *y, void *dx, void *dshortcut);
 void wsl_cuda_record_average_pool(struct wsl_device *dev, const struct wsl_shape *shape,
                                   const void *x, void *y);
 void wsl_cuda_record_average_pool_backward(struct wsl_device *dev, const struct wsl_shape *shape,

@@ -21,11 +21,11 @@ static const struct wsl_cuda_copy *copy_at(const struct wsl_cuda_copy *copies, s
 
 int wsl_cuda_cut_next(struct wsl_cuda_cut *cut, const struct wsl_sgd *sgd,
                       const struct wsl_cuda_copy *copies, size_t copy_count,
-                      struct wsl_cuda_segment *ret, int most)
+                      struct wsl_cuda_segment *ret, int max)
 {
     int n = 0;
 
-    while (n < most && cut->range < sgd->range_count) {
+    while (n < max && cut->range < sgd->range_count) {
         const struct wsl_range *range = &sgd->ranges[cut->range];
         size_t at = range->begin + cut->done, end = range->begin + range->count, stop;
         const struct wsl_cuda_copy *copy;

@@ -9,7 +9,7 @@
 #include "kernels/cuda/layout.h"
 #include "kernels/ops.h"
 
-/* Weights [begin, begin + count) of the parameter block have a bf16 copy. */
+/* Weights [begin, begin + count) of the parameters have a bf16 copy. */
 struct wsl_cuda_copy {
     size_t begin, count;
     uint16_t *working;
@@ -20,10 +20,10 @@ struct wsl_cuda_cut {
     size_t range, done; /* values of that range that have been cut */
 };
 
-/* The next segments, at most `most`; 0: that was all. Copies may come in any order, and may not
+/* The next segments, at most `max`; 0: that was all. Copies may come in any order, and may not
  * overlap. */
 int wsl_cuda_cut_next(struct wsl_cuda_cut *cut, const struct wsl_sgd *sgd,
                       const struct wsl_cuda_copy *copies, size_t copy_count,
-                      struct wsl_cuda_segment *ret, int most);
+                      struct wsl_cuda_segment *ret, int max);
 
 #endif

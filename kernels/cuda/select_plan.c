@@ -11,7 +11,7 @@
 
 #define RUNS 3 /* timed, of each plan */
 
-size_t wsl_cuda_workspace_most(void)
+size_t wsl_cuda_workspace_max(void)
 {
     const char *text = getenv("WSL_CUDA_WORKSPACE_MIB");
     char *end;
@@ -36,7 +36,7 @@ struct wsl_cuda_problem wsl_cuda_problem_of(const struct wsl_conv_shape *shape, 
 /* Memory that plans are timed on. */
 struct tuner {
     struct wsl_device *dev;
-    size_t workspace_most; /* of a plan */
+    size_t workspace_max; /* of a plan */
     struct wsl_cuda_cache cache;
     bool able;
     void *x, *w, *y, *workspace;
@@ -54,10 +54,10 @@ static bool take(void **ret, size_t bytes, cudaStream_t stream)
 static void tuner_init(struct tuner *t, struct wsl_device *dev)
 {
     const char *wish = getenv("WSL_CUDA_TUNE");
-    size_t in = 0, out = 0, weights = dev->weights_most * sizeof(float);
+    size_t in = 0, out = 0, weights = dev->weights_max * sizeof(float);
 
     t->dev = dev;
-    t->workspace_most = wsl_cuda_workspace_most();
+    t->workspace_max = wsl_cuda_workspace_max();
     if (wish && strcmp(wish, "0") == 0)
         return;
     for (struct wsl_conv *c = dev->convs; c; c = c->next) {
@@ -71,7 +71,7 @@ static void tuner_init(struct tuner *t, struct wsl_device *dev)
               take(&t->w, weights, dev->compute) && cudaEventCreate(&t->begin) == cudaSuccess &&
               cudaEventCreate(&t->end) == cudaSuccess;
     /* Less workspace than allowed only leaves some plans out. */
-    for (size_t bytes = t->workspace_most; t->able && bytes >= 1 << 20; bytes /= 4)
+    for (size_t bytes = t->workspace_max; t->able && bytes >= 1 << 20; bytes /= 4)
         if (cudaMalloc(&t->workspace, bytes) == cudaSuccess) {
             t->workspace_bytes = bytes;
             break;
@@ -142,7 +142,7 @@ static bool from_cache(struct tuner *t, const char *text, struct wsl_cuda_plan *
 
     if (!json || wsl_cuda_plan_read(&t->dev->target, json, ret, NULL))
         return false;
-    if (ret->workspace <= t->workspace_most)
+    if (ret->workspace <= t->workspace_max)
         return true;
     wsl_cuda_plan_fini(ret);
     return false;
@@ -168,7 +168,7 @@ static int select_plan(struct tuner *t, struct wsl_cuda_selected_plan *selected,
     wsl_cuda_problem_text(&selected->graph.problem, text);
     if (from_cache(t, text, &selected->plan))
         return 0;
-    rc = wsl_cuda_graph_plans(&selected->graph, t->workspace_most, plans, WSL_CUDA_PLANS_TRIED,
+    rc = wsl_cuda_graph_plans(&selected->graph, t->workspace_max, plans, WSL_CUDA_PLANS_TRIED,
                               &count, err);
     if (rc)
         return rc;

@@ -9,7 +9,7 @@
 #include "kernels/cuda/plan.h"
 
 /* Bytes: WSL_CUDA_WORKSPACE_MIB from the environment, else 1 GiB. All convolutions share one. */
-size_t wsl_cuda_workspace_most(void);
+size_t wsl_cuda_workspace_max(void);
 
 /* One direction of a convolution, with channels as they are stored. */
 struct wsl_cuda_problem wsl_cuda_problem_of(const struct wsl_conv_shape *shape, int batch,

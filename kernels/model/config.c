@@ -73,11 +73,11 @@ void wsl_net_config_title(const struct wsl_net_config *config, char *text, size_
         wsl_net_config_details(config, text, size);
 }
 
-static int in_range(const char *field, int value, int least, int most, struct wsl_err *err)
+static int in_range(const char *field, int value, int min, int max, struct wsl_err *err)
 {
-    if (value < least || value > most)
-        return wsl_fail(err, WSL_EINVAL, "model %s is %d; it must be %d to %d", field, value, least,
-                        most);
+    if (value < min || value > max)
+        return wsl_fail(err, WSL_EINVAL, "model %s is %d; it must be %d to %d", field, value, min,
+                        max);
     return 0;
 }
 

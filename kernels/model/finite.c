@@ -84,10 +84,10 @@ int wsl_net_check_step(struct wsl_net *net, struct wsl_err *err)
     int rc;
 
     assert(!net->setup.inference_only);
-    net->ops->largest(net->dev, net->gradients, net->parameter_count, &largest[0]);
-    net->ops->largest(net->dev, net->statistics, net->statistic_count, &largest[1]);
-    net->ops->largest(net->dev, net->parameters, net->parameter_count, &largest[2]);
-    rc = net->ops->wait(net->dev, err);
+    net->ops->max_abs(net->dev, net->gradients, net->parameter_count, &largest[0]);
+    net->ops->max_abs(net->dev, net->statistics, net->statistic_count, &largest[1]);
+    net->ops->max_abs(net->dev, net->parameters, net->parameter_count, &largest[2]);
+    rc = net->ops->synchronize(net->dev, err);
     if (rc || (isfinite(largest[0]) && isfinite(largest[1]) && isfinite(largest[2])))
         return rc;
     return find_first(net, parts, err);
@@ -100,10 +100,10 @@ int wsl_net_check_values(struct wsl_net *net, struct wsl_err *err)
     int rc;
 
     assert(!net->setup.inference_only);
-    net->ops->largest(net->dev, net->parameters, net->parameter_count, &largest[0]);
-    net->ops->largest(net->dev, net->statistics, net->statistic_count, &largest[1]);
-    net->ops->largest(net->dev, net->momentum, net->parameter_count, &largest[2]);
-    rc = net->ops->wait(net->dev, err);
+    net->ops->max_abs(net->dev, net->parameters, net->parameter_count, &largest[0]);
+    net->ops->max_abs(net->dev, net->statistics, net->statistic_count, &largest[1]);
+    net->ops->max_abs(net->dev, net->momentum, net->parameter_count, &largest[2]);
+    rc = net->ops->synchronize(net->dev, err);
     if (rc || (isfinite(largest[0]) && isfinite(largest[1]) && isfinite(largest[2])))
         return rc;
     return find_first(net, parts, err);

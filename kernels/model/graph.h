@@ -55,13 +55,13 @@ enum wsl_op_kind {
     WSL_OP_CONV,                  /* in: x; out: y */
     WSL_OP_BN_RELU,               /* in: x; out: y; also backward, see `recompute` */
     WSL_OP_BN_RELU_POOL,          /* in: x; out: y, index */
-    WSL_OP_JOIN,                  /* in: x, shortcut; out: y */
+    WSL_OP_ADD_RELU,              /* in: x, shortcut; out: y */
     WSL_OP_AVERAGE_POOL,          /* in: x; out: y */
     WSL_OP_HEAD,                  /* in: x; out: logits */
     WSL_OP_LOSS,                  /* in: logits; out: the same, now their gradient */
     WSL_OP_HEAD_BACKWARD,         /* in: x, dlogits; out: dx */
     WSL_OP_AVERAGE_POOL_BACKWARD, /* in: dy; out: dx */
-    WSL_OP_JOIN_BACKWARD,         /* in: dy, y, x, shortcut; out: dx, dshortcut */
+    WSL_OP_ADD_RELU_BACKWARD,     /* in: dy, y, x, shortcut; out: dx, dshortcut */
     WSL_OP_BN_RELU_BACKWARD,      /* in: dy, x; out: dx */
     WSL_OP_BN_RELU_POOL_BACKWARD, /* in: dy, index, x; out: dx */
     WSL_OP_CONV_BACKWARD_DATA,    /* in: dy, -, kept, kept; out: dx */
@@ -71,7 +71,7 @@ enum wsl_op_kind {
 struct wsl_op {
     enum wsl_op_kind kind;
     int layer;         /* -1: none */
-    int shortcut;      /* layer of a join's projection, -1: identity */
+    int shortcut;      /* ADD_RELU: layer of the projection, -1: identity */
     int in[4], out[2]; /* buffers, -1: none */
     bool add;          /* CONV_BACKWARD_DATA adds to out */
 };

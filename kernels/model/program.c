@@ -18,14 +18,14 @@ struct builder {
     int *block_out;
     int features, logits, pool_index;
     bool recompute;
-    int ops_most, buffers_most;
+    int ops_max, buffers_max;
 };
 
 static int add_buffer(struct builder *b, struct wsl_shape shape)
 {
     struct wsl_program *program = b->program;
 
-    assert(program->buffer_count < b->buffers_most);
+    assert(program->buffer_count < b->buffers_max);
     program->buffers[program->buffer_count] = (struct wsl_buffer){.shape = shape, .first = -1};
     return program->buffer_count++;
 }
@@ -45,7 +45,7 @@ static struct wsl_op *add(struct builder *b, enum wsl_op_kind kind, int layer, i
     struct wsl_program *program = b->program;
     struct wsl_op *op = &program->ops[program->op_count];
 
-    assert(program->op_count < b->ops_most);
+    assert(program->op_count < b->ops_max);
     *op = (struct wsl_op){kind, layer, -1, {in, -1, -1, -1}, {out, -1}, false};
     return op;
 }
@@ -109,7 +109,7 @@ static void forward(struct builder *b)
         if (block->projection)
             shortcut = add_conv(b, block->first + 3, x);
         x = add_buffer(b, graph->layers[block->first + 2].shape.out);
-        op = add(b, WSL_OP_JOIN, block->first + 2, y, x);
+        op = add(b, WSL_OP_ADD_RELU, block->first + 2, y, x);
         op->in[1] = shortcut;
         op->shortcut = block->projection ? block->first + 3 : -1;
         added(b);
@@ -133,8 +133,8 @@ static int recompute_input(struct builder *b, int layer)
     return x;
 }
 
-/* A backend may put off the dy of a convolution, from `join_backward` or `bn_relu_backward`, until
- * here: what it is computed from is kept so long. */
+/* A backend may defer the dy of a convolution, from `add_relu_backward` or `bn_relu_backward`,
+ * until here: what it is computed from is kept so long. */
 struct kept {
     int a, b; /* buffers, -1: none */
 };
@@ -182,7 +182,7 @@ static int block_backward(struct builder *b, int i, int dy)
     int c3 = block->first + 2, projection = block->first + 3;
     int dx = add_buffer(b, b->graph->layers[c3].shape.out);
     int shortcut = block->projection ? b->conv_out[projection] : b->conv_in[block->first];
-    struct wsl_op *op = add(b, WSL_OP_JOIN_BACKWARD, c3, dy, dx);
+    struct wsl_op *op = add(b, WSL_OP_ADD_RELU_BACKWARD, c3, dy, dx);
     int d, dinput = dy; /* the shortcut's gradient takes dy's place */
 
     op->in[1] = b->block_out[i];
@@ -233,10 +233,10 @@ int wsl_program_init(struct wsl_program *program, const struct wsl_graph *graph,
     int *numbers = calloc(2 * layers + (size_t)graph->block_count, sizeof *numbers);
 
     *program = (struct wsl_program){0};
-    b.ops_most = OPS_PER_LAYER * graph->layer_count + ENDS;
-    b.buffers_most = BUFFERS_PER_LAYER * graph->layer_count + ENDS;
-    program->ops = calloc((size_t)b.ops_most, sizeof *program->ops);
-    program->buffers = calloc((size_t)b.buffers_most, sizeof *program->buffers);
+    b.ops_max = OPS_PER_LAYER * graph->layer_count + ENDS;
+    b.buffers_max = BUFFERS_PER_LAYER * graph->layer_count + ENDS;
+    program->ops = calloc((size_t)b.ops_max, sizeof *program->ops);
+    program->buffers = calloc((size_t)b.buffers_max, sizeof *program->buffers);
     if (!numbers || !program->ops || !program->buffers) {
         free(numbers);
         wsl_program_fini(program);

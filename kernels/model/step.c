@@ -48,9 +48,10 @@ static void hand_out(struct pass *pass, size_t ready)
         if (begin < ready)
             return;
         if (pass->later)
-            net->ops->add_up(net->dev, net->gradients + begin, net->sums + begin, b->end - begin);
+            net->ops->accumulate(net->dev, net->gradients + begin, net->sums + begin,
+                                 b->end - begin);
         if (b->fn) {
-            net->ops->publish(net->dev);
+            net->ops->fence(net->dev);
             b->fn(b->context, b->next, net->gradients + begin, b->end - begin);
         }
         b->next++;
@@ -90,11 +91,12 @@ static void run_forward(struct pass *pass, const struct wsl_op *op)
     case WSL_OP_BN_RELU_POOL:
         ops->bn_relu_pool(net->dev, &layer->bn, in, out, place(net, op->out[1]));
         break;
-    case WSL_OP_JOIN: {
-        struct wsl_join join = {&layer->bn, op->shortcut < 0 ? NULL : &layers[op->shortcut].bn, in,
-                                place(net, op->in[1])};
+    case WSL_OP_ADD_RELU: {
+        struct wsl_add_relu residual = {&layer->bn,
+                                        op->shortcut < 0 ? NULL : &layers[op->shortcut].bn, in,
+                                        place(net, op->in[1])};
 
-        ops->join(net->dev, &join, out);
+        ops->add_relu(net->dev, &residual, out);
         break;
     }
     case WSL_OP_AVERAGE_POOL:
@@ -133,11 +135,11 @@ static void run_backward(struct pass *pass, const struct wsl_op *op)
     case WSL_OP_AVERAGE_POOL_BACKWARD:
         ops->average_pool_backward(net->dev, &net->graph.features, in[0], out);
         break;
-    case WSL_OP_JOIN_BACKWARD: {
-        struct wsl_join join = {&layer->bn, op->shortcut < 0 ? NULL : &layers[op->shortcut].bn,
-                                in[2], in[3]};
+    case WSL_OP_ADD_RELU_BACKWARD: {
+        struct wsl_add_relu residual = {
+            &layer->bn, op->shortcut < 0 ? NULL : &layers[op->shortcut].bn, in[2], in[3]};
 
-        ops->join_backward(net->dev, &join, in[0], in[1], out, place(net, op->out[1]));
+        ops->add_relu_backward(net->dev, &residual, in[0], in[1], out, place(net, op->out[1]));
         break;
     }
     case WSL_OP_BN_RELU_BACKWARD:
@@ -170,7 +172,7 @@ static void run_op(struct pass *pass, int index)
     if (!net->watch)
         return;
     if (pass->watched == 0)
-        pass->watched = net->ops->wait(net->dev, &pass->watched_err);
+        pass->watched = net->ops->synchronize(net->dev, &pass->watched_err);
     net->watch(net->watch_context, op, op->layer < 0 ? NULL : &net->graph.layers[op->layer]);
 }
 
@@ -200,13 +202,13 @@ static int begin_piece(struct pass *pass, const uint8_t *pixels, const struct ws
 {
     const struct wsl_net *net = pass->net;
     size_t image = 3 * (size_t)net->setup.config.image_size * (size_t)net->setup.config.image_size;
-    int most = net->setup.micro_batch, n = count - first < most ? count - first : most;
+    int max = net->setup.micro_batch, n = count - first < max ? count - first : max;
 
     pass->pixels = pixels + (size_t)first * image;
     pass->loss.begin = targets->begin + first;
     pass->last = first + n == count;
     pass->later = first > 0;
-    net->ops->begin(net->dev, n);
+    net->ops->begin_pass(net->dev, n);
     for (int i = 0; i < net->program.forward_count; i++)
         run_op(pass, i);
     return n;
@@ -215,7 +217,7 @@ static int begin_piece(struct pass *pass, const uint8_t *pixels, const struct ws
 /* Waits for it. */
 static int end_piece(const struct pass *pass, struct wsl_step_result *sum, struct wsl_err *err)
 {
-    int rc = pass->net->ops->wait(pass->net->dev, err);
+    int rc = pass->net->ops->synchronize(pass->net->dev, err);
 
     if (pass->watched) {
         *err = pass->watched_err;
@@ -234,7 +236,7 @@ static void run_gradients(struct pass *pass)
     for (int i = net->program.forward_count; i < net->program.op_count; i++)
         run_op(pass, i);
     if (!pass->last)
-        net->ops->add_up(net->dev, net->sums, net->gradients, net->parameter_count);
+        net->ops->accumulate(net->dev, net->sums, net->gradients, net->parameter_count);
 }
 
 int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_targets *targets,
@@ -255,7 +257,7 @@ int wsl_net_step(struct wsl_net *net, const uint8_t *pixels, const struct wsl_ta
         first += begin_piece(&pass, pixels, targets, first, count);
         run_gradients(&pass);
         if (pass.last && net->ahead) {
-            net->ops->publish(net->dev); /* nothing enqueued is held back meanwhile */
+            net->ops->fence(net->dev); /* nothing enqueued is held back meanwhile */
             net->ahead(net->ahead_context);
         }
         rc = end_piece(&pass, &sum, err);
@@ -303,8 +305,8 @@ void wsl_net_ahead(struct wsl_net *net, const uint8_t *pixels, int count)
     int first_piece = count < net->setup.micro_batch ? count : net->setup.micro_batch;
 
     assert(count >= 1 && count <= net->setup.batch);
-    if (net->ops->input_ahead)
-        net->ops->input_ahead(net->dev, &net->graph.layers[0].shape.in, pixels, first_piece);
+    if (net->ops->prefetch_input)
+        net->ops->prefetch_input(net->dev, &net->graph.layers[0].shape.in, pixels, first_piece);
 }
 
 void wsl_net_update(struct wsl_net *net, float learning_rate, float momentum, float weight_decay)

@@ -103,16 +103,16 @@ static void add_ranges(struct wsl_net *net)
 
 int wsl_net_tensors_init(struct wsl_net *net, struct wsl_err *err)
 {
-    size_t most = 5 * (size_t)net->graph.layer_count + 2;
+    size_t tensors_max = 5 * (size_t)net->graph.layer_count + 2;
 
-    net->tensors = calloc(most, sizeof *net->tensors);
-    net->ranges = calloc(most, sizeof *net->ranges);
+    net->tensors = calloc(tensors_max, sizeof *net->tensors);
+    net->ranges = calloc(tensors_max, sizeof *net->ranges);
     if (!net->tensors || !net->ranges)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for a table of %zu tensors", most);
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a table of %zu tensors", tensors_max);
     for (int i = 0; i < net->graph.layer_count; i++)
         add_layer(net, &net->graph.layers[i]);
     add_head(net);
-    assert(net->tensor_count == most);
+    assert(net->tensor_count == tensors_max);
     add_ranges(net);
     return 0;
 }

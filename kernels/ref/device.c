@@ -61,7 +61,7 @@ static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
     return 0;
 }
 
-static void begin(struct wsl_device *dev, int count)
+static void begin_pass(struct wsl_device *dev, int count)
 {
     dev->count = count;
 }
@@ -71,12 +71,12 @@ static void weights_changed(struct wsl_device *dev)
     (void)dev; /* nobody keeps copies */
 }
 
-static void publish(struct wsl_device *dev)
+static void fence(struct wsl_device *dev)
 {
     (void)dev;
 }
 
-static int ref_wait(struct wsl_device *dev, struct wsl_err *err)
+static int ref_synchronize(struct wsl_device *dev, struct wsl_err *err)
 {
     (void)dev, (void)err;
     return 0;
@@ -118,16 +118,16 @@ static void activation_write(struct wsl_device *dev, const struct wsl_shape *sha
         to[i] = canonical[i];
 }
 
-static void floats_read(struct wsl_device *dev, const float *block, size_t count, float *ret_host)
+static void floats_read(struct wsl_device *dev, const float *buffer, size_t count, float *ret_host)
 {
     (void)dev;
-    memcpy(ret_host, block, count * sizeof(float));
+    memcpy(ret_host, buffer, count * sizeof(float));
 }
 
-static void floats_write(struct wsl_device *dev, const float *host, size_t count, float *block)
+static void floats_write(struct wsl_device *dev, const float *host, size_t count, float *buffer)
 {
     (void)dev;
-    memcpy(block, host, count * sizeof(float));
+    memcpy(buffer, host, count * sizeof(float));
 }
 
 static int conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape,
@@ -170,10 +170,10 @@ const struct wsl_ops wsl_ops_ref = {
     .alloc = ref_alloc,
     .prepare = prepare,
     .workspace_bytes = workspace_bytes,
-    .begin = begin,
+    .begin_pass = begin_pass,
     .weights_changed = weights_changed,
-    .publish = publish,
-    .wait = ref_wait,
+    .fence = fence,
+    .synchronize = ref_synchronize,
     .activation_bytes = activation_bytes,
     .pool_index_bytes = pool_index_bytes,
     .bn_saved_bytes = bn_saved_bytes,
@@ -193,8 +193,8 @@ const struct wsl_ops wsl_ops_ref = {
     .bn_relu_backward = wsl_ref_bn_relu_backward,
     .bn_relu_pool = wsl_ref_bn_relu_pool,
     .bn_relu_pool_backward = wsl_ref_bn_relu_pool_backward,
-    .join = wsl_ref_join,
-    .join_backward = wsl_ref_join_backward,
+    .add_relu = wsl_ref_add_relu,
+    .add_relu_backward = wsl_ref_add_relu_backward,
     .input = wsl_ref_input,
     .average_pool = wsl_ref_average_pool,
     .average_pool_backward = wsl_ref_average_pool_backward,
@@ -203,6 +203,6 @@ const struct wsl_ops wsl_ops_ref = {
     .loss = wsl_ref_loss,
     .sgd = wsl_ref_sgd,
     .scale = wsl_ref_scale,
-    .add_up = wsl_ref_add_up,
-    .largest = wsl_ref_largest,
+    .accumulate = wsl_ref_accumulate,
+    .max_abs = wsl_ref_max_abs,
 };

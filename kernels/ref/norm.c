@@ -186,25 +186,26 @@ void wsl_ref_bn_relu_pool_backward(struct wsl_device *dev, const struct wsl_bn *
     backward(dev, bn, x, dx);
 }
 
-void wsl_ref_join(struct wsl_device *dev, const struct wsl_join *join, void *y)
+void wsl_ref_add_relu(struct wsl_device *dev, const struct wsl_add_relu *residual, void *y)
 {
-    const struct wsl_bn *bn = join->bn;
-    const double *x = join->x, *z = join->shortcut;
+    const struct wsl_bn *bn = residual->bn;
+    const double *x = residual->x, *z = residual->shortcut;
 
     for (int n = 0; n < dev->count; n++)
         for (int c = 0; c < bn->shape.channels; c++)
             for (size_t i = 0, at = plane_of(&bn->shape, n, c); i < plane_size(&bn->shape);
                  i++, at++) {
-                double shortcut = join->shortcut_bn ? applied(join->shortcut_bn, c, z[at]) : z[at];
+                double shortcut =
+                    residual->shortcut_bn ? applied(residual->shortcut_bn, c, z[at]) : z[at];
 
                 ((double *)y)[at] = relu(applied(bn, c, x[at]) + shortcut);
             }
 }
 
-void wsl_ref_join_backward(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
-                           const void *y, void *dx, void *dshortcut)
+void wsl_ref_add_relu_backward(struct wsl_device *dev, const struct wsl_add_relu *residual,
+                               const void *dy, const void *y, void *dx, void *dshortcut)
 {
-    size_t total = wsl_shape_count(&join->bn->shape) * (size_t)dev->count;
+    size_t total = wsl_shape_count(&residual->bn->shape) * (size_t)dev->count;
 
     for (size_t i = 0; i < total; i++) {
         double g = ((const double *)y)[i] > 0 ? ((const double *)dy)[i] : 0;
@@ -212,7 +213,7 @@ void wsl_ref_join_backward(struct wsl_device *dev, const struct wsl_join *join, 
         ((double *)dx)[i] = g;
         ((double *)dshortcut)[i] = g;
     }
-    backward(dev, join->bn, join->x, dx);
-    if (join->shortcut_bn)
-        backward(dev, join->shortcut_bn, join->shortcut, dshortcut);
+    backward(dev, residual->bn, residual->x, dx);
+    if (residual->shortcut_bn)
+        backward(dev, residual->shortcut_bn, residual->shortcut, dshortcut);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Operations on blocks of floats: the optimizer's update, scaling, adding, the largest magnitude. */
+ * Operations on flat buffers: the optimizer's update, scaling, adding, the largest magnitude. */
 #include "kernels/ref/ref.h"
 
 #include <math.h>
@@ -25,27 +25,27 @@ void wsl_ref_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd)
     }
 }
 
-void wsl_ref_scale(struct wsl_device *dev, float *block, size_t count, float factor)
+void wsl_ref_scale(struct wsl_device *dev, float *buffer, size_t count, float factor)
 {
     (void)dev;
     for (size_t i = 0; i < count; i++)
-        block[i] *= factor;
+        buffer[i] *= factor;
 }
 
-void wsl_ref_add_up(struct wsl_device *dev, float *block, float *more, size_t count)
+void wsl_ref_accumulate(struct wsl_device *dev, float *buffer, float *more, size_t count)
 {
     (void)dev;
     for (size_t i = 0; i < count; i++) {
-        block[i] += more[i];
+        buffer[i] += more[i];
         more[i] = 0;
     }
 }
 
-void wsl_ref_largest(struct wsl_device *dev, const float *block, size_t count, float *ret)
+void wsl_ref_max_abs(struct wsl_device *dev, const float *buffer, size_t count, float *ret)
 {
     (void)dev;
     *ret = 0;
     for (size_t i = 0; i < count && !isnan(*ret); i++)
-        if (!(fabsf(block[i]) <= *ret)) /* larger, or NaN */
-            *ret = fabsf(block[i]);
+        if (!(fabsf(buffer[i]) <= *ret)) /* larger, or NaN */
+            *ret = fabsf(buffer[i]);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Inside the reference backend. Activations are NCHW doubles, so that central differences through
- * it are exact to about 1e-8; blocks are canonical floats. Written to be read, not to be fast: one
- * loop per index, formulas as in the papers, sums in double.
+ * it are exact to about 1e-8; flat buffers are canonical floats. Written to be read, not to be
+ * fast: one loop per index, formulas as in the papers, sums in double.
  */
 #ifndef WSL_KERNELS_REF_REF_H
 #define WSL_KERNELS_REF_REF_H
@@ -55,9 +55,9 @@ void wsl_ref_bn_relu_pool(struct wsl_device *dev, const struct wsl_bn *bn, const
                           void *index);
 void wsl_ref_bn_relu_pool_backward(struct wsl_device *dev, const struct wsl_bn *bn, const void *dy,
                                    const void *index, const void *x, void *dx);
-void wsl_ref_join(struct wsl_device *dev, const struct wsl_join *join, void *y);
-void wsl_ref_join_backward(struct wsl_device *dev, const struct wsl_join *join, const void *dy,
-                           const void *y, void *dx, void *dshortcut);
+void wsl_ref_add_relu(struct wsl_device *dev, const struct wsl_add_relu *residual, void *y);
+void wsl_ref_add_relu_backward(struct wsl_device *dev, const struct wsl_add_relu *residual,
+                               const void *dy, const void *y, void *dx, void *dshortcut);
 
 void wsl_ref_input(struct wsl_device *dev, const struct wsl_shape *shape, const uint8_t *pixels,
                    void *x);
@@ -71,8 +71,8 @@ void wsl_ref_head_backward(struct wsl_device *dev, const struct wsl_head *head, 
 void wsl_ref_loss(struct wsl_device *dev, const struct wsl_loss *loss, const void *logits,
                   void *dlogits, struct wsl_loss_result *ret);
 void wsl_ref_sgd(struct wsl_device *dev, const struct wsl_sgd *sgd);
-void wsl_ref_scale(struct wsl_device *dev, float *block, size_t count, float factor);
-void wsl_ref_add_up(struct wsl_device *dev, float *block, float *more, size_t count);
-void wsl_ref_largest(struct wsl_device *dev, const float *block, size_t count, float *ret);
+void wsl_ref_scale(struct wsl_device *dev, float *buffer, size_t count, float factor);
+void wsl_ref_accumulate(struct wsl_device *dev, float *buffer, float *more, size_t count);
+void wsl_ref_max_abs(struct wsl_device *dev, const float *buffer, size_t count, float *ret);
 
 #endif

@@ -71,7 +71,7 @@ static int open_bench(struct bench *ret, const struct options *o,
         rc = wsl_ops_cpu.prepare(ret->dev, err);
     if (rc)
         return rc;
-    wsl_ops_cpu.begin(ret->dev, setup.batch);
+    wsl_ops_cpu.begin_pass(ret->dev, setup.batch);
     ret->x = floats(ret->dev, wsl_shape_count(&shape->in) * o->batch, err);
     ret->y = floats(ret->dev, wsl_shape_count(&shape->out) * o->batch, err);
     ret->weights = floats(ret->dev, wsl_conv_shape_weights(shape), err);

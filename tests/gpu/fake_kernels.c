@@ -113,8 +113,8 @@ static void bn_relu_backward(const struct wsl_cuda_norm *n, const void *dy, cons
     gradient(n, &n->bn, dx, x, dx);
 }
 
-static void join(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *shortcut_bn,
-                 const void *x, const void *z, void *y)
+static void add_relu(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *shortcut_bn,
+                     const void *x, const void *z, void *y)
 {
     for (size_t i = 0; i < n->rows * (size_t)n->bn.channels; i++) {
         float shortcut = shortcut_bn ? applied(shortcut_bn, n->f32, z, i) : get(z, n->f32, i);
@@ -123,8 +123,8 @@ static void join(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *shortc
     }
 }
 
-static void join_backward(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *shortcut_bn,
-                          const struct wsl_cuda_join_gradient *j)
+static void add_relu_backward(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *shortcut_bn,
+                              const struct wsl_cuda_add_relu_gradient *j)
 {
     for (size_t i = 0; i < n->rows * (size_t)n->bn.channels; i++)
         put(j->dz, n->f32, i, get(j->y, n->f32, i) > 0 ? get(j->dy, n->f32, i) : 0);
@@ -218,8 +218,8 @@ cudaError_t wsl_cuda_launch_input(cudaStream_t stream, bool f32, const uint8_t *
     fake_gpu_run_alone("input");
     (void)stream;
     for (size_t i = 0; i < count; i++)
-        for (int c = 0; c < WSL_CUDA_PICTURE_STORED; c++)
-            put(x, f32, i * WSL_CUDA_PICTURE_STORED + (size_t)c,
+        for (int c = 0; c < WSL_CUDA_IMAGE_STORED; c++)
+            put(x, f32, i * WSL_CUDA_IMAGE_STORED + (size_t)c,
                 c < 3 ? wsl_cuda_normal(pixels[i * 3 + (size_t)c], c) : 0);
     return cudaSuccess;
 }
@@ -340,7 +340,7 @@ cudaError_t wsl_cuda_launch_scale(cudaStream_t stream, float *block, size_t coun
     return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_add_up(cudaStream_t stream, float *block, float *more, size_t count)
+cudaError_t wsl_cuda_launch_accumulate(cudaStream_t stream, float *block, float *more, size_t count)
 {
     (void)stream;
     for (size_t i = 0; i < count; i++) {
@@ -350,7 +350,7 @@ cudaError_t wsl_cuda_launch_add_up(cudaStream_t stream, float *block, float *mor
     return cudaSuccess;
 }
 
-cudaError_t wsl_cuda_launch_largest(cudaStream_t stream, const float *block, size_t count,
+cudaError_t wsl_cuda_launch_max_abs(cudaStream_t stream, const float *block, size_t count,
                                     uint32_t *ret_bits)
 {
     (void)stream;
@@ -427,7 +427,7 @@ KERNEL(bn_running, (&l->norm))
 KERNEL(bn_relu, (&l->norm, l->in[0], l->out[0]))
 KERNEL(bn_gradient, (&l->norm, l->in[0], l->in[1], l->out[0]))
 KERNEL(bn_relu_backward, (&l->norm, l->in[0], l->in[1], l->out[0]))
-KERNEL(join, (&l->norm, l->has_bn ? &l->bn : NULL, l->in[0], l->in[1], l->out[0]))
+KERNEL(add_relu, (&l->norm, l->has_bn ? &l->bn : NULL, l->in[0], l->in[1], l->out[0]))
 KERNEL(pool, (&l->norm, &l->pool, l->in[0], l->out[0], l->out[1]))
 KERNEL(pool_sums, (&l->norm, &l->pool, l->in[0], l->in[1], l->in[2], l->out[0]))
 KERNEL(average, (NULL, l->f32, l->count, l->size, l->channels, l->in[0], l->out[0]))
@@ -435,13 +435,13 @@ KERNEL(spread, (NULL, l->f32, l->count, l->size, l->channels, l->in[0], l->out[0
 KERNEL(product, (&l->product))
 KERNEL(column_sums, (NULL, l->f32, l->count, l->channels, l->in[0], l->out[0]))
 KERNEL(widen, (NULL, l->in[0], l->size, l->out[0]))
-static void join_backward_job(const void *data)
+static void add_relu_backward_job(const void *data)
 {
     const struct launch *l = data;
-    struct wsl_cuda_join_gradient j = {l->in[0], l->in[1],  l->in[2],
-                                       l->in[3], l->out[0], l->out[1]};
+    struct wsl_cuda_add_relu_gradient j = {l->in[0], l->in[1],  l->in[2],
+                                           l->in[3], l->out[0], l->out[1]};
 
-    join_backward(&l->norm, l->has_bn ? &l->bn : NULL, &j);
+    add_relu_backward(&l->norm, l->has_bn ? &l->bn : NULL, &j);
 }
 
 cudaError_t wsl_cuda_launch_bn_batch(const struct wsl_cuda_norm *n, const void *x)
@@ -471,19 +471,19 @@ cudaError_t wsl_cuda_launch_bn_relu_backward(const struct wsl_cuda_norm *n, cons
     LAUNCH(bn_relu_backward, l.norm = *n, l.in[0] = dy, l.in[1] = x, l.out[0] = dx);
 }
 
-cudaError_t wsl_cuda_launch_join(const struct wsl_cuda_norm *n,
-                                 const struct wsl_cuda_bn *shortcut_bn, const void *x,
-                                 const void *z, void *y)
+cudaError_t wsl_cuda_launch_add_relu(const struct wsl_cuda_norm *n,
+                                     const struct wsl_cuda_bn *shortcut_bn, const void *x,
+                                     const void *z, void *y)
 {
-    LAUNCH(join, l.norm = *n, l.has_bn = shortcut_bn, l.in[0] = x, l.in[1] = z, l.out[0] = y,
+    LAUNCH(add_relu, l.norm = *n, l.has_bn = shortcut_bn, l.in[0] = x, l.in[1] = z, l.out[0] = y,
            l.bn = shortcut_bn ? *shortcut_bn : l.bn);
 }
 
-cudaError_t wsl_cuda_launch_join_backward(const struct wsl_cuda_norm *n,
-                                          const struct wsl_cuda_bn *shortcut_bn,
-                                          const struct wsl_cuda_join_gradient *j)
+cudaError_t wsl_cuda_launch_add_relu_backward(const struct wsl_cuda_norm *n,
+                                              const struct wsl_cuda_bn *shortcut_bn,
+                                              const struct wsl_cuda_add_relu_gradient *j)
 {
-    LAUNCH(join_backward, l.norm = *n, l.has_bn = shortcut_bn, l.in[0] = j->dy, l.in[1] = j->y,
+    LAUNCH(add_relu_backward, l.norm = *n, l.has_bn = shortcut_bn, l.in[0] = j->dy, l.in[1] = j->y,
            l.in[2] = j->x, l.in[3] = j->z, l.out[0] = j->dx, l.out[1] = j->dz,
            l.bn = shortcut_bn ? *shortcut_bn : l.bn);
 }

@@ -138,11 +138,11 @@ static int sum_block(struct rank *r, struct wsl_err *err)
     for (size_t i = 0; i < COUNT; i++)
         r->host[i] = value_of(r->rank, i);
     r->ops->floats_write(r->dev, r->host, COUNT, r->block);
-    r->ops->begin(r->dev, 1);
+    r->ops->begin_pass(r->dev, 1);
     for (int i = 0; i < (r->ops == &wsl_ops_cuda ? DELAY : 1); i++)
         r->ops->scale(r->dev, r->block, COUNT, 1.0f);
     r->ops->scale(r->dev, r->block, COUNT, 2.0f);
-    r->ops->publish(r->dev);
+    r->ops->fence(r->dev);
     rc = wsl_collective_sum_gradients(r->c, r->block, COUNT, err);
     if (rc == 0)
         rc = wsl_collective_wait(r->c, err);

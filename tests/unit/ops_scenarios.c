@@ -158,13 +158,13 @@ static void pool_scenario(struct world *w, struct dice *d, struct results *ret)
     ops_give(w, index);
 }
 
-static void join_scenario(struct world *w, struct dice *d, struct results *ret)
+static void add_relu_scenario(struct world *w, struct dice *d, struct results *ret)
 {
     struct wsl_conv_shape shape = small_conv(d, some_channels(d));
     bool projection = ops_roll(d, 2), in_place = ops_roll(d, 2);
     struct unit main_path, shortcut;
     void *z, *y, *dy, *dx, *dz;
-    struct wsl_join join;
+    struct wsl_add_relu residual;
 
     ops_init_unit(&main_path, w, d, shape);
     ops_init_unit(&shortcut, w, d, shape);
@@ -176,11 +176,11 @@ static void join_scenario(struct world *w, struct dice *d, struct results *ret)
     ops_start(w);
     ops_forward_agreed(w, &main_path);
     ops_forward_agreed(w, &shortcut);
-    join = (struct wsl_join){&main_path.bn, projection ? &shortcut.bn : NULL, main_path.y,
-                             projection ? shortcut.y : z};
-    w->ops->join(w->dev, &join, y);
+    residual = (struct wsl_add_relu){&main_path.bn, projection ? &shortcut.bn : NULL, main_path.y,
+                                     projection ? shortcut.y : z};
+    w->ops->add_relu(w->dev, &residual, y);
     ops_keep(ret, w, "y", &shape.out, y);
-    w->ops->join_backward(w->dev, &join, dy, y, dx, in_place ? dy : dz);
+    w->ops->add_relu_backward(w->dev, &residual, dy, y, dx, in_place ? dy : dz);
     ops_keep(ret, w, "dx", &shape.out, dx);
     ops_keep(ret, w, "dshortcut", &shape.out, in_place ? dy : dz);
     w->ops->conv_backward_weights(main_path.conv, main_path.x, dx, main_path.dweights);
@@ -292,13 +292,13 @@ static void sgd_scenario(struct world *w, struct dice *d, struct results *ret)
 }
 
 /* All but the last value of two blocks. */
-static void add_up_scenario(struct world *w, struct dice *d, struct results *ret)
+static void accumulate_scenario(struct world *w, struct dice *d, struct results *ret)
 {
     size_t n = 1 + ops_roll(d, 200000);
     float *block = ops_block(w, n, d), *more = ops_block(w, n, d), *sum, *left;
     float *a = ops_block_read(w, block, n), *b = ops_block_read(w, more, n);
 
-    w->ops->add_up(w->dev, block, more, n - 1);
+    w->ops->accumulate(w->dev, block, more, n - 1);
     ops_finish(w);
     sum = ops_block_read(w, block, n);
     left = ops_block_read(w, more, n);
@@ -317,7 +317,7 @@ static void add_up_scenario(struct world *w, struct dice *d, struct results *ret
 
 /* The largest magnitude of a block, and with values in it that sort wrongly when compared as
  * floats. More questions than a backend may keep in flight come before one wait. */
-static void largest_scenario(struct world *w, struct dice *d, struct results *ret)
+static void max_abs_scenario(struct world *w, struct dice *d, struct results *ret)
 {
     static const float odd[] = {0, -0.0f, 1e-42f, -1e-45f, 3.4e38f, -INFINITY, NAN, -NAN};
     enum { ODD = sizeof odd / sizeof odd[0] };
@@ -330,12 +330,12 @@ static void largest_scenario(struct world *w, struct dice *d, struct results *re
         values[ops_roll(d, (uint32_t)n)] = odd[i];
         blocks[i] = ops_block(w, n, d);
         w->ops->floats_write(w->dev, values, n, blocks[i]);
-        w->ops->largest(w->dev, blocks[i], n, &largest[i]);
+        w->ops->max_abs(w->dev, blocks[i], n, &largest[i]);
         free(values);
         values = ops_floats(n, d);
     }
-    w->ops->largest(w->dev, blocks[ODD - 1], 0, &largest[ODD]);
-    w->ops->largest(w->dev, blocks[3], n, &largest[ODD + 1]);
+    w->ops->max_abs(w->dev, blocks[ODD - 1], 0, &largest[ODD]);
+    w->ops->max_abs(w->dev, blocks[3], n, &largest[ODD + 1]);
     ops_finish(w);
     for (int i = 0; i < 6; i++)
         assert_true(largest[i] == fabsf(odd[i]));
@@ -353,11 +353,11 @@ const struct ops_scenario ops_scenarios[OPS_SCENARIOS] = {
     {"bn and relu", bn_relu_scenario, 24, 1e-4, 1e-2, 0},
     /* Equal maxima are common in bf16, and any of them may be chosen. */
     {"bn, relu and pool", pool_scenario, 24, 1e-4, 1e-2, 0.02},
-    {"join of a block", join_scenario, 32, 1e-4, 1e-2, 0},
+    {"residual addition", add_relu_scenario, 32, 1e-4, 1e-2, 0},
     {"input, pool, head, loss", ends_scenario, 40, 1e-5, 1e-2, 0},
     {"sgd and scale", sgd_scenario, 4, 0, 0, 0},
-    {"add up", add_up_scenario, 4, 0, 0, 0},
-    {"largest magnitude", largest_scenario, 4, 0, 0, 0},
+    {"add up", accumulate_scenario, 4, 0, 0, 0},
+    {"largest magnitude", max_abs_scenario, 4, 0, 0, 0},
 };
 
 /* ---- running them ---- */

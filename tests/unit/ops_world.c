@@ -82,7 +82,7 @@ void ops_finish(struct world *w)
 {
     struct wsl_err err = {0};
 
-    if (w->ops->wait(w->dev, &err))
+    if (w->ops->synchronize(w->dev, &err))
         fail_msg("%s: %s", w->name, err.text);
 }
 
@@ -338,7 +338,7 @@ void ops_start(struct world *w)
 
     if (w->ops->prepare(w->dev, &err))
         fail_msg("%s: %s", w->name, err.text);
-    w->ops->begin(w->dev, w->count);
+    w->ops->begin_pass(w->dev, w->count);
 }
 
 /* Statistics are of the y that is stored. One that is taken over had others when it was computed,

@@ -271,7 +271,7 @@ static void relu_value(const void *context, size_t row, int c, float *ret)
     ret[1] = g * (value(n, n->x, row, c) - n->a[c].mean);
 }
 
-static void join_value(const void *context, size_t row, int c, float *ret)
+static void add_relu_value(const void *context, size_t row, int c, float *ret)
 {
     const struct norm *n = context;
     float g = value(n, n->y, row, c) > 0 ? value(n, n->dy, row, c) : 0;
@@ -332,7 +332,7 @@ static float *stored_of(struct world *w, const struct wsl_shape *s, const void *
     size_t n = wsl_shape_count(s) * (size_t)w->count, at;
     float *canonical = malloc(n * sizeof *canonical), *stored = malloc(n * sizeof *stored);
 
-    assert_true(canonical && stored && s->channels != WSL_CUDA_PICTURE_CHANNELS);
+    assert_true(canonical && stored && s->channels != WSL_CUDA_IMAGE_CHANNELS);
     w->ops->activation_read(w->dev, s, w->count, x, canonical);
     for (size_t i = 0; i < n; i++) {
         wsl_cuda_canonical(s->channels, (size_t)s->height * (size_t)s->width, i, &at);
@@ -446,17 +446,17 @@ static void bn_relu_scene(struct scene *t)
 }
 
 /* With a projection. The identity is the same without its parts. */
-static void join_scene(struct scene *t)
+static void add_relu_scene(struct scene *t)
 {
     size_t n = wsl_shape_count(t->shape) * (size_t)t->w.count;
-    struct wsl_join join = {&t->u.bn, &t->z.bn, t->u.y, t->z.y};
+    struct wsl_add_relu join = {&t->u.bn, &t->z.bn, t->u.y, t->z.y};
     void *y = ops_empty_activation(&t->w, t->shape), *dy = ops_activation(&t->w, t->shape, &t->d);
     void *dx = ops_empty_activation(&t->w, t->shape), *dz = ops_empty_activation(&t->w, t->shape);
     float *out = malloc(n * sizeof *out), *g = stored_of(&t->w, t->shape, dy),
           *other = malloc(n * sizeof *other), *right;
 
     assert_true(out && other);
-    t->w.ops->join(t->w.dev, &join, y);
+    t->w.ops->add_relu(t->w.dev, &join, y);
     for (size_t i = 0; i < n; i++) {
         size_t row = i / (size_t)t->n.channels;
         int c = (int)(i % (size_t)t->n.channels);
@@ -464,12 +464,12 @@ static void join_scene(struct scene *t)
         out[i] = wsl_cuda_relu(applied(&t->n, row, c) + applied(&t->s, row, c));
     }
     compare(&t->w, "y", t->shape, out, y);
-    t->w.ops->join_backward(t->w.dev, &join, dy, y, dx, dz);
+    t->w.ops->add_relu_backward(t->w.dev, &join, dy, y, dx, dz);
     right = stored_of(&t->w, t->shape, y);
     t->n.y = right;
     t->n.dy = g;
     t->n.shortcut = &t->s;
-    sum_up(&t->n.rows, 3, join_value, &t->n, partial);
+    sum_up(&t->n.rows, 3, add_relu_value, &t->n, partial);
     norm_solve(&t->n, 3, 1, &t->n.rows);
     norm_solve(&t->s, 3, 2, &t->n.rows);
     for (size_t i = 0; i < n; i++) {
@@ -566,10 +566,10 @@ static void test_bn_relu(void **state)
     run_scenes(bn_relu_scene);
 }
 
-static void test_join(void **state)
+static void test_add_relu(void **state)
 {
     (void)state;
-    run_scenes(join_scene);
+    run_scenes(add_relu_scene);
 }
 
 static void test_pool(void **state)
@@ -645,7 +645,7 @@ int main(void)
         cmocka_unit_test(test_bf16_rounds_to_nearest_even),
         cmocka_unit_test(test_layouts_are_permutations),
         cmocka_unit_test(test_bn_relu),
-        cmocka_unit_test(test_join),
+        cmocka_unit_test(test_add_relu),
         cmocka_unit_test(test_pool),
         cmocka_unit_test(test_pictures),
         cmocka_unit_test(test_order_of_answers),

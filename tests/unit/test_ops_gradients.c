@@ -30,8 +30,9 @@ struct chain {
 static double chain_loss(struct chain *c)
 {
     const struct wsl_ops *ops = c->w.ops;
-    struct wsl_join join = {&c->main_path.bn, c->kind == PROJECTION ? &c->shortcut.bn : NULL,
-                            c->main_path.y, c->kind == PROJECTION ? c->shortcut.y : c->z};
+    struct wsl_add_relu residual = {&c->main_path.bn,
+                                    c->kind == PROJECTION ? &c->shortcut.bn : NULL, c->main_path.y,
+                                    c->kind == PROJECTION ? c->shortcut.y : c->z};
     size_t n = wsl_shape_count(&c->out_shape) * (size_t)c->w.count;
     double sum = 0;
 
@@ -43,7 +44,7 @@ static double chain_loss(struct chain *c)
     else if (c->kind == POOL)
         ops->bn_relu_pool(c->w.dev, &c->main_path.bn, c->main_path.y, c->y, c->index);
     else
-        ops->join(c->w.dev, &join, c->y);
+        ops->add_relu(c->w.dev, &residual, c->y);
     for (size_t i = 0; i < n; i++)
         sum += c->y[i] * c->r[i];
     return sum;
@@ -52,8 +53,9 @@ static double chain_loss(struct chain *c)
 static void chain_backward(struct chain *c)
 {
     const struct wsl_ops *ops = c->w.ops;
-    struct wsl_join join = {&c->main_path.bn, c->kind == PROJECTION ? &c->shortcut.bn : NULL,
-                            c->main_path.y, c->kind == PROJECTION ? c->shortcut.y : c->z};
+    struct wsl_add_relu residual = {&c->main_path.bn,
+                                    c->kind == PROJECTION ? &c->shortcut.bn : NULL, c->main_path.y,
+                                    c->kind == PROJECTION ? c->shortcut.y : c->z};
 
     if (c->kind == RELU)
         ops->bn_relu_backward(c->w.dev, &c->main_path.bn, c->r, c->main_path.y, c->dx);
@@ -61,7 +63,7 @@ static void chain_backward(struct chain *c)
         ops->bn_relu_pool_backward(c->w.dev, &c->main_path.bn, c->r, c->index, c->main_path.y,
                                    c->dx);
     else
-        ops->join_backward(c->w.dev, &join, c->r, c->y, c->dx, c->dz);
+        ops->add_relu_backward(c->w.dev, &residual, c->r, c->y, c->dx, c->dz);
     ops->conv_backward_data(c->main_path.conv, c->dx, c->main_path.weights, c->dinput, false);
     ops->conv_backward_weights(c->main_path.conv, c->main_path.x, c->dx, c->main_path.dweights);
     if (c->kind == PROJECTION)

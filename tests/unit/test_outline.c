@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Nets on paper: layers, tensors and memory against the published numbers and against real nets;
+ * Nets on paper: layers, tensors and memory against the fenced numbers and against real nets;
  * configs found from tensors. */
 #include "base/resnext.h"
 #include "kernels/cpu/cpu.h"
