@@ -141,8 +141,8 @@ static int put_text(const char *folder, const struct wsl_dataset *ds,
                        "Fingerprint:", wsl_dataset_fingerprint(ds));
     if (wsl_dataset_base(ds))
         wsl_buf_add_format(&out, "%-12s %s\n", "View of:", wsl_dataset_base(ds));
-    if (wsl_dataset_in_place(ds))
-        wsl_buf_add_format(&out, "%-12s %s\n", "Images in:", wsl_dataset_in_place(ds));
+    if (wsl_dataset_external_file(ds))
+        wsl_buf_add_format(&out, "%-12s %s\n", "Images in:", wsl_dataset_external_file(ds));
     add_split(&out, ds, WSL_SPLIT_TRAIN, "Train:");
     add_split(&out, ds, WSL_SPLIT_HELDOUT, "Held out:");
     r = wsl_buf_add_format(&out, "%-12s %zu%s\n", "Tags:", count,
@@ -186,11 +186,11 @@ static int put_json(const char *folder, const struct wsl_dataset *ds,
                         wsl_dataset_base(ds)
                             ? wsl_ctl_json_text(wsl_dataset_base(ds), strlen(wsl_dataset_base(ds)))
                             : json_null());
-    json_object_set_new(
-        object, "in_place",
-        wsl_dataset_in_place(ds)
-            ? wsl_ctl_json_text(wsl_dataset_in_place(ds), strlen(wsl_dataset_in_place(ds)))
-            : json_null());
+    json_object_set_new(object, "in_place",
+                        wsl_dataset_external_file(ds)
+                            ? wsl_ctl_json_text(wsl_dataset_external_file(ds),
+                                                strlen(wsl_dataset_external_file(ds)))
+                            : json_null());
     return wsl_ctl_put_json(wsl_ctl_json_document("dataset", object, NULL), WSL_CTL_DONE);
 }
 

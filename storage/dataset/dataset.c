@@ -29,24 +29,24 @@ struct wsl_dataset {
     struct split splits[2];
     struct wsl_dataset *base;        /* of a view, with the tables in place of the splits */
     struct wsl_tag_table *tables[2]; /* NULL: that split is empty */
-    struct wsl_pictures *pictures;   /* in place; NULL: in the shards */
+    struct wsl_external_files *external_files; /* in place; NULL: in the shards */
     uintptr_t page_size;
 };
 
-static const char *split_word(enum wsl_split split)
+static const char *split_name(enum wsl_split split)
 {
     return split == WSL_SPLIT_TRAIN ? "train" : "heldout";
 }
 
-static int open_split(struct split *split, const struct wsl_split_info *info, const char *folder,
+static int open_split(struct split *split, const struct wsl_split_info *info, const char *directory,
                       struct wsl_err *err)
 {
     split->shards = calloc(info->shard_count + 1, sizeof *split->shards);
     split->first = calloc(info->shard_count + 1, sizeof *split->first);
     if (!split->shards || !split->first)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for the shards of %s", folder);
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the shards of %s", directory);
     for (size_t i = 0; i < info->shard_count; i++) {
-        int r = wsl_shard_open(&split->shards[i], folder, &info->shards[i], err);
+        int r = wsl_shard_open(&split->shards[i], directory, &info->shards[i], err);
 
         if (r < 0)
             return r;
@@ -56,9 +56,10 @@ static int open_split(struct split *split, const struct wsl_split_info *info, co
     return 0;
 }
 
-static int open_any(struct wsl_dataset **ret, const char *folder, int depth, struct wsl_err *err);
+static int open_any(struct wsl_dataset **ret, const char *directory, int depth,
+                    struct wsl_err *err);
 
-static int open_table(struct wsl_dataset *ds, enum wsl_split which, const char *folder,
+static int open_table(struct wsl_dataset *ds, enum wsl_split which, const char *directory,
                       struct wsl_err *err)
 {
     const struct wsl_split_info *info = &ds->info.splits[which];
@@ -66,52 +67,53 @@ static int open_table(struct wsl_dataset *ds, enum wsl_split which, const char *
 
     if (info->shard_count == 0)
         return 0;
-    r = wsl_tag_table_open(&ds->tables[which], folder, &info->shards[0], err);
+    r = wsl_tag_table_open(&ds->tables[which], directory, &info->shards[0], err);
     if (r == 0 && (wsl_tag_table_base(ds->tables[which]) != wsl_dataset_count(ds->base, which) ||
                    wsl_tag_table_limit(ds->tables[which]) != ds->info.tag_count))
         r = wsl_fail(err, WSL_ECORRUPT, "%s in %s belongs to another data set",
-                     info->shards[0].file, folder);
+                     info->shards[0].file, directory);
     return r;
 }
 
-static int open_view(struct wsl_dataset *ds, const char *folder, int depth, struct wsl_err *err)
+static int open_view(struct wsl_dataset *ds, const char *directory, int depth, struct wsl_err *err)
 {
     int r;
 
     if (depth >= DEPTH_MAX)
-        return wsl_fail(err, WSL_ELIMIT, "%s is a view of a view ... more than %d deep", folder,
+        return wsl_fail(err, WSL_ELIMIT, "%s is a view of a view ... more than %d deep", directory,
                         DEPTH_MAX);
     r = open_any(&ds->base, ds->info.base, depth + 1, err);
     if (r < 0) {
-        wsl_err_prefix(err, "%s is a view", folder);
+        wsl_err_prefix(err, "%s is a view", directory);
         return r;
     }
     if (strcmp(ds->base->info.fingerprint, ds->info.base_fingerprint) != 0)
         return wsl_fail(err, WSL_ECORRUPT,
                         "%s is a view of %s as it was with fingerprint %s, now it has %s: make the "
                         "view anew",
-                        folder, ds->info.base, ds->info.base_fingerprint,
+                        directory, ds->info.base, ds->info.base_fingerprint,
                         ds->base->info.fingerprint);
     for (int s = 0; r == 0 && s < 2; s++)
-        r = open_table(ds, (enum wsl_split)s, folder, err);
+        r = open_table(ds, (enum wsl_split)s, directory, err);
     return r;
 }
 
-static int open_any(struct wsl_dataset **ret, const char *folder, int depth, struct wsl_err *err)
+static int open_any(struct wsl_dataset **ret, const char *directory, int depth, struct wsl_err *err)
 {
     struct wsl_dataset *ds = calloc(1, sizeof *ds);
     int r;
 
     if (!ds)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for data set %s", folder);
+        return wsl_fail(err, WSL_ENOMEM, "no memory for data set %s", directory);
     ds->page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-    r = wsl_dataset_info_load(&ds->info, folder, err);
+    r = wsl_dataset_info_load(&ds->info, directory, err);
     if (r == 0 && ds->info.base)
-        r = open_view(ds, folder, depth, err);
-    if (r == 0 && ds->info.picture_files > 0)
-        r = wsl_pictures_open(&ds->pictures, ds->info.pictures, ds->info.picture_files, err);
+        r = open_view(ds, directory, depth, err);
+    if (r == 0 && ds->info.external_file_count > 0)
+        r = wsl_external_files_open(&ds->external_files, ds->info.external_files,
+                                    ds->info.external_file_count, err);
     for (int s = 0; r == 0 && s < 2 && !ds->info.base; s++)
-        r = open_split(&ds->splits[s], &ds->info.splits[s], folder, err);
+        r = open_split(&ds->splits[s], &ds->info.splits[s], directory, err);
     if (r < 0) {
         wsl_dataset_close(ds);
         return r;
@@ -120,9 +122,9 @@ static int open_any(struct wsl_dataset **ret, const char *folder, int depth, str
     return 0;
 }
 
-int wsl_dataset_open(struct wsl_dataset **ret, const char *folder, struct wsl_err *err)
+int wsl_dataset_open(struct wsl_dataset **ret, const char *directory, struct wsl_err *err)
 {
-    return open_any(ret, folder, 0, err);
+    return open_any(ret, directory, 0, err);
 }
 
 void wsl_dataset_close(struct wsl_dataset *ds)
@@ -137,7 +139,7 @@ void wsl_dataset_close(struct wsl_dataset *ds)
         wsl_tag_table_close(ds->tables[s]);
     }
     wsl_dataset_close(ds->base);
-    wsl_pictures_close(ds->pictures);
+    wsl_external_files_close(ds->external_files);
     wsl_dataset_info_free(&ds->info);
     free(ds);
 }
@@ -172,11 +174,11 @@ const char *wsl_dataset_base(const struct wsl_dataset *ds)
     return ds->info.base;
 }
 
-const char *wsl_dataset_in_place(const struct wsl_dataset *ds)
+const char *wsl_dataset_external_file(const struct wsl_dataset *ds)
 {
     if (ds->base)
-        return wsl_dataset_in_place(ds->base);
-    return ds->info.picture_files > 0 ? ds->info.pictures[0].path : NULL;
+        return wsl_dataset_external_file(ds->base);
+    return ds->info.external_file_count > 0 ? ds->info.external_files[0].path : NULL;
 }
 
 const uint32_t *wsl_dataset_by_rarest(const struct wsl_dataset *ds, enum wsl_split split,
@@ -220,7 +222,7 @@ struct place {
     const uint8_t *bytes;
     size_t size;
     size_t tag_limit;
-    const struct wsl_pictures *pictures;
+    const struct wsl_external_files *external_files;
     struct wsl_record *record; /* of a whole read */
     uint32_t *tags;            /* of a read of the tags */
     int *tag_count;
@@ -247,12 +249,12 @@ static void find_place(const struct wsl_dataset *ds, enum wsl_split which, uint6
     ret->in_shard = index - split->first[low];
     ret->bytes = wsl_shard_value(split->shards[low], ret->in_shard, &ret->size);
     ret->tag_limit = ds->info.tag_count;
-    ret->pictures = ds->pictures;
+    ret->external_files = ds->external_files;
 }
 
 /* One request for the whole record instead of a fault for each of its pages: 5 times faster from a
  * cold disk. */
-static void ask_for(const struct wsl_dataset *ds, const uint8_t *bytes, size_t size)
+static void prefetch_bytes(const struct wsl_dataset *ds, const uint8_t *bytes, size_t size)
 {
     uintptr_t start = (uintptr_t)bytes & ~(ds->page_size - 1);
 
@@ -263,8 +265,8 @@ static void parse(void *context)
 {
     struct place *place = context;
 
-    place->fault = wsl_pictures_parse(place->pictures, place->bytes, place->size, place->tag_limit,
-                                      place->record);
+    place->fault = wsl_external_files_parse_record(place->external_files, place->bytes, place->size,
+                                                   place->tag_limit, place->record);
 }
 
 static void parse_tags(void *context)
@@ -277,7 +279,7 @@ static void parse_tags(void *context)
 
 static int guarded(void (*work)(void *), struct place *place, struct wsl_err *err)
 {
-    if (!wsl_guard_run(work, place))
+    if (!wsl_sigbus_guard_run(work, place))
         return wsl_fail(err, WSL_EIO,
                         "shard %s shrank, or the disk cannot read it, at record %llu: restore the "
                         "file",
@@ -294,14 +296,14 @@ static int check_index(const struct wsl_dataset *ds, enum wsl_split split, uint6
     if (index < ds->info.splits[split].images)
         return 0;
     return wsl_fail(err, WSL_EINVAL, "record %llu of %s: the split has %llu",
-                    (unsigned long long)index, split_word(split),
+                    (unsigned long long)index, split_name(split),
                     (unsigned long long)ds->info.splits[split].images);
 }
 
 static int read_viewed(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
                        struct wsl_record *ret, struct wsl_err *err)
 {
-    uint32_t tags[WSL_RECORD_TAGS];
+    uint32_t tags[WSL_RECORD_TAGS_MAX];
     uint64_t below;
     int count, r;
 
@@ -327,17 +329,17 @@ int wsl_dataset_read(struct wsl_dataset *ds, enum wsl_split split, uint64_t inde
         return read_viewed(ds, split, index, ret, err);
     find_place(ds, split, index, &place);
     place.record = ret;
-    if (!ds->pictures)
-        ask_for(ds, place.bytes, place.size);
+    if (!ds->external_files)
+        prefetch_bytes(ds, place.bytes, place.size);
     r = guarded(parse, &place, err);
-    if (r == 0 && ret->in_place)
-        ask_for(ds, ret->jpeg, ret->jpeg_size);
+    if (r == 0 && ret->external_file)
+        prefetch_bytes(ds, ret->jpeg, ret->jpeg_size);
     ret->shard = place.file;
     ret->in_shard = place.in_shard;
     return r;
 }
 
-void wsl_dataset_ask(struct wsl_dataset *ds, enum wsl_split split, uint64_t index)
+void wsl_dataset_prefetch(struct wsl_dataset *ds, enum wsl_split split, uint64_t index)
 {
     struct wsl_record record;
     struct place place;
@@ -347,18 +349,18 @@ void wsl_dataset_ask(struct wsl_dataset *ds, enum wsl_split split, uint64_t inde
         return;
     if (ds->base) {
         if (wsl_tag_table_read(ds->tables[split], index, &below, NULL, NULL, NULL) == 0)
-            wsl_dataset_ask(ds->base, split, below);
+            wsl_dataset_prefetch(ds->base, split, below);
         return;
     }
     find_place(ds, split, index, &place);
-    if (!ds->pictures) {
-        ask_for(ds, place.bytes, place.size);
+    if (!ds->external_files) {
+        prefetch_bytes(ds, place.bytes, place.size);
         return;
     }
-    /* A record without its picture lies in a page that opening the shard has read. */
+    /* A record without its image lies in a page that opening the shard has read. */
     place.record = &record;
-    if (guarded(parse, &place, NULL) == 0 && record.in_place)
-        ask_for(ds, record.jpeg, record.jpeg_size);
+    if (guarded(parse, &place, NULL) == 0 && record.external_file)
+        prefetch_bytes(ds, record.jpeg, record.jpeg_size);
 }
 
 int wsl_dataset_read_tags(struct wsl_dataset *ds, enum wsl_split split, uint64_t index,
@@ -395,12 +397,12 @@ static void check_bytes(void *context)
     check->crc = wsl_crc32c(0, check->copy ? check->copy : check->bytes, check->size);
 }
 
-static int fail_gone(const struct wsl_record *record, struct wsl_err *err)
+static int fail_unreadable(const struct wsl_record *record, struct wsl_err *err)
 {
-    if (record->in_place)
+    if (record->external_file)
         return wsl_fail(err, WSL_EIO,
-                        "%s shrank, or the disk cannot read it, at picture %s: restore the file",
-                        record->in_place, record->source);
+                        "%s shrank, or the disk cannot read it, at image %s: restore the file",
+                        record->external_file, record->source);
     return wsl_fail(err, WSL_EIO,
                     "shard %s shrank, or the disk cannot read it, at record %llu: restore the file",
                     record->shard, (unsigned long long)record->in_shard);
@@ -410,15 +412,15 @@ int wsl_record_copy(const struct wsl_record *record, uint8_t *out, struct wsl_er
 {
     struct check check = {.bytes = record->jpeg, .size = record->jpeg_size, .copy = out};
 
-    if (!wsl_guard_run(check_bytes, &check))
-        return fail_gone(record, err);
-    if (check.crc != record->crc32c && record->in_place)
+    if (!wsl_sigbus_guard_run(check_bytes, &check))
+        return fail_unreadable(record, err);
+    if (check.crc != record->crc32c && record->external_file)
         return wsl_fail(err, WSL_ECORRUPT,
-                        "%s changed since it was imported in place: picture %s has CRC %08x, its "
+                        "%s changed since it was imported in place: image %s has CRC %08x, its "
                         "record says %08x",
-                        record->in_place, record->source, check.crc, record->crc32c);
+                        record->external_file, record->source, check.crc, record->crc32c);
     if (check.crc != record->crc32c)
-        return wsl_fail(err, WSL_ECORRUPT, "picture %s has CRC %08x, its record says %08x",
+        return wsl_fail(err, WSL_ECORRUPT, "image %s has CRC %08x, its record says %08x",
                         record->source, check.crc, record->crc32c);
     return 0;
 }

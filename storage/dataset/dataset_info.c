@@ -13,11 +13,11 @@
 
 #include <xxhash.h>
 
-/* A view is unknown to readers of the first format, pictures in place to those of the second. */
+/* A view is unknown to readers of the first format, images in place to those of the second. */
 enum {
     FORMAT = 1,
     FORMAT_VIEW = 2,
-    FORMAT_IN_PLACE = 3,
+    FORMAT_EXTERNAL = 3,
     FILE_LIMIT = 256 << 20,
     LIST_LIMIT = 1 << 20,
     TEXT_LIMIT = 4096
@@ -45,10 +45,10 @@ static int set_fingerprint(const struct wsl_dataset_info *info, char ret_text[33
         add_text(hash, "view");
         add_text(hash, info->base_fingerprint);
     }
-    if (info->picture_files > 0)
+    if (info->external_file_count > 0)
         add_text(hash, "in place");
-    for (size_t i = 0; i < info->picture_files; i++)
-        add_text(hash, info->pictures[i].fingerprint);
+    for (size_t i = 0; i < info->external_file_count; i++)
+        add_text(hash, info->external_files[i].fingerprint);
     for (int s = 0; s < 2; s++) {
         add_text(hash, split_names[s]);
         for (size_t i = 0; i < info->splits[s].shard_count; i++)
@@ -79,14 +79,14 @@ static int wrong(const struct reader *r, const char *field, const char *what)
                     field, what);
 }
 
-static const char *text_of(const json_t *object, const char *field)
+static const char *get_text(const json_t *object, const char *field)
 {
     const char *text = json_string_value(json_object_get(object, field));
 
     return text && strlen(text) <= TEXT_LIMIT ? text : NULL;
 }
 
-static bool count_of(const json_t *object, const char *field, uint64_t *ret)
+static bool get_count(const json_t *object, const char *field, uint64_t *ret)
 {
     const json_t *value = json_object_get(object, field);
 
@@ -112,13 +112,13 @@ static int read_tags(const struct reader *r, struct wsl_dataset_info *info, cons
         return wsl_fail(r->err, WSL_ENOMEM, "no memory for the tags of %s", r->path);
     for (size_t i = 0; i < count; i++) {
         const json_t *object = json_array_get(list, i);
-        const char *name = text_of(object, "name"), *synset = text_of(object, "synset");
+        const char *name = get_text(object, "name"), *synset = get_text(object, "synset");
         struct wsl_tag *tag = &info->tags[i];
         char field[64];
 
         snprintf(field, sizeof field, "tags[%zu]", i);
-        if (!name || !synset || !count_of(object, "train", &tag->train) ||
-            !count_of(object, "heldout", &tag->heldout))
+        if (!name || !synset || !get_count(object, "train", &tag->train) ||
+            !get_count(object, "heldout", &tag->heldout))
             return wrong(r, field, "lacks a name, a synset or a count");
         info->tag_count = i + 1;
         tag->name = strdup(name);
@@ -131,12 +131,12 @@ static int read_tags(const struct reader *r, struct wsl_dataset_info *info, cons
 
 static bool read_shard(struct wsl_shard_entry *entry, const json_t *object)
 {
-    const char *file = text_of(object, "file"), *fingerprint = text_of(object, "fingerprint");
+    const char *file = get_text(object, "file"), *fingerprint = get_text(object, "fingerprint");
 
     if (!file || !*file || *file == '.' || strchr(file, '/') || strlen(file) >= sizeof entry->file)
         return false;
-    if (!is_fingerprint(fingerprint) || !count_of(object, "images", &entry->images) ||
-        !count_of(object, "bytes", &entry->bytes))
+    if (!is_fingerprint(fingerprint) || !get_count(object, "images", &entry->images) ||
+        !get_count(object, "bytes", &entry->bytes))
         return false;
     snprintf(entry->file, sizeof entry->file, "%s", file);
     snprintf(entry->fingerprint, sizeof entry->fingerprint, "%s", fingerprint);
@@ -153,7 +153,7 @@ static int read_split(const struct reader *r, struct wsl_split_info *split, cons
     char field[64];
 
     snprintf(field, sizeof field, "splits.%s", name);
-    if (!json_is_array(list) || count > LIST_LIMIT || !count_of(object, "images", &images))
+    if (!json_is_array(list) || count > LIST_LIMIT || !get_count(object, "images", &images))
         return wrong(r, field, "lacks a count of images or a list of shards");
     split->shards = calloc(count ? count : 1, sizeof *split->shards);
     if (!split->shards)
@@ -176,42 +176,44 @@ static int read_split(const struct reader *r, struct wsl_split_info *split, cons
 static int read_base(const struct reader *r, struct wsl_dataset_info *info, const json_t *root)
 {
     const json_t *object = json_object_get(root, "base");
-    const char *folder = text_of(object, "folder"), *print = text_of(object, "fingerprint");
+    const char *directory = get_text(object, "folder"),
+               *fingerprint = get_text(object, "fingerprint");
 
-    if (!folder || !*folder || !is_fingerprint(print))
-        return wrong(r, "base", "lacks a folder or a fingerprint");
+    if (!directory || !*directory || !is_fingerprint(fingerprint))
+        return wrong(r, "base", "lacks a directory or a fingerprint");
     for (int s = 0; s < 2; s++)
         if (info->splits[s].shard_count > 1)
             return wrong(r, "splits", "has more than one table for a split of a view");
-    memcpy(info->base_fingerprint, print, sizeof info->base_fingerprint);
-    info->base = strdup(folder);
+    memcpy(info->base_fingerprint, fingerprint, sizeof info->base_fingerprint);
+    info->base = strdup(directory);
     return info->base ? 0 : wsl_fail(r->err, WSL_ENOMEM, "no memory for %s", r->path);
 }
 
-static int read_pictures(const struct reader *r, struct wsl_dataset_info *info, const json_t *list)
+static int read_external_files(const struct reader *r, struct wsl_dataset_info *info,
+                               const json_t *list)
 {
     size_t count = json_array_size(list);
     char field[64];
 
-    if (count == 0 || count > WSL_PICTURES_FILES)
+    if (count == 0 || count > WSL_EXTERNAL_FILES_MAX)
         return wrong(r, "pictures", "is not a list of 1 to 4,096 files");
-    info->pictures = calloc(count, sizeof *info->pictures);
-    if (!info->pictures)
+    info->external_files = calloc(count, sizeof *info->external_files);
+    if (!info->external_files)
         return wsl_fail(r->err, WSL_ENOMEM, "no memory for %s", r->path);
     for (size_t i = 0; i < count; i++) {
         const json_t *object = json_array_get(list, i);
-        const char *file = text_of(object, "file"), *print = text_of(object, "fingerprint");
-        struct wsl_pictures_entry *entry = &info->pictures[i];
+        const char *file = get_text(object, "file"), *fingerprint = get_text(object, "fingerprint");
+        struct wsl_external_file *entry = &info->external_files[i];
 
         snprintf(field, sizeof field, "pictures[%zu]", i);
-        if (!file || *file != '/' || !is_fingerprint(print) ||
-            !count_of(object, "bytes", &entry->bytes))
+        if (!file || *file != '/' || !is_fingerprint(fingerprint) ||
+            !get_count(object, "bytes", &entry->bytes))
             return wrong(r, field, "lacks an absolute path, a size or a fingerprint");
-        memcpy(entry->fingerprint, print, sizeof entry->fingerprint);
+        memcpy(entry->fingerprint, fingerprint, sizeof entry->fingerprint);
         entry->path = strdup(file);
         if (!entry->path)
             return wsl_fail(r->err, WSL_ENOMEM, "no memory for %s", r->path);
-        info->picture_files = i + 1;
+        info->external_file_count = i + 1;
     }
     return 0;
 }
@@ -219,18 +221,18 @@ static int read_pictures(const struct reader *r, struct wsl_dataset_info *info, 
 static int read_info(const struct reader *r, struct wsl_dataset_info *info, const json_t *root)
 {
     const json_t *splits = json_object_get(root, "splits");
-    const char *name = text_of(root, "name"), *created = text_of(root, "created");
-    const char *kind = text_of(root, "kind"), *fingerprint = text_of(root, "fingerprint");
+    const char *name = get_text(root, "name"), *created = get_text(root, "created");
+    const char *kind = get_text(root, "kind"), *fingerprint = get_text(root, "fingerprint");
     uint64_t format;
     char actual[33];
     int code;
 
-    if (!count_of(root, "format", &format))
+    if (!get_count(root, "format", &format))
         return wrong(r, "format", "is missing");
-    if (format < FORMAT || format > FORMAT_IN_PLACE)
+    if (format < FORMAT || format > FORMAT_EXTERNAL)
         return wsl_fail(r->err, WSL_EUNSUPPORTED,
                         "%s has format %llu, this program reads formats %d to %d: use a newer wsl",
-                        r->path, (unsigned long long)format, FORMAT, FORMAT_IN_PLACE);
+                        r->path, (unsigned long long)format, FORMAT, FORMAT_EXTERNAL);
     if (!name || !created)
         return wrong(r, name ? "created" : "name", "is missing");
     if (!kind || (strcmp(kind, "tags") != 0 && strcmp(kind, "labels") != 0))
@@ -248,8 +250,8 @@ static int read_info(const struct reader *r, struct wsl_dataset_info *info, cons
         code = read_split(r, &info->splits[s], splits, split_names[s]);
     if (code == 0 && format == FORMAT_VIEW)
         code = read_base(r, info, root);
-    if (code == 0 && format == FORMAT_IN_PLACE)
-        code = read_pictures(r, info, json_object_get(root, "pictures"));
+    if (code == 0 && format == FORMAT_EXTERNAL)
+        code = read_external_files(r, info, json_object_get(root, "pictures"));
     if (code == 0)
         code = set_fingerprint(info, actual, r->err);
     if (code == 0 && strcmp(actual, fingerprint) != 0)
@@ -261,7 +263,7 @@ static int read_info(const struct reader *r, struct wsl_dataset_info *info, cons
     return code;
 }
 
-int wsl_dataset_info_load(struct wsl_dataset_info *ret, const char *folder, struct wsl_err *err)
+int wsl_dataset_info_load(struct wsl_dataset_info *ret, const char *directory, struct wsl_err *err)
 {
     struct wsl_buf text = {0};
     char path[PATH_MAX];
@@ -271,11 +273,11 @@ int wsl_dataset_info_load(struct wsl_dataset_info *ret, const char *folder, stru
     int r;
 
     memset(ret, 0, sizeof *ret);
-    if (wsl_file_join(path, sizeof path, folder, WSL_DATASET_FILE) < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
+    if (wsl_file_join(path, sizeof path, directory, WSL_DATASET_FILE) < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", directory);
     if (!wsl_file_exists(path))
         return wsl_fail(err, WSL_ENOENT, "%s is not a data set: it has no " WSL_DATASET_FILE,
-                        folder);
+                        directory);
     r = wsl_text_input_read(path, FILE_LIMIT, &text, err);
     if (r < 0)
         return r;
@@ -332,12 +334,12 @@ static json_t *pack_base(const struct wsl_dataset_info *info)
     return json_pack("{ss ss}", "folder", info->base, "fingerprint", info->base_fingerprint);
 }
 
-static json_t *pack_pictures(const struct wsl_dataset_info *info)
+static json_t *pack_external_files(const struct wsl_dataset_info *info)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; list && i < info->picture_files; i++) {
-        const struct wsl_pictures_entry *e = &info->pictures[i];
+    for (size_t i = 0; list && i < info->external_file_count; i++) {
+        const struct wsl_external_file *e = &info->external_files[i];
 
         if (json_array_append_new(list, json_pack("{ss sI ss}", "file", e->path, "bytes",
                                                   (json_int_t)e->bytes, "fingerprint",
@@ -356,24 +358,24 @@ static int add_rest(json_t *root, const struct wsl_dataset_info *info)
 
     if (info->base)
         r = json_object_set_new(root, "base", pack_base(info));
-    if (r == 0 && info->picture_files > 0)
-        r = json_object_set_new(root, "pictures", pack_pictures(info));
+    if (r == 0 && info->external_file_count > 0)
+        r = json_object_set_new(root, "pictures", pack_external_files(info));
     return r;
 }
 
-int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *folder, json_t *source,
+int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *directory, json_t *source,
                           struct wsl_err *err)
 {
     char path[PATH_MAX];
     struct wsl_buf text = {0};
     json_t *root;
     int r = set_fingerprint(info, info->fingerprint, err);
-    int format = info->base ? FORMAT_VIEW : info->picture_files ? FORMAT_IN_PLACE : FORMAT;
+    int format = info->base ? FORMAT_VIEW : info->external_file_count ? FORMAT_EXTERNAL : FORMAT;
 
     if (r < 0)
         return r;
-    if (wsl_file_join(path, sizeof path, folder, WSL_DATASET_FILE) < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
+    if (wsl_file_join(path, sizeof path, directory, WSL_DATASET_FILE) < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", directory);
     root = json_pack("{si ss ss ss ss so s{so so} sO}", "format", format, "name", info->name,
                      "kind", info->kind, "created", info->created, "fingerprint", info->fingerprint,
                      "tags", pack_tags(info), "splits", "train", pack_split(&info->splits[0]),
@@ -399,9 +401,9 @@ void wsl_dataset_info_free(struct wsl_dataset_info *info)
         free((char *)info->tags[i].synset);
     }
     free(info->tags);
-    for (size_t i = 0; i < info->picture_files; i++)
-        free(info->pictures[i].path);
-    free(info->pictures);
+    for (size_t i = 0; i < info->external_file_count; i++)
+        free(info->external_files[i].path);
+    free(info->external_files);
     for (int s = 0; s < 2; s++)
         free(info->splits[s].shards);
     free(info->name);

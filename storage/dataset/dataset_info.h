@@ -24,10 +24,10 @@ struct wsl_dataset_info {
     char *name, *created;
     const char *kind; /* "tags" or "labels": static */
     char fingerprint[33];
-    char *base;                /* of a view: folder of the data set it refers to; else NULL */
+    char *base;                /* of a view: directory of the data set it refers to; else NULL */
     char base_fingerprint[33]; /* of that */
-    struct wsl_pictures_entry *pictures; /* of an import in place */
-    size_t picture_files;
+    struct wsl_external_file *external_files; /* of an import in place */
+    size_t external_file_count;
     struct wsl_tag *tags; /* names and synsets owned */
     size_t tag_count;
     struct wsl_split_info splits[2]; /* by enum wsl_split */
@@ -36,11 +36,11 @@ struct wsl_dataset_info {
 /* Everything but the records is checked: types, ranges, file names without '/', sums, and that the
  * fingerprint is that of the contents. WSL_ENOENT (no data set there), WSL_ECORRUPT,
  * WSL_EUNSUPPORTED (a later format). On failure *ret is zeroed. */
-int wsl_dataset_info_load(struct wsl_dataset_info *ret, const char *folder, struct wsl_err *err);
+int wsl_dataset_info_load(struct wsl_dataset_info *ret, const char *directory, struct wsl_err *err);
 
-/* Sets the fingerprint and writes folder/dataset.json. `source` is stored as the field of that
+/* Sets the fingerprint and writes directory/dataset.json. `source` is stored as the field of that
  * name; it stays the caller's. */
-int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *folder, json_t *source,
+int wsl_dataset_info_save(struct wsl_dataset_info *info, const char *directory, json_t *source,
                           struct wsl_err *err);
 
 void wsl_dataset_info_free(struct wsl_dataset_info *info); /* zeroed or half-filled is fine */

@@ -14,69 +14,71 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- the folder ---- */
+/* ---- the directory ---- */
 
-static int trim_output(struct wsl_making *m, const char *output, struct wsl_err *err)
+static int trim_output(struct wsl_dataset_writer *w, const char *output, struct wsl_err *err)
 {
     size_t n = strlen(output);
     const char *last;
 
     while (n > 1 && output[n - 1] == '/')
         n--;
-    if (n == 0 || n + sizeof ".partial" > sizeof m->output)
-        return wsl_fail(err, WSL_EINVAL, "'%.80s' cannot be the name of a folder to make", output);
-    memcpy(m->output, output, n);
-    m->output[n] = '\0';
-    last = strrchr(m->output, '/') ? strrchr(m->output, '/') + 1 : m->output;
+    if (n == 0 || n + sizeof ".partial" > sizeof w->output)
+        return wsl_fail(err, WSL_EINVAL, "'%.80s' cannot be the name of a directory to make",
+                        output);
+    memcpy(w->output, output, n);
+    w->output[n] = '\0';
+    last = strrchr(w->output, '/') ? strrchr(w->output, '/') + 1 : w->output;
     if (!*last || strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
-        return wsl_fail(err, WSL_EINVAL, "'%.80s' cannot be the name of a folder to make", output);
-    strcpy(stpcpy(m->folder, m->output), ".partial");
+        return wsl_fail(err, WSL_EINVAL, "'%.80s' cannot be the name of a directory to make",
+                        output);
+    strcpy(stpcpy(w->directory, w->output), ".partial");
     return 0;
 }
 
-static int set_name(struct wsl_making *m, const char *name, struct wsl_err *err)
+static int set_name(struct wsl_dataset_writer *w, const char *name, struct wsl_err *err)
 {
-    const char *last = strrchr(m->output, '/');
+    const char *last = strrchr(w->output, '/');
 
     if (!name || !*name)
-        name = last ? last + 1 : m->output;
+        name = last ? last + 1 : w->output;
     if (!wsl_utf8_is_clean(name, strlen(name)) || strlen(name) > 255)
         return wsl_fail(err, WSL_EINVAL,
                         "name: must be UTF-8 without control characters, of at most 255 bytes");
-    m->info.name = strdup(name);
-    return m->info.name ? 0 : wsl_fail(err, WSL_ENOMEM, "no memory for a name");
+    w->info.name = strdup(name);
+    return w->info.name ? 0 : wsl_fail(err, WSL_ENOMEM, "no memory for a name");
 }
 
-int wsl_making_open(struct wsl_making *m, const char *output, const char *name, const char *kind,
-                    struct wsl_err *err)
+int wsl_dataset_writer_open(struct wsl_dataset_writer *w, const char *output, const char *name,
+                            const char *kind, struct wsl_err *err)
 {
     struct stat st;
     int r;
 
-    memset(m, 0, sizeof *m);
-    m->lock = -1;
-    m->shard_bytes = (uint64_t)1 << 30;
-    m->info.kind = kind;
-    r = trim_output(m, output, err);
-    if (r == 0 && lstat(m->output, &st) == 0)
-        r = wsl_fail(err, WSL_EEXIST, "%s exists: remove it or choose another name", m->output);
+    memset(w, 0, sizeof *w);
+    w->lock = -1;
+    w->shard_bytes = (uint64_t)1 << 30;
+    w->info.kind = kind;
+    r = trim_output(w, output, err);
+    if (r == 0 && lstat(w->output, &st) == 0)
+        r = wsl_fail(err, WSL_EEXIST, "%s exists: remove it or choose another name", w->output);
     if (r == 0)
-        r = set_name(m, name, err);
+        r = set_name(w, name, err);
     if (r == 0)
-        r = wsl_work_folder_lock(m->folder, "process", &m->lock, err);
-    if (r == 0) /* what a killed maker left */
-        r = wsl_work_folder_empty(m->folder, NULL, err);
+        r = wsl_staging_dir_lock(w->directory, "process", &w->lock, err);
+    if (r == 0) /* what a killed writer left */
+        r = wsl_staging_dir_clear(w->directory, NULL, err);
     if (r < 0)
-        wsl_making_close(m);
+        wsl_dataset_writer_close(w);
     return r;
 }
 
 /* ---- contents ---- */
 
-static int keep_entry(struct wsl_making *m, enum wsl_split split,
+static int keep_entry(struct wsl_dataset_writer *w, enum wsl_split split,
                       const struct wsl_shard_entry *entry, struct wsl_err *err)
 {
-    struct wsl_split_info *info = &m->info.splits[split];
+    struct wsl_split_info *info = &w->info.splits[split];
     struct wsl_shard_entry *more =
         realloc(info->shards, (info->shard_count + 1) * sizeof *info->shards);
 
@@ -88,43 +90,44 @@ static int keep_entry(struct wsl_making *m, enum wsl_split split,
     return 0;
 }
 
-static int seal(struct wsl_making *m, struct wsl_err *err)
+static int seal(struct wsl_dataset_writer *w, struct wsl_err *err)
 {
     struct wsl_shard_entry entry;
     int r;
 
-    if (!m->writer)
+    if (!w->shard_writer)
         return 0;
-    r = wsl_shard_writer_seal(m->writer, &entry, err);
-    wsl_shard_writer_close(m->writer);
-    m->writer = NULL;
-    return r < 0 ? r : keep_entry(m, (enum wsl_split)m->split, &entry, err);
+    r = wsl_shard_writer_seal(w->shard_writer, &entry, err);
+    wsl_shard_writer_close(w->shard_writer);
+    w->shard_writer = NULL;
+    return r < 0 ? r : keep_entry(w, (enum wsl_split)w->split, &entry, err);
 }
 
-static int open_writer(struct wsl_making *m, enum wsl_split split, struct wsl_err *err)
+static int open_writer(struct wsl_dataset_writer *w, enum wsl_split split, struct wsl_err *err)
 {
     char file[64];
     int r = 0;
 
-    if (m->writer && (m->split != (int)split || wsl_shard_writer_is_full(m->writer)))
-        r = seal(m, err);
-    if (r < 0 || m->writer)
+    if (w->shard_writer && (w->split != (int)split || wsl_shard_writer_is_full(w->shard_writer)))
+        r = seal(w, err);
+    if (r < 0 || w->shard_writer)
         return r;
-    snprintf(file, sizeof file, "shard-%05zu.lmdb", m->shards++);
-    m->split = (int)split;
-    return wsl_shard_writer_open(&m->writer, m->folder, file, m->shard_bytes, err);
+    snprintf(file, sizeof file, "shard-%05zu.lmdb", w->shards++);
+    w->split = (int)split;
+    return wsl_shard_writer_open(&w->shard_writer, w->directory, file, w->shard_bytes, err);
 }
 
-int wsl_making_add(struct wsl_making *m, enum wsl_split split, const struct wsl_record *from,
-                   const uint32_t *tags, int count, struct wsl_err *err)
+int wsl_dataset_writer_add(struct wsl_dataset_writer *w, enum wsl_split split,
+                           const struct wsl_record *from, const uint32_t *tags, int count,
+                           struct wsl_err *err)
 {
     Wsl__V1__ImageRecord record = WSL__V1__IMAGE_RECORD__INIT;
     uint8_t *copy = malloc(from->jpeg_size);
     int r = copy ? wsl_record_copy(from, copy, err)
-                 : wsl_fail(err, WSL_ENOMEM, "no memory for a picture");
+                 : wsl_fail(err, WSL_ENOMEM, "no memory for an image");
 
     if (r == 0)
-        r = open_writer(m, split, err);
+        r = open_writer(w, split, err);
     record.crc32c = from->crc32c;
     record.width = (uint32_t)from->width;
     record.height = (uint32_t)from->height;
@@ -135,70 +138,71 @@ int wsl_making_add(struct wsl_making *m, enum wsl_split split, const struct wsl_
     record.jpeg.data = copy;
     record.jpeg.len = from->jpeg_size;
     if (r == 0)
-        r = wsl_shard_writer_add(m->writer, &record, err);
+        r = wsl_shard_writer_add(w->shard_writer, &record, err);
     free(copy);
     return r;
 }
 
-int wsl_making_table(struct wsl_making *m, enum wsl_split split,
-                     const struct wsl_tag_table_maker *table, uint64_t base, struct wsl_err *err)
+int wsl_dataset_writer_add_table(struct wsl_dataset_writer *w, enum wsl_split split,
+                                 const struct wsl_tag_table_builder *table, uint64_t base,
+                                 struct wsl_err *err)
 {
-    uint64_t *images = calloc(m->info.tag_count + 1, sizeof *images);
+    uint64_t *images = calloc(w->info.tag_count + 1, sizeof *images);
     struct wsl_shard_entry entry;
     int r;
 
     if (!images)
         return wsl_fail(err, WSL_ENOMEM, "no memory for the tags");
-    for (size_t t = 0; t < m->info.tag_count; t++)
-        images[t] = m->info.tags[t].train;
-    r = wsl_tag_table_write(table, m->folder,
+    for (size_t t = 0; t < w->info.tag_count; t++)
+        images[t] = w->info.tags[t].train;
+    r = wsl_tag_table_write(table, w->directory,
                             split == WSL_SPLIT_TRAIN ? "train.tags" : "heldout.tags", base, images,
-                            m->info.tag_count, &entry, err);
+                            w->info.tag_count, &entry, err);
     free(images);
-    return r < 0 ? r : keep_entry(m, split, &entry, err);
+    return r < 0 ? r : keep_entry(w, split, &entry, err);
 }
 
 /* ---- the end ---- */
 
-static int publish(struct wsl_making *m, struct wsl_err *err)
+static int publish(struct wsl_dataset_writer *w, struct wsl_err *err)
 {
-    int r = wsl_file_sync_directory(m->folder, err);
+    int r = wsl_file_sync_directory(w->directory, err);
 
     if (r < 0)
         return r;
-    r = renameat2(AT_FDCWD, m->folder, AT_FDCWD, m->output, RENAME_NOREPLACE);
+    r = renameat2(AT_FDCWD, w->directory, AT_FDCWD, w->output, RENAME_NOREPLACE);
     if (r < 0 && (errno == EINVAL || errno == ENOSYS)) /* a file system without that flag */
-        r = rename(m->folder, m->output);
+        r = rename(w->directory, w->output);
     if (r < 0)
-        return wsl_fail_errno(err, "cannot rename %s to %s", m->folder, m->output);
-    close(m->lock);
-    m->lock = -1;
-    return wsl_file_sync_parent(m->output, err);
+        return wsl_fail_errno(err, "cannot rename %s to %s", w->directory, w->output);
+    close(w->lock);
+    w->lock = -1;
+    return wsl_file_sync_parent(w->output, err);
 }
 
-int wsl_making_finish(struct wsl_making *m, json_t *source, struct wsl_err *err)
+int wsl_dataset_writer_finish(struct wsl_dataset_writer *w, json_t *source, struct wsl_err *err)
 {
     char now[WSL_CLOCK_TEXT_SIZE];
-    int r = seal(m, err);
+    int r = seal(w, err);
 
     if (r < 0)
         return r;
     wsl_clock_text(wsl_clock_wall_ms(), now);
-    m->info.created = strdup(now);
-    if (!m->info.created || !source)
+    w->info.created = strdup(now);
+    if (!w->info.created || !source)
         return wsl_fail(err, WSL_ENOMEM, "no memory for " WSL_DATASET_FILE);
-    r = wsl_dataset_info_save(&m->info, m->folder, source, err);
-    return r < 0 ? r : publish(m, err);
+    r = wsl_dataset_info_save(&w->info, w->directory, source, err);
+    return r < 0 ? r : publish(w, err);
 }
 
-void wsl_making_close(struct wsl_making *m)
+void wsl_dataset_writer_close(struct wsl_dataset_writer *w)
 {
-    wsl_shard_writer_close(m->writer);
-    if (m->output[0] && m->lock >= 0) {
-        wsl_file_remove_tree(m->folder, NULL);
-        close(m->lock);
+    wsl_shard_writer_close(w->shard_writer);
+    if (w->output[0] && w->lock >= 0) {
+        wsl_file_remove_tree(w->directory, NULL);
+        close(w->lock);
     }
-    wsl_dataset_info_free(&m->info);
-    memset(m, 0, sizeof *m);
-    m->lock = -1;
+    wsl_dataset_info_free(&w->info);
+    memset(w, 0, sizeof *w);
+    w->lock = -1;
 }

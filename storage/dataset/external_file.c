@@ -17,8 +17,8 @@
 
 enum { END_BYTES = 64 << 10, SAMPLES = 16, SAMPLE_BYTES = 4 << 10 };
 
-struct wsl_pictures {
-    const struct wsl_pictures_entry *entries;
+struct wsl_external_files {
+    const struct wsl_external_file *entries;
     const uint8_t **maps;
     size_t count;
 };
@@ -58,7 +58,7 @@ static int add_samples(XXH3_state_t *hash, int fd, uint64_t bytes)
     return r < 0 ? r : add_sample(hash, fd, bytes - end, end);
 }
 
-static int look_at(struct wsl_pictures_entry *ret, int fd, const char *path, struct wsl_err *err)
+static int look_at(struct wsl_external_file *ret, int fd, const char *path, struct wsl_err *err)
 {
     XXH3_state_t *hash;
     XXH128_hash_t digest;
@@ -89,14 +89,13 @@ static int open_file(const char *path, struct wsl_err *err)
 
     if (fd < 0 && errno == ENOENT)
         return wsl_fail(err, WSL_ENOENT,
-                        "%s, which holds the pictures, is missing: put it back or import anew",
-                        path);
-    return fd < 0 ? wsl_fail_errno(err, "cannot open %s, which holds the pictures", path) : fd;
+                        "%s, which holds the images, is missing: put it back or import anew", path);
+    return fd < 0 ? wsl_fail_errno(err, "cannot open %s, which holds the images", path) : fd;
 }
 
-int wsl_pictures_look(struct wsl_pictures_entry *ret, const char *path, struct wsl_err *err)
+int wsl_external_file_describe(struct wsl_external_file *ret, const char *path, struct wsl_err *err)
 {
-    struct wsl_pictures_entry entry = {.path = realpath(path, NULL)};
+    struct wsl_external_file entry = {.path = realpath(path, NULL)};
     int fd = open_file(entry.path ? entry.path : path, err);
     int r = fd < 0 ? fd : look_at(&entry, fd, path, err);
 
@@ -113,15 +112,14 @@ int wsl_pictures_look(struct wsl_pictures_entry *ret, const char *path, struct w
 
 /* ---- maps ---- */
 
-static size_t map_size(const struct wsl_pictures_entry *entry)
+static size_t map_size(const struct wsl_external_file *entry)
 {
     return entry->bytes ? entry->bytes : 1;
 }
 
-static int map_file(const struct wsl_pictures_entry *entry, const uint8_t **ret,
-                    struct wsl_err *err)
+static int map_file(const struct wsl_external_file *entry, const uint8_t **ret, struct wsl_err *err)
 {
-    struct wsl_pictures_entry now = {0};
+    struct wsl_external_file now = {0};
     int fd = open_file(entry->path, err), r;
 
     if (fd < 0)
@@ -129,12 +127,12 @@ static int map_file(const struct wsl_pictures_entry *entry, const uint8_t **ret,
     r = look_at(&now, fd, entry->path, err);
     if (r == 0 && now.bytes != entry->bytes)
         r = wsl_fail(err, WSL_ECORRUPT,
-                     "%s has %llu bytes, it had %llu when its pictures were imported in place: put "
+                     "%s has %llu bytes, it had %llu when its images were imported in place: put "
                      "it back or import anew",
                      entry->path, (unsigned long long)now.bytes, (unsigned long long)entry->bytes);
     else if (r == 0 && strcmp(now.fingerprint, entry->fingerprint) != 0)
         r = wsl_fail(err, WSL_ECORRUPT,
-                     "%s changed since its pictures were imported in place: put it back or import "
+                     "%s changed since its images were imported in place: put it back or import "
                      "anew",
                      entry->path);
     if (r == 0) {
@@ -150,10 +148,11 @@ static int map_file(const struct wsl_pictures_entry *entry, const uint8_t **ret,
     return r;
 }
 
-int wsl_pictures_open(struct wsl_pictures **ret, const struct wsl_pictures_entry *entries,
-                      size_t count, struct wsl_err *err)
+int wsl_external_files_open(struct wsl_external_files **ret,
+                            const struct wsl_external_file *entries, size_t count,
+                            struct wsl_err *err)
 {
-    struct wsl_pictures *p = calloc(1, sizeof *p);
+    struct wsl_external_files *p = calloc(1, sizeof *p);
     int r = 0;
 
     if (p) {
@@ -161,20 +160,20 @@ int wsl_pictures_open(struct wsl_pictures **ret, const struct wsl_pictures_entry
         p->maps = calloc(count ? count : 1, sizeof *p->maps);
     }
     if (!p || !p->maps)
-        r = wsl_fail(err, WSL_ENOMEM, "no memory for the maps of pictures");
-    wsl_guard_install();
+        r = wsl_fail(err, WSL_ENOMEM, "no memory for the maps of images");
+    wsl_sigbus_guard_install();
     for (size_t i = 0; r == 0 && i < count; i++) {
         r = map_file(&entries[i], &p->maps[i], err);
         p->count += r == 0;
     }
     if (r < 0)
-        wsl_pictures_close(p);
+        wsl_external_files_close(p);
     else
         *ret = p;
     return r;
 }
 
-void wsl_pictures_close(struct wsl_pictures *p)
+void wsl_external_files_close(struct wsl_external_files *p)
 {
     if (!p)
         return;
@@ -184,8 +183,9 @@ void wsl_pictures_close(struct wsl_pictures *p)
     free(p);
 }
 
-const char *wsl_pictures_parse(const struct wsl_pictures *p, const uint8_t *bytes, size_t size,
-                               size_t tag_limit, struct wsl_record *ret)
+const char *wsl_external_files_parse_record(const struct wsl_external_files *p,
+                                            const uint8_t *bytes, size_t size, size_t tag_limit,
+                                            struct wsl_record *ret)
 {
     struct wsl_record_place place;
     const char *fault = wsl_record_parse_place(bytes, size, tag_limit, ret, &place);
@@ -193,12 +193,12 @@ const char *wsl_pictures_parse(const struct wsl_pictures *p, const uint8_t *byte
     if (fault || place.size == 0)
         return fault;
     if (!p || place.file >= p->count)
-        return "a picture in a file that dataset.json does not name";
+        return "an image in a file that dataset.json does not name";
     if (place.offset > p->entries[place.file].bytes ||
         place.size > p->entries[place.file].bytes - place.offset)
-        return "a picture outside of its file";
+        return "an image outside of its file";
     ret->jpeg = p->maps[place.file] + place.offset;
     ret->jpeg_size = (size_t)place.size;
-    ret->in_place = p->entries[place.file].path;
+    ret->external_file = p->entries[place.file].path;
     return NULL;
 }

@@ -24,7 +24,7 @@ static bool is_full(const char *path)
            stat(path, &st) == 0 && (uint64_t)st.st_size + slack > limit.rlim_cur;
 }
 
-static int code_of(int lmdb_code)
+static int map_code(int lmdb_code)
 {
     switch (lmdb_code) {
     case MDB_CORRUPTED:
@@ -49,6 +49,6 @@ int wsl_lmdb_fail(struct wsl_err *err, int lmdb_code, const char *verb, const ch
     if (lmdb_code == EFBIG || lmdb_code == ENOSPC || (lmdb_code == EIO && is_full(path)))
         return wsl_fail(err, WSL_ENOSPC, "cannot %s %s: the disk or the file size limit is full",
                         verb, path);
-    return wsl_fail(err, code_of(lmdb_code), "cannot %s %s: %s", verb, path,
+    return wsl_fail(err, map_code(lmdb_code), "cannot %s %s: %s", verb, path,
                     mdb_strerror(lmdb_code));
 }

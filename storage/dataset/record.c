@@ -24,7 +24,7 @@ enum {
     KEY_JPEG = 15 << 3 | WSL_WIRE_BYTES,
 };
 
-static uint32_t key_of(const struct wsl_wire_field *field)
+static uint32_t field_key(const struct wsl_wire_field *field)
 {
     return field->number << 3 | (uint32_t)field->type;
 }
@@ -41,7 +41,7 @@ static const char *add_tag(struct tag_list *list, uint64_t tag)
         return "a tag that is not in the vocabulary";
     if (list->count > 0 && tag <= list->tags[list->count - 1])
         return "tags out of order";
-    if (list->count == WSL_RECORD_TAGS)
+    if (list->count == WSL_RECORD_TAGS_MAX)
         return "too many tags";
     list->tags[list->count++] = (uint32_t)tag;
     return NULL;
@@ -59,7 +59,7 @@ static const char *add_packed_tags(struct tag_list *list, const struct wsl_wire_
 }
 
 /* For people and terminals: cut to fit at a character's start, control characters shown as '?'. */
-static void keep_source(char source[256], const struct wsl_wire_field *field)
+static void set_source(char source[256], const struct wsl_wire_field *field)
 {
     size_t n = field->size < 255 ? field->size : 255;
 
@@ -71,29 +71,29 @@ static void keep_source(char source[256], const struct wsl_wire_field *field)
     source[n] = '\0';
 }
 
-static bool keep_side(int *side, uint64_t value)
+static bool set_side(int *side, uint64_t value)
 {
     *side = value > 0 && value <= 65535 ? (int)value : 0;
     return *side != 0;
 }
 
-static const char *keep_field(struct wsl_record *record, struct tag_list *tags,
-                              struct wsl_record_place *place, const struct wsl_wire_field *field)
+static const char *set_field(struct wsl_record *record, struct tag_list *tags,
+                             struct wsl_record_place *place, const struct wsl_wire_field *field)
 {
-    switch (key_of(field)) {
+    switch (field_key(field)) {
     case KEY_CRC:
         record->crc32c = (uint32_t)field->value;
         return NULL;
     case KEY_WIDTH:
-        return keep_side(&record->width, field->value) ? NULL : "an impossible width";
+        return set_side(&record->width, field->value) ? NULL : "an impossible width";
     case KEY_HEIGHT:
-        return keep_side(&record->height, field->value) ? NULL : "an impossible height";
+        return set_side(&record->height, field->value) ? NULL : "an impossible height";
     case KEY_TAG:
         return add_tag(tags, field->value);
     case KEY_TAGS:
         return add_packed_tags(tags, field);
     case KEY_SOURCE:
-        keep_source(record->source, field);
+        set_source(record->source, field);
         return NULL;
     case KEY_HASH:
         record->pixel_hash = field->value;
@@ -131,15 +131,15 @@ const char *wsl_record_parse_place(const uint8_t *bytes, size_t size, size_t tag
     ret->crc32c = 0;
     ret->pixel_hash = 0;
     ret->source[0] = '\0';
-    ret->in_place = NULL;
+    ret->external_file = NULL;
     while (!fault && c.at < c.end)
-        fault = wsl_wire_next(&c, &field) ? keep_field(ret, &tags, ret_place, &field)
+        fault = wsl_wire_next(&c, &field) ? set_field(ret, &tags, ret_place, &field)
                                           : "not a packed ImageRecord";
     ret->tag_count = tags.count;
     if (!fault && ret->jpeg_size == 0 && ret_place->size == 0)
-        fault = "no picture";
+        fault = "no image";
     if (!fault && ret->jpeg_size > 0 && ret_place->size > 0)
-        fault = "two pictures";
+        fault = "two images";
     if (!fault && (ret->width == 0 || ret->height == 0))
         fault = "no size";
     return fault;
@@ -151,11 +151,11 @@ const char *wsl_record_parse(const uint8_t *bytes, size_t size, size_t tag_limit
     struct wsl_record_place place;
     const char *fault = wsl_record_parse_place(bytes, size, tag_limit, ret, &place);
 
-    return !fault && place.size > 0 ? "no picture" : fault;
+    return !fault && place.size > 0 ? "no image" : fault;
 }
 
 const char *wsl_record_parse_tags(const uint8_t *bytes, size_t size, size_t tag_limit,
-                                  uint32_t ret_tags[WSL_RECORD_TAGS], int *ret_count)
+                                  uint32_t ret_tags[WSL_RECORD_TAGS_MAX], int *ret_count)
 {
     struct wsl_wire c = wsl_wire_of(bytes, size);
     struct tag_list tags = {ret_tags, 0, tag_limit};
@@ -165,9 +165,9 @@ const char *wsl_record_parse_tags(const uint8_t *bytes, size_t size, size_t tag_
     while (!fault && c.at < c.end) {
         if (!wsl_wire_next(&c, &field))
             fault = "not a packed ImageRecord";
-        else if (key_of(&field) == KEY_TAG)
+        else if (field_key(&field) == KEY_TAG)
             fault = add_tag(&tags, field.value);
-        else if (key_of(&field) == KEY_TAGS)
+        else if (field_key(&field) == KEY_TAGS)
             fault = add_packed_tags(&tags, &field);
     }
     *ret_count = fault ? 0 : tags.count;

@@ -220,8 +220,8 @@ static int index_records(struct wsl_shard *shard, const char *path, struct wsl_e
     shard->places = calloc(shard->images ? shard->images : 1, sizeof *shard->places);
     if (!shard->places)
         return wsl_fail(err, WSL_ENOMEM, "no memory for the index of shard %s", path);
-    wsl_guard_install();
-    if (!wsl_guard_run(walk_shard, &walk))
+    wsl_sigbus_guard_install();
+    if (!wsl_sigbus_guard_run(walk_shard, &walk))
         return wsl_fail(err, WSL_EIO, "shard %s shrank, or cannot be read, while it was opened",
                         path);
     if (walk.fault)
@@ -232,8 +232,8 @@ static int index_records(struct wsl_shard *shard, const char *path, struct wsl_e
     return 0;
 }
 
-int wsl_shard_open(struct wsl_shard **ret, const char *folder, const struct wsl_shard_entry *entry,
-                   struct wsl_err *err)
+int wsl_shard_open(struct wsl_shard **ret, const char *directory,
+                   const struct wsl_shard_entry *entry, struct wsl_err *err)
 {
     struct wsl_shard *shard = calloc(1, sizeof *shard);
     char path[PATH_MAX];
@@ -244,9 +244,9 @@ int wsl_shard_open(struct wsl_shard **ret, const char *folder, const struct wsl_
     snprintf(shard->file, sizeof shard->file, "%s", entry->file);
     shard->bytes = entry->bytes;
     shard->images = entry->images;
-    r = wsl_file_join(path, sizeof path, folder, entry->file);
+    r = wsl_file_join(path, sizeof path, directory, entry->file);
     if (r < 0)
-        wsl_fail(err, r, "path too long: %s/%s", folder, entry->file);
+        wsl_fail(err, r, "path too long: %s/%s", directory, entry->file);
     if (r == 0)
         r = map_file(shard, path, err);
     if (r == 0)

@@ -17,7 +17,7 @@
 
 /* What dataset.json says about a shard. */
 struct wsl_shard_entry {
-    char file[64];        /* a name in the data set's folder */
+    char file[64];        /* a name in the data set's directory */
     uint64_t images;      /* records */
     uint64_t bytes;       /* of the file */
     char fingerprint[33]; /* XXH3-128 over size (8 bytes, little-endian) and bytes of each value in
@@ -26,28 +26,30 @@ struct wsl_shard_entry {
 
 struct wsl_shard;
 
-/* Opens folder/entry->file, read only. WSL_ENOENT, or WSL_ECORRUPT when its size, count or
+/* Opens directory/entry->file, read only. WSL_ENOENT, or WSL_ECORRUPT when its size, count or
  * structure is not what it should be. The file must not change while it is open. */
-int wsl_shard_open(struct wsl_shard **ret, const char *folder, const struct wsl_shard_entry *entry,
-                   struct wsl_err *err);
+int wsl_shard_open(struct wsl_shard **ret, const char *directory,
+                   const struct wsl_shard_entry *entry, struct wsl_err *err);
 void wsl_shard_close(struct wsl_shard *shard); /* NULL is fine */
 
 const char *wsl_shard_file(const struct wsl_shard *shard);
 
 /* Where value `index` (below the count of images) lies: inside the map as it was at open. Reading
- * it may raise SIGBUS when the file shrank since: do so in wsl_guard_run(). Does not touch it. */
+ * it may raise SIGBUS when the file shrank since: do so in wsl_sigbus_guard_run(). Does not touch
+ * it. */
 const uint8_t *wsl_shard_value(const struct wsl_shard *shard, uint64_t index, size_t *ret_size);
 
 /* ---- writing ---- */
 
 struct wsl_shard_writer;
 
-/* Makes folder/entry file `file`; it must not exist. Bound to the calling thread until sealed. */
-int wsl_shard_writer_open(struct wsl_shard_writer **ret, const char *folder, const char *file,
+/* Makes directory/entry file `file`; it must not exist. Bound to the calling thread until sealed.
+ */
+int wsl_shard_writer_open(struct wsl_shard_writer **ret, const char *directory, const char *file,
                           uint64_t limit_bytes, struct wsl_err *err);
 
-/* Appends a record; its packed size is at most WSL_RECORD_SIZE. WSL_ENOSPC and the like: the writer
- * can only be closed then. */
+/* Appends a record; its packed size is at most WSL_RECORD_SIZE_MAX. WSL_ENOSPC and the like: the
+ * writer can only be closed then. */
 int wsl_shard_writer_add(struct wsl_shard_writer *writer, const Wsl__V1__ImageRecord *record,
                          struct wsl_err *err);
 

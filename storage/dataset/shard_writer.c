@@ -75,7 +75,7 @@ static int open_env(struct wsl_shard_writer *w, struct wsl_err *err)
     return code == 0 ? begin(w, err) : wsl_lmdb_fail(err, code, "make shard", w->path);
 }
 
-int wsl_shard_writer_open(struct wsl_shard_writer **ret, const char *folder, const char *file,
+int wsl_shard_writer_open(struct wsl_shard_writer **ret, const char *directory, const char *file,
                           uint64_t limit_bytes, struct wsl_err *err)
 {
     struct wsl_shard_writer *w = calloc(1, sizeof *w);
@@ -86,9 +86,9 @@ int wsl_shard_writer_open(struct wsl_shard_writer **ret, const char *folder, con
     snprintf(w->file, sizeof w->file, "%s", file);
     w->limit_bytes = limit_bytes;
     w->hash = XXH3_createState();
-    r = w->hash ? wsl_file_join(w->path, sizeof w->path, folder, file) : WSL_ENOMEM;
+    r = w->hash ? wsl_file_join(w->path, sizeof w->path, directory, file) : WSL_ENOMEM;
     if (r < 0)
-        wsl_fail(err, r, "cannot make shard %s in %s: %s", file, folder, wsl_err_name(r));
+        wsl_fail(err, r, "cannot make shard %s in %s: %s", file, directory, wsl_err_name(r));
     else if (wsl_file_exists(w->path))
         r = wsl_fail(err, WSL_EEXIST, "shard %s exists", w->path);
     else
@@ -121,7 +121,7 @@ int wsl_shard_writer_add(struct wsl_shard_writer *w, const Wsl__V1__ImageRecord 
     MDB_val key = {.mv_size = sizeof bytes, .mv_data = bytes};
     int code;
 
-    assert(size <= WSL_RECORD_SIZE);
+    assert(size <= WSL_RECORD_SIZE_MAX);
     if (!w->txn) {
         int r = begin(w, err);
 

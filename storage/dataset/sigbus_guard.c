@@ -28,7 +28,7 @@ static void caught(int number, siginfo_t *info, void *context)
     sigaction(number, &before, NULL);
 }
 
-void wsl_guard_install(void)
+void wsl_sigbus_guard_install(void)
 {
     struct sigaction action = {.sa_flags = SA_SIGINFO | SA_ONSTACK}, now;
 
@@ -42,7 +42,7 @@ void wsl_guard_install(void)
     pthread_mutex_unlock(&lock);
 }
 
-bool wsl_guard_run(void (*work)(void *context), void *context)
+bool wsl_sigbus_guard_run(void (*work)(void *context), void *context)
 {
     sigjmp_buf here;
 

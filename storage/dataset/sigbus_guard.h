@@ -11,11 +11,11 @@
 
 /* Puts the handler for SIGBUS in place; it passes on what is not its own to the action from before.
  * Again is fine, and needed only when something else took the signal since. Any thread. */
-void wsl_guard_install(void);
+void wsl_sigbus_guard_install(void);
 
 /* Runs work(context) and returns true, or returns false when it touched memory that is not there;
  * what it wrote until then stays. The work is left by siglongjmp: it must hold no lock, and what it
  * allocated is lost. Any thread; does not nest. About 20 ns. */
-bool wsl_guard_run(void (*work)(void *context), void *context);
+bool wsl_sigbus_guard_run(void (*work)(void *context), void *context);
 
 #endif

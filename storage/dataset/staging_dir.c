@@ -11,20 +11,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int wsl_work_folder_lock(const char *folder, const char *who, int *ret_lock, struct wsl_err *err)
+int wsl_staging_dir_lock(const char *directory, const char *who, int *ret_lock, struct wsl_err *err)
 {
     struct stat mine, now;
-    int lock, r = wsl_file_make_directories(folder, err);
+    int lock, r = wsl_file_make_directories(directory, err);
 
     if (r < 0)
         return r;
-    lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (lock < 0)
-        return wsl_fail_errno(err, "cannot open %s", folder);
-    /* The other may end, and rename or remove the folder, between open and lock. */
-    if (flock(lock, LOCK_EX | LOCK_NB) < 0 || fstat(lock, &mine) < 0 || stat(folder, &now) < 0 ||
+        return wsl_fail_errno(err, "cannot open %s", directory);
+    /* The other may end, and rename or remove the directory, between open and lock. */
+    if (flock(lock, LOCK_EX | LOCK_NB) < 0 || fstat(lock, &mine) < 0 || stat(directory, &now) < 0 ||
         mine.st_ino != now.st_ino) {
-        r = wsl_fail(err, WSL_EEXIST, "another %s writes %s: wait for it", who, folder);
+        r = wsl_fail(err, WSL_EEXIST, "another %s writes %s: wait for it", who, directory);
         close(lock);
         return r;
     }
@@ -32,23 +32,23 @@ int wsl_work_folder_lock(const char *folder, const char *who, int *ret_lock, str
     return 0;
 }
 
-int wsl_work_folder_empty(const char *folder, const char *but, struct wsl_err *err)
+int wsl_staging_dir_clear(const char *directory, const char *but, struct wsl_err *err)
 {
-    DIR *dir = opendir(folder);
+    DIR *dir = opendir(directory);
     struct dirent *entry;
     int r = 0;
 
     if (!dir)
-        return wsl_fail_errno(err, "cannot read folder %s", folder);
+        return wsl_fail_errno(err, "cannot read directory %s", directory);
     while (r == 0 && (entry = readdir(dir))) {
         char path[PATH_MAX];
 
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
             (but && strcmp(entry->d_name, but) == 0))
             continue;
-        r = wsl_file_join(path, sizeof path, folder, entry->d_name);
+        r = wsl_file_join(path, sizeof path, directory, entry->d_name);
         if (r < 0)
-            wsl_fail(err, r, "path too long: %s/%s", folder, entry->d_name);
+            wsl_fail(err, r, "path too long: %s/%s", directory, entry->d_name);
         else
             r = wsl_file_remove_tree(path, err);
     }

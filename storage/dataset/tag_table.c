@@ -66,7 +66,7 @@ static bool head_is_sane(const struct head *h)
 {
     return memcmp(h->magic, magic, sizeof magic) == 0 && h->records <= UINT32_MAX &&
            h->base <= UINT32_MAX && h->records <= h->base &&
-           h->tags <= h->records * WSL_RECORD_TAGS && h->tags >= h->records &&
+           h->tags <= h->records * WSL_RECORD_TAGS_MAX && h->tags >= h->records &&
            h->limit <= (uint64_t)1 << 20 &&
            (h->id_size == sizeof(uint16_t) || h->id_size == sizeof(uint32_t));
 }
@@ -100,7 +100,7 @@ static int map_file(struct wsl_tag_table *t, int fd, const char *path,
     return 0;
 }
 
-int wsl_tag_table_open(struct wsl_tag_table **ret, const char *folder,
+int wsl_tag_table_open(struct wsl_tag_table **ret, const char *directory,
                        const struct wsl_shard_entry *entry, struct wsl_err *err)
 {
     struct wsl_tag_table *t = calloc(1, sizeof *t);
@@ -110,10 +110,10 @@ int wsl_tag_table_open(struct wsl_tag_table **ret, const char *folder,
     if (!t)
         return wsl_fail(err, WSL_ENOMEM, "no memory for %s", entry->file);
     snprintf(t->file, sizeof t->file, "%s", entry->file);
-    r = wsl_file_join(path, sizeof path, folder, entry->file);
+    r = wsl_file_join(path, sizeof path, directory, entry->file);
     if (r < 0) {
         free(t);
-        return wsl_fail(err, r, "path too long: %s", folder);
+        return wsl_fail(err, r, "path too long: %s", directory);
     }
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -126,7 +126,7 @@ int wsl_tag_table_open(struct wsl_tag_table **ret, const char *folder,
         free(t);
         return r;
     }
-    wsl_guard_install();
+    wsl_sigbus_guard_install();
     *ret = t;
     return 0;
 }
@@ -192,7 +192,7 @@ static void read_record(void *context)
     for (uint64_t i = first * BLOCK; i < r->index; i++)
         place += count[i];
     r->count = count[r->index];
-    r->sound = r->record < t->head.base && r->count >= 1 && r->count <= WSL_RECORD_TAGS &&
+    r->sound = r->record < t->head.base && r->count >= 1 && r->count <= WSL_RECORD_TAGS_MAX &&
                place <= t->head.tags && t->head.tags - place >= (uint64_t)r->count;
     for (int i = 0; r->sound && i < r->count; i++) {
         r->tags[i] = id_at(t, place + (uint64_t)i);
@@ -203,11 +203,11 @@ static void read_record(void *context)
 int wsl_tag_table_read(const struct wsl_tag_table *t, uint64_t index, uint64_t *ret_record,
                        uint32_t ret_tags[64], int *ret_count, struct wsl_err *err)
 {
-    uint32_t tags[WSL_RECORD_TAGS];
+    uint32_t tags[WSL_RECORD_TAGS_MAX];
     struct reading r = {.table = t, .index = index, .tags = ret_tags ? ret_tags : tags};
 
     assert(index < t->head.records);
-    if (!wsl_guard_run(read_record, &r))
+    if (!wsl_sigbus_guard_run(read_record, &r))
         return wsl_fail(err, WSL_EIO, "%s shrank, or the disk cannot read it: restore the file",
                         t->file);
     if (!r.sound)
@@ -262,7 +262,7 @@ int wsl_tag_table_verify(const struct wsl_tag_table *t, struct wsl_err *err)
     struct hashing hashing = {.table = t};
     struct ordering ordering = {.table = t};
 
-    if (!wsl_guard_run(hash_all, &hashing) || !wsl_guard_run(check_order, &ordering))
+    if (!wsl_sigbus_guard_run(hash_all, &hashing) || !wsl_sigbus_guard_run(check_order, &ordering))
         return wsl_fail(err, WSL_EIO, "%s shrank, or the disk cannot read it: restore the file",
                         t->file);
     if (hashing.digest.low64 != t->head.hash[0] || hashing.digest.high64 != t->head.hash[1])
@@ -281,7 +281,7 @@ int wsl_tag_table_verify(const struct wsl_tag_table *t, struct wsl_err *err)
 
 /* ---- writing ---- */
 
-static int make_room(struct wsl_tag_table_maker *m, int count)
+static int reserve(struct wsl_tag_table_builder *m, int count)
 {
     if (m->records == m->record_capacity) {
         uint64_t more = m->record_capacity ? 2 * m->record_capacity : 4096;
@@ -309,14 +309,14 @@ static int make_room(struct wsl_tag_table_maker *m, int count)
     return 0;
 }
 
-int wsl_tag_table_add(struct wsl_tag_table_maker *m, uint64_t record, const uint32_t *tags,
+int wsl_tag_table_add(struct wsl_tag_table_builder *m, uint64_t record, const uint32_t *tags,
                       int count, struct wsl_err *err)
 {
-    assert(count >= 1 && count <= WSL_RECORD_TAGS);
+    assert(count >= 1 && count <= WSL_RECORD_TAGS_MAX);
     assert(m->records == 0 || record > m->record[m->records - 1]);
     if (record >= UINT32_MAX)
         return wsl_fail(err, WSL_ELIMIT, "a view takes at most 2^32 - 1 records of a split");
-    if (make_room(m, count) < 0)
+    if (reserve(m, count) < 0)
         return wsl_fail(err, WSL_ENOMEM, "no memory for the tags of %llu records",
                         (unsigned long long)m->records);
     m->record[m->records] = (uint32_t)record;
@@ -326,7 +326,7 @@ int wsl_tag_table_add(struct wsl_tag_table_maker *m, uint64_t record, const uint
     return 0;
 }
 
-static uint32_t rarest_of(const uint32_t *ids, int count, const uint64_t *images)
+static uint32_t rarest_tag(const uint32_t *ids, int count, const uint64_t *images)
 {
     uint32_t rarest = ids[0];
 
@@ -337,8 +337,8 @@ static uint32_t rarest_of(const uint32_t *ids, int count, const uint64_t *images
 }
 
 /* The parts of the file, made in memory. */
-static void fill(const struct wsl_tag_table_maker *m, const struct head *h, const struct layout *at,
-                 const uint64_t *images, uint8_t *out)
+static void fill(const struct wsl_tag_table_builder *m, const struct head *h,
+                 const struct layout *at, const uint64_t *images, uint8_t *out)
 {
     uint64_t *rare = (uint64_t *)(out + at->rare), *begin = (uint64_t *)(out + at->begin);
     uint32_t *by_rarest = (uint32_t *)(out + at->by_rarest);
@@ -355,7 +355,7 @@ static void fill(const struct wsl_tag_table_maker *m, const struct head *h, cons
     for (uint64_t i = 0; i < m->records; place += m->count[i], i++) {
         if (i % BLOCK == 0)
             begin[i / BLOCK] = place;
-        rare[rarest_of(m->ids + place, m->count[i], images)]++;
+        rare[rarest_tag(m->ids + place, m->count[i], images)]++;
     }
     begin[(m->records + BLOCK - 1) / BLOCK] = place;
     for (uint64_t t = 0; t < h->limit; t++) { /* counts become places, and counts again below */
@@ -365,7 +365,7 @@ static void fill(const struct wsl_tag_table_maker *m, const struct head *h, cons
         sum += n;
     }
     for (uint64_t i = 0, first = 0; i < m->records; first += m->count[i], i++)
-        by_rarest[rare[rarest_of(m->ids + first, m->count[i], images)]++] = (uint32_t)i;
+        by_rarest[rare[rarest_tag(m->ids + first, m->count[i], images)]++] = (uint32_t)i;
     for (uint64_t t = h->limit; t-- > 1;)
         rare[t] -= rare[t - 1];
 }
@@ -394,8 +394,8 @@ static int write_new(const char *path, const uint8_t *bytes, uint64_t size, stru
     return r;
 }
 
-int wsl_tag_table_write(const struct wsl_tag_table_maker *m, const char *folder, const char *file,
-                        uint64_t base, const uint64_t *images, uint64_t limit,
+int wsl_tag_table_write(const struct wsl_tag_table_builder *m, const char *directory,
+                        const char *file, uint64_t base, const uint64_t *images, uint64_t limit,
                         struct wsl_shard_entry *ret, struct wsl_err *err)
 {
     struct head head = {.records = m->records,
@@ -409,8 +409,8 @@ int wsl_tag_table_write(const struct wsl_tag_table_maker *m, const char *folder,
     uint8_t *out;
     int r;
 
-    if (wsl_file_join(path, sizeof path, folder, file) < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
+    if (wsl_file_join(path, sizeof path, directory, file) < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", directory);
     out = calloc(1, at.end);
     if (!out)
         return wsl_fail(err, WSL_ENOMEM, "no memory for %s", path);
@@ -431,7 +431,7 @@ int wsl_tag_table_write(const struct wsl_tag_table_maker *m, const char *folder,
     return 0;
 }
 
-void wsl_tag_table_maker_free(struct wsl_tag_table_maker *m)
+void wsl_tag_table_builder_free(struct wsl_tag_table_builder *m)
 {
     free(m->record);
     free(m->count);

@@ -25,9 +25,9 @@
 
 struct wsl_tag_table;
 
-/* Maps folder/entry->file. WSL_ENOENT, or WSL_ECORRUPT when its size or its head is not what the
+/* Maps directory/entry->file. WSL_ENOENT, or WSL_ECORRUPT when its size or its head is not what the
  * entry says. The bytes behind the head are only checked where they are used, and by verify. */
-int wsl_tag_table_open(struct wsl_tag_table **ret, const char *folder,
+int wsl_tag_table_open(struct wsl_tag_table **ret, const char *directory,
                        const struct wsl_shard_entry *entry, struct wsl_err *err);
 void wsl_tag_table_close(struct wsl_tag_table *table); /* NULL is fine */
 
@@ -50,7 +50,7 @@ int wsl_tag_table_verify(const struct wsl_tag_table *table, struct wsl_err *err)
 /* ---- writing ---- */
 
 /* Grows in memory: 5 bytes a record and 4 a tag, up to twice that. Zeroed to start with. */
-struct wsl_tag_table_maker {
+struct wsl_tag_table_builder {
     uint32_t *record;
     uint8_t *count;
     uint64_t records, record_capacity;
@@ -60,14 +60,14 @@ struct wsl_tag_table_maker {
 
 /* The next record; `record` greater than those before, 1 to 64 ids ascending. WSL_ENOMEM,
  * WSL_ELIMIT (2^32 records). */
-int wsl_tag_table_add(struct wsl_tag_table_maker *maker, uint64_t record, const uint32_t *tags,
+int wsl_tag_table_add(struct wsl_tag_table_builder *builder, uint64_t record, const uint32_t *tags,
                       int count, struct wsl_err *err);
 
-/* Writes and syncs folder/file. images[t]: training images of each of `limit` tags, which say what
- * is rare (ties: the greater id). */
-int wsl_tag_table_write(const struct wsl_tag_table_maker *maker, const char *folder,
+/* Writes and syncs directory/file. images[t]: training images of each of `limit` tags, which say
+ * what is rare (ties: the greater id). */
+int wsl_tag_table_write(const struct wsl_tag_table_builder *builder, const char *directory,
                         const char *file, uint64_t base, const uint64_t *images, uint64_t limit,
                         struct wsl_shard_entry *ret, struct wsl_err *err);
-void wsl_tag_table_maker_free(struct wsl_tag_table_maker *maker);
+void wsl_tag_table_builder_free(struct wsl_tag_table_builder *builder);
 
 #endif

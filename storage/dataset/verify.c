@@ -17,7 +17,7 @@
 struct verify {
     const struct wsl_verify_setup *setup;
     struct wsl_dataset_info info;
-    struct wsl_pictures *pictures; /* in place, or NULL */
+    struct wsl_external_files *external_files; /* in place, or NULL */
     XXH3_state_t *state;
     const struct wsl_shard_entry *entry; /* of the shard at hand */
     uint64_t done, total, shard_faults;
@@ -43,13 +43,13 @@ static void look_at(void *context)
         head[i] = (uint8_t)((uint64_t)v->size >> (8 * i));
     XXH3_128bits_update(v->verify->state, head, sizeof head);
     XXH3_128bits_update(v->verify->state, v->bytes, v->size);
-    v->fault = wsl_pictures_parse(v->verify->pictures, v->bytes, v->size, v->verify->info.tag_count,
-                                  &v->record);
+    v->fault = wsl_external_files_parse_record(v->verify->external_files, v->bytes, v->size,
+                                               v->verify->info.tag_count, &v->record);
     if (!v->fault)
         v->crc32c = wsl_crc32c(0, v->record.jpeg, v->record.jpeg_size);
 }
 
-static void tell_fault(struct verify *v, uint64_t record, const char *source, const char *reason)
+static void report_fault(struct verify *v, uint64_t record, const char *source, const char *reason)
 {
     const struct wsl_verify_fault fault = {v->entry->file, record, source, reason};
 
@@ -67,40 +67,40 @@ static void verify_record(struct verify *v, const struct wsl_shard *shard, uint6
 
     value.bytes = wsl_shard_value(shard, index, &value.size);
     v->result->bytes += value.size;
-    done = wsl_guard_run(look_at, &value);
-    if (!done && value.record.in_place) {
+    done = wsl_sigbus_guard_run(look_at, &value);
+    if (!done && value.record.external_file) {
         snprintf(reason, sizeof reason, "%.300s shrank, or the disk cannot read it",
-                 value.record.in_place);
-        tell_fault(v, index, value.record.source, reason);
+                 value.record.external_file);
+        report_fault(v, index, value.record.source, reason);
     } else if (!done) {
-        tell_fault(v, index, "", "the shard shrank, or the disk cannot read it");
+        report_fault(v, index, "", "the shard shrank, or the disk cannot read it");
     } else if (value.fault) {
-        tell_fault(v, index, "", value.fault);
+        report_fault(v, index, "", value.fault);
     } else if (value.crc32c != value.record.crc32c) {
-        snprintf(reason, sizeof reason, "its picture has CRC %08x, the record says %08x",
+        snprintf(reason, sizeof reason, "its image has CRC %08x, the record says %08x",
                  value.crc32c, value.record.crc32c);
-        tell_fault(v, index, value.record.source, reason);
+        report_fault(v, index, value.record.source, reason);
     }
-    v->result->bytes += value.record.in_place ? value.record.jpeg_size : 0;
+    v->result->bytes += value.record.external_file ? value.record.jpeg_size : 0;
     v->done++;
     if (v->setup->progress && (v->done % 256 == 0 || v->done == v->total))
         v->setup->progress(v->setup->context, v->done, v->total);
 }
 
 /* A shard whose tree cannot be walked is one fault: which record is where is not known then. */
-static int verify_shard(struct verify *v, const char *folder, struct wsl_err *err)
+static int verify_shard(struct verify *v, const char *directory, struct wsl_err *err)
 {
     struct wsl_shard *shard = NULL;
     struct wsl_err mine;
     XXH128_hash_t digest;
     char text[33];
-    int r = wsl_shard_open(&shard, folder, v->entry, &mine);
+    int r = wsl_shard_open(&shard, directory, v->entry, &mine);
 
     v->shard_faults = 0;
     if (r == WSL_ENOMEM)
         return wsl_fail(err, r, "%s", mine.text);
     if (r < 0) {
-        tell_fault(v, WSL_VERIFY_SHARD, "", mine.text);
+        report_fault(v, WSL_VERIFY_SHARD, "", mine.text);
         v->done += v->entry->images;
         return 0;
     }
@@ -112,17 +112,17 @@ static int verify_shard(struct verify *v, const char *folder, struct wsl_err *er
     snprintf(text, sizeof text, "%016llx%016llx", (unsigned long long)digest.high64,
              (unsigned long long)digest.low64);
     if (v->shard_faults == 0 && strcmp(text, v->entry->fingerprint) != 0)
-        tell_fault(v, WSL_VERIFY_SHARD, "",
-                   "its pictures are whole, but tags, sizes or names were changed: its fingerprint "
-                   "is not what dataset.json says");
+        report_fault(v, WSL_VERIFY_SHARD, "",
+                     "its images are whole, but tags, sizes or names were changed: its fingerprint "
+                     "is not what dataset.json says");
     return 0;
 }
 
-static int verify_table(struct verify *v, const char *folder, struct wsl_err *err)
+static int verify_table(struct verify *v, const char *directory, struct wsl_err *err)
 {
     struct wsl_tag_table *table = NULL;
     struct wsl_err mine;
-    int r = wsl_tag_table_open(&table, folder, v->entry, &mine);
+    int r = wsl_tag_table_open(&table, directory, v->entry, &mine);
 
     if (r == 0)
         r = wsl_tag_table_verify(table, &mine);
@@ -130,12 +130,12 @@ static int verify_table(struct verify *v, const char *folder, struct wsl_err *er
     if (r == WSL_ENOMEM)
         return wsl_fail(err, r, "%s", mine.text);
     if (r < 0)
-        tell_fault(v, WSL_VERIFY_SHARD, "", mine.text);
+        report_fault(v, WSL_VERIFY_SHARD, "", mine.text);
     return 0;
 }
 
 /* A view's own tables, then what it refers to. */
-static int verify_view(struct verify *v, const char *folder, struct wsl_err *err)
+static int verify_view(struct verify *v, const char *directory, struct wsl_err *err)
 {
     struct wsl_verify_result tables;
     struct wsl_dataset *ds = NULL;
@@ -144,11 +144,11 @@ static int verify_view(struct verify *v, const char *folder, struct wsl_err *err
     for (int s = 0; s < 2; s++)
         for (size_t i = 0; r == 0 && i < v->info.splits[s].shard_count; i++) {
             v->entry = &v->info.splits[s].shards[i];
-            r = verify_table(v, folder, err);
+            r = verify_table(v, directory, err);
         }
     tables = *v->result;
     if (r == 0 && tables.bad == 0) /* else it would not open */
-        r = wsl_dataset_open(&ds, folder, err);
+        r = wsl_dataset_open(&ds, directory, err);
     wsl_dataset_close(ds);
     if (r == 0)
         r = wsl_dataset_verify_all(v->info.base, v->setup, v->result, err);
@@ -156,7 +156,7 @@ static int verify_view(struct verify *v, const char *folder, struct wsl_err *err
     return r;
 }
 
-static int verify_shards(struct verify *v, const char *folder, struct wsl_err *err)
+static int verify_shards(struct verify *v, const char *directory, struct wsl_err *err)
 {
     int r = 0;
 
@@ -167,28 +167,29 @@ static int verify_shards(struct verify *v, const char *folder, struct wsl_err *e
     for (int s = 0; s < 2; s++)
         for (size_t i = 0; r == 0 && i < v->info.splits[s].shard_count; i++) {
             v->entry = &v->info.splits[s].shards[i];
-            r = verify_shard(v, folder, err);
+            r = verify_shard(v, directory, err);
         }
     v->result->records = v->total;
     XXH3_freeState(v->state);
     return r;
 }
 
-int wsl_dataset_verify_all(const char *folder, const struct wsl_verify_setup *setup,
+int wsl_dataset_verify_all(const char *directory, const struct wsl_verify_setup *setup,
                            struct wsl_verify_result *ret, struct wsl_err *err)
 {
     struct verify v = {.setup = setup, .result = ret};
-    int r = wsl_dataset_info_load(&v.info, folder, err);
+    int r = wsl_dataset_info_load(&v.info, directory, err);
 
     *ret = (struct wsl_verify_result){0};
     if (r < 0)
         return r;
-    wsl_guard_install();
-    if (v.info.picture_files > 0)
-        r = wsl_pictures_open(&v.pictures, v.info.pictures, v.info.picture_files, err);
+    wsl_sigbus_guard_install();
+    if (v.info.external_file_count > 0)
+        r = wsl_external_files_open(&v.external_files, v.info.external_files,
+                                    v.info.external_file_count, err);
     if (r == 0)
-        r = v.info.base ? verify_view(&v, folder, err) : verify_shards(&v, folder, err);
-    wsl_pictures_close(v.pictures);
+        r = v.info.base ? verify_view(&v, directory, err) : verify_shards(&v, directory, err);
+    wsl_external_files_close(v.external_files);
     wsl_dataset_info_free(&v.info);
     return r;
 }

@@ -15,7 +15,7 @@
 struct wsl_verify_fault {
     const char *file;   /* "shard-00003.lmdb" */
     uint64_t record;    /* index in the shard, or WSL_VERIFY_SHARD */
-    const char *source; /* of the picture, as far as known; may be "" */
+    const char *source; /* of the image, as far as known; may be "" */
     const char *reason;
 };
 
@@ -27,17 +27,17 @@ struct wsl_verify_setup {
 };
 
 struct wsl_verify_result {
-    uint64_t records, bytes; /* of the data set that has the pictures; read */
+    uint64_t records, bytes; /* of the data set that has the images; read */
     uint64_t bad;            /* faults told */
 };
 
 /* Reads every byte of every record: the tree that leads to it, its structure, the CRC of its
- * picture, and the fingerprint of its shard, which also covers tags, sizes and names. Goes on after
+ * image, and the fingerprint of its shard, which also covers tags, sizes and names. Goes on after
  * a fault; a shard whose tree is damaged is one fault. Of a view: its tables of tags, and the data
  * set it refers to, whose records are then counted. Returns 0 when everything was looked at,
  * whatever was found; WSL_ENOENT, WSL_ECORRUPT, WSL_EUNSUPPORTED for dataset.json and for
- * files with pictures in place, WSL_ENOMEM. Blocks. */
-int wsl_dataset_verify_all(const char *folder, const struct wsl_verify_setup *setup,
+ * files with images in place, WSL_ENOMEM. Blocks. */
+int wsl_dataset_verify_all(const char *directory, const struct wsl_verify_setup *setup,
                            struct wsl_verify_result *ret, struct wsl_err *err);
 
 #endif

@@ -37,7 +37,7 @@ struct place {
 struct joining {
     const struct wsl_join_setup *setup;
     struct wsl_join_result *result;
-    struct wsl_making making;
+    struct wsl_dataset_writer making;
     bool labels;
     struct united *tags;
     uint32_t tag_count;
@@ -377,7 +377,7 @@ static int write_group(struct joining *j, uint64_t first, struct wsl_err *err)
         (*(to == WSL_SPLIT_TRAIN ? &tag->train : &tag->heldout))++;
     }
     (*(to == WSL_SPLIT_TRAIN ? &j->result->train : &j->result->heldout))++;
-    return wsl_making_add(&j->making, to, &record, tags, count, err);
+    return wsl_dataset_writer_add(&j->making, to, &record, tags, count, err);
 }
 
 static int write_all(struct joining *j, struct wsl_err *err)
@@ -437,7 +437,7 @@ static int run(struct joining *j, struct wsl_err *err)
         return wsl_fail(err, WSL_EINVAL, "no picture to train on is left");
     j->result->tags = j->tag_count;
     source = describe(j);
-    r = wsl_making_finish(&j->making, source, err);
+    r = wsl_dataset_writer_finish(&j->making, source, err);
     json_decref(source);
     memcpy(j->result->fingerprint, j->making.info.fingerprint, sizeof j->result->fingerprint);
     return r;
@@ -456,13 +456,14 @@ int wsl_join(const struct wsl_join_setup *setup, struct wsl_join_result *ret, st
                         setup->heldout);
     for (size_t s = 0; s < setup->count; s++)
         j.labels = j.labels && strcmp(wsl_dataset_kind(setup->datasets[s]), "labels") == 0;
-    r = wsl_making_open(&j.making, setup->output, setup->name, j.labels ? "labels" : "tags", err);
+    r = wsl_dataset_writer_open(&j.making, setup->output, setup->name, j.labels ? "labels" : "tags",
+                                err);
     if (r < 0)
         return r;
     if (setup->shard_bytes)
         j.making.shard_bytes = setup->shard_bytes;
     r = run(&j, err);
-    wsl_making_close(&j.making);
+    wsl_dataset_writer_close(&j.making);
     for (size_t s = 0; s < setup->count; s++)
         free(j.united[s]);
     free(j.tags);

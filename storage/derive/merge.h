@@ -13,7 +13,7 @@
 struct wsl_join_setup {
     struct wsl_dataset *const *datasets; /* 1 to 64, open */
     size_t count;
-    const char *output, *name; /* as of wsl_making_open() */
+    const char *output, *name; /* as of wsl_dataset_writer_open() */
     uint64_t seed;             /* of the records' order, and of the division */
     double heldout;            /* share to divide anew, by pixels; below 0: as they were */
     uint64_t shard_bytes;      /* 0: 1 GiB */

@@ -9,7 +9,7 @@ enum { TAGS_MAX = 64, CHECK_EVERY = 1024 };
 
 struct work {
     const struct view_plan *plan;
-    struct wsl_making making;
+    struct wsl_dataset_writer making;
     uint64_t *counts[2]; /* by split, of each tag before ranking */
     uint32_t *id;        /* of each tag in the view; UINT32_MAX: none */
 };
@@ -129,7 +129,7 @@ static int give_ids(const struct work *w, uint32_t *tags, int count)
 static int write_split(struct work *w, enum wsl_split split, struct wsl_err *err)
 {
     const uint64_t records = wsl_dataset_count(w->plan->setup->dataset, split);
-    struct wsl_tag_table_maker table = {0};
+    struct wsl_tag_table_builder table = {0};
     int r = 0;
 
     for (uint64_t i = 0; i < records && r == 0; i++) {
@@ -144,10 +144,10 @@ static int write_split(struct work *w, enum wsl_split split, struct wsl_err *err
             w->plan->result->dropped += r == 0;
     }
     if (r == 0 && table.records > 0)
-        r = wsl_making_table(&w->making, split, &table, records, err);
+        r = wsl_dataset_writer_add_table(&w->making, split, &table, records, err);
     *(split == WSL_SPLIT_TRAIN ? &w->plan->result->train : &w->plan->result->heldout) =
         table.records;
-    wsl_tag_table_maker_free(&table);
+    wsl_tag_table_builder_free(&table);
     return r;
 }
 
@@ -181,7 +181,7 @@ static int run(struct work *w, json_t *source, struct wsl_err *err)
         return wsl_fail(err, WSL_EINVAL,
                         "no picture to train on has a tag that is left: of %zu tags none is on one",
                         w->plan->tag_count);
-    r = wsl_making_finish(&w->making, source, err);
+    r = wsl_dataset_writer_finish(&w->making, source, err);
     memcpy(result->fingerprint, w->making.info.fingerprint, sizeof result->fingerprint);
     return r;
 }
@@ -190,7 +190,7 @@ int view_make(const struct view_plan *plan, json_t *source, struct wsl_err *err)
 {
     const struct wsl_view_setup *s = plan->setup;
     struct work w = {.plan = plan};
-    int r = wsl_making_open(&w.making, s->output, s->name, plan->kind, err);
+    int r = wsl_dataset_writer_open(&w.making, s->output, s->name, plan->kind, err);
 
     if (r == 0) {
         for (int k = 0; k < 2; k++)
@@ -198,7 +198,7 @@ int view_make(const struct view_plan *plan, json_t *source, struct wsl_err *err)
         w.id = calloc(plan->tag_count + 1, sizeof *w.id);
         r = w.counts[0] && w.counts[1] && w.id ? run(&w, source, err)
                                                : wsl_fail(err, WSL_ENOMEM, "no memory for a view");
-        wsl_making_close(&w.making);
+        wsl_dataset_writer_close(&w.making);
     }
     free(w.counts[0]);
     free(w.counts[1]);

@@ -19,7 +19,7 @@
 struct wsl_view_setup {
     struct wsl_dataset *dataset;
     const char *folder;        /* that it was opened from; the view keeps its absolute path */
-    const char *output, *name; /* as of wsl_making_open() */
+    const char *output, *name; /* as of wsl_dataset_writer_open() */
     const atomic_bool *cancel; /* looked at now and then: WSL_ECANCELLED; NULL: never */
 };
 

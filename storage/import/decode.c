@@ -96,7 +96,7 @@ static const char *why_anew(struct worker *w, const struct wsl_jpeg_header *look
 
     if (look->height > longer)
         longer = look->height;
-    if (w->file.size > WSL_RECORD_JPEG)
+    if (w->file.size > WSL_RECORD_JPEG_MAX)
         return "over 16 MiB";
     if (side_max != 0 && longer > side_max)
         return "larger than the side asked for";
@@ -182,7 +182,7 @@ static void keep(struct worker *w, struct item *item, const struct wsl_jpeg_head
     wsl_buf_clear(&w->again);
     /* What baseline cannot hold stays as it is. */
     item->transcoded = wsl_jpeg_transcode(w->file.data, w->file.size, &w->again, NULL) == 0 &&
-                       w->again.size <= WSL_RECORD_JPEG;
+                       w->again.size <= WSL_RECORD_JPEG_MAX;
 }
 
 /* A kept JPEG shows as it is stored: nothing turns it or changes its colours. */
@@ -212,7 +212,7 @@ static int make_jpeg(struct worker *w, struct item *item, struct wsl_err *err)
     else
         r = wsl_image_encode_jpeg(&image, im->setup->quality, &w->jpeg, err);
     wsl_image_free(&image);
-    if (r == 0 && w->jpeg.size > WSL_RECORD_JPEG)
+    if (r == 0 && w->jpeg.size > WSL_RECORD_JPEG_MAX)
         r = wsl_fail(err, WSL_ELIMIT, "over 16 MiB as a JPEG");
     return r;
 }

@@ -148,7 +148,7 @@ static int open_work(struct import *im, struct wsl_err *err)
     int r = import_journal_open(im, err);
 
     if (r == 0 && !import_journal_has_work(im->journal))
-        r = wsl_work_folder_empty(im->folder, "journal", err);
+        r = wsl_staging_dir_clear(im->folder, "journal", err);
     if (r == 0)
         r = wsl_file_make_directories(im->set, err);
     if (r < 0)
@@ -224,7 +224,7 @@ static int fail_exists(const struct import *im, const char *output, struct wsl_e
     int lock;
 
     if (wsl_file_exists(im->folder) && !wsl_file_exists(im->set) &&
-        wsl_work_folder_lock(im->folder, "import", &lock, NULL) == 0) {
+        wsl_staging_dir_lock(im->folder, "import", &lock, NULL) == 0) {
         wsl_file_remove_tree(im->folder, NULL);
         close(lock);
     }
@@ -310,7 +310,7 @@ static void add_remedy(int r, struct wsl_err *err)
 static int run_in_folder(struct import *im, const char *output, const char *parent,
                          struct wsl_err *err)
 {
-    int lock, r = wsl_work_folder_lock(im->folder, "import", &lock, err);
+    int lock, r = wsl_staging_dir_lock(im->folder, "import", &lock, err);
 
     if (r < 0)
         return r;

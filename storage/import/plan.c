@@ -118,9 +118,9 @@ static void give_ids(struct import *im, struct item *item)
             tags[n++] = id;
     }
     n = import_sort_unique(tags, n);
-    if (n > WSL_RECORD_TAGS) {
-        memmove(tags, tags + n - WSL_RECORD_TAGS, WSL_RECORD_TAGS * sizeof *tags);
-        n = WSL_RECORD_TAGS;
+    if (n > WSL_RECORD_TAGS_MAX) {
+        memmove(tags, tags + n - WSL_RECORD_TAGS_MAX, WSL_RECORD_TAGS_MAX * sizeof *tags);
+        n = WSL_RECORD_TAGS_MAX;
     }
     item->tag_count = n;
 }

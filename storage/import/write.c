@@ -346,12 +346,12 @@ static int write_shards(struct output *out, struct wsl_err *err)
 static int note_picture_file(struct import *im, const struct source_container *c,
                              struct wsl_err *err)
 {
-    struct wsl_pictures_entry *entry = &im->info.pictures[im->info.picture_files];
-    int r = wsl_pictures_look(entry, c->path, err), fd;
+    struct wsl_external_file *entry = &im->info.external_files[im->info.external_file_count];
+    int r = wsl_external_file_describe(entry, c->path, err), fd;
 
     if (r < 0)
         return r;
-    im->info.picture_files++;
+    im->info.external_file_count++;
     fd = open(c->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || source_stamp(c->path, fd) != c->stamp)
         r = wsl_fail(err, WSL_EIO, "%s changed during the import: repeat the command", c->path);
@@ -368,11 +368,11 @@ static int note_picture_files(struct import *im, struct wsl_err *err)
 
     if (!im->setup->in_place)
         return 0;
-    if (count > WSL_PICTURES_FILES + 1)
+    if (count > WSL_EXTERNAL_FILES_MAX + 1)
         return wsl_fail(err, WSL_ELIMIT, "%s has %u files, pictures stay in at most %d",
-                        im->setup->source, count - 1, WSL_PICTURES_FILES);
-    im->info.pictures = calloc(count, sizeof *im->info.pictures);
-    if (!im->info.pictures)
+                        im->setup->source, count - 1, WSL_EXTERNAL_FILES_MAX);
+    im->info.external_files = calloc(count, sizeof *im->info.external_files);
+    if (!im->info.external_files)
         return wsl_fail(err, WSL_ENOMEM, "no memory for the list of files");
     for (uint32_t i = 1; r == 0 && i < count; i++)
         r = note_picture_file(im, &im->source.containers[i], err);

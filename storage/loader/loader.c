@@ -141,7 +141,7 @@ static int find_record(struct wsl_loader *l, uint64_t position, uint64_t *ret, s
 {
     struct lookup lookup = {&l->order, position, position};
 
-    if (!l->setup.once && !wsl_guard_run(look_up, &lookup))
+    if (!l->setup.once && !wsl_sigbus_guard_run(look_up, &lookup))
         return wsl_fail(err, WSL_EIO, "a table of the view shrank, or the disk cannot read it");
     *ret = lookup.record;
     return 0;
@@ -237,7 +237,7 @@ static void ask_for(struct wsl_loader *l, uint64_t first, uint64_t end)
         uint64_t record = 0;
 
         if (find_record(l, position_of(l, ticket), &record, NULL) == 0)
-            wsl_dataset_ask(l->setup.dataset, l->setup.split, record);
+            wsl_dataset_prefetch(l->setup.dataset, l->setup.split, record);
     }
 }
 
@@ -458,7 +458,8 @@ int wsl_loader_open(struct wsl_loader **ret, const struct wsl_loader_setup *setu
         l->setup.start_step = 0;
     l->picture_bytes = (size_t)setup->image_size * (size_t)setup->image_size * 3;
     l->ring = 1 + (setup->ahead ? setup->ahead : AHEAD_DEFAULT);
-    wsl_guard_install(); /* a library may have taken the signal since the data set was opened */
+    wsl_sigbus_guard_install(); /* a library may have taken the signal since the data set was opened
+                                   */
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->made, NULL);
     pthread_cond_init(&l->room, NULL);

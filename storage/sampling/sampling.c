@@ -151,7 +151,7 @@ static int take_table(struct wsl_sampling_table *t, const struct wsl_dataset *ds
     counts.to = calloc(counts.count + 1, sizeof *counts.to);
     if (!counts.to)
         return WSL_ENOMEM;
-    if (!wsl_guard_run(copy_counts, &counts))
+    if (!wsl_sigbus_guard_run(copy_counts, &counts))
         r = WSL_EIO;
     for (size_t g = 0; r == 0 && g < counts.count; g++)
         r = add_run(t, &capacity, counts.to[g], repeat_of(ds, rule, g));

@@ -186,7 +186,7 @@ static int read_with_ours(const struct options *o, const char *folder, struct ra
 
         if (asked < i + ASK_AHEAD - ASK_AT_ONCE)
             for (; asked < i + ASK_AHEAD && asked < o->read; asked++)
-                wsl_dataset_ask(dataset, WSL_SPLIT_TRAIN, key_of(o->records, asked));
+                wsl_dataset_prefetch(dataset, WSL_SPLIT_TRAIN, key_of(o->records, asked));
         r = wsl_dataset_read(dataset, WSL_SPLIT_TRAIN, key_of(o->records, i), &record, err);
         if (r == 0)
             r = wsl_record_check(&record, err);

@@ -70,13 +70,13 @@ bool fuzz_real_input(int number, struct wsl_buf *ret)
         }
     }
     if (number % 2) {
-        info.picture_files = (size_t)number;
-        info.pictures = calloc(info.picture_files, sizeof *info.pictures);
+        info.external_file_count = (size_t)number;
+        info.external_files = calloc(info.external_file_count, sizeof *info.external_files);
     }
-    for (size_t i = 0; i < info.picture_files; i++) {
-        info.pictures[i].path = text_of("/data/%d.mdb", (int)i);
-        info.pictures[i].bytes = 1 << 20;
-        memset(info.pictures[i].fingerprint, 'a', 32);
+    for (size_t i = 0; i < info.external_file_count; i++) {
+        info.external_files[i].path = text_of("/data/%d.mdb", (int)i);
+        info.external_files[i].bytes = 1 << 20;
+        memset(info.external_files[i].fingerprint, 'a', 32);
     }
     if (wsl_dataset_info_save(&info, fuzz_folder(), source, NULL) < 0)
         abort();

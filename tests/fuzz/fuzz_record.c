@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     struct wsl_record record, placed;
     struct wsl_record_place place;
-    uint32_t tags[WSL_RECORD_TAGS];
+    uint32_t tags[WSL_RECORD_TAGS_MAX];
     int count;
     const char *fault = wsl_record_parse(bytes, size, 1000, &record);
     const char *tag_fault = wsl_record_parse_tags(bytes, size, 1000, tags, &count);
@@ -40,7 +40,7 @@ bool fuzz_real_input(int number, struct wsl_buf *ret)
 {
     Wsl__V1__ImageRecord record = WSL__V1__IMAGE_RECORD__INIT;
     uint8_t jpeg[300];
-    uint32_t tags[WSL_RECORD_TAGS];
+    uint32_t tags[WSL_RECORD_TAGS_MAX];
     char source[] = "animals/birds/\xc3\xa9pervier.jpg";
     uint8_t *packed;
     size_t size;
@@ -49,7 +49,7 @@ bool fuzz_real_input(int number, struct wsl_buf *ret)
         return false;
     for (size_t i = 0; i < sizeof jpeg; i++)
         jpeg[i] = (uint8_t)(i * 7 + (size_t)number);
-    for (uint32_t i = 0; i < WSL_RECORD_TAGS; i++)
+    for (uint32_t i = 0; i < WSL_RECORD_TAGS_MAX; i++)
         tags[i] = i * 15 + (uint32_t)number;
     if (number % 3 == 2) {
         record.file = (uint32_t)number;
@@ -61,7 +61,7 @@ bool fuzz_real_input(int number, struct wsl_buf *ret)
     }
     record.width = 500;
     record.height = 375u << (number % 4);
-    record.n_tags = (size_t)(1 + number * 9 % WSL_RECORD_TAGS);
+    record.n_tags = (size_t)(1 + number * 9 % WSL_RECORD_TAGS_MAX);
     record.tags = tags;
     record.source = source;
     size = wsl__v1__image_record__get_packed_size(&record);

@@ -226,7 +226,7 @@ class Alone(Wslctl):
             f.write(bytes_)
         damaged = self.cluster.wslctl("data", "verify", made)
         self.assertEqual(damaged.returncode, 1)
-        self.assertEqual(len(re.findall(r"^shard-00000.lmdb record \d+, \w+/\d+.png: its picture has CRC", damaged.stdout,
+        self.assertEqual(len(re.findall(r"^shard-00000.lmdb record \d+, \w+/\d+.png: its image has CRC", damaged.stdout,
                                         re.M)), 2, damaged.stdout)
         self.assertIn("2 of its 24 records and shards are bad", damaged.stderr)
         found = json.loads(self.cluster.wslctl("data", "verify", made, "-o", "json").stdout)

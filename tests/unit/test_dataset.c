@@ -475,7 +475,7 @@ static void a_changed_picture_is_found(void **state)
     assert_int_equal(wsl_record_copy(&record, f->jpeg, NULL), WSL_ECORRUPT);
     set = check_set(f->folder);
     assert_int_equal(set.bad, 1);
-    assert_non_null(strstr(set.first, "shard-00002.lmdb, record 7: its picture has CRC"));
+    assert_non_null(strstr(set.first, "shard-00002.lmdb, record 7: its image has CRC"));
     assert_int_equal(wsl_dataset_read(ds, WSL_SPLIT_TRAIN, 709, &record, NULL), 0);
     assert_int_equal(wsl_record_check(&record, NULL), 0);
     wsl_dataset_close(ds);
@@ -502,7 +502,7 @@ static void a_changed_record_is_found(void **state)
     change_file(f, "shard-00000.lmdb", name, 0x01);
     set = check_set(f->folder);
     assert_int_equal(set.bad, 1);
-    assert_non_null(strstr(set.first, "shard-00000.lmdb: its pictures are whole, but"));
+    assert_non_null(strstr(set.first, "shard-00000.lmdb: its images are whole, but"));
     /* A record that is no record: named by shard and index. */
     change_file(f, "shard-00000.lmdb", at, 0x07);
     ds = open_it(f);
@@ -627,7 +627,7 @@ static void faults_of_a_record_have_names(void **state)
         {"\x10\x05\x18\x06\x20\x01\x20\x04\x7a\x01x", 11, NULL}, /* tags that are not packed */
         {"\x10\x05\x18\x06\x9a\x06\x01y\x7a\x01x", 11, NULL},    /* a field of a later version */
         {"\x10\x05\x18\x06\x7a\x02x", 7, "not a packed"},
-        {"\x10\x05\x18\x06", 4, "no picture"},
+        {"\x10\x05\x18\x06", 4, "no image"},
         {"\x7a\x01x", 3, "no size"},
         {"\x10\x00\x18\x06\x7a\x01x", 7, "width"},
         {"\x10\x05\x18\x80\x80\x04\x7a\x01x", 9, "height"},
@@ -636,7 +636,7 @@ static void faults_of_a_record_have_names(void **state)
         {"\x10\x05\x18\x06\x22\x02\x04\x80\x7a\x01x", 11, "not a packed"},
         {"\x13", 1, "not a packed"},
         {"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12, "not a packed"},
-        {"", 0, "no picture"},
+        {"", 0, "no image"},
     };
     uint8_t many[80] = {0x10, 5, 0x18, 6, 0x7a, 1, 'x', 0x22, 65};
     struct wsl_record record;

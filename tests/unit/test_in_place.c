@@ -137,11 +137,11 @@ static void must_be_equal(struct wsl_dataset *a, struct wsl_dataset *b, const ch
         for (uint64_t i = 0; i < wsl_dataset_count(a, split); i++) {
             struct wsl_record x, y;
 
-            wsl_dataset_ask(b, split, i);
+            wsl_dataset_prefetch(b, split, i);
             assert_int_equal(wsl_dataset_read(a, split, i, &x, NULL), 0);
             assert_int_equal(wsl_dataset_read(b, split, i, &y, NULL), 0);
-            assert_null(x.in_place);
-            assert_string_equal(y.in_place, file);
+            assert_null(x.external_file);
+            assert_string_equal(y.external_file, file);
             assert_string_equal(x.source, y.source);
             assert_int_equal(x.width, y.width);
             assert_int_equal(x.height, y.height);
@@ -227,8 +227,8 @@ static void it_is_what_an_import_makes(void **state)
     assert_int_equal(w.f->result.kept_jpegs, DATUMS);
     a = open_at(w.other);
     b = open_made(w.f); /* which verifies it */
-    assert_null(wsl_dataset_in_place(a));
-    assert_string_equal(wsl_dataset_in_place(b), w.file);
+    assert_null(wsl_dataset_external_file(a));
+    assert_string_equal(wsl_dataset_external_file(b), w.file);
     assert_string_not_equal(wsl_dataset_fingerprint(a), wsl_dataset_fingerprint(b));
     must_be_equal(a, b, w.file);
     batches_must_be_equal(a, b);
@@ -263,7 +263,7 @@ static void a_view_of_it_is_read(void **state)
     assert_int_equal(wsl_view_share(&setup, 0.5, false, 0, &result, NULL), 0);
     wsl_dataset_close(ds);
     view = open_at(folder);
-    assert_string_equal(wsl_dataset_in_place(view), w.file);
+    assert_string_equal(wsl_dataset_external_file(view), w.file);
     assert_int_equal(check_set(folder).bad, 0);
     assert_in_range(wsl_dataset_count(view, WSL_SPLIT_TRAIN), 1, DATUMS - 1);
     assert_int_equal(wsl_dataset_read(view, WSL_SPLIT_TRAIN, 0, &record, NULL), 0);
@@ -479,7 +479,7 @@ static bool is_found_by_crc(const struct world *w, const struct wsl_buf *whole, 
     wsl_dataset_close(ds);
     assert_int_equal(wsl_dataset_verify_all(w->f->output, &verify, &checked, NULL), 0);
     assert_int_equal(faults.count, 1);
-    assert_non_null(strstr(faults.reason, "its picture has CRC"));
+    assert_non_null(strstr(faults.reason, "its image has CRC"));
     return true;
 }
 
@@ -590,7 +590,7 @@ static void places_outside_are_refused(void **state)
         {0, 0, UINT32_MAX, "outside of its file"},
         {0, 1, 1, "does not name"},
         {0, UINT32_MAX, 1, "does not name"},
-        {5, 0, 0, "no picture"},
+        {5, 0, 0, "no image"},
     };
     struct fixture *f = *state;
     struct wsl_dataset_info info = {.kind = "labels"};
@@ -608,9 +608,9 @@ static void places_outside_are_refused(void **state)
     info.tags = calloc(1, sizeof *info.tags);
     info.tags[0] = (struct wsl_tag){strdup("x"), strdup(""), 1, 0};
     info.tag_count = 1;
-    info.pictures = calloc(1, sizeof *info.pictures);
-    assert_int_equal(wsl_pictures_look(info.pictures, path_in(f, "file"), NULL), 0);
-    info.picture_files = 1;
+    info.external_files = calloc(1, sizeof *info.external_files);
+    assert_int_equal(wsl_external_file_describe(info.external_files, path_in(f, "file"), NULL), 0);
+    info.external_file_count = 1;
     split->shards = calloc(1, sizeof *split->shards);
     split->shard_count = 1;
     split->images = sizeof cases / sizeof cases[0];
@@ -636,7 +636,7 @@ static void places_outside_are_refused(void **state)
         struct wsl_err err = {0};
         int r = wsl_dataset_read(ds, WSL_SPLIT_TRAIN, i, &record, &err);
 
-        wsl_dataset_ask(ds, WSL_SPLIT_TRAIN, i);
+        wsl_dataset_prefetch(ds, WSL_SPLIT_TRAIN, i);
         assert_int_equal(r, cases[i].fault ? WSL_ECORRUPT : 0);
         if (cases[i].fault && !strstr(err.text, cases[i].fault))
             fail_msg("%zu: %s", i, err.text);
