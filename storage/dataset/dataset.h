@@ -25,17 +25,10 @@
 #define WSL_STORAGE_DATASET_DATASET_H
 
 #include "base/err.h"
+#include "storage/dataset/types.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-enum wsl_split { WSL_SPLIT_TRAIN, WSL_SPLIT_HELDOUT };
-
-struct wsl_tag {
-    const char *name;        /* owned by the data set */
-    const char *synset;      /* "n02084071", or "" */
-    uint64_t train, heldout; /* images that carry it */
-};
 
 struct wsl_dataset;
 
@@ -61,22 +54,6 @@ uint64_t wsl_dataset_bytes(const struct wsl_dataset *ds, enum wsl_split split);
 uint64_t wsl_dataset_count(const struct wsl_dataset *ds, enum wsl_split split);
 size_t wsl_dataset_tag_count(const struct wsl_dataset *ds);
 const struct wsl_tag *wsl_dataset_tag(const struct wsl_dataset *ds, size_t id);
-
-/* One record. The pointers go into the memory map of the shard, or of external_file, and live until
- * close. */
-struct wsl_record {
-    const uint8_t *jpeg;
-    size_t jpeg_size;
-    int width, height;
-    uint32_t crc32c; /* as stored; wsl_record_check() compares */
-    uint64_t pixel_hash;
-    uint32_t tags[64]; /* ids, ascending */
-    int tag_count;     /* at most 64 are kept at import */
-    char source[256];
-    const char *shard; /* file name, the data set's; where it lies in it */
-    uint64_t in_shard;
-    const char *external_file; /* the file with the image when that is not the shard, else NULL */
-};
 
 /* Any thread; does not allocate. WSL_ECORRUPT names shard and index. A shard that shrank under the
  * map while it is read ends the read with WSL_EIO, not the process. */

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reads and writes dataset.json. Whatever another program may have put there is checked field by
+ * field: sizes and names from it decide what is opened and how much memory is taken.
+ */
 #include "storage/dataset/dataset_info.h"
 
 #include "base/file.h"

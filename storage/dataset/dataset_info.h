@@ -6,9 +6,9 @@
 #define WSL_STORAGE_DATASET_DATASET_INFO_H
 
 #include "base/err.h"
-#include "storage/dataset/dataset.h"
 #include "storage/dataset/external_file.h"
 #include "storage/dataset/shard.h"
+#include "storage/dataset/types.h"
 
 #include <jansson.h>
 

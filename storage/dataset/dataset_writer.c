@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The steps of making a data set in its staging directory, in the order in which a caller takes them:
+ * open, records or tables, dataset.json, publish.
+ */
 #include "storage/dataset/dataset_writer.h"
 
 #include "base/clock.h"
@@ -148,6 +152,13 @@ int wsl_dataset_writer_add_table(struct wsl_dataset_writer *w, enum wsl_split sp
                                  struct wsl_err *err)
 {
     uint64_t *images = calloc(w->info.tag_count + 1, sizeof *images);
+    const struct wsl_tag_table_target target = {
+        .directory = w->directory,
+        .file = split == WSL_SPLIT_TRAIN ? "train.tags" : "heldout.tags",
+        .base = base,
+        .images = images,
+        .limit = w->info.tag_count,
+    };
     struct wsl_shard_entry entry;
     int r;
 
@@ -155,9 +166,7 @@ int wsl_dataset_writer_add_table(struct wsl_dataset_writer *w, enum wsl_split sp
         return wsl_fail(err, WSL_ENOMEM, "no memory for the tags");
     for (size_t t = 0; t < w->info.tag_count; t++)
         images[t] = w->info.tags[t].train;
-    r = wsl_tag_table_write(table, w->directory,
-                            split == WSL_SPLIT_TRAIN ? "train.tags" : "heldout.tags", base, images,
-                            w->info.tag_count, &entry, err);
+    r = wsl_tag_table_write(table, &target, &entry, err);
     free(images);
     return r < 0 ? r : keep_entry(w, split, &entry, err);
 }

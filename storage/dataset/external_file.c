@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Describes files by size and samples, and maps them if they are still what was described.
+ */
 #include "storage/dataset/external_file.h"
 
 #include "storage/dataset/record.h"

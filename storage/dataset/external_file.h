@@ -8,7 +8,7 @@
 #define WSL_STORAGE_DATASET_EXTERNAL_FILE_H
 
 #include "base/err.h"
-#include "storage/dataset/dataset.h"
+#include "storage/dataset/types.h"
 
 /* Files of a data set: each is a map of the process. */
 enum { WSL_EXTERNAL_FILES_MAX = 4096 };

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * LMDB names the failed call, not the cause: this finds out whether the disk was full.
+ */
 #include "storage/dataset/lmdb_err.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
 #ifndef WSL_STORAGE_DATASET_RECORD_H
 #define WSL_STORAGE_DATASET_RECORD_H
 
-#include "storage/dataset/dataset.h"
+#include "storage/dataset/types.h"
 
 enum {
     WSL_RECORD_TAGS_MAX = 64,               /* tags of a record */

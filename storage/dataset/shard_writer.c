@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Writes a shard with LMDB itself, without its locks and syncs until the end: nobody else can see the
+ * file before it is sealed.
+ */
 #include "storage/dataset/shard.h"
 
 #include "base/file.h"

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The file is mapped as it is and checked where it is read. It is written from memory in one go: a
+ * counting sort puts the records in the order of their rarest tags.
+ */
 #include "storage/dataset/tag_table.h"
 
 #include "base/file.h"
@@ -137,11 +141,6 @@ void wsl_tag_table_close(struct wsl_tag_table *t)
         return;
     munmap((void *)t->map, t->at.end);
     free(t);
-}
-
-uint64_t wsl_tag_table_records(const struct wsl_tag_table *t)
-{
-    return t->head.records;
 }
 
 uint64_t wsl_tag_table_base(const struct wsl_tag_table *t)
@@ -394,27 +393,28 @@ static int write_new(const char *path, const uint8_t *bytes, uint64_t size, stru
     return r;
 }
 
-int wsl_tag_table_write(const struct wsl_tag_table_builder *m, const char *directory,
-                        const char *file, uint64_t base, const uint64_t *images, uint64_t limit,
-                        struct wsl_shard_entry *ret, struct wsl_err *err)
+int wsl_tag_table_write(const struct wsl_tag_table_builder *m,
+                        const struct wsl_tag_table_target *target, struct wsl_shard_entry *ret,
+                        struct wsl_err *err)
 {
     struct head head = {.records = m->records,
-                        .base = base,
+                        .base = target->base,
                         .tags = m->tags,
-                        .limit = limit,
-                        .id_size = limit <= UINT16_MAX ? sizeof(uint16_t) : sizeof(uint32_t)};
+                        .limit = target->limit,
+                        .id_size =
+                            target->limit <= UINT16_MAX ? sizeof(uint16_t) : sizeof(uint32_t)};
     struct layout at = lay_out(&head);
     char path[PATH_MAX];
     XXH128_hash_t digest;
     uint8_t *out;
     int r;
 
-    if (wsl_file_join(path, sizeof path, directory, file) < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", directory);
+    if (wsl_file_join(path, sizeof path, target->directory, target->file) < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", target->directory);
     out = calloc(1, at.end);
     if (!out)
         return wsl_fail(err, WSL_ENOMEM, "no memory for %s", path);
-    fill(m, &head, &at, images, out);
+    fill(m, &head, &at, target->images, out);
     digest = XXH3_128bits(out + sizeof head, at.end - sizeof head);
     memcpy(head.magic, magic, sizeof magic);
     head.hash[0] = digest.low64;
@@ -425,7 +425,7 @@ int wsl_tag_table_write(const struct wsl_tag_table_builder *m, const char *direc
     if (r < 0)
         return r;
     *ret = (struct wsl_shard_entry){.images = m->records, .bytes = at.end};
-    snprintf(ret->file, sizeof ret->file, "%s", file);
+    snprintf(ret->file, sizeof ret->file, "%s", target->file);
     snprintf(ret->fingerprint, sizeof ret->fingerprint, "%016llx%016llx",
              (unsigned long long)digest.high64, (unsigned long long)digest.low64);
     return 0;

@@ -31,7 +31,6 @@ int wsl_tag_table_open(struct wsl_tag_table **ret, const char *directory,
                        const struct wsl_shard_entry *entry, struct wsl_err *err);
 void wsl_tag_table_close(struct wsl_tag_table *table); /* NULL is fine */
 
-uint64_t wsl_tag_table_records(const struct wsl_tag_table *table);
 uint64_t wsl_tag_table_base(const struct wsl_tag_table *table);
 uint64_t wsl_tag_table_limit(const struct wsl_tag_table *table);
 
@@ -63,11 +62,20 @@ struct wsl_tag_table_builder {
 int wsl_tag_table_add(struct wsl_tag_table_builder *builder, uint64_t record, const uint32_t *tags,
                       int count, struct wsl_err *err);
 
-/* Writes and syncs directory/file. images[t]: training images of each of `limit` tags, which say
- * what is rare (ties: the greater id). */
-int wsl_tag_table_write(const struct wsl_tag_table_builder *builder, const char *directory,
-                        const char *file, uint64_t base, const uint64_t *images, uint64_t limit,
-                        struct wsl_shard_entry *ret, struct wsl_err *err);
+/* The file that a table becomes. */
+struct wsl_tag_table_target {
+    const char *directory, *file;
+    uint64_t base; /* records of the data set below */
+    const uint64_t
+        *images; /* training images of each of `limit` tags, which say what is rare (ties:
+                               the greater id) */
+    uint64_t limit;
+};
+
+/* Writes and syncs the file. WSL_ENOMEM, WSL_ENOSPC and the like. */
+int wsl_tag_table_write(const struct wsl_tag_table_builder *builder,
+                        const struct wsl_tag_table_target *target, struct wsl_shard_entry *ret,
+                        struct wsl_err *err);
 void wsl_tag_table_builder_free(struct wsl_tag_table_builder *builder);
 
 #endif

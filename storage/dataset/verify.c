@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reads everything once, shard after shard, and goes on after what is damaged: the report is to be
+ * complete.
+ */
 #include "storage/dataset/verify.h"
 
 #include "base/crc32c.h"

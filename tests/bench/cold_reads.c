@@ -12,6 +12,7 @@
 #include "base/crc32c.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "storage/dataset/dataset.h"
 #include "storage/dataset/dataset_info.h"
 #include "storage/dataset/record.h"
 
