@@ -16,7 +16,7 @@ static struct wsl_view_setup setup_of(struct wsl_ctl *ctl, struct wsl_dataset *d
 int wsl_ctl_tags_map(struct wsl_ctl *ctl, int argc, char **argv)
 {
     const char *into = NULL, *name = NULL, *file = NULL;
-    struct wsl_lexicon lexicon = {0};
+    struct wsl_vocabulary vocabulary = {0};
     struct wsl_view_result result = {0};
     struct wsl_view_setup setup;
     struct wsl_dataset *ds;
@@ -39,15 +39,15 @@ int wsl_ctl_tags_map(struct wsl_ctl *ctl, int argc, char **argv)
     code = wsl_ctl_check_input(ctl, "vocabulary", file);
     if (code != WSL_CTL_DONE)
         return code;
-    if (wsl_lexicon_load(&lexicon, file, &err) < 0)
+    if (wsl_vocabulary_load(&vocabulary, file, &err) < 0)
         return wsl_ctl_fail(ctl, &err);
     if (!wsl_ctl_open_data(ctl, &ds)) {
-        wsl_lexicon_free(&lexicon);
+        wsl_vocabulary_free(&vocabulary);
         return ctl->exit_code;
     }
     setup = setup_of(ctl, ds, into, name);
-    code = wsl_view_map(&setup, &lexicon, &result, &err);
-    wsl_lexicon_free(&lexicon);
+    code = wsl_view_map(&setup, &vocabulary, &result, &err);
+    wsl_vocabulary_free(&vocabulary);
     wsl_dataset_close(ds);
     code = wsl_ctl_made(ctl, code, into, &err);
     if (result.unmapped)

@@ -23,8 +23,8 @@ static void add_line(struct wsl_buf *out, uint64_t n, const char *what)
     wsl_buf_add_format(out, "  %10s  %s\n", text, what);
 }
 
-static int put_vocabulary(const struct wsl_ctl *ctl, const char *file, const struct wsl_lexicon *l,
-                          const struct wsl_lexicon_stats *s)
+static int put_vocabulary(const struct wsl_ctl *ctl, const char *file,
+                          const struct wsl_vocabulary *l, const struct wsl_vocabulary_stats *s)
 {
     struct wsl_buf out = {0};
 
@@ -66,9 +66,9 @@ static int put_vocabulary(const struct wsl_ctl *ctl, const char *file, const str
 
 int wsl_ctl_tags_vocabulary(struct wsl_ctl *ctl, int argc, char **argv)
 {
-    struct wsl_lexicon_setup setup = {0};
-    struct wsl_lexicon_stats stats;
-    struct wsl_lexicon lexicon;
+    struct wsl_vocabulary_setup setup = {0};
+    struct wsl_vocabulary_stats stats;
+    struct wsl_vocabulary vocabulary;
     const char *into = NULL;
     struct wsl_dataset *ds;
     struct wsl_err err = {0};
@@ -103,13 +103,13 @@ int wsl_ctl_tags_vocabulary(struct wsl_ctl *ctl, int argc, char **argv)
         return code;
     if (!wsl_ctl_open_data(ctl, &ds))
         return ctl->exit_code;
-    code = wsl_lexicon_make(&lexicon, ds, &setup, &stats, &err);
+    code = wsl_vocabulary_make(&vocabulary, ds, &setup, &stats, &err);
     wsl_dataset_close(ds);
     if (code < 0)
         return wsl_ctl_fail(ctl, &err);
-    code = wsl_lexicon_save(&lexicon, into, &err);
-    code = code < 0 ? wsl_ctl_fail(ctl, &err) : put_vocabulary(ctl, into, &lexicon, &stats);
-    wsl_lexicon_free(&lexicon);
+    code = wsl_vocabulary_save(&vocabulary, into, &err);
+    code = code < 0 ? wsl_ctl_fail(ctl, &err) : put_vocabulary(ctl, into, &vocabulary, &stats);
+    wsl_vocabulary_free(&vocabulary);
     return code;
 }
 

@@ -7,13 +7,13 @@
 enum { TAGS_MAX = 64 };
 
 struct meaning {
-    uint32_t tags[WSL_LEXICON_MEANINGS];
+    uint32_t tags[WSL_VOCABULARY_MEANINGS_MAX];
     int count;
 };
 
 struct mapping {
     struct meaning *meanings; /* of each tag of the data set */
-    const struct wsl_lexicon *lexicon;
+    const struct wsl_vocabulary *vocabulary;
     struct wsl_view_result *result;
 };
 
@@ -21,7 +21,7 @@ static int map_record(void *context, enum wsl_split split, uint64_t index, const
                       int count, bool counting, uint32_t ret_tags[TAGS_MAX])
 {
     struct mapping *m = context;
-    uint32_t all[TAGS_MAX * WSL_LEXICON_MEANINGS];
+    uint32_t all[TAGS_MAX * WSL_VOCABULARY_MEANINGS_MAX];
     int n = 0;
 
     (void)split;
@@ -39,26 +39,26 @@ static int map_record(void *context, enum wsl_split split, uint64_t index, const
     return n;
 }
 
-static struct wsl_tag *tags_of(const struct wsl_lexicon *lexicon)
+static struct wsl_tag *tags_of(const struct wsl_vocabulary *vocabulary)
 {
-    struct wsl_tag *tags = calloc(lexicon->tag_count + 1, sizeof *tags);
+    struct wsl_tag *tags = calloc(vocabulary->tag_count + 1, sizeof *tags);
 
-    for (size_t i = 0; tags && i < lexicon->tag_count; i++)
-        tags[i] =
-            (struct wsl_tag){.name = lexicon->tags[i].name, .synset = lexicon->tags[i].synset};
+    for (size_t i = 0; tags && i < vocabulary->tag_count; i++)
+        tags[i] = (struct wsl_tag){.name = vocabulary->tags[i].name,
+                                   .synset = vocabulary->tags[i].synset};
     return tags;
 }
 
-int wsl_view_map(const struct wsl_view_setup *setup, const struct wsl_lexicon *lexicon,
+int wsl_view_map(const struct wsl_view_setup *setup, const struct wsl_vocabulary *vocabulary,
                  struct wsl_view_result *ret, struct wsl_err *err)
 {
     const size_t count = wsl_dataset_tag_count(setup->dataset);
-    struct mapping m = {calloc(count + 1, sizeof *m.meanings), lexicon, ret};
-    struct wsl_tag *tags = tags_of(lexicon);
+    struct mapping m = {calloc(count + 1, sizeof *m.meanings), vocabulary, ret};
+    struct wsl_tag *tags = tags_of(vocabulary);
     struct view_plan plan = {.setup = setup,
                              .result = ret,
                              .tags = tags,
-                             .tag_count = lexicon->tag_count,
+                             .tag_count = vocabulary->tag_count,
                              .kind = "tags",
                              .rewrite = map_record,
                              .context = &m};
@@ -71,13 +71,13 @@ int wsl_view_map(const struct wsl_view_setup *setup, const struct wsl_lexicon *l
         for (size_t t = 0; t < count; t++) {
             const char *name = wsl_dataset_tag(setup->dataset, t)->name;
 
-            m.meanings[t].count = wsl_lexicon_find(lexicon, name, m.meanings[t].tags);
+            m.meanings[t].count = wsl_vocabulary_find(vocabulary, name, m.meanings[t].tags);
             ret->unmapped += m.meanings[t].count == 0;
         }
-        r = view_make(
-            &plan,
-            json_pack("{ss si}", "made_by", "tags map", "vocabulary_tags", (int)lexicon->tag_count),
-            err);
+        r = view_make(&plan,
+                      json_pack("{ss si}", "made_by", "tags map", "vocabulary_tags",
+                                (int)vocabulary->tag_count),
+                      err);
     }
     free(m.meanings);
     free(tags);

@@ -36,7 +36,7 @@ struct wsl_view_result {
 /* Tags by a vocabulary: a tag becomes those that it means there; records without any are left out;
  * so are tags on no training image. Ids by the frequency in this data set. WSL_EINVAL when nothing
  * to train on is left. */
-int wsl_view_map(const struct wsl_view_setup *setup, const struct wsl_lexicon *lexicon,
+int wsl_view_map(const struct wsl_view_setup *setup, const struct wsl_vocabulary *vocabulary,
                  struct wsl_view_result *ret, struct wsl_err *err);
 
 /* The label noise of Mahajan et al. 2018, section 3.1.2: each tag of a training record is replaced

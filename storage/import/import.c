@@ -247,7 +247,7 @@ static int prepare(struct import *im, const char *name, struct wsl_err *err)
     if (setup->wordnet)
         r = wsl_wordnet_open(&im->wordnet, setup->wordnet, err);
     if (r == 0)
-        r = wsl_vocabulary_open(&im->vocabulary, im->wordnet, setup->only_nouns, err);
+        r = wsl_vocabulary_builder_open(&im->vocabulary, im->wordnet, setup->only_nouns, err);
     return r;
 }
 
@@ -263,7 +263,7 @@ static void free_import(struct import *im)
     free(im->tags.values);
     free(im->order);
     wsl_buf_free(&im->paths);
-    wsl_vocabulary_close(im->vocabulary);
+    wsl_vocabulary_builder_close(im->vocabulary);
     wsl_wordnet_close(im->wordnet);
     wsl_dataset_info_free(&im->info);
     import_journal_close(im->journal);

@@ -80,7 +80,7 @@ struct import {
     int spool;   /* descriptor */
     struct journal *journal;
     struct wsl_wordnet *wordnet;
-    struct wsl_vocabulary *vocabulary;
+    struct wsl_vocabulary_builder *vocabulary;
     struct wsl_buf paths;
     struct numbers tags;
     struct item **blocks;

@@ -90,7 +90,7 @@ static bool tag_fits(const char *const *rules, size_t count, const char *text)
 static int push_word(struct import *im, struct item *item, const char *word, struct wsl_err *err)
 {
     uint32_t number;
-    int r = wsl_vocabulary_add(im->vocabulary, word, &number, err);
+    int r = wsl_vocabulary_builder_add(im->vocabulary, word, &number, err);
 
     if (r < 0)
         return r;
@@ -153,8 +153,8 @@ static void use_tags(struct import *im, struct item *item)
     item->tag_count = import_sort_unique(tags, item->tag_count);
     im->tags.count = item->first_tag + item->tag_count;
     for (uint32_t i = 0; i < item->tag_count; i++) {
-        wsl_vocabulary_use(im->vocabulary, tags[i]);
-        known |= wsl_vocabulary_concept(im->vocabulary, tags[i]) != WSL_NO_CONCEPT;
+        wsl_vocabulary_builder_use(im->vocabulary, tags[i]);
+        known |= wsl_vocabulary_builder_concept(im->vocabulary, tags[i]) != WSL_NO_CONCEPT;
     }
     if (!known)
         item->state = ITEM_UNTAGGED;

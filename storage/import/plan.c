@@ -66,7 +66,7 @@ static int push_concepts(struct import *im, struct numbers *concepts, const stru
 {
     for (uint32_t i = 0; i < item->tag_count; i++) {
         uint32_t spelling = im->tags.values[item->first_tag + i];
-        uint32_t concept = wsl_vocabulary_concept(im->vocabulary, spelling);
+        uint32_t concept = wsl_vocabulary_builder_concept(im->vocabulary, spelling);
 
         if (concept != WSL_NO_CONCEPT && import_push(concepts, concept) < 0)
             return WSL_ENOMEM;
@@ -98,8 +98,8 @@ static int join_equal(struct import *im, struct numbers *concepts)
             import_sort_unique(concepts->values + start, (uint32_t)(concepts->count - start));
         concepts->count = start + first->tag_count;
         for (uint32_t t = 0; t < first->tag_count; t++)
-            wsl_vocabulary_count(im->vocabulary, concepts->values[start + t],
-                                 import_split(im, first));
+            wsl_vocabulary_builder_count(im->vocabulary, concepts->values[start + t],
+                                         import_split(im, first));
         im->order[kept++] = im->order[i];
     }
     im->order_count = kept;
@@ -112,7 +112,7 @@ static void give_ids(struct import *im, struct item *item)
     uint32_t *tags = im->tags.values + item->first_tag, n = 0;
 
     for (uint32_t i = 0; i < item->tag_count; i++) {
-        uint32_t id = wsl_vocabulary_id(im->vocabulary, tags[i]);
+        uint32_t id = wsl_vocabulary_builder_id(im->vocabulary, tags[i]);
 
         if (id != WSL_NO_CONCEPT)
             tags[n++] = id;
@@ -153,7 +153,7 @@ static void drop_untagged(struct import *im)
 static void count_states(struct import *im)
 {
     struct wsl_import_result *result = im->result;
-    struct wsl_vocabulary_stats stats;
+    struct wsl_vocabulary_builder_stats stats;
 
     for (uint32_t i = 0; i < im->item_count; i++) {
         const struct item *item = import_item(im, i);
@@ -166,7 +166,7 @@ static void count_states(struct import *im)
     result->seen = im->item_count;
     result->train = im->info.splits[WSL_SPLIT_TRAIN].images;
     result->heldout = im->info.splits[WSL_SPLIT_HELDOUT].images;
-    wsl_vocabulary_stats(im->vocabulary, &stats);
+    wsl_vocabulary_builder_stats(im->vocabulary, &stats);
     result->tags_before = stats.spellings;
     result->tags_unknown = stats.unknown;
     result->tags_merged = stats.merged;
@@ -240,9 +240,9 @@ int import_plan(struct import *im, struct wsl_err *err)
     }
     free(im->tags.values);
     im->tags = concepts;
-    r = wsl_vocabulary_select(im->vocabulary, setup->min_images, setup->max_tags, err);
+    r = wsl_vocabulary_builder_select(im->vocabulary, setup->min_images, setup->max_tags, err);
     if (r == 0)
-        r = wsl_vocabulary_tags(im->vocabulary, &im->info.tags, &im->info.tag_count, err);
+        r = wsl_vocabulary_builder_tags(im->vocabulary, &im->info.tags, &im->info.tag_count, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < im->info.tag_count; i++)

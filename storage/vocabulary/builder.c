@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Spellings and synsets lie in one pair of open-addressing tables that grow together. Names and ids are
+ * only decided at the end, when all uses are counted.
+ */
 #include "storage/vocabulary/builder.h"
 
 #include <assert.h>
@@ -29,7 +33,7 @@ struct concept {
     uint32_t id;
 };
 
-struct wsl_vocabulary {
+struct wsl_vocabulary_builder {
     const struct wsl_wordnet *wn;
     bool only_nouns;
     struct spelling *spellings;
@@ -45,7 +49,7 @@ struct wsl_vocabulary {
 
 /* ---- growing ---- */
 
-static uint32_t *text_slot(const struct wsl_vocabulary *v, const char *text, uint64_t hash)
+static uint32_t *text_slot(const struct wsl_vocabulary_builder *v, const char *text, uint64_t hash)
 {
     uint32_t at = (uint32_t)hash & (v->slots - 1);
 
@@ -58,7 +62,7 @@ static uint32_t *text_slot(const struct wsl_vocabulary *v, const char *text, uin
     return &v->by_text[at];
 }
 
-static uint32_t *synset_slot(const struct wsl_vocabulary *v, uint32_t synset)
+static uint32_t *synset_slot(const struct wsl_vocabulary_builder *v, uint32_t synset)
 {
     uint32_t at = (uint32_t)XXH3_64bits(&synset, sizeof synset) & (v->slots - 1);
 
@@ -67,7 +71,7 @@ static uint32_t *synset_slot(const struct wsl_vocabulary *v, uint32_t synset)
     return &v->by_synset[at];
 }
 
-static int grow_slots(struct wsl_vocabulary *v)
+static int grow_slots(struct wsl_vocabulary_builder *v)
 {
     uint32_t slots = v->slots ? 2 * v->slots : 1024;
     uint32_t *by_text = calloc(slots, sizeof *by_text), *by_synset = calloc(slots, sizeof *by_text);
@@ -91,7 +95,7 @@ static int grow_slots(struct wsl_vocabulary *v)
     return 0;
 }
 
-static int make_room(struct wsl_vocabulary *v)
+static int reserve(struct wsl_vocabulary_builder *v)
 {
     if (2 * (v->spelling_count + 1) > v->slots && grow_slots(v) < 0)
         return WSL_ENOMEM;
@@ -114,13 +118,13 @@ static int make_room(struct wsl_vocabulary *v)
     return v->concept_capacity < v->spelling_capacity ? WSL_ENOMEM : 0;
 }
 
-int wsl_vocabulary_open(struct wsl_vocabulary **ret, const struct wsl_wordnet *wn, bool only_nouns,
-                        struct wsl_err *err)
+int wsl_vocabulary_builder_open(struct wsl_vocabulary_builder **ret, const struct wsl_wordnet *wn,
+                                bool only_nouns, struct wsl_err *err)
 {
-    struct wsl_vocabulary *v = calloc(1, sizeof *v);
+    struct wsl_vocabulary_builder *v = calloc(1, sizeof *v);
 
-    if (!v || make_room(v) < 0) {
-        wsl_vocabulary_close(v);
+    if (!v || reserve(v) < 0) {
+        wsl_vocabulary_builder_close(v);
         return wsl_fail(err, WSL_ENOMEM, "no memory for a vocabulary");
     }
     v->wn = wn;
@@ -129,7 +133,7 @@ int wsl_vocabulary_open(struct wsl_vocabulary **ret, const struct wsl_wordnet *w
     return 0;
 }
 
-void wsl_vocabulary_close(struct wsl_vocabulary *v)
+void wsl_vocabulary_builder_close(struct wsl_vocabulary_builder *v)
 {
     if (!v)
         return;
@@ -143,14 +147,14 @@ void wsl_vocabulary_close(struct wsl_vocabulary *v)
     free(v);
 }
 
-static uint32_t add_concept(struct wsl_vocabulary *v, uint32_t synset)
+static uint32_t add_concept(struct wsl_vocabulary_builder *v, uint32_t synset)
 {
     v->concepts[v->concept_count] = (struct concept){.synset = synset, .id = WSL_NO_CONCEPT};
     return v->concept_count++;
 }
 
 /* Fills in the name and the concept of a new spelling. */
-static void place(struct wsl_vocabulary *v, struct spelling *s)
+static void place(struct wsl_vocabulary_builder *v, struct spelling *s)
 {
     struct wsl_noun noun;
     uint32_t *slot;
@@ -169,8 +173,8 @@ static void place(struct wsl_vocabulary *v, struct spelling *s)
     s->name_size = noun.lemma_size;
 }
 
-int wsl_vocabulary_add(struct wsl_vocabulary *v, const char *text, uint32_t *ret_number,
-                       struct wsl_err *err)
+int wsl_vocabulary_builder_add(struct wsl_vocabulary_builder *v, const char *text,
+                               uint32_t *ret_number, struct wsl_err *err)
 {
     uint64_t hash = XXH3_64bits(text, strlen(text));
     struct spelling *s;
@@ -184,7 +188,7 @@ int wsl_vocabulary_add(struct wsl_vocabulary *v, const char *text, uint32_t *ret
     if (v->spelling_count == SPELLING_LIMIT)
         return wsl_fail(err, WSL_ELIMIT, "the source has more than %d different tags",
                         SPELLING_LIMIT);
-    if (make_room(v) < 0)
+    if (reserve(v) < 0)
         return wsl_fail(err, WSL_ENOMEM, "no memory for the tags of the source");
     s = &v->spellings[v->spelling_count];
     *s = (struct spelling){.text = strdup(text), .hash = hash};
@@ -196,17 +200,12 @@ int wsl_vocabulary_add(struct wsl_vocabulary *v, const char *text, uint32_t *ret
     return 0;
 }
 
-const char *wsl_vocabulary_spelling(const struct wsl_vocabulary *v, uint32_t number)
-{
-    return v->spellings[number].text;
-}
-
-uint32_t wsl_vocabulary_concept(const struct wsl_vocabulary *v, uint32_t spelling)
+uint32_t wsl_vocabulary_builder_concept(const struct wsl_vocabulary_builder *v, uint32_t spelling)
 {
     return v->spellings[spelling].concept;
 }
 
-void wsl_vocabulary_use(struct wsl_vocabulary *v, uint32_t spelling)
+void wsl_vocabulary_builder_use(struct wsl_vocabulary_builder *v, uint32_t spelling)
 {
     struct spelling *s = &v->spellings[spelling];
 
@@ -215,7 +214,8 @@ void wsl_vocabulary_use(struct wsl_vocabulary *v, uint32_t spelling)
         v->concepts[s->concept].uses++;
 }
 
-void wsl_vocabulary_count(struct wsl_vocabulary *v, uint32_t concept, enum wsl_split split)
+void wsl_vocabulary_builder_count(struct wsl_vocabulary_builder *v, uint32_t concept,
+                                  enum wsl_split split)
 {
     v->concepts[concept].counts[split]++;
 }
@@ -240,7 +240,7 @@ static int by_form(const void *a, const void *b)
     return compare_names(x->name, x->name_size, y->name, y->name_size);
 }
 
-static void name_concepts(struct wsl_vocabulary *v, const struct spelling **sorted)
+static void name_concepts(struct wsl_vocabulary_builder *v, const struct spelling **sorted)
 {
     for (uint32_t i = 0; i < v->spelling_count;) {
         const struct spelling *first = sorted[i];
@@ -277,8 +277,8 @@ static int by_count(const void *a, const void *b)
     return compare_names(x->name, x->name_size, y->name, y->name_size);
 }
 
-static void rank_concepts(struct wsl_vocabulary *v, struct concept **frequent, uint64_t min_images,
-                          uint64_t max_tags)
+static void rank_concepts(struct wsl_vocabulary_builder *v, struct concept **frequent,
+                          uint64_t min_images, uint64_t max_tags)
 {
     uint32_t n = 0;
 
@@ -296,8 +296,8 @@ static void rank_concepts(struct wsl_vocabulary *v, struct concept **frequent, u
     }
 }
 
-int wsl_vocabulary_select(struct wsl_vocabulary *v, uint64_t min_images, uint64_t max_tags,
-                          struct wsl_err *err)
+int wsl_vocabulary_builder_select(struct wsl_vocabulary_builder *v, uint64_t min_images,
+                                  uint64_t max_tags, struct wsl_err *err)
 {
     const struct spelling **sorted = calloc(v->spelling_count + 1, sizeof *sorted);
     struct concept **frequent = calloc(v->concept_count + 1, sizeof(struct concept *));
@@ -319,13 +319,13 @@ int wsl_vocabulary_select(struct wsl_vocabulary *v, uint64_t min_images, uint64_
     return 0;
 }
 
-uint32_t wsl_vocabulary_id(const struct wsl_vocabulary *v, uint32_t concept)
+uint32_t wsl_vocabulary_builder_id(const struct wsl_vocabulary_builder *v, uint32_t concept)
 {
     return concept == WSL_NO_CONCEPT ? WSL_NO_CONCEPT : v->concepts[concept].id;
 }
 
-int wsl_vocabulary_tags(const struct wsl_vocabulary *v, struct wsl_tag **ret, size_t *ret_count,
-                        struct wsl_err *err)
+int wsl_vocabulary_builder_tags(const struct wsl_vocabulary_builder *v, struct wsl_tag **ret,
+                                size_t *ret_count, struct wsl_err *err)
 {
     struct wsl_tag *tags = calloc(v->tag_count + 1, sizeof *tags);
     bool ok = tags != NULL;
@@ -356,7 +356,8 @@ int wsl_vocabulary_tags(const struct wsl_vocabulary *v, struct wsl_tag **ret, si
     return 0;
 }
 
-void wsl_vocabulary_stats(const struct wsl_vocabulary *v, struct wsl_vocabulary_stats *ret)
+void wsl_vocabulary_builder_stats(const struct wsl_vocabulary_builder *v,
+                                  struct wsl_vocabulary_builder_stats *ret)
 {
     uint64_t concepts = 0, with_concept = 0;
 

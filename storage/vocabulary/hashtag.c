@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One pass over the text with one character of memory; URLs are recognized where they begin, so that
+ * what is within them is no hashtag.
+ */
 #include "storage/vocabulary/hashtag.h"
 
 #include "base/utf8.h"
@@ -48,9 +52,23 @@ static bool is_hash(int32_t c)
 /* twitter-text's "special characters" of hashtags. */
 static bool is_special(int32_t c)
 {
-    static const int32_t special[] = {'_',    0xb7,         0x5be,       0x5f3,  0x5f4,  0xf0b,
-                                      0xf0c,  UNICODE_ZWNJ, UNICODE_ZWJ, 0x3003, 0x301c, 0x309b,
-                                      0x309c, 0x30a0,       0x30fb,      0xa67e, 0xff5e};
+    static const int32_t special[] = {'_',
+                                      0xb7,
+                                      0x5be,
+                                      0x5f3,
+                                      0x5f4,
+                                      0xf0b,
+                                      0xf0c,
+                                      WSL_UNICODE_ZWNJ,
+                                      WSL_UNICODE_ZWJ,
+                                      0x3003,
+                                      0x301c,
+                                      0x309b,
+                                      0x309c,
+                                      0x30a0,
+                                      0x30fb,
+                                      0xa67e,
+                                      0xff5e};
 
     for (size_t i = 0; i < sizeof special / sizeof special[0]; i++)
         if (special[i] == c)
@@ -62,7 +80,8 @@ static bool is_word(int32_t c)
 {
     if (c < 0x80)
         return is_ascii_alnum(c) || c == '_';
-    return unicode_is_letter(c) || unicode_is_mark(c) || unicode_is_digit(c) || is_special(c);
+    return wsl_unicode_is_letter(c) || wsl_unicode_is_mark(c) || wsl_unicode_is_digit(c) ||
+           is_special(c);
 }
 
 /* Whether a hashtag may begin behind `c`. Of marks, those that only choose how an emoji looks may
@@ -200,14 +219,14 @@ static size_t skip_body(const struct wsl_hashtags *h, size_t at)
     if (c == EMOJI_STYLE || c == KEYCAP) /* the emoji of a # */
         return 0;
     for (; n > 0; at += n, c = code_at(h, at, &n)) {
-        bool emoji = unicode_is_emoji(c) ||
-                     (in_emoji && (unicode_is_emoji_modifier(c) || unicode_is_flag_tag(c)));
+        bool emoji = wsl_unicode_is_emoji(c) ||
+                     (in_emoji && (wsl_unicode_is_emoji_modifier(c) || wsl_unicode_is_flag_tag(c)));
 
         if (!emoji && !is_word(c))
             break;
         in_emoji = emoji;
-        has_letter |= emoji || unicode_is_letter(c) ||
-                      (unicode_is_mark(c) && c != TEXT_STYLE && c != EMOJI_STYLE);
+        has_letter |= emoji || wsl_unicode_is_letter(c) ||
+                      (wsl_unicode_is_mark(c) && c != TEXT_STYLE && c != EMOJI_STYLE);
     }
     if (at == start || !has_letter || is_hash(c) ||
         (h->size - at >= 3 && memcmp(h->text + at, "://", 3) == 0))

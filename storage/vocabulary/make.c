@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Each tag of the data set is a spelling. It stands for one word, or for several when it was cut;
- * the words go into a wsl_vocabulary, which joins those of one noun, counts and ranks.
+ * the words go into a builder, which merges those of one noun, counts and ranks.
  */
 #include "storage/vocabulary/builder.h"
 #include "storage/vocabulary/classes.h"
@@ -17,29 +17,29 @@ enum { TAGS_MAX = 64 };
 
 /* The words of one tag: numbers in the vocabulary. */
 struct words {
-    uint32_t numbers[WSL_LEXICON_MEANINGS];
+    uint32_t numbers[WSL_VOCABULARY_MEANINGS_MAX];
     int count;
 };
 
-struct making {
+struct build {
     struct wsl_dataset *dataset;
-    const struct wsl_lexicon_setup *setup;
-    struct wsl_lexicon_stats *stats;
+    const struct wsl_vocabulary_setup *setup;
+    struct wsl_vocabulary_stats *stats;
     struct wsl_wordnet *wn;
     struct wsl_segmenter *segmenter;
     struct wsl_classes classes;
-    struct wsl_vocabulary *vocabulary;
+    struct wsl_vocabulary_builder *builder;
     struct words *words; /* of each tag */
 };
 
-static int add_word(struct making *m, struct words *w, const char *text, struct wsl_err *err)
+static int add_word(struct build *m, struct words *w, const char *text, struct wsl_err *err)
 {
-    if (w->count == WSL_LEXICON_MEANINGS)
+    if (w->count == WSL_VOCABULARY_MEANINGS_MAX)
         return 0;
-    return wsl_vocabulary_add(m->vocabulary, text, &w->numbers[w->count++], err);
+    return wsl_vocabulary_builder_add(m->builder, text, &w->numbers[w->count++], err);
 }
 
-static int place_as_class(struct making *m, struct words *w, const char *tag, struct wsl_err *err)
+static int place_as_class(struct build *m, struct words *w, const char *tag, struct wsl_err *err)
 {
     struct wsl_class *class = wsl_classes_find(&m->classes, m->wn, tag);
 
@@ -50,7 +50,7 @@ static int place_as_class(struct making *m, struct words *w, const char *tag, st
 }
 
 /* What a tag of the data set stands for. */
-static int place_tag(struct making *m, size_t id, struct wsl_err *err)
+static int place_tag(struct build *m, size_t id, struct wsl_err *err)
 {
     struct words *w = &m->words[id];
     struct wsl_segmentation cut;
@@ -84,27 +84,27 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void count_record(struct making *m, enum wsl_split split, const uint32_t *tags, int count)
+static void count_record(struct build *m, enum wsl_split split, const uint32_t *tags, int count)
 {
-    uint32_t concepts[TAGS_MAX * WSL_LEXICON_MEANINGS];
+    uint32_t concepts[TAGS_MAX * WSL_VOCABULARY_MEANINGS_MAX];
     size_t n = 0;
 
     for (int i = 0; i < count; i++)
         for (int k = 0; k < m->words[tags[i]].count; k++) {
             uint32_t word = m->words[tags[i]].numbers[k];
-            uint32_t concept = wsl_vocabulary_concept(m->vocabulary, word);
+            uint32_t concept = wsl_vocabulary_builder_concept(m->builder, word);
 
-            wsl_vocabulary_use(m->vocabulary, word);
+            wsl_vocabulary_builder_use(m->builder, word);
             if (concept != WSL_NO_CONCEPT)
             concepts[n++] = concept;
         }
     qsort(concepts, n, sizeof *concepts, by_value);
     for (size_t i = 0; i < n; i++)
         if (i == 0 || concepts[i] != concepts[i - 1])
-            wsl_vocabulary_count(m->vocabulary, concepts[i], split);
+            wsl_vocabulary_builder_count(m->builder, concepts[i], split);
 }
 
-static int count_records(struct making *m, struct wsl_err *err)
+static int count_records(struct build *m, struct wsl_err *err)
 {
     for (int s = 0; s < 2; s++)
         for (uint64_t i = 0; i < wsl_dataset_count(m->dataset, (enum wsl_split)s); i++) {
@@ -121,7 +121,7 @@ static int count_records(struct making *m, struct wsl_err *err)
 
 /* ---- the result ---- */
 
-static const char *synset_of(const struct making *m, const struct wsl_tag *tag, char text[16])
+static const char *get_synset(const struct build *m, const struct wsl_tag *tag, char text[16])
 {
     struct wsl_class *class;
 
@@ -134,11 +134,11 @@ static const char *synset_of(const struct making *m, const struct wsl_tag *tag, 
     return text;
 }
 
-static int add_tags(struct making *m, struct wsl_lexicon *l, struct wsl_err *err)
+static int add_tags(struct build *m, struct wsl_vocabulary *l, struct wsl_err *err)
 {
     struct wsl_tag *tags;
     size_t count;
-    int r = wsl_vocabulary_tags(m->vocabulary, &tags, &count, err);
+    int r = wsl_vocabulary_builder_tags(m->builder, &tags, &count, err);
 
     if (r < 0)
         return r;
@@ -146,7 +146,8 @@ static int add_tags(struct making *m, struct wsl_lexicon *l, struct wsl_err *err
         char text[16];
 
         if (r == 0)
-            r = wsl_lexicon_add_tag(l, tags[i].name, synset_of(m, &tags[i], text), tags[i].train);
+            r = wsl_vocabulary_add_tag(l, tags[i].name, get_synset(m, &tags[i], text),
+                                       tags[i].train);
         free((char *)tags[i].name);
         free((char *)tags[i].synset);
     }
@@ -154,26 +155,26 @@ static int add_tags(struct making *m, struct wsl_lexicon *l, struct wsl_err *err
     return r;
 }
 
-static int add_spellings(struct making *m, struct wsl_lexicon *l)
+static int add_spellings(struct build *m, struct wsl_vocabulary *l)
 {
     for (size_t t = 0; t < wsl_dataset_tag_count(m->dataset); t++)
         for (int k = 0; k < m->words[t].count; k++) {
-            uint32_t concept = wsl_vocabulary_concept(m->vocabulary, m->words[t].numbers[k]);
-            uint32_t id = wsl_vocabulary_id(m->vocabulary, concept);
+            uint32_t concept = wsl_vocabulary_builder_concept(m->builder, m->words[t].numbers[k]);
+            uint32_t id = wsl_vocabulary_builder_id(m->builder, concept);
             const char *name = wsl_dataset_tag(m->dataset, t)->name;
 
-            if (id != WSL_NO_CONCEPT && wsl_lexicon_add_spelling(l, name, strlen(name), id) < 0)
+            if (id != WSL_NO_CONCEPT && wsl_vocabulary_add_spelling(l, name, strlen(name), id) < 0)
                 return WSL_ENOMEM;
         }
-    wsl_lexicon_sort(l);
+    wsl_vocabulary_sort(l);
     return 0;
 }
 
-static void fill_stats(struct making *m)
+static void fill_stats(struct build *m)
 {
-    struct wsl_vocabulary_stats v;
+    struct wsl_vocabulary_builder_stats v;
 
-    wsl_vocabulary_stats(m->vocabulary, &v);
+    wsl_vocabulary_builder_stats(m->builder, &v);
     m->stats->spellings = wsl_dataset_tag_count(m->dataset);
     m->stats->unknown = v.unknown;
     m->stats->merged = v.merged;
@@ -183,9 +184,9 @@ static void fill_stats(struct making *m)
         m->stats->classes_found += m->classes.list[i].found;
 }
 
-static int run(struct making *m, struct wsl_lexicon *ret, struct wsl_err *err)
+static int run(struct build *m, struct wsl_vocabulary *ret, struct wsl_err *err)
 {
-    const struct wsl_lexicon_setup *s = m->setup;
+    const struct wsl_vocabulary_setup *s = m->setup;
     int r = s->wordnet ? wsl_wordnet_open(&m->wn, s->wordnet, err) : 0;
 
     if (r == 0 && s->segment)
@@ -194,13 +195,13 @@ static int run(struct making *m, struct wsl_lexicon *ret, struct wsl_err *err)
         r = wsl_classes_load(&m->classes, s->classes, m->wn, err);
     /* The words of classes are their names, which stand apart even where a noun joins them. */
     if (r == 0)
-        r = wsl_vocabulary_open(&m->vocabulary, s->classes ? NULL : m->wn, s->only_nouns, err);
+        r = wsl_vocabulary_builder_open(&m->builder, s->classes ? NULL : m->wn, s->only_nouns, err);
     for (size_t t = 0; r == 0 && t < wsl_dataset_tag_count(m->dataset); t++)
         r = place_tag(m, t, err);
     if (r == 0)
         r = count_records(m, err);
     if (r == 0)
-        r = wsl_vocabulary_select(m->vocabulary, s->min_images, s->top, err);
+        r = wsl_vocabulary_builder_select(m->builder, s->min_images, s->top, err);
     if (r < 0)
         return r;
     fill_stats(m);
@@ -215,11 +216,11 @@ static int run(struct making *m, struct wsl_lexicon *ret, struct wsl_err *err)
     return 0;
 }
 
-int wsl_lexicon_make(struct wsl_lexicon *ret, struct wsl_dataset *dataset,
-                     const struct wsl_lexicon_setup *setup, struct wsl_lexicon_stats *ret_stats,
-                     struct wsl_err *err)
+int wsl_vocabulary_make(struct wsl_vocabulary *ret, struct wsl_dataset *dataset,
+                        const struct wsl_vocabulary_setup *setup,
+                        struct wsl_vocabulary_stats *ret_stats, struct wsl_err *err)
 {
-    struct making m = {.dataset = dataset, .setup = setup, .stats = ret_stats};
+    struct build m = {.dataset = dataset, .setup = setup, .stats = ret_stats};
     int r;
 
     memset(ret, 0, sizeof *ret);
@@ -229,11 +230,11 @@ int wsl_lexicon_make(struct wsl_lexicon *ret, struct wsl_dataset *dataset,
     m.words = calloc(wsl_dataset_tag_count(dataset) + 1, sizeof *m.words);
     r = m.words ? run(&m, ret, err) : wsl_fail(err, WSL_ENOMEM, "no memory for the vocabulary");
     free(m.words);
-    wsl_vocabulary_close(m.vocabulary);
+    wsl_vocabulary_builder_close(m.builder);
     wsl_classes_free(&m.classes);
     wsl_segmenter_close(m.segmenter);
     wsl_wordnet_close(m.wn);
     if (r < 0)
-        wsl_lexicon_free(ret);
+        wsl_vocabulary_free(ret);
     return r;
 }

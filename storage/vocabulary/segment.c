@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The best way to cut the first i letters is found from those for fewer letters; a word's score is the
+ * logarithm of its share of all text.
+ */
 #include "storage/vocabulary/segment.h"
 
 #include "base/file.h"
@@ -82,7 +86,7 @@ static const struct {
 };
 enum { FUNCTION_WORDS = sizeof function_words / sizeof function_words[0] };
 
-static struct counted *slot_of(const struct wsl_segmenter *s, const char *text, size_t size)
+static struct counted *find_slot(const struct wsl_segmenter *s, const char *text, size_t size)
 {
     uint32_t at = (uint32_t)XXH3_64bits(text, size) & (SLOTS - 1);
 
@@ -109,7 +113,7 @@ static bool add_line(struct wsl_segmenter *s, const char *at, const char *end)
     count = strtoul(blank, &stop, 10); /* the line is NUL-terminated */
     if (stop != end || count > 1000000)
         return false;
-    word = slot_of(s, at, (size_t)(percent - at));
+    word = find_slot(s, at, (size_t)(percent - at));
     if (!word->text) {
         if (s->used == SLOTS / 2)
             return false;
@@ -122,20 +126,21 @@ static bool add_line(struct wsl_segmenter *s, const char *at, const char *end)
     return true;
 }
 
-static int read_counts(struct wsl_segmenter *s, const char *folder, struct wsl_err *err)
+static int read_counts(struct wsl_segmenter *s, const char *directory, struct wsl_err *err)
 {
     char path[PATH_MAX];
     char *rest, *line;
     size_t size;
     int r;
 
-    if (wsl_file_join(path, sizeof path, folder, "cntlist.rev") < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
+    if (wsl_file_join(path, sizeof path, directory, "cntlist.rev") < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", directory);
     if (!wsl_file_exists(path))
-        return wsl_fail(err, WSL_ENOENT,
-                        "%s is missing: give a folder with WordNet's cntlist.rev (Debian package "
-                        "wordnet-base)",
-                        path);
+        return wsl_fail(
+            err, WSL_ENOENT,
+            "%s is missing: give a directory with WordNet's cntlist.rev (Debian package "
+            "wordnet-base)",
+            path);
     r = wsl_text_input_read(path, FILE_LIMIT, &s->text, err);
     if (r < 0)
         return r;
@@ -146,8 +151,8 @@ static int read_counts(struct wsl_segmenter *s, const char *folder, struct wsl_e
     return s->total > 0 ? 0 : wsl_fail(err, WSL_ECORRUPT, "%s has no counts", path);
 }
 
-int wsl_segmenter_open(struct wsl_segmenter **ret, const struct wsl_wordnet *wn, const char *folder,
-                       struct wsl_err *err)
+int wsl_segmenter_open(struct wsl_segmenter **ret, const struct wsl_wordnet *wn,
+                       const char *directory, struct wsl_err *err)
 {
     struct wsl_segmenter *s = calloc(1, sizeof *s);
     int r;
@@ -159,7 +164,7 @@ int wsl_segmenter_open(struct wsl_segmenter **ret, const struct wsl_wordnet *wn,
         return wsl_fail(err, WSL_ENOMEM, "no memory for word counts");
     }
     s->wn = wn;
-    r = read_counts(s, folder, err);
+    r = read_counts(s, directory, err);
     if (r < 0) {
         wsl_segmenter_close(s);
         return r;
@@ -198,7 +203,7 @@ static double function_share(const char *word)
 /* Short nouns without a count are symbols of elements, letters and the like. */
 static double noun_count(const struct wsl_segmenter *s, size_t size, const struct wsl_noun *noun)
 {
-    const struct counted *c = slot_of(s, noun->lemma, (size_t)noun->lemma_size);
+    const struct counted *c = find_slot(s, noun->lemma, (size_t)noun->lemma_size);
     double count = c->text ? c->noun : 0;
 
     if (size < 3 || (size == 3 && count < 1))
@@ -223,7 +228,7 @@ static bool judge(const struct wsl_segmenter *s, const char *letters, size_t siz
         ret->score = log(1e-4);
         return true;
     }
-    c = slot_of(s, word, size);
+    c = find_slot(s, word, size);
     if (size >= 3 && c->text && c->other > 0)
         best = c->other / s->total;
     share = function_share(word);
@@ -260,7 +265,7 @@ static void find_cuts(const struct wsl_segmenter *s, const char *tag, int size, 
             struct wsl_segment word;
             double score;
 
-            if (cuts[from].from < 0 || cuts[from].words == WSL_SEGMENT_WORDS ||
+            if (cuts[from].from < 0 || cuts[from].words == WSL_SEGMENT_WORDS_MAX ||
                 (from == 0 && end == size) || !judge(s, tag + from, (size_t)(end - from), &word))
                 continue;
             score = cuts[from].score + word.score;
@@ -272,11 +277,11 @@ static void find_cuts(const struct wsl_segmenter *s, const char *tag, int size, 
 
 bool wsl_segment(const struct wsl_segmenter *s, const char *tag, struct wsl_segmentation *ret)
 {
-    struct cut cuts[WSL_SEGMENT_LETTERS + 1];
+    struct cut cuts[WSL_SEGMENT_LETTERS_MAX + 1];
     size_t size = strlen(tag);
     bool noun = false;
 
-    if (size < 4 || size > WSL_SEGMENT_LETTERS)
+    if (size < 4 || size > WSL_SEGMENT_LETTERS_MAX)
         return false;
     for (size_t i = 0; i < size; i++)
         if (!(tag[i] >= 'a' && tag[i] <= 'z') && !(tag[i] >= '0' && tag[i] <= '9'))

@@ -18,16 +18,16 @@
 #include <stdbool.h>
 
 enum {
-    WSL_SEGMENT_LETTERS = 64, /* longest tag that is cut, in bytes */
-    WSL_SEGMENT_WORDS = 8,    /* most words of it */
+    WSL_SEGMENT_LETTERS_MAX = 64, /* longest tag that is cut, in bytes */
+    WSL_SEGMENT_WORDS_MAX = 8,    /* words of it */
 };
 
 struct wsl_segmenter;
 
-/* Reads cntlist.rev of WordNet's folder; `wn` stays open for the segmenter's life. WSL_ENOENT,
+/* Reads cntlist.rev of WordNet's directory; `wn` stays open for the segmenter's life. WSL_ENOENT,
  * WSL_ECORRUPT. Blocks; takes about 2 MB. */
-int wsl_segmenter_open(struct wsl_segmenter **ret, const struct wsl_wordnet *wn, const char *folder,
-                       struct wsl_err *err);
+int wsl_segmenter_open(struct wsl_segmenter **ret, const struct wsl_wordnet *wn,
+                       const char *directory, struct wsl_err *err);
 void wsl_segmenter_close(struct wsl_segmenter *segmenter); /* NULL is fine */
 
 struct wsl_segment {
@@ -37,7 +37,7 @@ struct wsl_segment {
 };
 
 struct wsl_segmentation {
-    struct wsl_segment words[WSL_SEGMENT_WORDS];
+    struct wsl_segment words[WSL_SEGMENT_WORDS_MAX];
     int count;
     double score; /* sum over the words */
 };

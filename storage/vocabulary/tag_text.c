@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ASCII is folded in a loop of its own, as most tags are; everything else goes through Unicode's tables.
+ */
 #include "storage/vocabulary/tag_text.h"
 
 #include "base/utf8.h"
@@ -28,7 +31,7 @@ static bool add(struct tag *tag, int32_t code)
     if (code == '#' && tag->size == 0)
         return true;
     if (code >= 0x80)
-        n = unicode_encode(code, bytes);
+        n = wsl_unicode_encode(code, bytes);
     if (tag->size + tag->blank + n >= WSL_TAG_SIZE)
         return false;
     if (tag->blank)
@@ -69,18 +72,18 @@ static size_t fold_ascii(const char *text, size_t size, char ret_tag[WSL_TAG_SIZ
 static size_t fold_unicode(const char *text, size_t size, char ret_tag[WSL_TAG_SIZE])
 {
     struct tag tag = {.text = ret_tag};
-    int32_t codes[UNICODE_CODES];
+    int32_t codes[WSL_UNICODE_CODES_MAX];
     size_t count = 0;
 
     for (size_t i = 0, n; i < size; i += n) {
         uint32_t code = 0;
 
         n = wsl_utf8_decode(text + i, size - i, &code);
-        if (n == 0 || count == UNICODE_CODES)
+        if (n == 0 || count == WSL_UNICODE_CODES_MAX)
             return 0;
         codes[count++] = (int32_t)code;
     }
-    count = unicode_fold(codes, count);
+    count = wsl_unicode_fold(codes, count);
     for (size_t i = 0; i < count; i++)
         if (!add(&tag, codes[i]))
             return 0;

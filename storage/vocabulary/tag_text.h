@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { WSL_TAG_SIZE = 128 }; /* most bytes of a tag, its closing zero included */
+enum { WSL_TAG_SIZE = 128 }; /* bytes of a tag, its closing zero included */
 
 /* The normal form of a tag as people type it, the same for all spellings of one word: NFKC with
  * Unicode's case folding ("ss" for the German sharp s, the Turkish dotted capital I as i and a

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * utf8proc's answers, where they are ours too, and what hashtags need beyond them.
+ */
 #include "storage/vocabulary/unicode.h"
 
 #include <utf8proc.h>
@@ -10,26 +13,26 @@ static bool is_ignorable(int32_t code)
     return utf8proc_get_property(code)->ignorable;
 }
 
-bool unicode_is_letter(int32_t code)
+bool wsl_unicode_is_letter(int32_t code)
 {
     utf8proc_category_t category = utf8proc_category(code);
 
     return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
 }
 
-bool unicode_is_mark(int32_t code)
+bool wsl_unicode_is_mark(int32_t code)
 {
     utf8proc_category_t category = utf8proc_category(code);
 
     return category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME;
 }
 
-bool unicode_is_digit(int32_t code)
+bool wsl_unicode_is_digit(int32_t code)
 {
     return utf8proc_category(code) == UTF8PROC_CATEGORY_ND;
 }
 
-bool unicode_is_emoji(int32_t code)
+bool wsl_unicode_is_emoji(int32_t code)
 {
     const utf8proc_property_t *p = utf8proc_get_property(code);
 
@@ -39,17 +42,17 @@ bool unicode_is_emoji(int32_t code)
            (p->category == UTF8PROC_CATEGORY_SO || p->category == UTF8PROC_CATEGORY_CN);
 }
 
-bool unicode_is_emoji_modifier(int32_t code)
+bool wsl_unicode_is_emoji_modifier(int32_t code)
 {
     return code >= 0x1f3fb && code <= 0x1f3ff;
 }
 
-bool unicode_is_flag_tag(int32_t code)
+bool wsl_unicode_is_flag_tag(int32_t code)
 {
     return code >= 0xe0020 && code <= 0xe007f;
 }
 
-size_t unicode_encode(int32_t code, char ret[4])
+size_t wsl_unicode_encode(int32_t code, char ret[4])
 {
     return (size_t)utf8proc_encode_char(code, (utf8proc_uint8_t *)ret);
 }
@@ -57,16 +60,16 @@ size_t unicode_encode(int32_t code, char ret[4])
 /* ---- folding ---- */
 
 /* One pass of utf8proc, which reads UTF-8. Returns the new count, or 0 when it does not fit. */
-static size_t decompose(int32_t codes[UNICODE_CODES], size_t count, int options)
+static size_t decompose(int32_t codes[WSL_UNICODE_CODES_MAX], size_t count, int options)
 {
-    utf8proc_uint8_t text[4 * UNICODE_CODES];
+    utf8proc_uint8_t text[4 * WSL_UNICODE_CODES_MAX];
     utf8proc_ssize_t size = 0, n;
 
     for (size_t i = 0; i < count; i++)
         size += utf8proc_encode_char(codes[i], text + size);
-    n = utf8proc_decompose(text, size, codes, UNICODE_CODES,
+    n = utf8proc_decompose(text, size, codes, WSL_UNICODE_CODES_MAX,
                            (utf8proc_option_t)(options | UTF8PROC_STABLE));
-    return n < 0 || n > UNICODE_CODES ? 0 : (size_t)n;
+    return n < 0 || n > WSL_UNICODE_CODES_MAX ? 0 : (size_t)n;
 }
 
 /* Whether marks may have to be put in order before they are folded: an iota subscript becomes a
@@ -81,7 +84,7 @@ static bool has_marks(const int32_t *codes, size_t count)
 }
 
 /* NFKC(casefold(NFD(x))). */
-static size_t normalize(int32_t codes[UNICODE_CODES], size_t count)
+static size_t normalize(int32_t codes[WSL_UNICODE_CODES_MAX], size_t count)
 {
     if (has_marks(codes, count))
         count = decompose(codes, count, UTF8PROC_DECOMPOSE);
@@ -106,7 +109,7 @@ static int32_t before(const int32_t *codes, size_t count)
 static bool is_arabic_letter(int32_t code)
 {
     return utf8proc_get_property(code)->bidi_class == UTF8PROC_BIDI_CLASS_AL &&
-           unicode_is_letter(code);
+           wsl_unicode_is_letter(code);
 }
 
 /* Whether an ignorable code point says something between what was kept and what follows (0: the
@@ -116,13 +119,14 @@ static bool is_kept(int32_t code, const int32_t *kept, size_t count, int32_t nex
     int32_t last = before(kept, count);
     bool after_virama = utf8proc_get_property(last)->combining_class == VIRAMA;
 
-    if (unicode_is_flag_tag(code))
-        return last == BLACK_FLAG || unicode_is_flag_tag(last);
-    if (code == UNICODE_ZWJ)
-        return after_virama || ((unicode_is_emoji(last) || unicode_is_emoji_modifier(last)) &&
-                                unicode_is_emoji(next));
-    if (code == UNICODE_ZWNJ)
-        return (after_virama && unicode_is_letter(next)) ||
+    if (wsl_unicode_is_flag_tag(code))
+        return last == BLACK_FLAG || wsl_unicode_is_flag_tag(last);
+    if (code == WSL_UNICODE_ZWJ)
+        return after_virama ||
+               ((wsl_unicode_is_emoji(last) || wsl_unicode_is_emoji_modifier(last)) &&
+                wsl_unicode_is_emoji(next));
+    if (code == WSL_UNICODE_ZWNJ)
+        return (after_virama && wsl_unicode_is_letter(next)) ||
                (is_arabic_letter(last) && is_arabic_letter(next));
     return false;
 }
@@ -145,7 +149,7 @@ static size_t drop_ignorable(int32_t *codes, size_t count)
     return n;
 }
 
-size_t unicode_fold(int32_t codes[UNICODE_CODES], size_t count)
+size_t wsl_unicode_fold(int32_t codes[WSL_UNICODE_CODES_MAX], size_t count)
 {
     size_t before_drop;
 

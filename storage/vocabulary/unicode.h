@@ -11,29 +11,30 @@
 #include <stdint.h>
 
 enum {
-    UNICODE_CODES = 512, /* most code points of a text that is folded */
-    UNICODE_ZWNJ = 0x200c,
-    UNICODE_ZWJ = 0x200d,
+    WSL_UNICODE_CODES_MAX = 512, /* code points of a text that is folded */
+    WSL_UNICODE_ZWNJ = 0x200c,
+    WSL_UNICODE_ZWJ = 0x200d,
 };
 
-bool unicode_is_letter(int32_t code); /* category L */
-bool unicode_is_mark(int32_t code);   /* category M */
-bool unicode_is_digit(int32_t code);  /* category Nd */
-/* Shown as a picture of its own: Extended_Pictographic but for signs that stand in text (c, r, tm),
+bool wsl_unicode_is_letter(int32_t code); /* category L */
+bool wsl_unicode_is_mark(int32_t code);   /* category M */
+bool wsl_unicode_is_digit(int32_t code);  /* category Nd */
+/* Shown as an image of its own: Extended_Pictographic but for signs that stand in text (c, r, tm),
  * and the letters that flags are made of. */
-bool unicode_is_emoji(int32_t code);
-bool unicode_is_emoji_modifier(int32_t code); /* a skin tone */
+bool wsl_unicode_is_emoji(int32_t code);
+bool wsl_unicode_is_emoji_modifier(int32_t code); /* a skin tone */
 /* The tag characters behind a black flag: England, Scotland, Wales. */
-bool unicode_is_flag_tag(int32_t code);
+bool wsl_unicode_is_flag_tag(int32_t code);
 
 /* The form in which two spellings of one word are equal: NFKC with full case folding, without
  * default ignorable code points (variation selectors, soft hyphens, zero-width spaces). Joiners
- * stay where they make another word or picture: ZWJ and ZWNJ behind a virama, ZWNJ between Arabic
+ * stay where they make another word or image: ZWJ and ZWNJ behind a virama, ZWNJ between Arabic
  * letters, ZWJ between emoji; so do the tag characters of a flag. Works in place on `count` code
- * points in an array of UNICODE_CODES; returns how many are left, 0 also when they do not fit. */
-size_t unicode_fold(int32_t codes[UNICODE_CODES], size_t count);
+ * points in an array of WSL_UNICODE_CODES_MAX; returns how many are left, 0 also when they do not
+ * fit. */
+size_t wsl_unicode_fold(int32_t codes[WSL_UNICODE_CODES_MAX], size_t count);
 
 /* Writes 1 to 4 bytes; returns how many. */
-size_t unicode_encode(int32_t code, char ret[4]);
+size_t wsl_unicode_encode(int32_t code, char ret[4]);
 
 #endif

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The file is parsed and printed line by line; in memory spellings are sorted for lookup, each with its
+ * folded form beside it.
+ */
 #include "storage/vocabulary/vocabulary.h"
 
 #include "base/args.h"
@@ -14,24 +18,24 @@
 
 enum { FILE_LIMIT = 512 << 20, TAG_LIMIT = 1 << 20, SPELLING_LIMIT = 1 << 24, FIELDS_BEFORE = 3 };
 
-int wsl_lexicon_add_tag(struct wsl_lexicon *l, const char *name, const char *synset,
-                        uint64_t images)
+int wsl_vocabulary_add_tag(struct wsl_vocabulary *l, const char *name, const char *synset,
+                           uint64_t images)
 {
-    struct wsl_lexicon_tag *more = wsl_grow(l->tags, l->tag_count, sizeof *more);
-    struct wsl_lexicon_tag *tag;
+    struct wsl_vocabulary_tag *more = wsl_grow(l->tags, l->tag_count, sizeof *more);
+    struct wsl_vocabulary_tag *tag;
 
     if (!more)
         return WSL_ENOMEM;
     l->tags = more;
     tag = &more[l->tag_count++];
-    *tag = (struct wsl_lexicon_tag){strdup(name), strdup(synset), images};
+    *tag = (struct wsl_vocabulary_tag){strdup(name), strdup(synset), images};
     return tag->name && tag->synset ? 0 : WSL_ENOMEM;
 }
 
-static int add_spelling(struct wsl_lexicon *l, const char *text, size_t size, uint32_t tag,
+static int add_spelling(struct wsl_vocabulary *l, const char *text, size_t size, uint32_t tag,
                         bool folded)
 {
-    struct wsl_lexicon_spelling *more = wsl_grow(l->spellings, l->spelling_count, sizeof *more);
+    struct wsl_vocabulary_spelling *more = wsl_grow(l->spellings, l->spelling_count, sizeof *more);
     char *copy = strndup(text, size);
 
     if (more)
@@ -40,11 +44,12 @@ static int add_spelling(struct wsl_lexicon *l, const char *text, size_t size, ui
         free(copy);
         return WSL_ENOMEM;
     }
-    more[l->spelling_count++] = (struct wsl_lexicon_spelling){copy, tag, folded};
+    more[l->spelling_count++] = (struct wsl_vocabulary_spelling){copy, tag, folded};
     return 0;
 }
 
-int wsl_lexicon_add_spelling(struct wsl_lexicon *l, const char *text, size_t size, uint32_t tag)
+int wsl_vocabulary_add_spelling(struct wsl_vocabulary *l, const char *text, size_t size,
+                                uint32_t tag)
 {
     char folded[WSL_TAG_SIZE];
     size_t n = wsl_utf8_is_clean(text, size) ? wsl_text_fold_tag(text, size, folded) : 0;
@@ -57,13 +62,13 @@ int wsl_lexicon_add_spelling(struct wsl_lexicon *l, const char *text, size_t siz
 
 static int by_text(const void *a, const void *b)
 {
-    const struct wsl_lexicon_spelling *x = a, *y = b;
+    const struct wsl_vocabulary_spelling *x = a, *y = b;
     int r = strcmp(x->text, y->text);
 
     return r != 0 ? r : (x->tag > y->tag) - (x->tag < y->tag);
 }
 
-void wsl_lexicon_sort(struct wsl_lexicon *l)
+void wsl_vocabulary_sort(struct wsl_vocabulary *l)
 {
     if (l->spelling_count > 0)
         qsort(l->spellings, l->spelling_count, sizeof *l->spellings, by_text);
@@ -71,8 +76,8 @@ void wsl_lexicon_sort(struct wsl_lexicon *l)
 
 /* The tags of the spellings that are `spelling`: of those in the file, or of all with their folded
  * forms. */
-static int find(const struct wsl_lexicon *l, const char *spelling, bool folded,
-                uint32_t ret_tags[WSL_LEXICON_MEANINGS])
+static int find(const struct wsl_vocabulary *l, const char *spelling, bool folded,
+                uint32_t ret_tags[WSL_VOCABULARY_MEANINGS_MAX])
 {
     size_t low = 0, high = l->spelling_count;
     int n = 0;
@@ -86,14 +91,14 @@ static int find(const struct wsl_lexicon *l, const char *spelling, bool folded,
             high = middle;
     }
     for (; low < l->spelling_count && strcmp(l->spellings[low].text, spelling) == 0; low++)
-        if (n < WSL_LEXICON_MEANINGS && (folded || !l->spellings[low].folded) &&
+        if (n < WSL_VOCABULARY_MEANINGS_MAX && (folded || !l->spellings[low].folded) &&
             (n == 0 || ret_tags[n - 1] != l->spellings[low].tag))
             ret_tags[n++] = l->spellings[low].tag;
     return n;
 }
 
-int wsl_lexicon_find(const struct wsl_lexicon *l, const char *spelling,
-                     uint32_t ret_tags[WSL_LEXICON_MEANINGS])
+int wsl_vocabulary_find(const struct wsl_vocabulary *l, const char *spelling,
+                        uint32_t ret_tags[WSL_VOCABULARY_MEANINGS_MAX])
 {
     char folded[WSL_TAG_SIZE];
     size_t size = strlen(spelling);
@@ -105,7 +110,7 @@ int wsl_lexicon_find(const struct wsl_lexicon *l, const char *spelling,
     return find(l, folded, true, ret_tags);
 }
 
-void wsl_lexicon_free(struct wsl_lexicon *l)
+void wsl_vocabulary_free(struct wsl_vocabulary *l)
 {
     for (size_t i = 0; i < l->tag_count; i++) {
         free(l->tags[i].name);
@@ -120,7 +125,7 @@ void wsl_lexicon_free(struct wsl_lexicon *l)
 
 /* ---- the file ---- */
 
-static int parse_line(struct wsl_lexicon *l, char *line)
+static int parse_line(struct wsl_vocabulary *l, char *line)
 {
     char *fields[FIELDS_BEFORE];
     uint64_t images;
@@ -134,20 +139,20 @@ static int parse_line(struct wsl_lexicon *l, char *line)
         return WSL_ECORRUPT;
     if (l->tag_count == TAG_LIMIT)
         return WSL_ELIMIT;
-    if (wsl_lexicon_add_tag(l, fields[0], fields[1], images) < 0)
+    if (wsl_vocabulary_add_tag(l, fields[0], fields[1], images) < 0)
         return WSL_ENOMEM;
     for (char *text; (text = strsep(&line, "\t"));) {
         if (!*text)
             return WSL_ECORRUPT;
         if (l->spelling_count == SPELLING_LIMIT)
             return WSL_ELIMIT;
-        if (wsl_lexicon_add_spelling(l, text, strlen(text), (uint32_t)l->tag_count - 1) < 0)
+        if (wsl_vocabulary_add_spelling(l, text, strlen(text), (uint32_t)l->tag_count - 1) < 0)
             return WSL_ENOMEM;
     }
     return 0;
 }
 
-static int parse_file(struct wsl_lexicon *l, const char *path, struct wsl_buf *text,
+static int parse_file(struct wsl_vocabulary *l, const char *path, struct wsl_buf *text,
                       struct wsl_err *err)
 {
     char *rest = (char *)text->data, *line;
@@ -174,7 +179,7 @@ static int parse_file(struct wsl_lexicon *l, const char *path, struct wsl_buf *t
     return 0;
 }
 
-int wsl_lexicon_load(struct wsl_lexicon *ret, const char *path, struct wsl_err *err)
+int wsl_vocabulary_load(struct wsl_vocabulary *ret, const char *path, struct wsl_err *err)
 {
     struct wsl_buf text = {0};
     int r = wsl_text_input_read(path, FILE_LIMIT, &text, err);
@@ -186,21 +191,21 @@ int wsl_lexicon_load(struct wsl_lexicon *ret, const char *path, struct wsl_err *
     if (r == 0 && ret->tag_count == 0)
         r = wsl_fail(err, WSL_ECORRUPT, "%s has no tags", path);
     if (r < 0)
-        wsl_lexicon_free(ret);
+        wsl_vocabulary_free(ret);
     else
-        wsl_lexicon_sort(ret);
+        wsl_vocabulary_sort(ret);
     return r;
 }
 
 static int by_tag(const void *a, const void *b)
 {
-    const struct wsl_lexicon_spelling *x = *(struct wsl_lexicon_spelling *const *)a,
-                                      *y = *(struct wsl_lexicon_spelling *const *)b;
+    const struct wsl_vocabulary_spelling *x = *(struct wsl_vocabulary_spelling *const *)a,
+                                         *y = *(struct wsl_vocabulary_spelling *const *)b;
 
     return x->tag != y->tag ? (x->tag > y->tag) - (x->tag < y->tag) : strcmp(x->text, y->text);
 }
 
-static int print(const struct wsl_lexicon *l, struct wsl_lexicon_spelling **sorted,
+static int print(const struct wsl_vocabulary *l, struct wsl_vocabulary_spelling **sorted,
                  struct wsl_buf *out)
 {
     int r = wsl_buf_add_text(out, "# name, synset, training images, spellings; by tabs\n");
@@ -218,9 +223,9 @@ static int print(const struct wsl_lexicon *l, struct wsl_lexicon_spelling **sort
     return r;
 }
 
-int wsl_lexicon_save(const struct wsl_lexicon *l, const char *path, struct wsl_err *err)
+int wsl_vocabulary_save(const struct wsl_vocabulary *l, const char *path, struct wsl_err *err)
 {
-    struct wsl_lexicon_spelling **sorted = calloc(l->spelling_count + 1, sizeof(void *));
+    struct wsl_vocabulary_spelling **sorted = calloc(l->spelling_count + 1, sizeof(void *));
     struct wsl_buf out = {.limit = FILE_LIMIT};
     int r;
 

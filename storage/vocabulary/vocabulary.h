@@ -15,50 +15,51 @@
 
 #include <stdbool.h>
 
-enum { WSL_LEXICON_MEANINGS = 8 }; /* most tags that one spelling means */
+enum { WSL_VOCABULARY_MEANINGS_MAX = 8 }; /* tags that one spelling means */
 
-struct wsl_lexicon_tag {
+struct wsl_vocabulary_tag {
     char *name, *synset; /* owned; synset "" when it has none */
     uint64_t images;     /* training images in the data set it was made from */
 };
 
-struct wsl_lexicon_spelling {
+struct wsl_vocabulary_spelling {
     char *text; /* owned */
     uint32_t tag;
     bool folded; /* the folded form of another spelling (tag_text.h): found, not saved */
 };
 
-struct wsl_lexicon {
-    struct wsl_lexicon_tag *tags;
+struct wsl_vocabulary {
+    struct wsl_vocabulary_tag *tags;
     size_t tag_count;
-    struct wsl_lexicon_spelling *spellings; /* by text, then by tag */
+    struct wsl_vocabulary_spelling *spellings; /* by text, then by tag */
     size_t spelling_count;
 };
 
 /* WSL_ENOENT; WSL_ECORRUPT and WSL_ELIMIT name file and line. On failure *ret is zeroed. */
-int wsl_lexicon_load(struct wsl_lexicon *ret, const char *path, struct wsl_err *err);
+int wsl_vocabulary_load(struct wsl_vocabulary *ret, const char *path, struct wsl_err *err);
 /* Replaces the file. */
-int wsl_lexicon_save(const struct wsl_lexicon *lexicon, const char *path, struct wsl_err *err);
-void wsl_lexicon_free(struct wsl_lexicon *lexicon); /* zeroed is fine */
+int wsl_vocabulary_save(const struct wsl_vocabulary *vocabulary, const char *path,
+                        struct wsl_err *err);
+void wsl_vocabulary_free(struct wsl_vocabulary *vocabulary); /* zeroed is fine */
 
-/* Copies of name and synset; the spelling means the tag. The list is sorted by wsl_lexicon_sort().
- * WSL_ENOMEM. */
-int wsl_lexicon_add_tag(struct wsl_lexicon *lexicon, const char *name, const char *synset,
-                        uint64_t images);
-int wsl_lexicon_add_spelling(struct wsl_lexicon *lexicon, const char *text, size_t size,
-                             uint32_t tag);
-void wsl_lexicon_sort(struct wsl_lexicon *lexicon);
+/* Copies of name and synset; the spelling means the tag. The list is sorted by
+ * wsl_vocabulary_sort(). WSL_ENOMEM. */
+int wsl_vocabulary_add_tag(struct wsl_vocabulary *vocabulary, const char *name, const char *synset,
+                           uint64_t images);
+int wsl_vocabulary_add_spelling(struct wsl_vocabulary *vocabulary, const char *text, size_t size,
+                                uint32_t tag);
+void wsl_vocabulary_sort(struct wsl_vocabulary *vocabulary);
 
 /* The tags that a spelling means, ascending; returns how many. A spelling that is not there as it
  * is is looked for in its folded form, as all are folded in a data set: so vocabularies and data
  * sets of different versions fit. */
-int wsl_lexicon_find(const struct wsl_lexicon *lexicon, const char *spelling,
-                     uint32_t ret_tags[WSL_LEXICON_MEANINGS]);
+int wsl_vocabulary_find(const struct wsl_vocabulary *vocabulary, const char *spelling,
+                        uint32_t ret_tags[WSL_VOCABULARY_MEANINGS_MAX]);
 
 /* ---- making ---- */
 
-struct wsl_lexicon_setup {
-    const char *wordnet; /* folder; spellings of one noun become one tag; NULL: as they are */
+struct wsl_vocabulary_setup {
+    const char *wordnet; /* directory; spellings of one noun become one tag; NULL: as they are */
     bool only_nouns;     /* with wordnet: what is no noun is left out */
     bool segment;        /* with wordnet: what is no noun is cut into words (segment.h) */
     const char *classes; /* file of a target's classes: only tags that mean one; NULL: all */
@@ -66,9 +67,9 @@ struct wsl_lexicon_setup {
     uint64_t top;        /* at most so many tags, the most frequent; 0: all */
 };
 
-struct wsl_lexicon_stats {
+struct wsl_vocabulary_stats {
     uint64_t spellings;              /* tags of the data set */
-    uint64_t unknown, merged, rare;  /* as of wsl_vocabulary_stats */
+    uint64_t unknown, merged, rare;  /* as of wsl_vocabulary_builder_stats */
     uint64_t segmented;              /* spellings that were cut */
     uint64_t classes, classes_found; /* of the file, and those that a tag means */
 };
@@ -77,8 +78,8 @@ struct wsl_lexicon_stats {
  * synset ("n02084071"), blanks, names; a class without a synset is the first of its names that
  * WordNet has, or its name alone. A tag means a class when it is one of its names, or when any
  * sense of the noun is the class's synset. WSL_EINVAL when nothing is left. */
-int wsl_lexicon_make(struct wsl_lexicon *ret, struct wsl_dataset *dataset,
-                     const struct wsl_lexicon_setup *setup, struct wsl_lexicon_stats *ret_stats,
-                     struct wsl_err *err);
+int wsl_vocabulary_make(struct wsl_vocabulary *ret, struct wsl_dataset *dataset,
+                        const struct wsl_vocabulary_setup *setup,
+                        struct wsl_vocabulary_stats *ret_stats, struct wsl_err *err);
 
 #endif

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Words stay where they lie in the files' text; the tables hold numbers of entries. A word that is not
+ * ASCII is brought into the form that tags have, as it is looked up in that form.
+ */
 #include "storage/vocabulary/wordnet.h"
 
 #include "base/file.h"
@@ -146,7 +150,7 @@ static struct word next_word(const char **at, const char *end)
     return w;
 }
 
-static bool number_of(struct word w, uint32_t limit, uint32_t *ret)
+static bool parse_number(struct word w, uint32_t limit, uint32_t *ret)
 {
     uint32_t value = 0;
 
@@ -169,13 +173,13 @@ static bool parse_lemma(const char *at, const char *end, struct entry *ret)
 
     if (lemma.size == 0 || lemma.size > UINT8_MAX || kind.size != 1 || *kind.text != 'n')
         return false;
-    if (!number_of(next_word(&at, end), 1000, &synsets) || synsets == 0 ||
-        !number_of(next_word(&at, end), 100, &pointers))
+    if (!parse_number(next_word(&at, end), 1000, &synsets) || synsets == 0 ||
+        !parse_number(next_word(&at, end), 100, &pointers))
         return false;
     for (uint32_t i = 0; i < pointers; i++)
         next_word(&at, end);
-    if (!number_of(next_word(&at, end), 1000, &senses) ||
-        !number_of(next_word(&at, end), 1000, &tagged))
+    if (!parse_number(next_word(&at, end), 1000, &senses) ||
+        !parse_number(next_word(&at, end), 1000, &tagged))
         return false;
     offset = next_word(&at, end);
     ret->word = lemma.text;
@@ -183,7 +187,7 @@ static bool parse_lemma(const char *at, const char *end, struct entry *ret)
     ret->base = offset.text;
     for (ret->senses = 1; ret->senses < synsets && next_word(&at, end).size == 8;)
         ret->senses++;
-    return offset.size == 8 && number_of(offset, 99999999, &ret->synset);
+    return offset.size == 8 && parse_number(offset, 99999999, &ret->synset);
 }
 
 /* plural singular [singular...]: the first counts */
@@ -254,7 +258,7 @@ static int fold_word(struct wsl_wordnet *wn, const char **word, uint8_t *size)
 }
 
 struct source {
-    const char *folder, *file;
+    const char *directory, *file;
     bool (*parse)(const char *at, const char *end, struct entry *ret);
 };
 
@@ -266,11 +270,11 @@ static int read_list(struct wsl_wordnet *wn, const struct source *source, struct
     size_t size;
     int r;
 
-    if (wsl_file_join(path, sizeof path, source->folder, source->file) < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", source->folder);
+    if (wsl_file_join(path, sizeof path, source->directory, source->file) < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", source->directory);
     if (!wsl_file_exists(path))
         return wsl_fail(err, WSL_ENOENT,
-                        "%s is missing: give a folder with WordNet's index.noun and noun.exc "
+                        "%s is missing: give a directory with WordNet's index.noun and noun.exc "
                         "(Debian package wordnet-base)",
                         path);
     r = wsl_text_input_read(path, FILE_LIMIT, text, err);
@@ -297,10 +301,10 @@ static int read_list(struct wsl_wordnet *wn, const struct source *source, struct
     return 0;
 }
 
-int wsl_wordnet_open(struct wsl_wordnet **ret, const char *folder, struct wsl_err *err)
+int wsl_wordnet_open(struct wsl_wordnet **ret, const char *directory, struct wsl_err *err)
 {
-    struct source lemmas = {folder, "index.noun", parse_lemma};
-    struct source exceptions = {folder, "noun.exc", parse_exception};
+    struct source lemmas = {directory, "index.noun", parse_lemma};
+    struct source exceptions = {directory, "noun.exc", parse_exception};
     struct wsl_wordnet *wn = calloc(1, sizeof *wn);
     int r;
 
@@ -340,11 +344,6 @@ void wsl_wordnet_close(struct wsl_wordnet *wn)
     wsl_buf_free(&wn->index_text);
     wsl_buf_free(&wn->exception_text);
     free(wn);
-}
-
-uint32_t wsl_wordnet_lemma_count(const struct wsl_wordnet *wn)
-{
-    return wn->lemmas.count;
 }
 
 /* ---- look-up ---- */
@@ -439,7 +438,7 @@ int wsl_wordnet_senses(const struct wsl_wordnet *wn, const char *tag, uint32_t *
     int n = 0;
 
     for (; e && n < e->senses && n < limit; n++)
-        if (!number_of((struct word){e->base + n * (8 + 1), 8}, 99999999, &ret_synsets[n]))
+        if (!parse_number((struct word){e->base + n * (8 + 1), 8}, 99999999, &ret_synsets[n]))
             break;
     return n;
 }

@@ -14,7 +14,7 @@
 struct wsl_wordnet;
 
 /* Blocks (5 MB are read). WSL_ENOENT; WSL_ECORRUPT names file and line. Takes about 20 MB. */
-int wsl_wordnet_open(struct wsl_wordnet **ret, const char *folder, struct wsl_err *err);
+int wsl_wordnet_open(struct wsl_wordnet **ret, const char *directory, struct wsl_err *err);
 void wsl_wordnet_close(struct wsl_wordnet *wn); /* NULL is fine */
 
 struct wsl_noun {
@@ -24,9 +24,9 @@ struct wsl_noun {
     int lemma_size;
 };
 
-/* The first (most frequent) sense of a tag in its normal form (tag_text.h). Tried in order: the words
- * as they are with '_' or '-' between them, then the dictionary form of a plural (noun.exc, then
- * the suffix rules of morphy(7WN)), then both without separators, so that "brownbear" finds
+/* The first (most frequent) sense of a tag in its normal form (tag_text.h). Tried in order: the
+ * words as they are with '_' or '-' between them, then the dictionary form of a plural (noun.exc,
+ * then the suffix rules of morphy(7WN)), then both without separators, so that "brownbear" finds
  * brown_bear and "foot ball" finds football. False when it is no noun. Any thread. */
 bool wsl_wordnet_find(const struct wsl_wordnet *wn, const char *tag, struct wsl_noun *ret);
 
@@ -34,7 +34,5 @@ bool wsl_wordnet_find(const struct wsl_wordnet *wn, const char *tag, struct wsl_
  * returns how many. */
 int wsl_wordnet_senses(const struct wsl_wordnet *wn, const char *tag, uint32_t *ret_synsets,
                        int limit);
-
-uint32_t wsl_wordnet_lemma_count(const struct wsl_wordnet *wn);
 
 #endif

@@ -144,23 +144,23 @@ static bool has(const struct wsl_record *record, int tag)
 
 /* ---- vocabularies ---- */
 
-static struct wsl_lexicon make_lexicon(const struct fixture *f,
-                                       const struct wsl_lexicon_setup *setup,
-                                       struct wsl_lexicon_stats *stats)
+static struct wsl_vocabulary make_lexicon(const struct fixture *f,
+                                          const struct wsl_vocabulary_setup *setup,
+                                          struct wsl_vocabulary_stats *stats)
 {
-    struct wsl_lexicon_stats any;
-    struct wsl_lexicon lexicon;
+    struct wsl_vocabulary_stats any;
+    struct wsl_vocabulary vocabulary;
     struct wsl_err err;
 
-    if (wsl_lexicon_make(&lexicon, f->ds, setup, stats ? stats : &any, &err) < 0)
+    if (wsl_vocabulary_make(&vocabulary, f->ds, setup, stats ? stats : &any, &err) < 0)
         fail_msg("%s", err.text);
-    return lexicon;
+    return vocabulary;
 }
 
-static const char *meaning(const struct wsl_lexicon *l, const char *spelling, int which)
+static const char *meaning(const struct wsl_vocabulary *l, const char *spelling, int which)
 {
-    uint32_t tags[WSL_LEXICON_MEANINGS];
-    int n = wsl_lexicon_find(l, spelling, tags);
+    uint32_t tags[WSL_VOCABULARY_MEANINGS_MAX];
+    int n = wsl_vocabulary_find(l, spelling, tags);
 
     return which < n ? l->tags[tags[which]].name : "";
 }
@@ -168,9 +168,9 @@ static const char *meaning(const struct wsl_lexicon *l, const char *spelling, in
 static void spellings_of_a_noun_become_one_tag(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet};
-    struct wsl_lexicon_stats stats;
-    struct wsl_lexicon l = make_lexicon(f, &setup, &stats);
+    struct wsl_vocabulary_setup setup = {.wordnet = f->wordnet};
+    struct wsl_vocabulary_stats stats;
+    struct wsl_vocabulary l = make_lexicon(f, &setup, &stats);
 
     assert_int_equal(l.tag_count, TAGS - 2); /* dog, dogs, canis familiaris */
     assert_string_equal(l.tags[0].name, "dog");
@@ -183,37 +183,38 @@ static void spellings_of_a_noun_become_one_tag(void **state)
     assert_string_equal(meaning(&l, "horse", 0), "");
     assert_int_equal(stats.merged, 2);
     assert_int_equal(stats.unknown, 2);
-    wsl_lexicon_free(&l);
+    wsl_vocabulary_free(&l);
     setup.only_nouns = true;
     setup.top = 2;
     l = make_lexicon(f, &setup, NULL);
     assert_int_equal(l.tag_count, 2);
     assert_string_equal(l.tags[1].name, "cat");
     assert_string_equal(meaning(&l, "xqz", 0), "");
-    wsl_lexicon_free(&l);
+    wsl_vocabulary_free(&l);
 }
 
 static void run_together_tags_are_cut_when_asked(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet, .only_nouns = true, .segment = true};
-    struct wsl_lexicon_stats stats;
-    struct wsl_lexicon l = make_lexicon(f, &setup, &stats);
+    struct wsl_vocabulary_setup setup = {
+        .wordnet = f->wordnet, .only_nouns = true, .segment = true};
+    struct wsl_vocabulary_stats stats;
+    struct wsl_vocabulary l = make_lexicon(f, &setup, &stats);
 
     assert_int_equal(stats.segmented, 1);
     assert_string_equal(meaning(&l, "goldenretrieverpuppy", 0), "golden retriever");
     assert_string_equal(meaning(&l, "goldenretrieverpuppy", 1), "puppy");
     assert_string_equal(meaning(&l, "goldenretrieverpuppy", 2), "");
-    wsl_lexicon_free(&l);
+    wsl_vocabulary_free(&l);
 }
 
 static void only_tags_of_a_targets_classes_stay(void **state)
 {
     struct fixture *f = *state;
     char classes[160];
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet, .classes = classes};
-    struct wsl_lexicon_stats stats;
-    struct wsl_lexicon l;
+    struct wsl_vocabulary_setup setup = {.wordnet = f->wordnet, .classes = classes};
+    struct wsl_vocabulary_stats stats;
+    struct wsl_vocabulary l;
 
     snprintf(classes, sizeof classes, "%s/classes", f->folder);
     /* A name, a synset that is the second sense of "crane", one that no tag means, a name that
@@ -232,30 +233,30 @@ static void only_tags_of_a_targets_classes_stay(void **state)
     assert_string_equal(meaning(&l, "crane", 0), "wading bird");
     assert_string_equal(meaning(&l, "xqz", 0), "xqz");
     assert_string_equal(meaning(&l, "cat", 0), "");
-    wsl_lexicon_free(&l);
+    wsl_vocabulary_free(&l);
     write_file(f->folder, "classes",
                "\xef\xbb\xbf"
                "cat\r\nbird");
     l = make_lexicon(f, &setup, &stats);
     assert_int_equal(stats.classes, 2);
     assert_int_equal(stats.classes_found, 2);
-    wsl_lexicon_free(&l);
+    wsl_vocabulary_free(&l);
     write_file(f->folder, "classes", "horse\n");
-    assert_int_equal(wsl_lexicon_make(&l, f->ds, &setup, &stats, NULL), WSL_EINVAL);
+    assert_int_equal(wsl_vocabulary_make(&l, f->ds, &setup, &stats, NULL), WSL_EINVAL);
     write_file(f->folder, "classes", "n02012849 \n");
-    assert_int_equal(wsl_lexicon_make(&l, f->ds, &setup, &stats, NULL), WSL_ECORRUPT);
+    assert_int_equal(wsl_vocabulary_make(&l, f->ds, &setup, &stats, NULL), WSL_ECORRUPT);
 }
 
 static void a_vocabulary_survives_its_file(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet, .segment = true};
-    struct wsl_lexicon a = make_lexicon(f, &setup, NULL), b;
+    struct wsl_vocabulary_setup setup = {.wordnet = f->wordnet, .segment = true};
+    struct wsl_vocabulary a = make_lexicon(f, &setup, NULL), b;
     char path[160];
 
     snprintf(path, sizeof path, "%s/words.tsv", f->folder);
-    assert_int_equal(wsl_lexicon_save(&a, path, NULL), 0);
-    assert_int_equal(wsl_lexicon_load(&b, path, NULL), 0);
+    assert_int_equal(wsl_vocabulary_save(&a, path, NULL), 0);
+    assert_int_equal(wsl_vocabulary_load(&b, path, NULL), 0);
     assert_int_equal(a.tag_count, b.tag_count);
     assert_int_equal(a.spelling_count, b.spelling_count);
     for (size_t i = 0; i < a.tag_count; i++) {
@@ -267,8 +268,8 @@ static void a_vocabulary_survives_its_file(void **state)
         assert_string_equal(a.spellings[i].text, b.spellings[i].text);
         assert_int_equal(a.spellings[i].tag, b.spellings[i].tag);
     }
-    wsl_lexicon_free(&a);
-    wsl_lexicon_free(&b);
+    wsl_vocabulary_free(&a);
+    wsl_vocabulary_free(&b);
 }
 
 static void bad_vocabularies_are_refused(void **state)
@@ -288,16 +289,16 @@ static void bad_vocabularies_are_refused(void **state)
         "d\x01o\x01",
     };
     struct fixture *f = *state;
-    struct wsl_lexicon good;
+    struct wsl_vocabulary good;
     char path[160];
 
     snprintf(path, sizeof path, "%s/words.tsv", f->folder);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct wsl_lexicon l;
+        struct wsl_vocabulary l;
         struct wsl_err err;
 
         write_file(f->folder, "words.tsv", bad[i]);
-        if (wsl_lexicon_load(&l, path, &err) != WSL_ECORRUPT)
+        if (wsl_vocabulary_load(&l, path, &err) != WSL_ECORRUPT)
             fail_msg("case %zu was taken", i);
         assert_non_null(strstr(err.text, "words.tsv"));
         assert_null(l.tags);
@@ -305,17 +306,17 @@ static void bad_vocabularies_are_refused(void **state)
     write_file(f->folder, "words.tsv",
                "\xef\xbb\xbf"
                "# head\r\ndog\t\t3\tdog\r\ncat\t\t2\tcat\tkitty");
-    assert_int_equal(wsl_lexicon_load(&good, path, NULL), 0);
+    assert_int_equal(wsl_vocabulary_load(&good, path, NULL), 0);
     assert_int_equal(good.tag_count, 2);
     assert_string_equal(meaning(&good, "kitty", 0), "cat");
-    wsl_lexicon_free(&good);
+    wsl_vocabulary_free(&good);
 }
 
 /* Made by an older version or by hand: its spellings are not folded as tags are today. */
 static void a_vocabulary_finds_each_spelling_of_a_word(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon l;
+    struct wsl_vocabulary l;
     char path[160];
 
     snprintf(path, sizeof path, "%s/words.tsv", f->folder);
@@ -323,13 +324,13 @@ static void a_vocabulary_finds_each_spelling_of_a_word(void **state)
                "city\t\t3\t\u041c\u041e\u0421\u041a\u0412\u0410\n"
                "coffee\t\t2\tcafe\u0301\n"
                "upper\t\t1\tA\nlower\t\t1\ta\n");
-    assert_int_equal(wsl_lexicon_load(&l, path, NULL), 0);
+    assert_int_equal(wsl_vocabulary_load(&l, path, NULL), 0);
     assert_string_equal(meaning(&l, "\u043c\u043e\u0441\u043a\u0432\u0430", 0), "city");
     assert_string_equal(meaning(&l, "caf\u00e9", 0), "coffee");
     assert_string_equal(meaning(&l, "cafe\u0301", 0), "coffee");
     assert_string_equal(meaning(&l, "A", 0), "upper"); /* as they are, where they are told apart */
     assert_string_equal(meaning(&l, "a", 0), "lower");
-    wsl_lexicon_free(&l);
+    wsl_vocabulary_free(&l);
 }
 
 /* ---- cutting ---- */
@@ -386,22 +387,23 @@ static void words_are_cut_by_likelihood(void **state)
 
 /* ---- views ---- */
 
-static void map(const struct fixture *f, const struct wsl_lexicon_setup *setup,
+static void map(const struct fixture *f, const struct wsl_vocabulary_setup *setup,
                 struct wsl_view_result *ret)
 {
-    struct wsl_lexicon l = make_lexicon(f, setup, NULL);
+    struct wsl_vocabulary l = make_lexicon(f, setup, NULL);
     struct wsl_view_setup view = view_setup(f);
     struct wsl_err err;
 
     if (wsl_view_map(&view, &l, ret, &err) < 0)
         fail_msg("%s", err.text);
-    wsl_lexicon_free(&l);
+    wsl_vocabulary_free(&l);
 }
 
 static void a_view_has_the_pictures_with_other_tags(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet, .only_nouns = true, .segment = true};
+    struct wsl_vocabulary_setup setup = {
+        .wordnet = f->wordnet, .only_nouns = true, .segment = true};
     struct wsl_view_result result;
     struct wsl_dataset *view;
     uint64_t at = 0, dogs = 0;
@@ -445,7 +447,7 @@ static void a_view_has_the_pictures_with_other_tags(void **state)
 static void a_view_keeps_its_records_by_rarest_tag(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet};
+    struct wsl_vocabulary_setup setup = {.wordnet = f->wordnet};
     struct wsl_sampling_rule rule = {.kind = WSL_SAMPLING_SQUARE_ROOT};
     struct wsl_sampling_table table;
     struct wsl_view_result result;
@@ -478,7 +480,7 @@ static void a_view_keeps_its_records_by_rarest_tag(void **state)
 static void a_view_of_a_view_is_one(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet, .only_nouns = true};
+    struct wsl_vocabulary_setup setup = {.wordnet = f->wordnet, .only_nouns = true};
     struct wsl_view_setup second = {.folder = f->view};
     struct wsl_view_result result, again;
     struct wsl_record a, b;
@@ -516,7 +518,7 @@ static void must_not_open(const char *folder, int code, const char *word)
 static void a_view_without_its_data_set_says_so(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet};
+    struct wsl_vocabulary_setup setup = {.wordnet = f->wordnet};
     static const struct tag_set other = {.tags = names,
                                          .tag_count = TAGS,
                                          .train = TRAIN,
@@ -546,7 +548,7 @@ static void a_view_without_its_data_set_says_so(void **state)
 static void a_table_that_shrinks_is_an_error(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet};
+    struct wsl_vocabulary_setup setup = {.wordnet = f->wordnet};
     struct wsl_sampling_rule rule = {.kind = WSL_SAMPLING_UNIFORM};
     struct wsl_sampling_table sampling;
     struct wsl_view_result result;
@@ -579,7 +581,7 @@ static void overwrite(const char *path, const struct wsl_buf *bytes)
 static void a_damaged_table_is_found(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_lexicon_setup setup = {.wordnet = f->wordnet};
+    struct wsl_vocabulary_setup setup = {.wordnet = f->wordnet};
     struct wsl_view_result result;
     struct wsl_buf good = {0};
     struct wsl_dataset *view;

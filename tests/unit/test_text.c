@@ -124,7 +124,7 @@ static size_t encode_all(const int32_t *codes, size_t count, char *ret)
     size_t n = 0;
 
     for (size_t i = 0; i < count; i++)
-        n += unicode_encode(codes[i], ret + n);
+        n += wsl_unicode_encode(codes[i], ret + n);
     ret[n] = '\0';
     return n;
 }
@@ -171,7 +171,7 @@ static void folding_all_of_unicode_twice_is_folding_once(void **state)
     (void)state;
     for (int32_t code = 0x20; code <= 0x10ffff; code++) {
         const int32_t alone[] = {code}, within[] = {'A', code, 0x301, 'b'},
-                      joined[] = {0x628, code, UNICODE_ZWNJ, code, 0x628};
+                      joined[] = {0x628, code, WSL_UNICODE_ZWNJ, code, 0x628};
 
         if (!is_clean_code(code) || (is_unassigned_plane(code) && code % 257 != 0))
             continue;
