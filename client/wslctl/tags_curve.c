@@ -54,7 +54,7 @@ static json_t *row_json(const struct wsl_dataset *ds, const struct row *row, con
                      wsl_ctl_sampling_word(row->rule.kind), "threshold",
                      natural ? json_null() : wsl_json_real(row->rule.threshold), "length",
                      (json_int_t)row->curve.length, "repeated", (json_int_t)row->curve.repeated,
-                     "most_repeats", wsl_json_real(row->curve.most), "effective_tags",
+                     "most_repeats", wsl_json_real(row->curve.max_repeats), "effective_tags",
                      wsl_json_real(row->curve.effective), "tags", tags);
 }
 
@@ -93,7 +93,7 @@ static int add_lengths(struct wsl_buf *out, const struct wsl_dataset *ds, const 
         wsl_ctl_cell(&table, "%.2f", images ? (double)row->curve.length / (double)images : 0);
         wsl_ctl_count(row->curve.repeated, text);
         wsl_ctl_cell(&table, "%s", text);
-        wsl_ctl_cell(&table, "%.2f", row->curve.most);
+        wsl_ctl_cell(&table, "%.2f", row->curve.max_repeats);
         wsl_ctl_cell(&table, "%.1f", row->curve.effective);
     }
     r = wsl_ctl_table_print(&table, out);
@@ -367,8 +367,8 @@ static int put_audit_json(const struct auditing *a, size_t shown, int code)
             json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "sampling",
                       wsl_ctl_sampling_word(a->rule.kind), "seed", (json_int_t)a->o->seed, "epoch",
                       (json_int_t)a->o->epoch, "length", (json_int_t)a->audit.length, "missing",
-                      (json_int_t)a->audit.missing, "off", (json_int_t)a->audit.off, "unreadable",
-                      (json_int_t)a->audit.substitutes, "chi_square",
+                      (json_int_t)a->audit.missing, "off", (json_int_t)a->audit.unexpected,
+                      "unreadable", (json_int_t)a->audit.substitutes, "chi_square",
                       wsl_json_real(a->audit.chi_square), "tags", audited_tags(a, shown)),
             NULL),
         code);
@@ -403,8 +403,9 @@ static int put_audit(const struct auditing *a, size_t shown, int code)
                        (unsigned long long)a->o->epoch, (unsigned long long)a->o->seed,
                        wsl_ctl_sampling_word(a->rule.kind), (unsigned long long)a->audit.length,
                        (unsigned long long)wsl_dataset_count(a->ds, WSL_SPLIT_TRAIN),
-                       (unsigned long long)a->audit.missing, (unsigned long long)a->audit.off,
-                       a->audit.chi_square, wsl_dataset_tag_count(a->ds));
+                       (unsigned long long)a->audit.missing,
+                       (unsigned long long)a->audit.unexpected, a->audit.chi_square,
+                       wsl_dataset_tag_count(a->ds));
     if (a->audit.substitutes)
         wsl_buf_add_format(&out, "%llu records cannot be read: others stand in for them.\n",
                            (unsigned long long)a->audit.substitutes);
@@ -415,17 +416,22 @@ static int run_audit(struct wsl_ctl *ctl, struct auditing *a)
 {
     struct wsl_err err = {0};
     size_t shown = a->o->shown;
+    const struct wsl_audit_setup setup = {.dataset = a->ds,
+                                          .rule = &a->rule,
+                                          .seed = a->o->seed,
+                                          .epoch = a->o->epoch,
+                                          .expected = &a->curve};
     int r = wsl_curve_open(&a->curve, a->ds, &a->rule, &err), code;
 
     if (r == 0)
-        r = wsl_audit_run(&a->audit, a->ds, &a->rule, a->o->seed, a->o->epoch, &a->curve, &err);
+        r = wsl_audit_run(&a->audit, &setup, &err);
     if (r < 0)
         return wsl_ctl_fail(ctl, &err);
     if (shown == UINT64_MAX && ctl->format != WSL_CTL_JSON)
         shown = 10;
     if (shown > wsl_dataset_tag_count(a->ds))
         shown = wsl_dataset_tag_count(a->ds);
-    code = a->audit.missing || a->audit.off ? WSL_CTL_FAILED : WSL_CTL_DONE;
+    code = a->audit.missing || a->audit.unexpected ? WSL_CTL_FAILED : WSL_CTL_DONE;
     return ctl->format == WSL_CTL_JSON ? put_audit_json(a, shown, code) : put_audit(a, shown, code);
 }
 

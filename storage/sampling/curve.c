@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sums over the tags of every record; the audit draws a whole epoch with the loader's own order.
+ */
 #include "storage/sampling/curve.h"
 
 #include <math.h>
@@ -18,7 +21,7 @@ static int rarest_tag(struct wsl_dataset *ds, uint64_t index, uint32_t *tags, in
     return at < 0 ? -1 : (int)tags[at];
 }
 
-static float repeat_of(const struct wsl_dataset *ds, const struct wsl_sampling_rule *rule, int tag)
+static float tag_repeat(const struct wsl_dataset *ds, const struct wsl_sampling_rule *rule, int tag)
 {
     return tag < 0 ? 1
                    : wsl_order_repeat(rule->kind, rule->threshold, rule->max_repeat,
@@ -50,11 +53,11 @@ int wsl_curve_open(struct wsl_curve *ret, struct wsl_dataset *ds, struct wsl_sam
     for (uint64_t i = 0; i < wsl_dataset_count(ds, WSL_SPLIT_TRAIN); i++) {
         uint32_t tags[TAGS_MAX];
         int count;
-        float repeat = repeat_of(ds, rule, rarest_tag(ds, i, tags, &count));
+        float repeat = tag_repeat(ds, rule, rarest_tag(ds, i, tags, &count));
 
         sum += (uint64_t)llrint((double)repeat * (double)one);
         ret->repeated += repeat > 1;
-        ret->most = repeat > ret->most ? repeat : ret->most;
+        ret->max_repeats = repeat > ret->max_repeats ? repeat : ret->max_repeats;
         for (int k = 0; k < count; k++)
             ret->draws[tags[k]] += repeat;
     }
@@ -81,7 +84,7 @@ static double length_at(const struct wsl_dataset *ds, const struct wsl_sampling_
 
     at.threshold = threshold;
     for (size_t t = 0; t < wsl_dataset_tag_count(ds); t++)
-        sum += (double)by_rarest[t] * repeat_of(ds, &at, (int)t);
+        sum += (double)by_rarest[t] * tag_repeat(ds, &at, (int)t);
     return sum;
 }
 
@@ -127,28 +130,26 @@ int wsl_curve_threshold(struct wsl_dataset *ds, struct wsl_sampling_rule *rule, 
 
 /* ---- audit ---- */
 
-static void check_record(struct wsl_audit *a, struct wsl_dataset *ds,
-                         const struct wsl_sampling_rule *rule, const struct wsl_order *order,
-                         uint64_t index, uint32_t times)
+static void check_record(struct wsl_audit *a, const struct wsl_audit_setup *setup,
+                         const struct wsl_order *order, uint64_t index, uint32_t times)
 {
     uint32_t tags[TAGS_MAX];
-    int count, rarest = rarest_tag(ds, index, tags, &count);
-    double r = repeat_of(ds, rule, rarest);
+    int count, rarest = rarest_tag(setup->dataset, index, tags, &count);
+    double r = tag_repeat(setup->dataset, setup->rule, rarest);
 
     /* The order's fixed point, and its stretch. */
     if (order->total > 0)
         r = (double)llrint(r * (1 << WSL_ORDER_BITS)) * (double)order->length /
             (double)order->total;
     a->missing += times == 0;
-    a->off += times < floor(r - 1e-9) || times > ceil(r + 1e-9);
+    a->unexpected += times < floor(r - 1e-9) || times > ceil(r + 1e-9);
     a->substitutes += count == 0;
     for (int k = 0; k < count; k++)
         a->drawn[tags[k]] += times;
 }
 
-static int draw_epoch(struct wsl_audit *a, struct wsl_dataset *ds,
-                      const struct wsl_sampling_rule *rule, const struct wsl_order *order,
-                      uint64_t epoch, struct wsl_err *err)
+static int draw_epoch(struct wsl_audit *a, const struct wsl_audit_setup *setup,
+                      const struct wsl_order *order, struct wsl_err *err)
 {
     uint32_t *times = calloc(order->records, sizeof *times);
 
@@ -156,7 +157,7 @@ static int draw_epoch(struct wsl_audit *a, struct wsl_dataset *ds,
         return wsl_fail(err, WSL_ENOMEM, "no memory to count the draws of %llu records",
                         (unsigned long long)order->records);
     for (uint64_t i = 0; i < order->length; i++) {
-        uint64_t record = wsl_order_record(order, epoch * order->length + i);
+        uint64_t record = wsl_order_record(order, setup->epoch * order->length + i);
 
         if (record >= order->records) {
             free(times);
@@ -167,44 +168,55 @@ static int draw_epoch(struct wsl_audit *a, struct wsl_dataset *ds,
         times[record]++;
     }
     for (uint64_t i = 0; i < order->records; i++)
-        check_record(a, ds, rule, order, i, times[i]);
+        check_record(a, setup, order, i, times[i]);
     free(times);
     a->length = order->length;
     return 0;
 }
 
-int wsl_audit_run(struct wsl_audit *ret, struct wsl_dataset *ds,
-                  const struct wsl_sampling_rule *rule, uint64_t seed, uint64_t epoch,
-                  const struct wsl_curve *expected, struct wsl_err *err)
+/* Opens the order that a job with this setup has, and draws from it. */
+static int draw_in_order(struct wsl_audit *a, const struct wsl_audit_setup *setup,
+                         struct wsl_err *err)
 {
-    struct wsl_sampling_rule filled = *rule;
-    struct wsl_order_setup setup = {.fingerprint = wsl_dataset_fingerprint(ds),
-                                    .seed = seed,
-                                    .records = wsl_dataset_count(ds, WSL_SPLIT_TRAIN),
-                                    .window = rule->window};
+    struct wsl_order_setup order_setup = {.fingerprint = wsl_dataset_fingerprint(setup->dataset),
+                                          .seed = setup->seed,
+                                          .records =
+                                              wsl_dataset_count(setup->dataset, WSL_SPLIT_TRAIN),
+                                          .window = setup->rule->window};
     struct wsl_sampling_table table;
     struct wsl_order order;
-    int r;
+    int r = wsl_sampling_open(&table, setup->dataset, WSL_SPLIT_TRAIN, setup->rule, err);
 
-    *ret = (struct wsl_audit){.drawn = calloc(wsl_dataset_tag_count(ds) + 1, sizeof(uint64_t))};
-    if (!ret->drawn)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for the tags");
-    wsl_sampling_fill(&filled, ds);
-    r = wsl_sampling_open(&table, ds, WSL_SPLIT_TRAIN, &filled, err);
-    setup.runs = table.runs;
-    setup.run_count = table.run_count;
-    setup.table = table.table;
+    order_setup.runs = table.runs;
+    order_setup.run_count = table.run_count;
+    order_setup.table = table.table;
     if (r == 0)
-        r = wsl_order_open(&order, &setup, err);
+        r = wsl_order_open(&order, &order_setup, err);
     if (r == 0) {
-        r = draw_epoch(ret, ds, &filled, &order, epoch, err);
+        r = draw_epoch(a, setup, &order, err);
         wsl_order_close(&order);
     }
     wsl_sampling_close(&table);
-    for (size_t t = 0; r == 0 && t < wsl_dataset_tag_count(ds); t++) {
-        double away = (double)ret->drawn[t] - expected->draws[t];
+    return r;
+}
 
-        ret->chi_square += expected->draws[t] > 0 ? away * away / expected->draws[t] : 0;
+int wsl_audit_run(struct wsl_audit *ret, const struct wsl_audit_setup *setup, struct wsl_err *err)
+{
+    const size_t tags = wsl_dataset_tag_count(setup->dataset);
+    struct wsl_sampling_rule rule = *setup->rule;
+    struct wsl_audit_setup filled = *setup;
+    int r;
+
+    *ret = (struct wsl_audit){.drawn = calloc(tags + 1, sizeof(uint64_t))};
+    if (!ret->drawn)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the tags");
+    wsl_sampling_fill(&rule, setup->dataset);
+    filled.rule = &rule;
+    r = draw_in_order(ret, &filled, err);
+    for (size_t t = 0; r == 0 && t < tags; t++) {
+        double expected = setup->expected->draws[t], away = (double)ret->drawn[t] - expected;
+
+        ret->chi_square += expected > 0 ? away * away / expected : 0;
     }
     return r;
 }

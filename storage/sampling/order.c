@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Fixed-point sums of repeats, so that every machine computes the same record for a position.
+ */
 #include "storage/sampling/order.h"
 
 #include "base/rng.h"
@@ -95,9 +98,9 @@ int wsl_order_open(struct wsl_order *order, const struct wsl_order_setup *setup,
     order->key =
         wsl_mix64(XXH3_64bits(setup->fingerprint, strlen(setup->fingerprint)), setup->seed);
     if (records == 0)
-        return wsl_fail(err, WSL_EINVAL, "the data set has no pictures in this split");
+        return wsl_fail(err, WSL_EINVAL, "the data set has no images in this split");
     if (records > RECORDS_MAX)
-        return wsl_fail(err, WSL_ELIMIT, "a split of %llu pictures is more than 2^40",
+        return wsl_fail(err, WSL_ELIMIT, "a split of %llu images is more than 2^40",
                         (unsigned long long)records);
     if (setup->window > 0 && setup->window < WSL_ORDER_WINDOW_PIECES)
         return wsl_fail(err, WSL_EINVAL, "a window must have at least %d records",
@@ -128,7 +131,7 @@ static uint64_t purpose_key(const struct wsl_order *order, uint64_t purpose, uin
 }
 
 /* The run that a point of the running sums, 1 to total, falls into. */
-static const struct wsl_order_start *run_of(const struct wsl_order *order, uint64_t point)
+static const struct wsl_order_start *find_run(const struct wsl_order *order, uint64_t point)
 {
     size_t low = 0, high = order->run_count;
 
@@ -144,7 +147,7 @@ static const struct wsl_order_start *run_of(const struct wsl_order *order, uint6
 }
 
 /* The record of a draw, 0 to length - 1 in the order of the runs. */
-static uint64_t record_of(const struct wsl_order *order, uint64_t draw, uint64_t epoch)
+static uint64_t draw_record(const struct wsl_order *order, uint64_t draw, uint64_t epoch)
 {
     const uint64_t span = order->length << WSL_ORDER_BITS;
     const struct wsl_order_start *run;
@@ -156,14 +159,14 @@ static uint64_t record_of(const struct wsl_order *order, uint64_t draw, uint64_t
     /* Instead of stretching the sums to the whole number `span`, the points shrink by as much;
      * rounded up, as a point on a sum belongs to the record before it. */
     point = (uint64_t)(((wide)((draw + 1) * one - phase) * order->total + span - 1) / span);
-    run = run_of(order, point);
+    run = find_run(order, point);
     place = run->place + (point - run->sum - 1) / run->repeat;
     return order->table ? order->table[place] : place;
 }
 
 /* The draw at an offset of an epoch that is cut into windows. What the whole pieces leave over
  * belongs to the last window. */
-static uint64_t windowed(const struct wsl_order *order, uint64_t epoch, uint64_t offset)
+static uint64_t windowed_draw(const struct wsl_order *order, uint64_t epoch, uint64_t offset)
 {
     const uint64_t size = WSL_ORDER_WINDOW_PIECES * order->piece;
     uint64_t key = purpose_key(order, PURPOSE_PERMUTE, epoch);
@@ -188,10 +191,10 @@ uint64_t wsl_order_record(const struct wsl_order *order, uint64_t position)
     uint64_t draw;
 
     if (order->piece > 0)
-        draw = windowed(order, epoch, offset);
+        draw = windowed_draw(order, epoch, offset);
     else
         draw = wsl_permute(purpose_key(order, PURPOSE_PERMUTE, epoch), order->length, offset);
-    return record_of(order, draw, epoch);
+    return draw_record(order, draw, epoch);
 }
 
 uint64_t wsl_order_substitute(const struct wsl_order *order, uint64_t position, uint32_t attempt)

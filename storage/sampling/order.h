@@ -3,13 +3,13 @@
  * Which record is at a position: record = F(fingerprint, seed, position), without a list that would
  * have to be shuffled, kept or saved. Pure after opening; any number of threads.
  *
- * Positions go on for ever; epoch e is positions e * length .. (e + 1) * length - 1, each epoch in
- * an order of its own (a keyed permutation, base/rng.h). Under natural sampling length is the
+ * Positions go on indefinitely; epoch e is positions e * length .. (e + 1) * length - 1, each epoch
+ * in an order of its own (a keyed permutation, base/rng.h). Under natural sampling length is the
  * number of records and every epoch has each once. The state of a run is the position alone.
  *
  * Resampling (Mahajan et al. 2018, section 2.2; the same rule as Gupta et al. 2019, "LVIS"): a tag
  * on f images is wanted max(1, phi(t / f)) times, phi the square root or the identity, and a
- * picture as often as its most wanted, that is rarest, tag. So all pictures with the same rarest
+ * image as often as its most wanted, that is rarest, tag. So all images with the same rarest
  * tag are wanted equally often: a run. r is fractional; in each epoch a record has floor(r) or
  * ceil(r) copies, r on average, by systematic sampling: with the running sums C of r over the runs
  * and a phase u of the epoch, copy d belongs to the first record whose C is at least d + 1 - u. So
@@ -21,7 +21,7 @@
  * Windows: for disks that are slow at random reads. The epoch's draws are cut into pieces of
  * neighbours; the pieces are permuted, and 8 of them at a time make a window whose draws are
  * permuted among themselves. Where the cuts fall is another place in each epoch. A batch then
- * comes from 8 places of the data set instead of from everywhere; as an import spreads pictures by
+ * comes from 8 places of the data set instead of from everywhere; as an import spreads images by
  * hash, each of them is an unbiased sample.
  */
 #ifndef WSL_STORAGE_SAMPLING_ORDER_H
@@ -81,7 +81,7 @@ uint64_t wsl_order_substitute(const struct wsl_order *order, uint64_t position, 
 /* Key of the augmentation's draws; the position is their stream. */
 uint64_t wsl_order_augment_key(const struct wsl_order *order);
 
-/* How often a picture whose rarest tag is on `rarest` images is drawn per epoch, on average. rarest
+/* How often an image whose rarest tag is on `rarest` images is drawn per epoch, on average. rarest
  * 0 counts as 1. */
 float wsl_order_repeat(enum wsl_sampling sampling, double threshold, double max_repeat,
                        uint64_t rarest);

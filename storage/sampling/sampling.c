@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Records sorted by rarest tag, counting sort: from the tags of each record, or as a view has it on
+ * disk.
+ */
 #include "storage/sampling/sampling.h"
 
 #include "storage/dataset/sigbus_guard.h"
@@ -10,27 +14,27 @@ enum { TAGS_MAX = 64 };
 
 void wsl_sampling_fill(struct wsl_sampling_rule *rule, const struct wsl_dataset *ds)
 {
-    uint64_t most = 0;
+    uint64_t max_images = 0;
 
     for (size_t i = 0; i < wsl_dataset_tag_count(ds); i++)
-        if (wsl_dataset_tag(ds, i)->train > most)
-            most = wsl_dataset_tag(ds, i)->train;
+        if (wsl_dataset_tag(ds, i)->train > max_images)
+            max_images = wsl_dataset_tag(ds, i)->train;
     if (!(rule->threshold > 0))
-        rule->threshold = (double)most / 4;
+        rule->threshold = (double)max_images / 4;
     if (!(rule->max_repeat > 0))
         rule->max_repeat = 20;
 }
 
 int wsl_sampling_rarest(const struct wsl_dataset *ds, const uint32_t *tags, int count)
 {
-    uint64_t least = UINT64_MAX;
+    uint64_t min_images = UINT64_MAX;
     int rarest = -1;
 
     for (int i = 0; i < count; i++) {
         uint64_t images = wsl_dataset_tag(ds, tags[i])->train;
 
-        if (images <= least) {
-            least = images;
+        if (images <= min_images) {
+            min_images = images;
             rarest = i;
         }
     }
@@ -39,7 +43,7 @@ int wsl_sampling_rarest(const struct wsl_dataset *ds, const uint32_t *tags, int 
 
 /* What makes the table: records by (zone, rarest tag, index). A zone is a piece of a window, so
  * that neighbours in the table are neighbours in the shards; without windows there is one. */
-struct making {
+struct table_input {
     struct wsl_dataset *dataset;
     enum wsl_split split;
     uint64_t records, zone;
@@ -48,7 +52,7 @@ struct making {
     uint64_t *counts; /* of each group, in one zone */
 };
 
-static void read_groups(const struct making *m)
+static void read_groups(const struct table_input *m)
 {
     for (uint64_t i = 0; i < m->records; i++) {
         uint32_t tags[TAGS_MAX];
@@ -60,8 +64,8 @@ static void read_groups(const struct making *m)
     }
 }
 
-static float repeat_of(const struct wsl_dataset *ds, const struct wsl_sampling_rule *rule,
-                       size_t group)
+static float tag_repeat(const struct wsl_dataset *ds, const struct wsl_sampling_rule *rule,
+                        size_t group)
 {
     if (group >= wsl_dataset_tag_count(ds))
         return 1;
@@ -69,7 +73,8 @@ static float repeat_of(const struct wsl_dataset *ds, const struct wsl_sampling_r
                             wsl_dataset_tag(ds, group)->train);
 }
 
-static int add_run(struct wsl_sampling_table *t, size_t *capacity, uint64_t records, float repeat)
+static int append_run(struct wsl_sampling_table *t, size_t *capacity, uint64_t records,
+                      float repeat)
 {
     if (records == 0)
         return 0;
@@ -87,7 +92,7 @@ static int add_run(struct wsl_sampling_table *t, size_t *capacity, uint64_t reco
 }
 
 /* Counting sort of the records begin .. end - 1 by group, and their runs. */
-static int sort_zone(struct wsl_sampling_table *t, size_t *capacity, const struct making *m,
+static int sort_zone(struct wsl_sampling_table *t, size_t *capacity, const struct table_input *m,
                      const struct wsl_sampling_rule *rule, uint64_t begin)
 {
     uint64_t end = m->records - begin < m->zone ? m->records : begin + m->zone, place = begin;
@@ -99,7 +104,7 @@ static int sort_zone(struct wsl_sampling_table *t, size_t *capacity, const struc
     for (size_t g = 0; g < m->groups; g++) {
         uint64_t count = m->counts[g];
 
-        if (add_run(t, capacity, count, repeat_of(m->dataset, rule, g)) < 0)
+        if (append_run(t, capacity, count, tag_repeat(m->dataset, rule, g)) < 0)
             return WSL_ENOMEM;
         m->counts[g] = place;
         place += count;
@@ -109,7 +114,7 @@ static int sort_zone(struct wsl_sampling_table *t, size_t *capacity, const struc
     return 0;
 }
 
-static int make_table(struct wsl_sampling_table *t, struct making *m,
+static int make_table(struct wsl_sampling_table *t, struct table_input *m,
                       const struct wsl_sampling_rule *rule)
 {
     size_t capacity = 0;
@@ -141,8 +146,8 @@ static void copy_counts(void *context)
 }
 
 /* The table that a view keeps, by tag and then by record. */
-static int take_table(struct wsl_sampling_table *t, const struct wsl_dataset *ds,
-                      const uint64_t *mapped, const struct wsl_sampling_rule *rule)
+static int map_table(struct wsl_sampling_table *t, const struct wsl_dataset *ds,
+                     const uint64_t *mapped, const struct wsl_sampling_rule *rule)
 {
     struct counts counts = {mapped, NULL, wsl_dataset_tag_count(ds)};
     size_t capacity = 0;
@@ -154,7 +159,7 @@ static int take_table(struct wsl_sampling_table *t, const struct wsl_dataset *ds
     if (!wsl_sigbus_guard_run(copy_counts, &counts))
         r = WSL_EIO;
     for (size_t g = 0; r == 0 && g < counts.count; g++)
-        r = add_run(t, &capacity, counts.to[g], repeat_of(ds, rule, g));
+        r = append_run(t, &capacity, counts.to[g], tag_repeat(ds, rule, g));
     free(counts.to);
     return r;
 }
@@ -162,10 +167,10 @@ static int take_table(struct wsl_sampling_table *t, const struct wsl_dataset *ds
 int wsl_sampling_open(struct wsl_sampling_table *ret, struct wsl_dataset *ds, enum wsl_split split,
                       const struct wsl_sampling_rule *rule, struct wsl_err *err)
 {
-    struct making m = {.dataset = ds,
-                       .split = split,
-                       .records = wsl_dataset_count(ds, split),
-                       .groups = wsl_dataset_tag_count(ds) + 1};
+    struct table_input m = {.dataset = ds,
+                            .split = split,
+                            .records = wsl_dataset_count(ds, split),
+                            .groups = wsl_dataset_tag_count(ds) + 1};
     struct wsl_sampling_rule filled = *rule;
     const uint64_t *counts;
     int r;
@@ -180,7 +185,7 @@ int wsl_sampling_open(struct wsl_sampling_table *ret, struct wsl_dataset *ds, en
     m.zone = m.zone > 0 ? m.zone : 1;
     if (rule->window == 0)
         ret->table = wsl_dataset_by_rarest(ds, split, &counts);
-    r = ret->table ? take_table(ret, ds, counts, &filled) : make_table(ret, &m, &filled);
+    r = ret->table ? map_table(ret, ds, counts, &filled) : make_table(ret, &m, &filled);
     free(m.group);
     free(m.counts);
     if (r < 0) {

@@ -283,7 +283,7 @@ static void an_empty_split_is_refused(void **state)
 
     (void)state;
     assert_int_equal(wsl_order_open(&order, &setup, &err), WSL_EINVAL);
-    assert_non_null(strstr(err.text, "no pictures"));
+    assert_non_null(strstr(err.text, "no images"));
     wsl_order_close(&order);
 }
 

@@ -703,6 +703,15 @@ static void a_cancelled_view_leaves_nothing(void **state)
 
 /* ---- curve and audit ---- */
 
+static int run_audit(struct wsl_audit *ret, struct wsl_dataset *ds, struct wsl_sampling_rule *rule,
+                     uint64_t epoch, struct wsl_curve *curve)
+{
+    const struct wsl_audit_setup setup = {
+        .dataset = ds, .rule = rule, .seed = 5, .epoch = epoch, .expected = curve};
+
+    return wsl_audit_run(ret, &setup, NULL);
+}
+
 static void the_curve_says_what_epochs_have(void **state)
 {
     static const enum wsl_sampling kinds[] = {WSL_SAMPLING_NATURAL, WSL_SAMPLING_SQUARE_ROOT,
@@ -719,9 +728,9 @@ static void the_curve_says_what_epochs_have(void **state)
         for (uint64_t epoch = 0; epoch < 20; epoch++) {
             struct wsl_audit audit;
 
-            assert_int_equal(wsl_audit_run(&audit, f->ds, &rule, 5, epoch, &curve, NULL), 0);
+            assert_int_equal(run_audit(&audit, f->ds, &rule, epoch, &curve), 0);
             assert_int_equal(audit.length, curve.length);
-            assert_int_equal(audit.missing + audit.off + audit.substitutes, 0);
+            assert_int_equal(audit.missing + audit.unexpected + audit.substitutes, 0);
             assert_true(audit.chi_square < 3 * TAGS);
             for (int t = 0; t < TAGS; t++)
                 mean[t] += (double)audit.drawn[t] / 20;
@@ -731,9 +740,9 @@ static void the_curve_says_what_epochs_have(void **state)
             assert_true(fabs(mean[t] - curve.draws[t]) <= 2);
         effective[k] = curve.effective;
         if (k == 0)
-            assert_true(curve.length == TRAIN && curve.repeated == 0 && curve.most == 1);
+            assert_true(curve.length == TRAIN && curve.repeated == 0 && curve.max_repeats == 1);
         if (k == 2)
-            assert_true(curve.most == 20); /* crane: 3 images, 100 / 3 over the cap */
+            assert_true(curve.max_repeats == 20); /* crane: 3 images, 100 / 3 over the cap */
         wsl_curve_close(&curve);
     }
     assert_true(effective[1] > effective[0]);
@@ -765,8 +774,8 @@ static void windows_have_the_same_repeats(void **state)
 
     assert_int_equal(wsl_curve_open(&curve, f->ds, &rule, NULL), 0);
     for (uint64_t epoch = 0; epoch < 5; epoch++) {
-        assert_int_equal(wsl_audit_run(&audit, f->ds, &rule, 5, epoch, &curve, NULL), 0);
-        assert_int_equal(audit.missing + audit.off, 0);
+        assert_int_equal(run_audit(&audit, f->ds, &rule, epoch, &curve), 0);
+        assert_int_equal(audit.missing + audit.unexpected, 0);
         assert_int_equal(audit.length, curve.length);
         wsl_audit_close(&audit);
     }
