@@ -78,7 +78,7 @@ static int run_pass(const struct wsl_evaluate_setup *setup, double totals[TOTALS
         .batch = setup->slots * setup->world,
         .first_slot = setup->slots * setup->rank,
         .slots = setup->slots,
-        .once = true,
+        .single_pass = true,
         .threads = setup->threads,
     };
     struct wsl_loader *loader;

@@ -13,8 +13,7 @@
 
 enum {
     TEXT_LIMIT = 1 << 20, /* of a .json, .txt, ...; img2dataset's with Exif have 100 KB */
-    /* Beyond these a sample ends with the next stem: names such as v1.000001.jpg all share a key.
-     */
+    /* Beyond these a sample ends with the next stem: names such as v1.000001.jpg all share a key. */
     MEMBER_LIMIT = 64,
     BYTES_LIMIT = 64 << 20,
     STEM_LIMIT = 256, /* ends in any case */

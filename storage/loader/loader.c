@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Decode threads take tickets - picture j of batch b - in order and write into a ring of `ahead`
- * batches and one more; next() hands out the oldest once all its pictures are there. One lock
- * guards tickets, ring and statistics; decoding runs outside it. What a thread writes depends on
- * the ticket alone, so the content does not depend on which thread got it.
+ * Decode threads take work items - image j of batch b - in order and write into a ring of
+ * `prefetch_batches` batches and one more; next() delivers the oldest once all its images are
+ * there. One lock guards work items, ring and statistics; decoding runs outside it. What a thread
+ * writes depends on the work item alone, so the content does not depend on which thread got it.
  */
 #include "storage/loader/loader.h"
 
@@ -21,24 +21,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { THREADS_MAX = 64, AHEAD_DEFAULT = 3, AHEAD_MAX = 64, TAGS_MAX = 64, SUBSTITUTES_MAX = 16 };
+enum {
+    THREADS_MAX = 64,
+    PREFETCH_BATCHES_DEFAULT = 3,
+    PREFETCH_BATCHES_MAX = 64,
+    TAGS_MAX = 64,
+    SUBSTITUTES_MAX = 16
+};
 
-/* Records asked for from the disk ahead of those being decoded, and how many at once: enough that a
+/* Records prefetched from the disk before those being decoded, and how many at once: enough that a
  * disk has always something to do, and no more pages waiting than a few tens of megabytes. */
-enum { ASK_AHEAD = 192, ASK_AT_ONCE = 64 };
+enum { PREFETCH_RECORDS = 192, PREFETCH_AT_ONCE = 64 };
 
-/* One batch being made or handed out. */
-struct cell {
-    uint8_t *pixels; /* slots pictures */
+/* One batch being made or delivered. */
+struct batch_buffer {
+    uint8_t *pixels; /* slots images */
     uint32_t
-        *tag_count; /* per slot; 0: left out (a bad record of a `once` pass, or beyond the end) */
+        *tag_count; /* per slot; 0: left out (a bad record of a single pass, or past the end) */
     uint32_t *slot_tags; /* slots x TAGS_MAX */
     uint64_t *records;
-    uint32_t *tag_begin; /* slots + 1, filled when handed out */
+    uint32_t *tag_begin; /* slots + 1, filled when delivered */
     uint32_t *tags;      /* likewise */
-    uint32_t done;       /* pictures finished */
+    uint32_t done;       /* images finished */
     uint32_t bad;
-    int failed; /* first failure of a picture, 0: none */
+    int failed; /* first failure of an image, 0: none */
     struct wsl_err err;
 };
 
@@ -47,18 +53,18 @@ struct wsl_loader {
     struct wsl_sampling_table sampling;
     struct wsl_order order;
     uint64_t augment_key;
-    size_t picture_bytes;
-    uint64_t batches; /* to hand out in all; UINT64_MAX: no end */
-    int ring;         /* cells in use: the batches ahead, and the one handed out */
-    struct cell cells[AHEAD_MAX + 1];
+    size_t image_bytes;
+    uint64_t batches; /* to deliver in all; UINT64_MAX: no end */
+    int ring;         /* buffers in use: the batches ahead, and the one delivered */
+    struct batch_buffer buffers[PREFETCH_BATCHES_MAX + 1];
 
-    pthread_mutex_t lock; /* guards all below, and cell.done, .bad, .failed, .err */
-    pthread_cond_t made;  /* a batch may be complete */
-    pthread_cond_t room;  /* a cell was given back, or closing */
-    uint64_t ticket;      /* next picture: batch ticket / slots, slot ticket % slots */
-    uint64_t asked;       /* tickets whose records the disk was asked for */
-    uint64_t handed;      /* batches handed out and given back */
-    bool out;             /* batch `handed` is with the caller */
+    pthread_mutex_t lock;       /* guards all below, and buffer.done, .bad, .failed, .err */
+    pthread_cond_t batch_ready; /* a batch may be complete */
+    pthread_cond_t space;       /* a buffer was released, or closing */
+    uint64_t next_item;         /* of the next image: batch n / slots, slot n % slots */
+    uint64_t prefetched;        /* work items whose records were prefetched */
+    uint64_t delivered;         /* batches delivered and released */
+    bool lent;                  /* batch `delivered` is with the caller */
     bool closing;
     struct wsl_loader_stats stats;
 
@@ -70,12 +76,14 @@ struct wsl_loader {
 struct scratch {
     uint8_t *jpeg;
     size_t capacity;
-    struct wsl_image_scratch room;
+    struct wsl_image_scratch image;
+    struct wsl_record record; /* the one read last */
 };
 
 static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position, uint8_t *out,
-                       struct wsl_record *rec, struct scratch *scratch, struct wsl_err *err)
+                       struct scratch *scratch, struct wsl_err *err)
 {
+    struct wsl_record *rec = &scratch->record;
     const struct wsl_loader_setup *s = &l->setup;
     struct wsl_image_result result = {.width = s->image_size, .height = s->image_size};
     int width, height;
@@ -87,8 +95,7 @@ static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position,
         uint8_t *more = realloc(scratch->jpeg, rec->jpeg_size);
 
         if (!more)
-            return wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %zu bytes",
-                            rec->jpeg_size);
+            return wsl_fail(err, WSL_ENOMEM, "no memory for an image of %zu bytes", rec->jpeg_size);
         scratch->jpeg = more;
         scratch->capacity = rec->jpeg_size;
     }
@@ -103,18 +110,18 @@ static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position,
     else
         result.part = wsl_augment_centre(width, height);
     result.flip = result.flip && !s->no_flip;
-    r = wsl_image_decode_result(&scratch->room, scratch->jpeg, rec->jpeg_size, &result, out, err);
+    r = wsl_image_decode_result(&scratch->image, scratch->jpeg, rec->jpeg_size, &result, out, err);
     if (r == 0 && s->augment)
-        wsl_augment_colours(&s->jitter, l->augment_key, position, out, l->picture_bytes / 3);
+        wsl_augment_colours(&s->jitter, l->augment_key, position, out, l->image_bytes / 3);
     return r;
 }
 
-/* `source`: the picture's name at import; "" when not even that could be read. */
-static void count_bad(struct wsl_loader *l, struct cell *cell, uint64_t record, const char *source,
-                      const struct wsl_err *why)
+/* `source`: the image's name at import; "" when not even that could be read. */
+static void count_bad(struct wsl_loader *l, struct batch_buffer *buffer, uint64_t record,
+                      const char *source, const struct wsl_err *why)
 {
     pthread_mutex_lock(&l->lock);
-    cell->bad++;
+    buffer->bad++;
     l->stats.bad++;
     if (l->stats.bad_line_count < 8)
         snprintf(l->stats.bad_lines[l->stats.bad_line_count++], sizeof l->stats.bad_lines[0],
@@ -141,14 +148,14 @@ static int find_record(struct wsl_loader *l, uint64_t position, uint64_t *ret, s
 {
     struct lookup lookup = {&l->order, position, position};
 
-    if (!l->setup.once && !wsl_sigbus_guard_run(look_up, &lookup))
+    if (!l->setup.single_pass && !wsl_sigbus_guard_run(look_up, &lookup))
         return wsl_fail(err, WSL_EIO, "a table of the view shrank, or the disk cannot read it");
     *ret = lookup.record;
     return 0;
 }
 
 /* `why` becomes a line that has the last record's reason in it. */
-static int too_many_bad(uint64_t record, struct wsl_err *why)
+static int fail_too_many_bad(uint64_t record, struct wsl_err *why)
 {
     struct wsl_err last = *why;
 
@@ -158,90 +165,89 @@ static int too_many_bad(uint64_t record, struct wsl_err *why)
                     SUBSTITUTES_MAX + 1, (unsigned long long)record, last.text);
 }
 
-/* Puts the picture of `position` into slot `slot`. */
-static int fill_slot(struct wsl_loader *l, struct cell *cell, uint32_t slot, uint64_t position,
-                     struct scratch *scratch, struct wsl_err *err)
+/* Puts the image of `position` into slot `slot`. */
+static int fill_slot(struct wsl_loader *l, struct batch_buffer *buffer, uint32_t slot,
+                     uint64_t position, struct scratch *scratch, struct wsl_err *err)
 {
-    uint8_t *out = cell->pixels + slot * l->picture_bytes;
-    struct wsl_record rec;
+    uint8_t *out = buffer->pixels + slot * l->image_bytes;
+    struct wsl_record *rec = &scratch->record;
     uint64_t record = position;
     int r = find_record(l, position, &record, err);
 
     if (r < 0)
         return r;
     for (uint32_t attempt = 1;; attempt++) {
-        rec.source[0] = '\0';
-        r = load_record(l, record, position, out, &rec, scratch, err);
-
-        if (r == 0 && rec.tag_count > 0)
+        rec->source[0] = '\0';
+        r = load_record(l, record, position, out, scratch, err);
+        if (r == 0 && rec->tag_count > 0)
             break;
         if (r == WSL_ENOMEM)
             return r;
         if (r == 0)
             wsl_fail(err, WSL_ECORRUPT, "it has no tags");
-        count_bad(l, cell, record, rec.source, err);
-        if (l->setup.once)
+        count_bad(l, buffer, record, rec->source, err);
+        if (l->setup.single_pass)
             return 0;
         if (attempt > SUBSTITUTES_MAX)
-            return too_many_bad(record, err);
+            return fail_too_many_bad(record, err);
         record = wsl_order_substitute(&l->order, position, attempt);
     }
-    cell->records[slot] = record;
-    cell->tag_count[slot] = (uint32_t)rec.tag_count;
-    memcpy(cell->slot_tags + (size_t)slot * TAGS_MAX, rec.tags,
-           (size_t)rec.tag_count * sizeof *rec.tags);
+    buffer->records[slot] = record;
+    buffer->tag_count[slot] = (uint32_t)rec->tag_count;
+    memcpy(buffer->slot_tags + (size_t)slot * TAGS_MAX, rec->tags,
+           (size_t)rec->tag_count * sizeof *rec->tags);
     return 0;
 }
 
-/* Waits for a ticket whose cell is free; false when there is nothing more to do. Lock held. */
-static bool take_ticket(struct wsl_loader *l, uint64_t *ret_batch, uint32_t *ret_slot)
+/* Waits for a work item whose buffer is free; false when there is nothing more to do. Lock held. */
+static bool take_item(struct wsl_loader *l, uint64_t *ret_batch, uint32_t *ret_slot)
 {
     for (;;) {
-        uint64_t batch = l->ticket / l->setup.slots;
+        uint64_t batch = l->next_item / l->setup.slots;
 
         if (l->closing || batch >= l->batches)
             return false;
-        if (batch < l->handed + (uint64_t)l->ring) {
+        if (batch < l->delivered + (uint64_t)l->ring) {
             *ret_batch = batch;
-            *ret_slot = (uint32_t)(l->ticket++ % l->setup.slots);
+            *ret_slot = (uint32_t)(l->next_item++ % l->setup.slots);
             return true;
         }
-        pthread_cond_wait(&l->room, &l->lock);
+        pthread_cond_wait(&l->space, &l->lock);
     }
 }
 
-static uint64_t position_of(const struct wsl_loader *l, uint64_t ticket)
+static uint64_t item_position(const struct wsl_loader *l, uint64_t item)
 {
-    return (l->setup.start_step + ticket / l->setup.slots) * l->setup.batch + l->setup.first_slot +
-           ticket % l->setup.slots;
+    return (l->setup.start_step + item / l->setup.slots) * l->setup.batch + l->setup.first_slot +
+           item % l->setup.slots;
 }
 
-/* The tickets whose records are to be asked for now: from *ret_first up to the result. Lock held.
- */
-static uint64_t take_asking(struct wsl_loader *l, uint64_t *ret_first)
+/* The work items whose records are to be prefetched now: from *ret_first up to the result. Lock
+ * held. */
+static uint64_t next_prefetch(struct wsl_loader *l, uint64_t *ret_first)
 {
-    uint64_t end = l->ticket + ASK_AHEAD;
+    uint64_t end = l->next_item + PREFETCH_RECORDS;
 
     if (l->batches < UINT64_MAX / l->setup.slots && end > l->batches * l->setup.slots)
         end = l->batches * l->setup.slots;
-    *ret_first = l->asked;
-    if (end < l->asked + ASK_AT_ONCE)
-        return l->asked;
-    l->asked = end;
+    *ret_first = l->prefetched;
+    if (end < l->prefetched + PREFETCH_AT_ONCE)
+        return l->prefetched;
+    l->prefetched = end;
     return end;
 }
 
-static void ask_for(struct wsl_loader *l, uint64_t first, uint64_t end)
+static void prefetch(struct wsl_loader *l, uint64_t first, uint64_t end)
 {
-    for (uint64_t ticket = first; ticket < end; ticket++) {
+    for (uint64_t item = first; item < end; item++) {
         uint64_t record = 0;
 
-        if (find_record(l, position_of(l, ticket), &record, NULL) == 0)
+        if (find_record(l, item_position(l, item), &record, NULL) == 0)
             wsl_dataset_prefetch(l->setup.dataset, l->setup.split, record);
     }
 }
 
-static void *decode_pictures(void *argument)
+static void *decode_images(void *argument)
 {
     struct wsl_loader *l = argument;
     struct scratch scratch = {0};
@@ -250,113 +256,108 @@ static void *decode_pictures(void *argument)
 
     pthread_setname_np(pthread_self(), "loader");
     pthread_mutex_lock(&l->lock);
-    while (take_ticket(l, &batch, &slot)) {
-        struct cell *cell = &l->cells[batch % (uint64_t)l->ring];
-        uint64_t position = position_of(l, batch * l->setup.slots + slot);
-        uint64_t ask_first, ask_end = take_asking(l, &ask_first);
+    while (take_item(l, &batch, &slot)) {
+        struct batch_buffer *buffer = &l->buffers[batch % (uint64_t)l->ring];
+        uint64_t position = item_position(l, batch * l->setup.slots + slot);
+        uint64_t prefetch_first, prefetch_end = next_prefetch(l, &prefetch_first);
         struct wsl_err err = {0};
         int r = 0;
 
         pthread_mutex_unlock(&l->lock);
-        ask_for(l, ask_first, ask_end);
-        cell->tag_count[slot] = 0;
-        if (!l->setup.once || position < l->order.records)
-            r = fill_slot(l, cell, slot, position, &scratch, &err);
+        prefetch(l, prefetch_first, prefetch_end);
+        buffer->tag_count[slot] = 0;
+        if (!l->setup.single_pass || position < l->order.records)
+            r = fill_slot(l, buffer, slot, position, &scratch, &err);
         pthread_mutex_lock(&l->lock);
-        if (r < 0 && cell->failed == 0) {
-            cell->failed = r;
-            cell->err = err;
+        if (r < 0 && buffer->failed == 0) {
+            buffer->failed = r;
+            buffer->err = err;
         }
-        if (cell->tag_count[slot] > 0)
-            l->stats.pictures++;
-        if (++cell->done == l->setup.slots)
-            pthread_cond_signal(&l->made);
+        if (buffer->tag_count[slot] > 0)
+            l->stats.images++;
+        if (++buffer->done == l->setup.slots)
+            pthread_cond_signal(&l->batch_ready);
     }
     pthread_mutex_unlock(&l->lock);
     free(scratch.jpeg);
-    wsl_image_scratch_free(&scratch.room);
+    wsl_image_scratch_free(&scratch.image);
     return NULL;
 }
 
 /* Closes the gaps of left-out slots and makes the tag lists. */
-static uint32_t pack_cell(struct wsl_loader *l, struct cell *cell)
+static uint32_t compact_buffer(struct wsl_loader *l, struct batch_buffer *buffer)
 {
     uint32_t count = 0, tags = 0;
 
     for (uint32_t slot = 0; slot < l->setup.slots; slot++) {
-        uint32_t n = cell->tag_count[slot];
+        uint32_t n = buffer->tag_count[slot];
 
         if (n == 0)
             continue;
         if (slot != count) {
-            memmove(cell->pixels + count * l->picture_bytes, cell->pixels + slot * l->picture_bytes,
-                    l->picture_bytes);
-            cell->records[count] = cell->records[slot];
+            memmove(buffer->pixels + count * l->image_bytes, buffer->pixels + slot * l->image_bytes,
+                    l->image_bytes);
+            buffer->records[count] = buffer->records[slot];
         }
-        cell->tag_begin[count++] = tags;
-        memcpy(cell->tags + tags, cell->slot_tags + (size_t)slot * TAGS_MAX,
-               n * sizeof *cell->tags);
+        buffer->tag_begin[count++] = tags;
+        memcpy(buffer->tags + tags, buffer->slot_tags + (size_t)slot * TAGS_MAX,
+               n * sizeof *buffer->tags);
         tags += n;
     }
-    cell->tag_begin[count] = tags;
+    buffer->tag_begin[count] = tags;
     return count;
 }
 
-static void give_back(struct wsl_loader *l)
+static void release_batch(struct wsl_loader *l)
 {
-    struct cell *cell = &l->cells[l->handed % (uint64_t)l->ring];
+    struct batch_buffer *buffer = &l->buffers[l->delivered % (uint64_t)l->ring];
 
-    cell->done = 0;
-    cell->bad = 0;
-    cell->failed = 0;
-    l->handed++;
-    l->out = false;
-    pthread_cond_broadcast(&l->room);
+    buffer->done = 0;
+    buffer->bad = 0;
+    buffer->failed = 0;
+    l->delivered++;
+    l->lent = false;
+    pthread_cond_broadcast(&l->space);
 }
 
 int wsl_loader_next(struct wsl_loader *l, struct wsl_batch *ret, struct wsl_err *err)
 {
-    struct cell *cell;
+    struct batch_buffer *buffer;
     uint64_t begin;
 
     pthread_mutex_lock(&l->lock);
-    if (l->out)
-        give_back(l);
-    if (l->handed >= l->batches) {
+    if (l->lent)
+        release_batch(l);
+    if (l->delivered >= l->batches) {
         pthread_mutex_unlock(&l->lock);
         return WSL_LOADER_END;
     }
-    cell = &l->cells[l->handed % (uint64_t)l->ring];
+    buffer = &l->buffers[l->delivered % (uint64_t)l->ring];
     begin = wsl_clock_ns();
-    while (cell->done < l->setup.slots)
-        pthread_cond_wait(&l->made, &l->lock);
+    while (buffer->done < l->setup.slots)
+        pthread_cond_wait(&l->batch_ready, &l->lock);
     l->stats.waited_ns += wsl_clock_ns() - begin;
-    l->out = true;
+    l->lent = true;
     pthread_mutex_unlock(&l->lock);
-    /* All its pictures are done: no thread touches the cell until it is given back. */
-    if (cell->failed < 0) {
+    /* All its images are done: no thread touches the buffer until it is released. */
+    if (buffer->failed < 0) {
         if (err)
-            *err = cell->err;
-        return cell->failed;
+            *err = buffer->err;
+        return buffer->failed;
     }
-    *ret = (struct wsl_batch){.step = l->setup.start_step + l->handed,
-                              .pixels = cell->pixels,
-                              .tag_begin = cell->tag_begin,
-                              .tags = cell->tags,
-                              .records = cell->records,
-                              .bad = cell->bad};
-    ret->count = pack_cell(l, cell);
+    *ret = (struct wsl_batch){.step = l->setup.start_step + l->delivered,
+                              .pixels = buffer->pixels,
+                              .tag_begin = buffer->tag_begin,
+                              .tags = buffer->tags,
+                              .records = buffer->records,
+                              .bad = buffer->bad};
+    ret->count = compact_buffer(l, buffer);
     return 0;
 }
 
 uint64_t wsl_loader_epoch_length(const struct wsl_loader *l)
 {
     return l->order.length;
-}
-
-uint64_t wsl_loader_epoch_steps(const struct wsl_loader *l)
-{
-    return (l->order.length + l->setup.batch - 1) / l->setup.batch;
 }
 
 void wsl_loader_stats(struct wsl_loader *l, struct wsl_loader_stats *ret)
@@ -371,7 +372,7 @@ void wsl_loader_stats(struct wsl_loader *l, struct wsl_loader_stats *ret)
 static int open_order(struct wsl_loader *l, struct wsl_err *err)
 {
     const struct wsl_loader_setup *s = &l->setup;
-    const struct wsl_sampling_rule rule = {s->once ? WSL_SAMPLING_NATURAL : s->sampling,
+    const struct wsl_sampling_rule rule = {s->single_pass ? WSL_SAMPLING_NATURAL : s->sampling,
                                            s->threshold, s->max_repeat, s->window};
     struct wsl_order_setup order = {.fingerprint = wsl_dataset_fingerprint(s->dataset),
                                     .seed = s->seed,
@@ -387,14 +388,14 @@ static int open_order(struct wsl_loader *l, struct wsl_err *err)
     return wsl_order_open(&l->order, &order, err);
 }
 
-static int open_cells(struct wsl_loader *l, struct wsl_err *err)
+static int open_buffers(struct wsl_loader *l, struct wsl_err *err)
 {
     size_t slots = l->setup.slots;
 
     for (int i = 0; i < l->ring; i++) {
-        struct cell *c = &l->cells[i];
+        struct batch_buffer *c = &l->buffers[i];
 
-        c->pixels = malloc(slots * l->picture_bytes);
+        c->pixels = malloc(slots * l->image_bytes);
         c->tag_count = calloc(slots, sizeof *c->tag_count);
         c->slot_tags = malloc(slots * TAGS_MAX * sizeof *c->slot_tags);
         c->records = calloc(slots, sizeof *c->records);
@@ -402,7 +403,7 @@ static int open_cells(struct wsl_loader *l, struct wsl_err *err)
         c->tags = malloc(slots * TAGS_MAX * sizeof *c->tags);
         if (!c->pixels || !c->tag_count || !c->slot_tags || !c->records || !c->tag_begin ||
             !c->tags)
-            return wsl_fail(err, WSL_ENOMEM, "no memory for %d batches of %zu pictures of %d x %d",
+            return wsl_fail(err, WSL_ENOMEM, "no memory for %d batches of %zu images of %d x %d",
                             l->ring, slots, l->setup.image_size, l->setup.image_size);
     }
     return 0;
@@ -413,28 +414,29 @@ static int check_setup(const struct wsl_loader_setup *s, struct wsl_err *err)
     if (s->image_size < 1 || s->image_size > 4096 || s->batch < 1 || s->slots < 1 ||
         (uint64_t)s->first_slot + s->slots > s->batch)
         return wsl_fail(err, WSL_EINVAL,
-                        "a loader of %u slots from %u of a batch of %u, pictures of %d pixels",
+                        "a loader of %u slots from %u of a batch of %u, images of %d pixels",
                         s->slots, s->first_slot, s->batch, s->image_size);
-    if (s->threads < 1 || s->threads > THREADS_MAX || s->ahead < 0 || s->ahead > AHEAD_MAX)
+    if (s->threads < 1 || s->threads > THREADS_MAX || s->prefetch_batches < 0 ||
+        s->prefetch_batches > PREFETCH_BATCHES_MAX)
         return wsl_fail(err, WSL_EINVAL,
                         "loader threads must be 1 to %d and batches ahead at most %d", THREADS_MAX,
-                        AHEAD_MAX);
+                        PREFETCH_BATCHES_MAX);
     return 0;
 }
 
 static int start_threads(struct wsl_loader *l, struct wsl_err *err)
 {
     for (; l->thread_count < l->setup.threads; l->thread_count++)
-        if (pthread_create(&l->threads[l->thread_count], NULL, decode_pictures, l) != 0)
+        if (pthread_create(&l->threads[l->thread_count], NULL, decode_images, l) != 0)
             return wsl_fail(err, WSL_ELIMIT, "cannot start a decode thread");
     return 0;
 }
 
-static uint64_t batches_of(const struct wsl_loader *l)
+static uint64_t count_batches(const struct wsl_loader *l)
 {
     const struct wsl_loader_setup *s = &l->setup;
 
-    if (s->once)
+    if (s->single_pass)
         return (l->order.records + s->batch - 1) / s->batch;
     if (s->end_step == 0)
         return UINT64_MAX;
@@ -454,21 +456,20 @@ int wsl_loader_open(struct wsl_loader **ret, const struct wsl_loader_setup *setu
         return wsl_fail(err, WSL_ENOMEM, "no memory for a loader");
     l->setup = *setup;
     l->setup.min_area = setup->min_area > 0 ? setup->min_area : 0.08;
-    if (setup->once)
+    if (setup->single_pass)
         l->setup.start_step = 0;
-    l->picture_bytes = (size_t)setup->image_size * (size_t)setup->image_size * 3;
-    l->ring = 1 + (setup->ahead ? setup->ahead : AHEAD_DEFAULT);
-    wsl_sigbus_guard_install(); /* a library may have taken the signal since the data set was opened
-                                   */
+    l->image_bytes = (size_t)setup->image_size * (size_t)setup->image_size * 3;
+    l->ring = 1 + (setup->prefetch_batches ? setup->prefetch_batches : PREFETCH_BATCHES_DEFAULT);
+    wsl_sigbus_guard_install(); /* a library may have taken the signal since the data set was opened */
     pthread_mutex_init(&l->lock, NULL);
-    pthread_cond_init(&l->made, NULL);
-    pthread_cond_init(&l->room, NULL);
+    pthread_cond_init(&l->batch_ready, NULL);
+    pthread_cond_init(&l->space, NULL);
     r = open_order(l, err);
     if (r == 0)
-        r = open_cells(l, err);
+        r = open_buffers(l, err);
     if (r == 0) {
         l->augment_key = wsl_order_augment_key(&l->order);
-        l->batches = batches_of(l);
+        l->batches = count_batches(l);
         r = start_threads(l, err);
     }
     if (r < 0) {
@@ -485,12 +486,12 @@ void wsl_loader_close(struct wsl_loader *l)
         return;
     pthread_mutex_lock(&l->lock);
     l->closing = true;
-    pthread_cond_broadcast(&l->room);
+    pthread_cond_broadcast(&l->space);
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < l->thread_count; i++)
         pthread_join(l->threads[i], NULL);
     for (int i = 0; i < l->ring; i++) {
-        struct cell *c = &l->cells[i];
+        struct batch_buffer *c = &l->buffers[i];
 
         free(c->pixels);
         free(c->tag_count);
@@ -501,8 +502,8 @@ void wsl_loader_close(struct wsl_loader *l)
     }
     wsl_order_close(&l->order);
     wsl_sampling_close(&l->sampling);
-    pthread_cond_destroy(&l->room);
-    pthread_cond_destroy(&l->made);
+    pthread_cond_destroy(&l->space);
+    pthread_cond_destroy(&l->batch_ready);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }

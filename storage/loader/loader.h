@@ -4,7 +4,7 @@
  * lists.
  *
  * What is at a position is a function of (data set fingerprint, seed, epoch, position) alone: any
- * rank of any world at any time reads the same picture with the same crop there. Batch slot j of
+ * rank of any world at any time reads the same image with the same crop there. Batch slot j of
  * step t is position t * batch + j; the loader of a rank is given the slots it serves. Nothing has
  * to be saved to resume.
  */
@@ -35,20 +35,18 @@ struct wsl_loader_setup {
     uint32_t batch;                  /* global batch: slots per step over all ranks */
     uint32_t first_slot; /* this rank's slots: first_slot .. first_slot + slots - 1 of each step */
     uint32_t slots;
-    uint64_t start_step; /* first batch handed out is this step's */
-    uint64_t
-        end_step; /* one past the last; 0: no end. With `once` it is set from the split's size */
-    bool once; /* one pass in record order, no resampling; the last batch may be short (evaluation)
-                */
-    int threads; /* decode threads, 1 to 64 */
-    int ahead;   /* batches made ahead; 0: 3 */
+    uint64_t start_step; /* first batch delivered is this step's */
+    uint64_t end_step;   /* one past the last; 0: no end. Of a single pass: from the split's size */
+    bool single_pass; /* in record order, no resampling; the last batch may be short (evaluation) */
+    int threads;      /* decode threads, 1 to 64 */
+    int prefetch_batches; /* batches made ahead; 0: 3 */
 };
 
 struct wsl_batch {
     uint64_t step;
-    uint32_t count;            /* pictures in it: `slots`, fewer only at the end of a `once` pass */
+    uint32_t count;            /* images in it: `slots`, fewer only at the end of a single pass */
     const uint8_t *pixels;     /* count x image_size x image_size x 3 (NHWC, RGB) */
-    const uint32_t *tag_begin; /* count + 1 offsets into tags: picture i has tags[tag_begin[i] ..
+    const uint32_t *tag_begin; /* count + 1 offsets into tags: image i has tags[tag_begin[i] ..
                                   tag_begin[i+1]-1] */
     const uint32_t *tags;
     const uint64_t *records; /* count record indexes, for reports */
@@ -67,16 +65,13 @@ int wsl_loader_open(struct wsl_loader **ret, const struct wsl_loader_setup *setu
 enum { WSL_LOADER_END = 1 };
 int wsl_loader_next(struct wsl_loader *loader, struct wsl_batch *ret, struct wsl_err *err);
 
-/* Steps of one epoch: ceil(resampled length / batch). Positions go on through the epoch's end
- * within a step. */
-uint64_t wsl_loader_epoch_steps(const struct wsl_loader *loader);
 /* Draws of one epoch (the split's size under natural sampling; longer under resampling). */
 uint64_t wsl_loader_epoch_length(const struct wsl_loader *loader);
 
 /* Totals since open, and the first few unreadable records in words ("record 17 of train: ..."), for
  * the job's report. Any thread. */
 struct wsl_loader_stats {
-    uint64_t pictures;
+    uint64_t images;
     uint64_t bad;
     uint64_t waited_ns; /* time next() waited: the loader was the bottleneck */
     char bad_lines[8][200];

@@ -163,7 +163,7 @@ static struct wsl_loader *open_loader(struct wsl_dataset *ds)
                                      .image_size = SIZE,
                                      .batch = BATCH,
                                      .slots = BATCH,
-                                     .once = true,
+                                     .single_pass = true,
                                      .threads = 2};
     struct wsl_loader *loader = NULL;
     struct wsl_err err;
