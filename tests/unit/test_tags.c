@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Views, vocabularies, noise, curve and audit, on made-up data sets and a made-up WordNet.
+ * Views, vocabularies and noise, on made-up data sets and a made-up WordNet.
  */
 #include "base/file.h"
 #include "storage/dataset/dataset_writer.h"
 #include "storage/derive/view.h"
-#include "storage/sampling/curve.h"
 #include "storage/sampling/sampling.h"
 #include "storage/vocabulary/segment.h"
 #include "storage/vocabulary/vocabulary.h"
@@ -701,87 +700,6 @@ static void a_cancelled_view_leaves_nothing(void **state)
     assert_false(wsl_file_exists(partial));
 }
 
-/* ---- curve and audit ---- */
-
-static int run_audit(struct wsl_audit *ret, struct wsl_dataset *ds, struct wsl_sampling_rule *rule,
-                     uint64_t epoch, struct wsl_curve *curve)
-{
-    const struct wsl_audit_setup setup = {
-        .dataset = ds, .rule = rule, .seed = 5, .epoch = epoch, .expected = curve};
-
-    return wsl_audit_run(ret, &setup, NULL);
-}
-
-static void the_curve_says_what_epochs_have(void **state)
-{
-    static const enum wsl_sampling kinds[] = {WSL_SAMPLING_NATURAL, WSL_SAMPLING_SQUARE_ROOT,
-                                              WSL_SAMPLING_UNIFORM};
-    struct fixture *f = *state;
-    double effective[3];
-
-    for (int k = 0; k < 3; k++) {
-        struct wsl_sampling_rule rule = {.kind = kinds[k], .threshold = 100};
-        struct wsl_curve curve;
-        double mean[TAGS] = {0};
-
-        assert_int_equal(wsl_curve_open(&curve, f->ds, &rule, NULL), 0);
-        for (uint64_t epoch = 0; epoch < 20; epoch++) {
-            struct wsl_audit audit;
-
-            assert_int_equal(run_audit(&audit, f->ds, &rule, epoch, &curve), 0);
-            assert_int_equal(audit.length, curve.length);
-            assert_int_equal(audit.missing + audit.unexpected + audit.substitutes, 0);
-            assert_true(audit.chi_square < 3 * TAGS);
-            for (int t = 0; t < TAGS; t++)
-                mean[t] += (double)audit.drawn[t] / 20;
-            wsl_audit_close(&audit);
-        }
-        for (int t = 0; t < TAGS; t++)
-            assert_true(fabs(mean[t] - curve.draws[t]) <= 2);
-        effective[k] = curve.effective;
-        if (k == 0)
-            assert_true(curve.length == TRAIN && curve.repeated == 0 && curve.max_repeats == 1);
-        if (k == 2)
-            assert_true(curve.max_repeats == 20); /* crane: 3 images, 100 / 3 over the cap */
-        wsl_curve_close(&curve);
-    }
-    assert_true(effective[1] > effective[0]);
-    assert_true(effective[2] > effective[0]);
-}
-
-static void a_threshold_is_found_for_a_length(void **state)
-{
-    struct fixture *f = *state;
-    struct wsl_sampling_rule rule = {.kind = WSL_SAMPLING_SQUARE_ROOT};
-    struct wsl_curve curve;
-
-    assert_int_equal(wsl_curve_threshold(f->ds, &rule, 900, NULL), 0);
-    assert_int_equal(wsl_curve_open(&curve, f->ds, &rule, NULL), 0);
-    assert_in_range(curve.length, 899, 901);
-    wsl_curve_close(&curve);
-    assert_int_equal(wsl_curve_threshold(f->ds, &rule, TRAIN - 1, NULL), WSL_EINVAL);
-    assert_int_equal(wsl_curve_threshold(f->ds, &rule, 20 * TRAIN + 1, NULL), WSL_EINVAL);
-}
-
-/* A window or none, a table on disk or made: the same multiplicities. */
-static void windows_have_the_same_repeats(void **state)
-{
-    struct fixture *f = *state;
-    struct wsl_sampling_rule rule = {
-        .kind = WSL_SAMPLING_SQUARE_ROOT, .threshold = 100, .window = 64};
-    struct wsl_curve curve;
-    struct wsl_audit audit;
-
-    assert_int_equal(wsl_curve_open(&curve, f->ds, &rule, NULL), 0);
-    for (uint64_t epoch = 0; epoch < 5; epoch++) {
-        assert_int_equal(run_audit(&audit, f->ds, &rule, epoch, &curve), 0);
-        assert_int_equal(audit.missing + audit.unexpected, 0);
-        assert_int_equal(audit.length, curve.length);
-        wsl_audit_close(&audit);
-    }
-    wsl_curve_close(&curve);
-}
-
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make, clear)
@@ -802,9 +720,6 @@ int main(void)
         CASE(noise_replaces_a_share_by_the_marginal_distribution),
         CASE(all_noise_and_none),
         CASE(a_cancelled_view_leaves_nothing),
-        CASE(the_curve_says_what_epochs_have),
-        CASE(a_threshold_is_found_for_a_length),
-        CASE(windows_have_the_same_repeats),
     };
 
     return cmocka_run_group_tests_name("tags", tests, NULL, NULL);
