@@ -229,3 +229,15 @@ int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_
     *ret_arguments = argc - optind;
     return WSL_ARGS_RUN;
 }
+
+int wsl_args_expect_none(int argc, char **argv, int count, struct wsl_err *err)
+{
+    if (count == 0)
+        return 0;
+    return wsl_fail(err, WSL_EINVAL, "unexpected argument '%s'; see --help", argv[argc - count]);
+}
+
+int wsl_args_require(const char *value, const char *option, struct wsl_err *err)
+{
+    return value ? 0 : wsl_fail(err, WSL_EINVAL, "%s is required; see --help", option);
+}

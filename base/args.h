@@ -69,6 +69,14 @@ void wsl_args_print_row(const char *left, int width, const char *help);
 int wsl_args_parse(const struct wsl_args *args, int argc, char **argv, int *ret_arguments,
                    struct wsl_err *err);
 
+/* For programs that take options only, after wsl_args_parse(): WSL_EINVAL and "unexpected argument
+ * 'x'; see --help" when `count` is not 0. Programs end with WSL_ARGS_WRONG on what a command line
+ * has wrong, and with 1 on what the machine refuses. */
+int wsl_args_expect_none(int argc, char **argv, int count, struct wsl_err *err);
+/* "--state DIR is required; see --help" when it was not given. */
+int wsl_args_require(const char *value, const char *option, struct wsl_err *err);
+enum { WSL_ARGS_WRONG = 2 }; /* exit code */
+
 /* Decimal digits only, no sign, no blanks; WSL_EINVAL otherwise or beyond 64 bits. */
 int wsl_parse_u64(const char *text, uint64_t *ret_value);
 

@@ -25,15 +25,16 @@ void wsl_log_open(const char *program, enum wsl_log_level lowest)
     state.lowest = lowest;
 }
 
-int wsl_log_level_parse(const char *name, enum wsl_log_level *ret_level)
+int wsl_log_level_parse(const char *name, enum wsl_log_level *ret_level, struct wsl_err *err)
 {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i <= WSL_LOG_ERROR; i++) {
         if (strcmp(name, level_names[i]) == 0) {
             *ret_level = (enum wsl_log_level)i;
             return 0;
         }
     }
-    return WSL_EINVAL;
+    return wsl_fail(err, WSL_EINVAL, "--log-level: must be debug, info, warn or error, is '%s'",
+                    name);
 }
 
 void wsl_log(enum wsl_log_level level, const char *format, ...)

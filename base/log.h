@@ -9,14 +9,16 @@
 #ifndef WSL_BASE_LOG_H
 #define WSL_BASE_LOG_H
 
+#include "base/err.h"
+
 enum wsl_log_level { WSL_LOG_DEBUG, WSL_LOG_INFO, WSL_LOG_WARN, WSL_LOG_ERROR };
 
 /* Once, at the start of main(): the program's name in each line, and the lowest level that is
  * written. */
 void wsl_log_open(const char *program, enum wsl_log_level lowest);
 
-/* "debug", "info", "warn" or "error"; returns 0 or WSL_EINVAL. */
-int wsl_log_level_parse(const char *name, enum wsl_log_level *ret_level);
+/* "debug", "info", "warn" or "error", of the option --log-level; WSL_EINVAL names both. */
+int wsl_log_level_parse(const char *name, enum wsl_log_level *ret_level, struct wsl_err *err);
 
 void wsl_log(enum wsl_log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

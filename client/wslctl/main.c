@@ -67,10 +67,13 @@ static const struct wsl_ctl_verb verbs[] = {
     {"cancel", NULL, "JOB...", 1, -1, WSL_CTL_TABLE | LISTS,
      "Stop jobs at their next step. Cancelling a job that has ended changes nothing.", NULL,
      "  wslctl cancel clipart-tags --reason 'wrong data set'", wsl_ctl_cancel},
-    {"nodes", NULL, "[NODE]", 0, 1, NODES, "List the worker machines, or show one.",
+    {"nodes", NULL, "[NODE | remove NODE...]", 0, -1, NODES,
+     "List the worker machines, show one, or remove lost ones from the list.",
+     "A lost worker stays in the list for a day (wsl-coordinator --worker-forget-ms) unless it is "
+     "removed; one that is connected cannot be.\n"
      "On a terminal, columns that do not fit are left out: those without a value, then MEMORY, "
      "CPUS, GPUS, SEEN, JOBS and REASON. -o wide prints everything.",
-     "  wslctl nodes -o wide", wsl_ctl_nodes},
+     "  wslctl nodes -o wide\n  wslctl nodes remove gpu7", wsl_ctl_nodes},
     {"data", NULL, "import|show|stats|sample|export|merge|split|verify", 0, -1, 0,
      "Make and inspect data sets on this machine; needs no coordinator.", NULL,
      "  wslctl data import --folder photos/ --into /data/mine\n  wslctl data show /data/mine",

@@ -129,6 +129,28 @@ static int show_one(struct wsl_ctl *ctl)
     return code;
 }
 
+/* Forgets lost ones, each by itself; goes on after one that cannot be. */
+static int remove_nodes(struct wsl_ctl *ctl)
+{
+    int code = WSL_CTL_DONE;
+
+    for (int i = 1; i < ctl->word_count && code != WSL_CTL_UNREACHABLE; i++) {
+        Wsl__V1__RemoveNodeRequest request = WSL__V1__REMOVE_NODE_REQUEST__INIT;
+        ProtobufCMessage *answer = NULL;
+        struct wsl_err err = {0};
+
+        request.name = ctl->words[i];
+        if (wsl_ctl_call(ctl, "/wsl.v1.NodeService/Remove", &request.base,
+                         &wsl__v1__remove_node_response__descriptor, &answer, &err) < 0) {
+            code = wsl_ctl_fail(ctl, &err);
+            continue;
+        }
+        wsl_ctl_note(ctl, "worker %s is removed from the list", ctl->words[i]);
+        protobuf_c_message_free_unpacked(answer, NULL);
+    }
+    return code;
+}
+
 int wsl_ctl_nodes(struct wsl_ctl *ctl, int argc, char **argv)
 {
     Wsl__V1__ListNodesRequest request = WSL__V1__LIST_NODES_REQUEST__INIT;
@@ -139,6 +161,10 @@ int wsl_ctl_nodes(struct wsl_ctl *ctl, int argc, char **argv)
 
     if (!wsl_ctl_parse(ctl, NULL, 0, argc, argv))
         return ctl->exit_code;
+    if (ctl->word_count > 1 && strcmp(ctl->words[0], "remove") == 0)
+        return remove_nodes(ctl);
+    if (ctl->word_count > 1)
+        return wsl_ctl_usage(ctl, "unexpected argument '%s'", ctl->words[1]);
     if (ctl->word_count == 1)
         return show_one(ctl);
     if (wsl_ctl_call(ctl, "/wsl.v1.NodeService/List", &request.base,

@@ -47,6 +47,8 @@ enum wsl_output_kind {
     WSL_OUTPUT_SAVE_JOB,   /* the job's present form; once in a list */
     WSL_OUTPUT_SAVE_EVENT, /* one event of a job */
     WSL_OUTPUT_REMOVE_JOB, /* history beyond its limit */
+    WSL_OUTPUT_SAVE_NODE,  /* what is known of a worker, in its present form */
+    WSL_OUTPUT_REMOVE_NODE,
     WSL_OUTPUT_SEND, /* a message for a node's session; dropped when it has none (a new Hello mends
                         it) */
 };
@@ -56,7 +58,7 @@ struct wsl_output {
     enum wsl_output_kind kind;
     uint64_t job;
     Wsl__V1__Event *event;                /* SAVE_EVENT; owned */
-    char node[65];                        /* SEND */
+    char node[65];                        /* SEND, SAVE_NODE, REMOVE_NODE */
     Wsl__V1__CoordinatorMessage *message; /* SEND; owned */
 };
 
@@ -82,6 +84,7 @@ struct wsl_cluster_setup {
     uint32_t backoff_ms;      /* before the first restart; doubles with each error in a row */
     uint32_t backoff_max_ms;
     uint32_t heartbeat_ms; /* a worker is away after five missed ones */
+    uint64_t forget_ms;    /* how long a lost worker stays in the list */
     uint32_t queue_max;    /* jobs that have not ended */
     uint32_t history_max;  /* jobs that have */
     uint64_t random[2];    /* drawn anew at each start: identities of jobs come from it */
@@ -121,11 +124,17 @@ void wsl_cluster_withdraw(struct wsl_cluster *cluster,
 int wsl_cluster_cancel(struct wsl_cluster *cluster, uint64_t id, const char *reason, int64_t now_ms,
                        struct wsl_err *err);
 
+/* Forgets a lost worker; trainers that it may still run count as lost. WSL_ENOENT. WSL_ESTATE: it
+ * is connected. */
+int wsl_cluster_remove_node(struct wsl_cluster *cluster, const char *node, int64_t now_ms,
+                            struct wsl_err *err);
+
 /* ---- events: workers ---- */
 
 /* A session begins; ends among the reports of the hello are not taken from it but come by
- * wsl_cluster_trainer(). WSL_EEXIST: another machine is connected under that name. WSL_EINVAL: a
- * field is missing or too long. */
+ * wsl_cluster_trainer(). A worker with the id of the one that is connected under its name takes that
+ * one's place, as does any once that one is lost. WSL_EEXIST: another one is connected under that
+ * name. WSL_EINVAL: a field is missing or too long. */
 int wsl_cluster_hello(struct wsl_cluster *cluster, const Wsl__V1__Hello *hello, int64_t now_ms,
                       struct wsl_err *err);
 /* The session ended, or its heartbeats did. Should they come again without a new session, it is
@@ -169,6 +178,8 @@ struct wsl_cluster_summary {
 };
 int wsl_cluster_restore_summary(struct wsl_cluster *cluster,
                                 const struct wsl_cluster_summary *summary);
+/* And each worker, before the jobs; the record is taken. Lost until its Hello. */
+int wsl_cluster_restore_node(struct wsl_cluster *cluster, Wsl__V1__Node *node);
 void wsl_cluster_restored(struct wsl_cluster *cluster, int64_t now_ms);
 
 /* ---- looking ---- */

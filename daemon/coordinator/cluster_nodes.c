@@ -4,6 +4,7 @@
  */
 #include "daemon/coordinator/internal.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ struct node *add_node(struct wsl_cluster *c, const char *name, int64_t now)
     set_text(&node->pb->name, name);
     node->pb->state = WSL__V1__NODE_STATE__LOST;
     node->pb->joined_ms = now;
+    node->away_ms = now;
     c->nodes = realloc(c->nodes, (c->node_count + 1) * sizeof(*c->nodes));
     if (!c->nodes)
         abort();
@@ -57,24 +59,72 @@ void free_node(struct node *node)
     free(node);
 }
 
-bool forget_node(struct wsl_cluster *c)
+/* Ranks that ended there are part of generations that may still run. */
+static void clear_places(struct wsl_cluster *c, const struct node *node)
 {
-    size_t oldest = c->node_count;
+    for (size_t i = 0; i < c->live.count; i++)
+        for (size_t r = 0; r < c->live.jobs[i]->pb->n_ranks; r++)
+            if (c->live.jobs[i]->ranks[r].node == node)
+                c->live.jobs[i]->ranks[r].node = NULL;
+}
 
-    for (size_t i = 0; i < c->node_count; i++) {
-        const struct node *node = c->nodes[i];
+void forget_node(struct wsl_cluster *c, struct node *node)
+{
+    size_t i = node_index(c, node->pb->name);
 
-        if (node->connected || node->lost_ms || node->ranks > 0)
-            continue;
-        if (oldest == c->node_count || node->pb->last_seen_ms < c->nodes[oldest]->pb->last_seen_ms)
-            oldest = i;
-    }
-    if (oldest == c->node_count)
-        return false;
-    free_node(c->nodes[oldest]);
+    assert(!node->connected && node->ranks == 0);
+    clear_places(c, node);
+    remove_saved_node(c, node->pb->name);
+    c->changed = c->changed || node->stray_count > 0;
+    free_node(node);
     c->node_count--;
-    memmove(c->nodes + oldest, c->nodes + oldest + 1, (c->node_count - oldest) * sizeof(*c->nodes));
-    return true;
+    memmove(c->nodes + i, c->nodes + i + 1, (c->node_count - i) * sizeof(*c->nodes));
+}
+
+static bool is_needed(const struct node *node)
+{
+    return node->connected || node->lost_ms || node->ranks > 0;
+}
+
+bool forget_oldest_node(struct wsl_cluster *c)
+{
+    struct node *oldest = NULL;
+
+    for (size_t i = 0; i < c->node_count; i++)
+        if (!is_needed(c->nodes[i]) &&
+            (!oldest || c->nodes[i]->pb->last_seen_ms < oldest->pb->last_seen_ms))
+            oldest = c->nodes[i];
+    if (oldest)
+        forget_node(c, oldest);
+    return oldest != NULL;
+}
+
+void forget_old_nodes(struct wsl_cluster *c, int64_t now)
+{
+    for (size_t i = c->node_count; i-- > 0;) {
+        struct node *node = c->nodes[i];
+
+        if (!is_needed(node) && now - node->away_ms >= (int64_t)c->setup.forget_ms)
+            forget_node(c, node);
+    }
+}
+
+/* Of before a restart: what it was, and when it was last heard of. */
+int wsl_cluster_restore_node(struct wsl_cluster *c, Wsl__V1__Node *pb)
+{
+    struct node *node;
+
+    if (!pb->name[0] || strlen(pb->name) >= NODE_NAME_SIZE || c->node_count >= NODES_MAX ||
+        find_node(c, pb->name)) {
+        wsl__v1__node__free_unpacked(pb, NULL);
+        return WSL_ECORRUPT;
+    }
+    node = add_node(c, pb->name, pb->joined_ms);
+    wsl__v1__node__free_unpacked(node->pb, NULL);
+    node->pb = pb;
+    pb->state = WSL__V1__NODE_STATE__LOST;
+    set_text(&pb->reason, "not heard of since the coordinator started");
+    return 0;
 }
 
 uint32_t slots_of(const struct node *node)

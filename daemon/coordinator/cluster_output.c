@@ -57,6 +57,17 @@ void remove_saved(struct wsl_cluster *c, uint64_t id)
     add_output(c, WSL_OUTPUT_REMOVE_JOB, id);
 }
 
+void save_node(struct wsl_cluster *c, struct node *node, int64_t now)
+{
+    node->saved_ms = now;
+    snprintf(add_output(c, WSL_OUTPUT_SAVE_NODE, 0)->node, NODE_NAME_SIZE, "%s", node->pb->name);
+}
+
+void remove_saved_node(struct wsl_cluster *c, const char *name)
+{
+    snprintf(add_output(c, WSL_OUTPUT_REMOVE_NODE, 0)->node, NODE_NAME_SIZE, "%s", name);
+}
+
 /* ---- events ---- */
 
 /* The oldest half goes when it is full: moving on each event would cost a restore of long histories

@@ -13,6 +13,7 @@
 /* Slots of the cluster while jobs are placed one after the other. */
 struct room {
     uint32_t free, all;
+    uint32_t away; /* of all: on workers that are expected back */
     uint32_t kept; /* of the free ones: for jobs that start again soon */
 };
 
@@ -29,6 +30,8 @@ static struct room count_slots(struct wsl_cluster *c)
         room.free += node->free;
         if (node->connected || node->lost_ms)
             room.all += slots;
+        if (!node->connected && node->lost_ms)
+            room.away += slots;
     }
     return room;
 }
@@ -151,13 +154,15 @@ static void tell_slots(const struct wsl_cluster *c, const struct job *job, const
 {
     int n = snprintf(text, size, "needs %u slot%s, ", job->world, job->world == 1 ? "" : "s");
 
-    if (w->kind == WAIT_SIZE)
+    if (w->kind == WAIT_SIZE) {
         snprintf(text + n, size - n, "the cluster has %u", c->slots);
-    else if (w->kept > 0)
-        snprintf(text + n, size - n, "%u of %u are free, %u of them kept for jobs that start again",
-                 w->free, w->all, w->kept);
-    else
-        snprintf(text + n, size - n, "%u of %u are free", w->free, w->all);
+        return;
+    }
+    n += snprintf(text + n, size - n, "%u of %u are free", w->free, w->all - w->away);
+    if (w->kept > 0)
+        n += snprintf(text + n, size - n, ", %u of them kept for jobs that start again", w->kept);
+    if (w->away > 0)
+        snprintf(text + n, size - n, "; %u more are on workers that are away", w->away);
 }
 
 static void tell(const struct wsl_cluster *c, const struct job *job, const struct wait *w,
@@ -211,7 +216,7 @@ static void wait_for(struct wsl_cluster *c, struct job *job, struct wait wait, i
     char text[200];
 
     if (old->kind == wait.kind && old->free == wait.free && old->all == wait.all &&
-        old->kept == wait.kept && old->job == wait.job)
+        old->away == wait.away && old->kept == wait.kept && old->job == wait.job)
         return;
     job->wait = wait;
     job->version++;
@@ -323,8 +328,11 @@ static bool consider(struct wsl_cluster *c, struct job *job, struct room *room, 
     }
     if (world <= room->all) {
         wait_for(c, job,
-                 (struct wait){
-                     .kind = WAIT_SLOTS, .free = room->free, .all = room->all, .kept = room->kept},
+                 (struct wait){.kind = WAIT_SLOTS,
+                               .free = room->free,
+                               .all = room->all,
+                               .away = room->away,
+                               .kept = room->kept},
                  now);
         return false;
     }

@@ -352,6 +352,8 @@ static void restore_queue(struct wsl_cluster *c, int64_t now)
 
 void wsl_cluster_restored(struct wsl_cluster *c, int64_t now)
 {
+    for (size_t i = 0; i < c->node_count; i++) /* nobody was here to see it away before */
+        c->nodes[i]->away_ms = now;
     for (size_t i = c->live.count; i-- > 0;) {
         struct job *job = c->live.jobs[i];
 

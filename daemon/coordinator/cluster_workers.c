@@ -31,6 +31,23 @@ static bool is_name(const char *text)
     return n >= 1 && n < NODE_NAME_SIZE && !text[n];
 }
 
+static bool is_same_machine(const Wsl__V1__NodeFacts *a, const Wsl__V1__NodeFacts *b)
+{
+    return strcmp(a->boot_id, b->boot_id) == 0 && strcmp(a->host, b->host) == 0;
+}
+
+/* May a Hello take the place of a session that has not been seen to end? The one whose session it
+ * is, and who holds the same (locked) state directory: its daemon was started again, or its
+ * connection broke without our noticing. Workers older than ids are told by their machine. */
+static bool is_successor(const struct node *node, const Wsl__V1__Hello *hello)
+{
+    if (strcmp(node->instance, hello->instance) == 0)
+        return true;
+    if (node->pb->id[0] || hello->id[0])
+        return strcmp(node->pb->id, hello->id) == 0;
+    return is_same_machine(node->pb->facts, hello->facts);
+}
+
 static int check_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, struct wsl_err *err)
 {
     const struct node *node;
@@ -41,21 +58,18 @@ static int check_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, struc
         return wsl_fail(err, WSL_EINVAL, "hello.facts.slots: must be 1 to 1024, is %u",
                         hello->facts ? hello->facts->slots : 0);
     if (!hello->instance[0] || strlen(hello->instance) >= NODE_NAME_SIZE ||
-        strlen(hello->facts->address) > 255 || strlen(hello->facts->host) > 255)
+        strlen(hello->id) >= NODE_NAME_SIZE || strlen(hello->facts->address) > 255 ||
+        strlen(hello->facts->host) > 255)
         return wsl_fail(err, WSL_EINVAL,
-                        "hello: instance is missing, or instance, address or host is too long");
+                        "hello: instance is missing, or instance, id, address or host is too long");
     node = find_node(c, hello->name);
-    /* The same machine may come again before its old session is seen to be dead; another machine
-     * may not take its name. */
-    if (node && node->connected && strcmp(node->instance, hello->instance) != 0 &&
-        (strcmp(node->pb->facts->boot_id, hello->facts->boot_id) != 0 ||
-         strcmp(node->pb->facts->host, hello->facts->host) != 0))
-        return wsl_fail(
-            err, WSL_EEXIST,
-            "a worker named '%s' is connected from host %s; give this one another --name",
-            hello->name, node->pb->facts->host);
-    if (!node && c->node_count >= NODES_MAX && !forget_node(c))
-        return wsl_fail(err, WSL_ELIMIT, "there are %d workers already", NODES_MAX);
+    if (node && node->connected && !is_successor(node, hello))
+        return wsl_fail(err, WSL_EEXIST,
+                        "another worker named '%s' is connected, from host %s; give this one "
+                        "another --name",
+                        hello->name, node->pb->facts->host);
+    if (!node && c->node_count >= NODES_MAX && !forget_oldest_node(c))
+        return wsl_fail(err, WSL_ELIMIT, "worker limit reached (%d)", NODES_MAX);
     return 0;
 }
 
@@ -117,7 +131,9 @@ int wsl_cluster_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, int64_
     if (node->pb->facts)
         wsl__v1__node_facts__free_unpacked(node->pb->facts, NULL);
     node->pb->facts = (Wsl__V1__NodeFacts *)copy_message(&hello->facts->base);
+    set_text(&node->pb->id, hello->id);
     connect_node(c, node, now);
+    save_node(c, node, now);
     drop_strays(c, node);
     /* Ends come again one by one, each after its trainer's last metrics. */
     for (size_t i = 0; i < hello->n_trainers; i++)
@@ -144,6 +160,8 @@ void wsl_cluster_gone(struct wsl_cluster *c, const char *name, const char *reaso
     node->pb->state = WSL__V1__NODE_STATE__LOST;
     node->lost_ms = now + c->setup.worker_grace_ms;
     set_textf(&node->pb->reason, "%s", reason);
+    node->away_ms = now;
+    save_node(c, node, now);
     c->changed = true;
 }
 
@@ -312,6 +330,22 @@ static void lose_node(struct wsl_cluster *c, struct node *node, int64_t now)
     }
 }
 
+int wsl_cluster_remove_node(struct wsl_cluster *c, const char *name, int64_t now,
+                            struct wsl_err *err)
+{
+    struct node *node = find_node(c, name);
+
+    if (!node)
+        return wsl_fail(err, WSL_ENOENT, "there is no worker named '%.64s'", name);
+    if (node->connected)
+        return wsl_fail(err, WSL_ESTATE,
+                        "worker %s is connected: stop its daemon (wsl-worker) first", name);
+    lose_node(c, node, now);
+    forget_node(c, node);
+    schedule(c, now);
+    return 0;
+}
+
 void wsl_cluster_tick(struct wsl_cluster *c, int64_t now)
 {
     for (size_t i = 0; i < c->node_count; i++) {
@@ -322,7 +356,10 @@ void wsl_cluster_tick(struct wsl_cluster *c, int64_t now)
             wsl_cluster_gone(c, node->pb->name, "no heartbeat", now);
         if (node->lost_ms && now >= node->lost_ms)
             lose_node(c, node, now);
+        if (node->connected && now - node->saved_ms >= NODE_SAVE_MS)
+            save_node(c, node, now);
     }
+    forget_old_nodes(c, now);
     for (size_t i = 0; i < c->live.count; i++)
         check_stop_deadline(c, c->live.jobs[i], now);
     schedule(c, now);

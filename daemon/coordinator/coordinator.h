@@ -96,6 +96,8 @@ void free_failed(struct wsl_coordinator *co);
 struct wsl_cluster_records records_of(struct wsl_state *state);
 /* For wsl_state_load(): gives the cluster one stored job. */
 int restore_job(void *cluster, uint64_t id, const uint8_t *bytes, size_t size);
+/* The same for wsl_state_load_nodes(). */
+int restore_node(void *cluster, uint64_t number, const uint8_t *bytes, size_t size);
 
 /* ---- agents.c ---- */
 
@@ -131,6 +133,7 @@ void on_cancel(struct wsl_rpc_call *call, void *context, const ProtobufCMessage 
 void unary_closed(struct wsl_rpc_call *call, void *context);
 void on_list_nodes(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
 void on_get_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void on_remove_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
 
 /* ---- submit_batch.c ---- */
 

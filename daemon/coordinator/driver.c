@@ -96,6 +96,23 @@ static void put_job(struct wsl_coordinator *co, struct wsl_state_commit *commit,
     free(bytes);
 }
 
+static void put_node(struct wsl_coordinator *co, struct wsl_state_commit *commit, const char *name)
+{
+    const Wsl__V1__Node *node = wsl_cluster_node(co->cluster, name);
+    size_t size;
+    uint8_t *bytes;
+
+    if (!node)
+        return; /* forgotten since */
+    size = wsl__v1__node__get_packed_size(node);
+    bytes = malloc(size + 1);
+    if (!bytes)
+        abort();
+    wsl__v1__node__pack(node, bytes);
+    wsl_state_put_node(commit, name, bytes, size);
+    free(bytes);
+}
+
 static void put_event(struct wsl_state_commit *commit, const struct wsl_output *o)
 {
     size_t size = wsl__v1__event__get_packed_size(o->event);
@@ -125,6 +142,12 @@ static void fill(const struct act *act, struct wsl_state_commit *commit)
             break;
         case WSL_OUTPUT_REMOVE_JOB:
             wsl_state_remove_job(commit, o->job);
+            break;
+        case WSL_OUTPUT_SAVE_NODE:
+            put_node(act->co, commit, o->node);
+            break;
+        case WSL_OUTPUT_REMOVE_NODE:
+            wsl_state_remove_node(commit, o->node);
             break;
         case WSL_OUTPUT_SEND:
             break;
@@ -220,6 +243,8 @@ static void carry_out(struct wsl_coordinator *co, const struct wsl_output *o)
         break;
     case WSL_OUTPUT_SAVE_JOB:
     case WSL_OUTPUT_SAVE_EVENT:
+    case WSL_OUTPUT_SAVE_NODE:
+    case WSL_OUTPUT_REMOVE_NODE:
         break;
     }
 }
@@ -249,7 +274,7 @@ static void on_saved(void *context, const struct wsl_err *err)
     while (outputs) {
         struct wsl_output *o = outputs;
 
-        if (o->kind != WSL_OUTPUT_SEND && o->job != last)
+        if (o->kind != WSL_OUTPUT_SEND && o->job != 0 && o->job != last)
             poke_followers(co, last = o->job);
         outputs = o->next;
         free_output(co, o);

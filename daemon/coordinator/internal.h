@@ -27,6 +27,7 @@ enum {
     DAMAGED_RETRY_MS = 1000,  /* until a record that could not be read is tried again */
     SAVING_EXTRA_MS = 600000, /* beyond the stop's grace time, for a checkpoint being written */
     HEARTBEATS_MISSED = 5,    /* then a worker is away */
+    NODE_SAVE_MS = 300000,    /* how often it is saved when a connected worker was last seen */
     TEXT_MAX = 600,           /* bytes of a reason */
     SAME_NOTE_EVENTS = 32,    /* a note said among the newest so many is not repeated */
     NODE_NAME_SIZE = 64 + 1,  /* also of an instance */
@@ -63,8 +64,8 @@ enum wait_kind {
 
 struct wait {
     enum wait_kind kind;
-    uint32_t free, all, kept; /* slots: of WAIT_SIZE and WAIT_SLOTS */
-    uint64_t job;             /* the one it waits for: of WAIT_TURN and WAIT_INIT */
+    uint32_t free, all, away, kept; /* slots: of WAIT_SIZE and WAIT_SLOTS */
+    uint64_t job;                   /* the one it waits for: of WAIT_TURN and WAIT_INIT */
 };
 
 struct job {
@@ -130,9 +131,11 @@ struct node {
     bool connected;
     bool marked; /* scratch */
     int64_t heard_ms;
-    int64_t lost_ms; /* when its trainers count as lost; 0: it is connected, or they do */
-    uint32_t ranks;  /* slots used by ranks */
-    uint32_t free;   /* scratch of schedule() */
+    int64_t lost_ms;  /* when its trainers count as lost; 0: it is connected, or they do */
+    int64_t away_ms;  /* since when it is not connected */
+    int64_t saved_ms; /* when its record was saved last */
+    uint32_t ranks;   /* slots used by ranks */
+    uint32_t free;    /* scratch of schedule() */
     struct stray *strays;
     size_t stray_count, stray_capacity;
 };
@@ -210,7 +213,10 @@ struct look_ring *look_ring_new(void);
 /* cluster_nodes.c */
 struct node *find_node(const struct wsl_cluster *c, const char *name);
 struct node *add_node(struct wsl_cluster *c, const char *name, int64_t now);
-bool forget_node(struct wsl_cluster *c); /* the one away longest of those nobody needs */
+/* The one away longest of those nobody needs; false: there is none. */
+bool forget_oldest_node(struct wsl_cluster *c);
+void forget_node(struct wsl_cluster *c, struct node *node);
+void forget_old_nodes(struct wsl_cluster *c, int64_t now); /* lost for longer than forget_ms */
 void free_node(struct node *node);
 void add_stray(struct wsl_cluster *c, struct node *node, const Wsl__V1__TrainerKey *key);
 void remove_stray(struct wsl_cluster *c, struct node *node, const Wsl__V1__TrainerKey *key);
@@ -229,6 +235,8 @@ void send_stop(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKe
 void send_exchange(struct wsl_cluster *c, const char *node,
                    Wsl__V1__ExchangeResult *result); /* takes it */
 void remove_saved(struct wsl_cluster *c, uint64_t id);
+void save_node(struct wsl_cluster *c, struct node *node, int64_t now);
+void remove_saved_node(struct wsl_cluster *c, const char *name);
 
 /* cluster_exchange.c */
 void forget_rounds(struct job *job);

@@ -2,6 +2,7 @@
  *
  * The unary calls of JobService and NodeService.
  */
+#include "base/log.h"
 #include "daemon/coordinator/coordinator.h"
 #include "proto/jobspec/jobspec.h"
 
@@ -276,4 +277,31 @@ void on_get_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessag
     snprintf(text, sizeof text, "there is no worker named '%.64s'", request->name);
     wsl_rpc_finish(call, request->name[0] ? WSL_RPC_NOT_FOUND : WSL_RPC_INVALID_ARGUMENT,
                    request->name[0] ? text : "name: is empty");
+}
+
+static void on_node_removed(void *context, const struct wsl_err *err)
+{
+    struct wsl_rpc_call *call = take_call(context);
+    Wsl__V1__RemoveNodeResponse response = WSL__V1__REMOVE_NODE_RESPONSE__INIT;
+
+    if (!call)
+        return;
+    if (err)
+        wsl_rpc_finish_err(call, err);
+    else
+        wsl_rpc_reply(call, &response.base);
+}
+
+void on_remove_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+{
+    const Wsl__V1__RemoveNodeRequest *request = (const void *)message;
+    struct wsl_coordinator *co = context;
+    struct wsl_err err = {0};
+
+    if (wsl_cluster_remove_node(co->cluster, request->name, co->now(), &err) < 0) {
+        wsl_rpc_finish_err(call, &err);
+        return;
+    }
+    wsl_info("event=worker_removed node=%s peer=%s", request->name, wsl_rpc_call_peer(call));
+    drive_then(co, DRIVE_TELL, on_node_removed, wait_for_disk(co, call, 0));
 }

@@ -25,7 +25,7 @@ enum { TICK_MS = 200, SHUTDOWN_GRACE_MS = 500 };
 
 struct settings {
     const char *listen, *state, *port_file, *log_level;
-    uint64_t lifeline, heartbeat_ms, worker_grace_ms, stop_grace_ms, backoff_ms;
+    uint64_t lifeline, heartbeat_ms, worker_grace_ms, worker_forget_ms, stop_grace_ms, backoff_ms;
     bool insecure, version;
 };
 
@@ -83,6 +83,10 @@ static const struct wsl_rpc_method methods[] = {
     {.path = "/wsl.v1.NodeService/Get",
      .request = &wsl__v1__get_node_request__descriptor,
      .on_message = on_get_node},
+    {.path = "/wsl.v1.NodeService/Remove",
+     .request = &wsl__v1__remove_node_request__descriptor,
+     .on_message = on_remove_node,
+     .on_closed = unary_closed},
     {.path = "/wsl.v1.AgentService/Session",
      .request = &wsl__v1__worker_message__descriptor,
      .client_streams = true,
@@ -119,6 +123,7 @@ static int open_state(struct wsl_coordinator *co, const struct settings *s, stru
         .backoff_ms = (uint32_t)s->backoff_ms,
         .backoff_max_ms = 30000,
         .heartbeat_ms = (uint32_t)s->heartbeat_ms,
+        .forget_ms = s->worker_forget_ms,
         .queue_max = JOBS_MAX,
         .history_max = JOBS_MAX,
     };
@@ -132,7 +137,9 @@ static int open_state(struct wsl_coordinator *co, const struct settings *s, stru
     r = wsl_cluster_open(&co->cluster, &cluster, err);
     if (r < 0)
         return r;
-    r = wsl_state_load(co->state, restore_job, co->cluster, err);
+    r = wsl_state_load_nodes(co->state, restore_node, co->cluster, err);
+    if (r == 0)
+        r = wsl_state_load(co->state, restore_job, co->cluster, err);
     if (r < 0)
         return wsl_err_prefix(err, "state folder %s", s->state);
     if (wsl_state_mended(co->state) > 0)
@@ -276,6 +283,7 @@ int main(int argc, char **argv)
                          .lifeline = NO_LIFELINE,
                          .heartbeat_ms = 1000,
                          .worker_grace_ms = 30000,
+                         .worker_forget_ms = 86400000,
                          .stop_grace_ms = 30000,
                          .backoff_ms = 500};
     const struct wsl_arg rows[] = {
@@ -291,6 +299,8 @@ int main(int argc, char **argv)
          "how often workers report (1000); away after five missed"},
         {"worker-grace-ms", 0, WSL_ARG_UINT, &s.worker_grace_ms, 100, 86400000, "MS",
          "how long a worker may be away before its trainers count as lost (30000)"},
+        {"worker-forget-ms", 0, WSL_ARG_UINT, &s.worker_forget_ms, 100, 31536000000, "MS",
+         "how long a lost worker stays in the list of nodes (86400000, a day)"},
         {"stop-grace-ms", 0, WSL_ARG_UINT, &s.stop_grace_ms, 100, 86400000, "MS",
          "from a cancel to the kill of what has not stopped (30000)"},
         {"backoff-ms", 0, WSL_ARG_UINT, &s.backoff_ms, 1, 60000, "MS",
@@ -318,20 +328,19 @@ int main(int argc, char **argv)
     r = wsl_args_parse(&args, argc, argv, &words, &err);
     if (r == WSL_ARGS_HELP)
         return 0;
-    if (r == 0 && words > 0)
-        r = wsl_fail(&err, WSL_EINVAL, "unexpected word '%s'; see --help", argv[argc - words]);
+    if (r == 0)
+        r = wsl_args_expect_none(argc, argv, words, &err);
     if (r == 0 && s.version) {
         printf("wsl-coordinator %s\n", WSL_VERSION);
         return 0;
     }
-    if (r == 0 && !s.state)
-        r = wsl_fail(&err, WSL_EINVAL, "--state DIR is required; see --help");
-    if (r == 0 && wsl_log_level_parse(s.log_level, &level) < 0)
-        r = wsl_fail(&err, WSL_EINVAL, "--log-level: must be debug, info, warn or error, is '%s'",
-                     s.log_level);
+    if (r == 0)
+        r = wsl_args_require(s.state, "--state DIR", &err);
+    if (r == 0)
+        r = wsl_log_level_parse(s.log_level, &level, &err);
     if (r < 0) {
         fprintf(stderr, "wsl-coordinator: %s\n", err.text);
-        return 2;
+        return WSL_ARGS_WRONG;
     }
     wsl_log_open("coordinator", level);
     return run(&s);

@@ -96,6 +96,14 @@ int restore_job(void *cluster, uint64_t id, const uint8_t *bytes, size_t size)
                  : restore_whole(cluster, id, bytes, size);
 }
 
+int restore_node(void *cluster, uint64_t number, const uint8_t *bytes, size_t size)
+{
+    Wsl__V1__Node *node = wsl__v1__node__unpack(NULL, size, bytes);
+
+    (void)number;
+    return node ? wsl_cluster_restore_node(cluster, node) : WSL_ECORRUPT;
+}
+
 /* ---- reading back ---- */
 
 static int unpack_job(void *ret, uint64_t id, const uint8_t *bytes, size_t size)

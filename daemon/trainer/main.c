@@ -141,13 +141,13 @@ int main(int argc, char **argv)
         printf("wsl-trainer %s\n", WSL_VERSION);
         return 0;
     }
-    if (r == 0 && words > 0)
-        r = wsl_fail(&err, WSL_EINVAL, "unknown word \"%s\"; see --help", argv[argc - words]);
-    if (r == 0 && !directory)
-        r = wsl_fail(&err, WSL_EINVAL, "--run-folder is missing; see --help");
+    if (r == 0)
+        r = wsl_args_expect_none(argc, argv, words, &err);
+    if (r == 0)
+        r = wsl_args_require(directory, "--run-folder DIR", &err);
     if (r < 0) {
         fprintf(stderr, "wsl-trainer: %s\n", err.text);
-        return 2;
+        return WSL_ARGS_WRONG;
     }
     return run(directory, timeout_s);
 }

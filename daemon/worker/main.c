@@ -11,8 +11,10 @@
 #include "base/rlimit.h"
 #include "base/stdfds.h"
 #include "daemon/worker/address.h"
+#include "daemon/worker/identity.h"
 #include "daemon/worker/worker.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
@@ -90,9 +92,7 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
     int words;
     int r = wsl_args_parse(&args, argc, argv, &words, err);
 
-    if (r == WSL_ARGS_RUN && words > 0 && !o->version)
-        return wsl_fail(err, WSL_EINVAL, "what is '%s'? See wsl-worker --help", argv[argc - words]);
-    return r;
+    return r == WSL_ARGS_RUN ? wsl_args_expect_none(argc, argv, words, err) : r;
 }
 
 static int absolute(const char *path, char ret[PATH_MAX], struct wsl_err *err)
@@ -117,9 +117,9 @@ static int find_paths(const struct options *o, struct paths *p, struct wsl_err *
     char checkpoints[PATH_MAX];
     int r;
 
-    if (!o->state)
-        return wsl_fail(err, WSL_EINVAL, "--state DIR is missing");
-    r = absolute(o->state, p->state, err);
+    r = wsl_args_require(o->state, "--state DIR", err);
+    if (r == 0)
+        r = absolute(o->state, p->state, err);
     if (r < 0)
         return r;
     if (wsl_file_join(checkpoints, sizeof checkpoints, p->state, "checkpoints") < 0 ||
@@ -131,7 +131,8 @@ static int find_paths(const struct options *o, struct paths *p, struct wsl_err *
     if (!o->trainer)
         return find_trainer(p->trainer, err);
     if (!realpath(o->trainer, p->trainer) || access(p->trainer, X_OK) < 0)
-        return wsl_fail_errno(err, "cannot run --trainer %s", o->trainer);
+        return wsl_fail(err, WSL_EINVAL, "cannot run --trainer %s: %s", o->trainer,
+                        strerror(errno));
     return 0;
 }
 
@@ -271,20 +272,22 @@ static int serve(const struct options *o, struct wsl_err *err)
 {
     static struct paths paths;
     static struct machine machine;
+    static char id[WSL_IDENTITY_SIZE];
     char host[65] = "worker";
     struct wsl_address_facts address;
     struct wsl_worker_setup setup;
     enum wsl_log_level level;
     int lock = -1, r;
 
-    if (wsl_log_level_parse(o->log_level, &level) < 0)
-        return wsl_fail(err, WSL_EINVAL, "--log-level %s: must be debug, info, warn or error",
-                        o->log_level);
+    r = wsl_log_level_parse(o->log_level, &level, err);
+    if (r < 0)
+        return r;
     wsl_log_open("worker", level);
     gethostname(host, sizeof host - 1);
     setup = (struct wsl_worker_setup){
         .coordinator = o->coordinator,
         .name = o->name ? o->name : host,
+        .id = id,
         .state = paths.state,
         .checkpoints = paths.checkpoints,
         .trainer = paths.trainer,
@@ -303,7 +306,9 @@ static int serve(const struct options *o, struct wsl_err *err)
         return wsl_fail(err, r, "another wsl-worker runs on the state folder %s", paths.state);
     if (r < 0)
         return r;
-    r = find_address(o, &address, err);
+    r = wsl_identity_read(paths.state, id, err);
+    if (r == 0)
+        r = find_address(o, &address, err);
     if (r == 0)
         r = wsl_address_choose(&address, &setup.address, err);
     if (r == 0)
@@ -337,5 +342,5 @@ int main(int argc, char **argv)
         r = serve(&options, &err);
     if (r < 0)
         fprintf(stderr, "wsl-worker: %s\n", err.text);
-    return r < 0 ? 1 : 0;
+    return r == WSL_EINVAL ? WSL_ARGS_WRONG : r < 0 ? 1 : 0;
 }

@@ -215,6 +215,7 @@ static int send_hello(struct wsl_session *s)
     hello.name = (char *)s->setup.name;
     hello.facts = &p->facts;
     hello.instance = s->instance;
+    hello.id = (char *)s->setup.id;
     hello.n_trainers = table->count;
     hello.trainers = p->report_list;
     message.body_case = WSL__V1__WORKER_MESSAGE__BODY_HELLO;

@@ -20,6 +20,7 @@ struct wsl_session_setup {
     struct wsl_rpc *rpc;
     const char *coordinator; /* address */
     const char *name;        /* of this worker */
+    const char *id;          /* of wsl_identity_read() */
     const char *address;     /* where other machines' trainers reach this one */
     const struct wsl_facts *facts;
     struct wsl_table *table;

@@ -301,6 +301,7 @@ static int open_session(struct wsl_worker *w, struct wsl_err *err)
         .rpc = w->rpc,
         .coordinator = w->setup.coordinator,
         .name = w->setup.name,
+        .id = w->setup.id,
         .address = w->setup.address,
         .facts = w->setup.facts,
         .table = &w->table,

@@ -16,6 +16,7 @@ struct wsl_worker_setup {
     uv_loop_t *loop;
     const char *coordinator; /* address */
     const char *name;
+    const char *id;          /* of wsl_identity_read() */
     const char *address;     /* where other machines' trainers reach this one */
     const char *state;       /* folder; absolute, exists, locked by the caller */
     const char *checkpoints; /* folder; absolute */

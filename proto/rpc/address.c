@@ -102,7 +102,7 @@ int wsl_rpc_address_check(const char *address, bool remote, struct wsl_err *err)
     if (!safe && !remote)
         return wsl_fail(err, WSL_EDENIED,
                         "%s can be reached from other machines and the connection is not "
-                        "encrypted; listen on 127.0.0.1, or allow plaintext by name",
+                        "encrypted; listen on 127.0.0.1, or allow it with --insecure",
                         address);
     return 0;
 }

@@ -76,6 +76,8 @@ static int open_tables(struct wsl_files *f)
         r = mdb_dbi_open(f->txn, "events", MDB_CREATE, &f->events);
     if (!r)
         r = mdb_dbi_open(f->txn, "files", MDB_CREATE, &f->files);
+    if (!r)
+        r = mdb_dbi_open(f->txn, "nodes", MDB_CREATE, &f->nodes);
     if (r)
         mdb_txn_abort(f->txn);
     else
@@ -268,6 +270,15 @@ static int put_one(struct wsl_files *f, const struct op *op, struct wsl_err *err
         break;
     case OP_APPEND:
         return append_one(f, op, err);
+    case OP_NODE:
+        key = (MDB_val){strlen(op->name), (void *)op->name};
+        r = mdb_put(f->txn, f->nodes, &key, &value, 0);
+        break;
+    case OP_REMOVE_NODE:
+        key = (MDB_val){strlen(op->name), (void *)op->name};
+        r = mdb_del(f->txn, f->nodes, &key, NULL);
+        r = r == MDB_NOTFOUND ? 0 : r;
+        break;
     }
     return r ? lmdb_fail(err, r, "put") : 0;
 }
@@ -311,6 +322,10 @@ int wsl_files_end(struct wsl_files *f, bool keep, struct wsl_err *err)
 
 /* ---- reading ---- */
 
+/* Of all records in the order of their keys. */
+typedef int (*load_fn)(MDB_cursor *cursor, wsl_state_record_fn each, void *context,
+                       struct wsl_err *err);
+
 static int load_jobs(MDB_cursor *cursor, wsl_state_record_fn job, void *context,
                      struct wsl_err *err)
 {
@@ -330,7 +345,24 @@ static int load_jobs(MDB_cursor *cursor, wsl_state_record_fn job, void *context,
     return r == MDB_NOTFOUND ? 0 : lmdb_fail(err, r, "read");
 }
 
-int wsl_files_load(struct wsl_files *f, wsl_state_record_fn job, void *context, struct wsl_err *err)
+static int load_nodes(MDB_cursor *cursor, wsl_state_record_fn node, void *context,
+                      struct wsl_err *err)
+{
+    MDB_val key, value;
+    int r;
+
+    while (!(r = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))) {
+        int code = node(context, 0, value.mv_data, value.mv_size);
+
+        if (code < 0)
+            return wsl_fail(err, code, "a record of the store cannot be read (worker %.*s)",
+                            (int)key.mv_size, (const char *)key.mv_data);
+    }
+    return r == MDB_NOTFOUND ? 0 : lmdb_fail(err, r, "read");
+}
+
+static int load_table(struct wsl_files *f, MDB_dbi table, load_fn load, wsl_state_record_fn each,
+                      void *context, struct wsl_err *err)
 {
     MDB_cursor *cursor;
     MDB_txn *txn;
@@ -338,15 +370,26 @@ int wsl_files_load(struct wsl_files *f, wsl_state_record_fn job, void *context, 
 
     if (r)
         return lmdb_fail(err, r, "read");
-    r = mdb_cursor_open(txn, f->jobs, &cursor);
+    r = mdb_cursor_open(txn, table, &cursor);
     if (r) {
         r = lmdb_fail(err, r, "read");
     } else {
-        r = load_jobs(cursor, job, context, err);
+        r = load(cursor, each, context, err);
         mdb_cursor_close(cursor);
     }
     mdb_txn_abort(txn);
     return r;
+}
+
+int wsl_files_load(struct wsl_files *f, wsl_state_record_fn job, void *context, struct wsl_err *err)
+{
+    return load_table(f, f->jobs, load_jobs, job, context, err);
+}
+
+int wsl_files_load_nodes(struct wsl_files *f, wsl_state_record_fn node, void *context,
+                         struct wsl_err *err)
+{
+    return load_table(f, f->nodes, load_nodes, node, context, err);
 }
 
 /* Locks; a success is followed by end_read(). */

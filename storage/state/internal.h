@@ -5,7 +5,7 @@
  * last, beside the writer.
  *
  * Keys are big-endian, so that LMDB's order is ours: "jobs" id; "events" job id, sequence; "files"
- * job id, name -> size in bytes that is durable. What lies in a file beyond that size was never
+ * job id, name -> size in bytes that is durable; "nodes" name. What lies in a file beyond that size was never
  * promised to anyone: it is cut off at the next start.
  */
 #ifndef WSL_STORAGE_STATE_INTERNAL_H
@@ -18,14 +18,14 @@
 
 #include <lmdb.h>
 
-enum op_kind { OP_JOB, OP_EVENT, OP_REMOVE_EVENT, OP_REMOVE, OP_APPEND };
+enum op_kind { OP_JOB, OP_EVENT, OP_REMOVE_EVENT, OP_REMOVE, OP_APPEND, OP_NODE, OP_REMOVE_NODE };
 
 struct op {
     struct op *next;
     enum op_kind kind;
     uint64_t job;
     uint64_t number; /* event: sequence; append: offset */
-    char name[64];   /* append: file name */
+    char name[80];   /* append: file name; node: its name */
     size_t size;
     uint8_t bytes[];
 };
@@ -35,7 +35,7 @@ struct wsl_files {
     uint64_t map_bytes;
     pthread_mutex_t lock; /* held while the environment is used by a reader or opened anew */
     MDB_env *env;
-    MDB_dbi jobs, events, files;
+    MDB_dbi jobs, events, files, nodes;
     MDB_txn *txn;
     MDB_txn *reader; /* between reads it holds no pages; NULL: none yet */
     uint64_t last_job,
@@ -53,6 +53,8 @@ int wsl_files_read_events(struct wsl_files *files, uint64_t job, wsl_state_recor
                           void *context);
 int wsl_files_load(struct wsl_files *files, wsl_state_record_fn job, void *context,
                    struct wsl_err *err);
+int wsl_files_load_nodes(struct wsl_files *files, wsl_state_record_fn node, void *context,
+                         struct wsl_err *err);
 
 /* One transaction: begin, put lists of operations, end. An append writes and syncs its file before
  * the transaction that makes it count is committed. end after a failed begin is fine. */

@@ -292,6 +292,12 @@ int wsl_state_load(struct wsl_state *s, wsl_state_record_fn job, void *context, 
     return wsl_files_load(&s->files, job, context, err);
 }
 
+int wsl_state_load_nodes(struct wsl_state *s, wsl_state_record_fn node, void *context,
+                         struct wsl_err *err)
+{
+    return wsl_files_load_nodes(&s->files, node, context, err);
+}
+
 int wsl_state_read_job(struct wsl_state *s, uint64_t id, wsl_state_record_fn each, void *context)
 {
     return wsl_files_read_job(&s->files, id, each, context);
@@ -358,6 +364,17 @@ void wsl_state_remove_event(struct wsl_state_commit *c, uint64_t job, uint64_t s
 void wsl_state_remove_job(struct wsl_state_commit *c, uint64_t id)
 {
     add_op(c, (struct op){.kind = OP_REMOVE, .job = id}, NULL, NULL, 0);
+}
+
+void wsl_state_put_node(struct wsl_state_commit *c, const char *name, const void *bytes,
+                        size_t size)
+{
+    add_op(c, (struct op){.kind = OP_NODE}, name, bytes, size);
+}
+
+void wsl_state_remove_node(struct wsl_state_commit *c, const char *name)
+{
+    add_op(c, (struct op){.kind = OP_REMOVE_NODE}, name, NULL, 0);
 }
 
 void wsl_state_append(struct wsl_state_commit *c, uint64_t job, const char *name, uint64_t offset,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The coordinator's durable store: jobs, events and the sizes of files in one LMDB environment
+ * The coordinator's durable store: jobs, events, workers and the sizes of files in one LMDB environment
  * (STATE/store.mdb), logs and metrics of trainers in append-only files (STATE/jobs/<job>/<name>).
  *
  * One thread, "store", does all writing, in the order of commits; what waits while it works is
@@ -52,6 +52,10 @@ typedef int (*wsl_state_record_fn)(void *context, uint64_t number, const uint8_t
 int wsl_state_load(struct wsl_state *state, wsl_state_record_fn job, void *context,
                    struct wsl_err *err);
 
+/* The same for each worker, in the order of names; `number` is 0. */
+int wsl_state_load_nodes(struct wsl_state *state, wsl_state_record_fn node, void *context,
+                         struct wsl_err *err);
+
 /* What the last completed commit holds: one job's record (WSL_ENOENT: none), and all its events in
  * order. Beside the writing thread; may wait for the disk when the pages are not in memory. */
 int wsl_state_read_job(struct wsl_state *state, uint64_t id, wsl_state_record_fn each,
@@ -80,6 +84,10 @@ void wsl_state_put_event(struct wsl_state_commit *commit, uint64_t job, uint64_t
 void wsl_state_remove_event(struct wsl_state_commit *commit, uint64_t job, uint64_t sequence);
 /* Forgets a job, its events, and its files. */
 void wsl_state_remove_job(struct wsl_state_commit *commit, uint64_t id);
+/* A worker's record; names have 1 to 79 bytes. Removing one that is not there is fine. */
+void wsl_state_put_node(struct wsl_state_commit *commit, const char *name, const void *bytes,
+                        size_t size);
+void wsl_state_remove_node(struct wsl_state_commit *commit, const char *name);
 /* Writes at `offset` of STATE/jobs/<job>/<name>. Bytes below the file's end are skipped (they were
  * sent twice); a gap is a failure (WSL_ESTATE). */
 void wsl_state_append(struct wsl_state_commit *commit, uint64_t job, const char *name,

@@ -42,6 +42,7 @@ void open_cluster(struct sim *s)
         .backoff_ms = 200,
         .backoff_max_ms = 5000,
         .heartbeat_ms = 1000,
+        .forget_ms = 60000,
         .queue_max = JOBS_MAX,
         .history_max = JOBS_MAX,
     };

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The coordinator under kill -9, a full disk and damage, with real workers and trainers; and with a worker that this test
 plays, where every byte and its order are ours."""
+import json
 import os
 import queue
 import random
@@ -466,6 +467,64 @@ class Start(CoordinatorCase):
             self.jobs.SubmitBatch(many, timeout=SECONDS)
         self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
         self.assertEqual(caught.exception.details(), "specs: 1001 in one request; at most 1000")
+
+    def nodes(self):
+        return {n["name"]: n for n in json.loads(self.cluster.wslctl("nodes", "-o", "json").stdout)["nodes"]}
+
+    def log_lines(self, name, text):
+        with open(self.cluster.path(f"{name}.log"), encoding="utf-8") as f:
+            return [line for line in f if text in line]
+
+    def test_two_workers_of_one_name(self):
+        """With a state directory each, on one machine: the first one keeps the name, and its session."""
+        self.start()
+        self.cluster.start_worker("a")
+        self.wait_for("the first worker", lambda: self.nodes().get("a", {}).get("state") == "ready")
+        first = self.nodes()["a"]
+        second = self.cluster.start("second", [
+            program("wsl-worker"), "--coordinator", self.cluster.address, "--state", self.cluster.path("second"),
+            "--name", "a", "--slots", 5, "--trainer", program("wsl-trainer")])
+        self.wait_for("refusals", lambda: len(self.log_lines("coordinator", "event=worker_refused")) >= 3)
+        self.assertEqual(len(self.log_lines("coordinator", "event=worker_joined")), 1)
+        self.assertEqual((self.nodes()["a"]["id"], self.nodes()["a"]["facts"]["slots"]), (first["id"], 1))
+        told = self.log_lines("second", "event=disconnected")
+        self.assertEqual(len(told), 1, told)
+        self.assertIn("another worker named 'a' is connected, from host ", told[0])
+        self.assertIn("give this one another --name", told[0])
+        self.cluster.workers["a"].stop()  # its name is free now
+        self.wait_for("the second worker", lambda: self.nodes()["a"]["facts"]["slots"] == 5)
+        self.assertNotEqual(self.nodes()["a"]["id"], first["id"])
+        second.stop()
+
+    def test_lost_workers_are_remembered_and_removed(self):
+        self.start()
+        self.cluster.start_worker("a", slots=3)
+        self.wait_for("the worker", lambda: self.nodes().get("a", {}).get("state") == "ready")
+        refused = self.cluster.wslctl("nodes", "remove", "a")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("worker a is connected: stop its daemon (wsl-worker) first", refused.stderr)
+        self.cluster.workers["a"].stop()
+        self.wait_for("its loss", lambda: self.nodes()["a"]["state"] == "lost")
+        self.cluster.coordinator.kill()
+        self.cluster.start_coordinator()
+        node = self.nodes()["a"]
+        self.assertEqual((node["state"], node["facts"]["slots"]), ("lost", 3))
+        self.assertIn("not heard of since the coordinator started", node["reason"])
+        self.assertEqual(self.cluster.wslctl("nodes", "remove", "a").returncode, 0)
+        self.cluster.coordinator.kill()
+        self.cluster.start_coordinator()
+        self.assertEqual(self.nodes(), {})
+        self.assertIn("there is no worker named 'a'", self.cluster.wslctl("nodes", "remove", "a").stderr)
+
+    def test_a_lost_worker_is_forgotten(self):
+        self.start("--worker-grace-ms", "200", "--worker-forget-ms", "300")
+        self.cluster.start_worker("a")
+        self.wait_for("the worker", lambda: self.nodes())
+        self.cluster.workers["a"].kill()
+        self.wait_for("that it is forgotten", lambda: not self.nodes())
+
+    def test_an_address_for_all_names_the_option(self):
+        self.fails("0.0.0.0:0 can be reached from other machines", "--insecure", listen="0.0.0.0:0")
 
     def test_port_in_use(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:

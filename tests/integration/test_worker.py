@@ -419,6 +419,24 @@ class Daemon(WorkerCase):
         self.assertEqual(second.returncode, 1)
         self.assertRegex(second.stderr, r"^wsl-worker: another wsl-worker runs on the state folder .*\n$")
 
+    def test_its_id_is_kept_in_its_state(self):
+        w = self.start()
+        first = self.coordinator.session().all("hello")[0]
+        w.kill()
+        self.start()
+        again = self.coordinator.session(1).all("hello")[0]
+        self.assertRegex(first.id, "^[0-9a-f]{32}$")
+        self.assertEqual((again.id, again.instance != first.instance), (first.id, True))
+        self.assertEqual(contents(os.path.join(self.state, "id")).decode(), first.id + "\n")
+
+    def test_an_id_that_is_none_is_named(self):
+        os.makedirs(self.state, exist_ok=True)
+        with open(os.path.join(self.state, "id"), "w", encoding="ascii") as f:
+            f.write("me\n")
+        done = subprocess.run(self.command(), capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"^wsl-worker: .*/id does not hold a worker's id .*; remove it to be given a new one\n$")
+
     def test_bad_command_lines(self):
         def run(*words):
             return subprocess.run([program("wsl-worker"), *words], capture_output=True, text=True, timeout=30)
@@ -428,7 +446,7 @@ class Daemon(WorkerCase):
                             (("--state", self.state, "--name", "a b"), "--name"), (("--state", "/dev/null/x"), "/dev/null"),
                             (("--state", self.state, "extra"), "extra"), (("--what",), "what")):
             done = run(*words)
-            self.assertEqual(done.returncode, 1, words)
+            self.assertEqual(done.returncode, 1 if "/dev/null/x" in words else 2, words)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
             self.assertIn(text, done.stderr)
         self.assertEqual((run("--help").returncode, run("--version").returncode), (0, 0))

@@ -59,6 +59,34 @@ static struct saved *add_saved(struct world *w, uint64_t job, uint64_t sequence,
     return s;
 }
 
+static void drop_node(struct world *w, const char *name)
+{
+    for (struct saved_node **at = &w->saved_nodes; *at; at = &(*at)->next) {
+        struct saved_node *s = *at;
+
+        if (strcmp(s->name, name) != 0)
+            continue;
+        *at = s->next;
+        free(s);
+        return;
+    }
+}
+
+static void save_node(struct world *w, const char *name)
+{
+    const Wsl__V1__Node *node = wsl_cluster_node(w->cluster, name);
+    struct saved_node *s;
+
+    drop_node(w, name);
+    if (!node)
+        return;
+    s = malloc(sizeof *s + wsl__v1__node__get_packed_size(node));
+    snprintf(s->name, sizeof s->name, "%s", name);
+    s->size = wsl__v1__node__pack(node, s->bytes);
+    s->next = w->saved_nodes;
+    w->saved_nodes = s;
+}
+
 static void carry_out(struct world *w, struct wsl_output *o)
 {
     const Wsl__V1__Job *job = wsl_cluster_job(w->cluster, o->job);
@@ -79,6 +107,12 @@ static void carry_out(struct world *w, struct wsl_output *o)
         break;
     case WSL_OUTPUT_REMOVE_JOB:
         drop_saved(w, o->job, 0, true);
+        break;
+    case WSL_OUTPUT_SAVE_NODE:
+        save_node(w, o->node);
+        break;
+    case WSL_OUTPUT_REMOVE_NODE:
+        drop_node(w, o->node);
         break;
     case WSL_OUTPUT_SEND:
         sent = calloc(1, sizeof *sent);
@@ -148,6 +182,7 @@ void world_open(struct world *w)
                   .backoff_ms = 1000,
                   .backoff_max_ms = 8000,
                   .heartbeat_ms = 1000,
+                  .forget_ms = 86400000,
                   .queue_max = 100,
                   .history_max = 100},
         .now = 1000000,
@@ -161,6 +196,8 @@ void world_close(struct world *w)
     world_forget_sent(w);
     while (w->saved)
         drop_saved(w, w->saved->job, 0, true);
+    while (w->saved_nodes)
+        drop_node(w, w->saved_nodes->name);
     wsl_cluster_close(w->cluster);
 }
 
@@ -186,6 +223,8 @@ void world_restart(struct world *w)
     world_forget_sent(w);
     wsl_cluster_close(w->cluster);
     open_cluster(w);
+    for (const struct saved_node *s = w->saved_nodes; s; s = s->next)
+        wsl_cluster_restore_node(w->cluster, wsl__v1__node__unpack(NULL, s->size, s->bytes));
     for (const struct saved *s = w->saved; s; s = s->next)
         if (s->sequence == 0)
             restore(w, s);
@@ -286,6 +325,8 @@ int world_try_hello(struct world *w, const char *node, uint32_t slots, const cha
     hello.trainers = list;
     hello.name = (char *)node;
     hello.instance = (char *)boot;
+    if (w->worker_id)
+        hello.id = (char *)w->worker_id;
     hello.facts = &facts;
     snprintf(address, sizeof address, "%s.example", node);
     facts.host = (char *)node;

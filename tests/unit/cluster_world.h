@@ -21,12 +21,21 @@ struct saved {
     uint8_t *bytes;
 };
 
+struct saved_node {
+    struct saved_node *next;
+    char name[65];
+    size_t size;
+    uint8_t bytes[];
+};
+
 struct world {
     struct wsl_cluster *cluster;
     struct wsl_cluster_setup setup;
     int64_t now;
     struct sent *sent, **sent_last;
     struct saved *saved;
+    struct saved_node *saved_nodes;
+    const char *worker_id;          /* of the next hello; NULL: a worker older than ids */
     size_t save_count, event_count; /* outputs of these kinds so far */
 };
 

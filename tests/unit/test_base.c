@@ -458,9 +458,9 @@ static void log_levels_have_words(void **state)
     enum wsl_log_level level;
 
     (void)state;
-    assert_int_equal(wsl_log_level_parse("warn", &level), 0);
+    assert_int_equal(wsl_log_level_parse("warn", &level, NULL), 0);
     assert_int_equal(level, WSL_LOG_WARN);
-    assert_int_equal(wsl_log_level_parse("loud", &level), WSL_EINVAL);
+    assert_int_equal(wsl_log_level_parse("loud", &level, NULL), WSL_EINVAL);
 }
 
 /* ---- text ---- */

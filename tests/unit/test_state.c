@@ -618,9 +618,56 @@ static void other_formats_and_damage_are_named(void **state)
     drop_box(&b);
 }
 
+static int take_node(void *context, uint64_t number, const uint8_t *bytes, size_t size)
+{
+    assert_int_equal(number, 0);
+    return wsl_buf_add(context, bytes, size);
+}
+
+static void must_have_nodes(struct box *b, const char *expected)
+{
+    struct wsl_buf found = {0};
+    struct wsl_err err = {0};
+
+    assert_int_equal(wsl_state_load_nodes(b->state, take_node, &found, &err), 0);
+    assert_string_equal(found.size ? (const char *)found.data : "", expected);
+    wsl_buf_free(&found);
+}
+
+static void workers_are_there_again(void **state)
+{
+    char longest[65];
+    struct result r = {0};
+    struct wsl_state_commit *c;
+    struct box b;
+
+    (void)state;
+    memset(longest, 'w', 64);
+    longest[64] = '\0';
+    new_box(&b);
+    open_box(&b, NULL);
+    c = wsl_state_begin(b.state);
+    wsl_state_put_node(c, longest, "[long]", 6);
+    wsl_state_put_node(c, "b", "[b]", 3);
+    wsl_state_put_node(c, "a", "[old]", 5);
+    wsl_state_put_node(c, "a", "[a]", 3);
+    wsl_state_put_node(c, "gone", "[gone]", 6);
+    wsl_state_remove_node(c, "gone");
+    wsl_state_remove_node(c, "never");
+    wsl_state_end(c, on_done, &r);
+    wait_for(&b, &r);
+    assert_int_equal(r.code, 0);
+    close_box(&b);
+    open_box(&b, NULL);
+    must_have_nodes(&b, "[a][b][long]");
+    close_box(&b);
+    drop_box(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(workers_are_there_again),
         cmocka_unit_test(what_was_put_is_there_again),
         cmocka_unit_test(removed_jobs_take_their_files_along),
         cmocka_unit_test(bytes_sent_twice_are_written_once),
