@@ -31,7 +31,7 @@ static int from_name(struct wsl_ctl *ctl, const char *name, struct wsl_net_confi
     const char *best = NULL;
     size_t distance = SIZE_MAX;
 
-    if (wsl_net_config_named(name, ret) == 0)
+    if (wsl_net_config_by_name(name, ret) == 0)
         return WSL_CTL_DONE;
     for (size_t i = 0; wsl_net_config_known(i); i++)
         wsl_suggest_try(name, wsl_net_config_known(i), &best, &distance);

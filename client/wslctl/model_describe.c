@@ -4,7 +4,7 @@
  */
 #include "client/wslctl/model.h"
 
-#include "kernels/model/outline.h"
+#include "kernels/model/summary.h"
 
 #include <stdio.h>
 
@@ -12,14 +12,14 @@
 
 struct description {
     const struct wsl_net_setup *setup;
-    const struct wsl_net_outline *outline;
+    const struct wsl_net_summary *summary;
     struct wsl_net_memory memory;
     uint64_t other_activations; /* with recompute where the setup has none, or without */
     uint64_t parameters, macs, activation_bytes;
 };
 
 static int add_layers(struct wsl_buf *out, const struct wsl_ctl *ctl,
-                      const struct wsl_net_outline *outline)
+                      const struct wsl_net_summary *summary)
 {
     static const struct wsl_ctl_column columns[] = {
         {"LAYER", false}, {"KERNEL", true},     {"STRIDE", true}, {"GROUPS", true},
@@ -29,8 +29,8 @@ static int add_layers(struct wsl_buf *out, const struct wsl_ctl *ctl,
                                   .color = wsl_ctl_color(ctl)};
     int r;
 
-    for (size_t i = 0; i < wsl_net_outline_layer_count(outline); i++) {
-        const struct wsl_net_layer_info *l = wsl_net_outline_layer(outline, i);
+    for (size_t i = 0; i < wsl_net_summary_layer_count(summary); i++) {
+        const struct wsl_net_layer_info *l = wsl_net_summary_layer(summary, i);
         char text[WSL_CTL_TEXT];
 
         wsl_ctl_cell(&table, "%s", l->name);
@@ -119,7 +119,7 @@ static int add_memory(struct wsl_buf *out, const struct description *d)
     const struct part parts[] = {
         {"parameters", m->parameters, ""},
         {"gradients", m->gradients, ""},
-        {"sums", m->gradient_sums, "  of the micro-batches' gradients"},
+        {"sums", m->accumulated_gradients, "  of the micro-batches' gradients"},
         {"momentum", m->momentum, ""},
         {"statistics", m->statistics, "  running mean and variance"},
         {"of a batch", m->batch_statistics, "  its own mean and variance"},
@@ -146,7 +146,7 @@ static int add_memory(struct wsl_buf *out, const struct description *d)
 static int put_text(const struct wsl_ctl *ctl, const struct description *d)
 {
     struct wsl_buf out = {0};
-    int r = ctl->quiet ? 0 : add_layers(&out, ctl, d->outline);
+    int r = ctl->quiet ? 0 : add_layers(&out, ctl, d->summary);
 
     if (r == 0)
         r = add_totals(&out, d);
@@ -155,12 +155,12 @@ static int put_text(const struct wsl_ctl *ctl, const struct description *d)
     return wsl_ctl_put(&out, r, WSL_CTL_DONE);
 }
 
-static json_t *layers_json(const struct wsl_net_outline *outline)
+static json_t *layers_json(const struct wsl_net_summary *summary)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < wsl_net_outline_layer_count(outline) && list; i++) {
-        const struct wsl_net_layer_info *l = wsl_net_outline_layer(outline, i);
+    for (size_t i = 0; i < wsl_net_summary_layer_count(summary) && list; i++) {
+        const struct wsl_net_layer_info *l = wsl_net_summary_layer(summary, i);
 
         json_array_append_new(
             list,
@@ -176,7 +176,7 @@ static json_t *memory_json(const struct wsl_net_memory *m)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "parameters",
                      (json_int_t)m->parameters, "gradients", (json_int_t)m->gradients,
-                     "gradient_sums", (json_int_t)m->gradient_sums, "momentum",
+                     "gradient_sums", (json_int_t)m->accumulated_gradients, "momentum",
                      (json_int_t)m->momentum, "statistics", (json_int_t)m->statistics,
                      "batch_statistics", (json_int_t)m->batch_statistics, "activations",
                      (json_int_t)m->activations, "workspace", (json_int_t)m->workspace, "total",
@@ -196,7 +196,7 @@ static int put_json(const struct description *d)
                   "activations_without_recompute", (json_int_t)without, "workspace_more",
                   (json_int_t)d->memory.workspace_more, "parameters", (json_int_t)d->parameters,
                   "macs", (json_int_t)d->macs, "activation_bytes", (json_int_t)d->activation_bytes,
-                  "memory", memory_json(&d->memory), "layers", layers_json(d->outline));
+                  "memory", memory_json(&d->memory), "layers", layers_json(d->summary));
 
     if (!model || !more || json_object_update(model, more) < 0) {
         json_decref(model);
@@ -234,19 +234,19 @@ static int ask_memory(const struct wsl_ctl *ctl, struct description *d, bool may
 static int describe(const struct wsl_ctl *ctl, const struct wsl_net_setup *setup, bool may_change)
 {
     struct description d = {.setup = setup};
-    struct wsl_net_outline *outline;
+    struct wsl_net_summary *summary;
     struct wsl_err err = {0};
-    int code = wsl_net_outline_open(&outline, &setup->config, &err);
+    int code = wsl_net_summary_open(&summary, &setup->config, &err);
 
     if (code < 0) {
         wsl_ctl_say("%s", err.text);
         return err.code == WSL_EINVAL ? WSL_CTL_USAGE : WSL_CTL_FAILED;
     }
-    d.outline = outline;
-    for (size_t i = 0; i < wsl_net_outline_layer_count(outline); i++) {
-        d.parameters += wsl_net_outline_layer(outline, i)->parameters;
-        d.macs += wsl_net_outline_layer(outline, i)->macs;
-        d.activation_bytes += wsl_net_outline_layer(outline, i)->activation_bytes;
+    d.summary = summary;
+    for (size_t i = 0; i < wsl_net_summary_layer_count(summary); i++) {
+        d.parameters += wsl_net_summary_layer(summary, i)->parameters;
+        d.macs += wsl_net_summary_layer(summary, i)->macs;
+        d.activation_bytes += wsl_net_summary_layer(summary, i)->activation_bytes;
     }
     if (ask_memory(ctl, &d, may_change, &err) < 0) {
         wsl_ctl_say("%s", err.text);
@@ -254,7 +254,7 @@ static int describe(const struct wsl_ctl *ctl, const struct wsl_net_setup *setup
     } else {
         code = ctl->format == WSL_CTL_JSON ? put_json(&d) : put_text(ctl, &d);
     }
-    wsl_net_outline_close(outline);
+    wsl_net_summary_close(summary);
     return code;
 }
 

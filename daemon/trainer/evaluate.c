@@ -53,8 +53,9 @@ static int add_batch(const struct wsl_evaluate_setup *setup, const struct wsl_ba
 
     if (batch->count == 0)
         return 0;
-    r = wsl_net_evaluate(setup->net, batch->pixels, &targets, (int)batch->count, NULL, &result,
-                         err);
+    r = wsl_net_evaluate(setup->net,
+                         &(struct wsl_net_batch){batch->pixels, targets, (int)batch->count}, NULL,
+                         &result, err);
     if (r < 0)
         return r;
     totals[LOSS] += result.loss;

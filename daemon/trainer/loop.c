@@ -35,8 +35,9 @@ static int compute(struct wsl_trainer *t, const struct wsl_batch *batch, struct 
     int r;
 
     t->bucket_err.code = 0;
-    r = wsl_net_step(t->net, batch->pixels, &targets, (int)batch->count,
-                     1.0f / (float)t->spec->batch, on_bucket, t, &result, err);
+    r = wsl_net_step(t->net, &(struct wsl_net_batch){batch->pixels, targets, (int)batch->count},
+                     &(struct wsl_step_options){1.0f / (float)t->spec->batch, on_bucket, t},
+                     &result, err);
     if (r < 0)
         return r;
     if (t->bucket_err.code < 0) {
@@ -128,7 +129,7 @@ static void fetch_ahead(void *context)
     t->has_ahead = true;
     t->ahead_result = wsl_loader_next(t->loader, &t->ahead, &t->ahead_err);
     if (t->ahead_result == 0)
-        wsl_net_ahead(t->net, t->ahead.pixels, (int)t->ahead.count);
+        wsl_net_prefetch(t->net, t->ahead.pixels, (int)t->ahead.count);
 }
 
 static int next_batch(struct wsl_trainer *t, struct wsl_batch *ret, struct wsl_err *err)
@@ -236,7 +237,7 @@ int wsl_trainer_loop(struct wsl_trainer *t, struct wsl_err *err)
     int r = 0;
 
     t->begun_ns = t->progress.begun_ns = t->line.begun_ns = wsl_clock_ns();
-    wsl_net_set_ahead(t->net, fetch_ahead, t);
+    wsl_net_set_prefetch(t->net, fetch_ahead, t);
     wsl_trainer_control_phase(t->control, "training");
     if (t->step >= t->total_steps) { /* resumed from the last checkpoint */
         r = evaluate(t, err);

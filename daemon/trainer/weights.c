@@ -16,13 +16,13 @@
 /* ---- from files ---- */
 
 static int load_tensors(struct wsl_net *net, const char *directory, const char *name,
-                        enum wsl_tensor_what what, bool with_head, struct wsl_err *err)
+                        enum wsl_tensor_slot slot, bool with_head, struct wsl_err *err)
 {
     char path[4096];
 
     if (wsl_file_join(path, sizeof(path), directory, name) < 0)
         return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", directory);
-    return wsl_model_file_load(net, path, what, with_head, NULL, err);
+    return wsl_model_file_load(net, path, slot, with_head, NULL, err);
 }
 
 /* ---- resume ---- */

@@ -8,15 +8,6 @@
 
 #include <assert.h>
 
-/* In the order in which they were deferred: the second may write what the first reads. */
-void wsl_cpu_defer(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient)
-{
-    struct wsl_cpu_deferred *d = &dev->deferred;
-
-    assert(d->count < WSL_CPU_DEFERRED_MAX && !d->conv);
-    d->gradients[d->count++] = *gradient;
-}
-
 static int find(const struct wsl_cpu_deferred *d, const float *dx)
 {
     int i = 0;
@@ -24,6 +15,16 @@ static int find(const struct wsl_cpu_deferred *d, const float *dx)
     while (i < d->count && d->gradients[i].dx != dx)
         i++;
     return i;
+}
+
+/* In the order in which they were deferred: the second may write what the first reads. */
+void wsl_cpu_defer(struct wsl_device *dev, const struct wsl_cpu_gradient *gradient)
+{
+    struct wsl_cpu_deferred *d = &dev->deferred;
+
+    assert(d->count >= 0 && d->count < WSL_CPU_DEFERRED_MAX && !d->conv);
+    assert(find(d, gradient->dx) == d->count); /* no two for the same activation */
+    d->gradients[d->count++] = *gradient;
 }
 
 bool wsl_cpu_defer_data(struct wsl_conv *conv, const float *dy, const float *weights, float *dx,
@@ -82,6 +83,7 @@ void wsl_cpu_flush(struct wsl_device *dev)
     struct wsl_cpu_deferred *d = &dev->deferred;
     struct wsl_conv *conv = d->conv;
 
+    assert(!conv || find(d, d->dy) < d->count); /* what it waits for is deferred too */
     for (int i = 0; i < d->count; i++)
         wsl_cpu_gradient_all(dev, &d->gradients[i]);
     d->count = 0;

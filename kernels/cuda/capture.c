@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "kernels/cuda/cuda.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,11 +149,22 @@ static void launch(struct wsl_device *dev, struct wsl_cuda_capture_segment *s)
         wsl_cuda_ok(dev, cudaGraphLaunch(s->graph, dev->compute), "cudaGraphLaunch");
 }
 
+/* Pending calls that are not submitted are the beginning of the segment `match`. */
+static void check_invariants(const struct wsl_cuda_capture *t)
+{
+    assert(t->pending_count >= 0 && t->pending_count <= t->pending_capacity);
+    assert(t->segment_count >= 0 && t->segment_count <= WSL_CUDA_CAPTURE_SEGMENTS);
+    assert(t->match >= 0 && t->oldest >= 0 && t->oldest < WSL_CUDA_CAPTURE_SEGMENTS);
+    assert(t->submitted || t->pending_count == 0 ||
+           (t->match < t->segment_count && t->segments[t->match].count >= t->pending_count));
+}
+
 void wsl_cuda_capture_boundary(struct wsl_device *dev)
 {
     struct wsl_cuda_capture *t = &dev->capture;
     int known = t->pending_count > 0 && !t->submitted ? find(t, true) : -1;
 
+    check_invariants(t);
     if (known >= 0) {
         launch(dev, &t->segments[known]);
     } else if (t->pending_count > 0) {
@@ -170,13 +182,13 @@ void wsl_cuda_capture_boundary(struct wsl_device *dev)
 static bool append(struct wsl_cuda_capture *t, const struct wsl_cuda_call *call)
 {
     if (t->pending_count == t->pending_capacity) {
-        int room = t->pending_capacity ? 2 * t->pending_capacity : 64;
-        struct wsl_cuda_call *more = realloc(t->pending, (size_t)room * sizeof *more);
+        int capacity = t->pending_capacity ? 2 * t->pending_capacity : 64;
+        struct wsl_cuda_call *more = realloc(t->pending, (size_t)capacity * sizeof *more);
 
         if (!more)
             return false;
         t->pending = more;
-        t->pending_capacity = room;
+        t->pending_capacity = capacity;
     }
     t->pending[t->pending_count++] = *call;
     return true;

@@ -12,7 +12,7 @@
 #define IMAGE_MAX    2048
 #define CLASSES_MAX  100000
 
-int wsl_net_config_named(const char *name, struct wsl_net_config *ret)
+int wsl_net_config_by_name(const char *name, struct wsl_net_config *ret)
 {
     const struct wsl_resnext *known = wsl_resnext_named(name);
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The layers of a config, as in torchvision's resnet.py.
+ */
 #include "kernels/model/graph.h"
 
 #include <stdio.h>
@@ -9,7 +12,7 @@ struct wsl_shape wsl_pooled_shape(const struct wsl_shape *shape)
     return (struct wsl_shape){shape->channels, (shape->height + 1) / 2, (shape->width + 1) / 2};
 }
 
-/* A convolution that keeps the picture's size, or halves it with stride 2. */
+/* A convolution that keeps the image's size, or halves it with stride 2. */
 static struct wsl_conv_shape conv_of(struct wsl_shape in, int channels, int kernel, int stride,
                                      int groups)
 {
@@ -41,7 +44,7 @@ static struct wsl_shape add_layer(struct wsl_graph *graph, const char *where, in
     return shape.out;
 }
 
-/* One bottleneck block on pictures of shape `in`; returns its output. */
+/* One bottleneck block on images of shape `in`; returns its output. */
 static struct wsl_shape add_block(struct wsl_graph *graph, int stage, int index,
                                   struct wsl_shape in)
 {

@@ -18,11 +18,11 @@ static void set_normal(struct wsl_net *net, size_t i, uint64_t seed, double devi
     wsl_net_set(net, i, WSL_TENSOR_VALUE, net->staging);
 }
 
-static void set_all(struct wsl_net *net, size_t i, enum wsl_tensor_what what, float value)
+static void set_all(struct wsl_net *net, size_t i, enum wsl_tensor_slot slot, float value)
 {
     for (size_t j = 0; j < net->tensors[i].info.count; j++)
         net->staging[j] = value;
-    wsl_net_set(net, i, what, net->staging);
+    wsl_net_set(net, i, slot, net->staging);
 }
 
 /* The momentum of old values means nothing to new ones. */

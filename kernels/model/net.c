@@ -3,7 +3,7 @@
  * Opening and closing a net: where its memory goes. The stem is the same at every image size; only
  * the feature maps shrink (the last stage of a 64 pixel net is 2x2). */
 #include "kernels/model/internal.h"
-#include "kernels/model/outline.h"
+#include "kernels/model/summary.h"
 
 #include <stdlib.h>
 
@@ -41,33 +41,33 @@ static int open_convs(struct wsl_net *net, struct wsl_err *err)
     return rc;
 }
 
-static int take_blocks(struct wsl_net *net, struct wsl_err *err)
+static int take_buffers(struct wsl_net *net, struct wsl_err *err)
 {
     size_t bytes = net->parameter_count * sizeof(float);
     bool training = !net->setup.inference_only;
-    bool pieces = training && net->setup.micro_batch < net->setup.batch;
+    bool accumulates = training && net->setup.micro_batch < net->setup.batch;
     struct {
         const char *what;
         size_t bytes;
         float **ret;
-    } blocks[] = {
+    } buffers[] = {
         {"the parameters", bytes, &net->parameters},
         {"the statistics", net->statistic_count * sizeof(float), &net->statistics},
         {"the gradients", training ? bytes : 0, &net->gradients},
         {"the momentum", training ? bytes : 0, &net->momentum},
-        {"the sums of gradients", pieces ? bytes : 0, &net->sums},
+        {"the accumulated gradients", accumulates ? bytes : 0, &net->accumulated},
     };
 
-    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         void *data;
         int rc;
 
-        if (blocks[i].bytes == 0)
+        if (buffers[i].bytes == 0)
             continue;
-        rc = net->ops->alloc(net->dev, blocks[i].bytes, blocks[i].what, &data, err);
+        rc = net->ops->alloc(net->dev, buffers[i].bytes, buffers[i].what, &data, err);
         if (rc)
             return rc;
-        *blocks[i].ret = data;
+        *buffers[i].ret = data;
     }
     return 0;
 }
@@ -86,7 +86,7 @@ static size_t all_saved_bytes(struct wsl_net *net)
     return bytes;
 }
 
-/* Points every layer's BN, and the head, into the blocks. */
+/* Points every layer's BN, and the head, into the flat buffers. */
 static int bind(struct wsl_net *net, struct wsl_err *err)
 {
     size_t bytes = 0;
@@ -188,7 +188,7 @@ static int take_memory(struct wsl_net *net, struct wsl_err *err)
     int rc = take_staging(net, err);
 
     if (rc == 0)
-        rc = take_blocks(net, err);
+        rc = take_buffers(net, err);
     if (rc == 0)
         rc = bind(net, err);
     if (rc == 0)
@@ -259,14 +259,14 @@ int wsl_net_memory(const struct wsl_net_setup *setup, struct wsl_net_memory *ret
         .parameters = bytes,
         .gradients = training ? bytes : 0,
         .momentum = training ? bytes : 0,
-        .gradient_sums = training && net->setup.micro_batch < setup->batch ? bytes : 0,
+        .accumulated_gradients = training && net->setup.micro_batch < setup->batch ? bytes : 0,
         .statistics = net->statistic_count * sizeof(float),
         .batch_statistics = all_saved_bytes(net),
         .activations = net->program.arena_bytes,
         .workspace = net->ops->workspace_bytes(net->dev, &more),
     };
     ret->workspace_more = more;
-    ret->total = ret->parameters + ret->gradients + ret->momentum + ret->gradient_sums +
+    ret->total = ret->parameters + ret->gradients + ret->momentum + ret->accumulated_gradients +
                  ret->statistics + ret->batch_statistics + ret->activations + ret->workspace;
     wsl_net_close(net);
     return 0;

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The program: operations of a step in order, and where in the arena their buffers lie.
+ */
 #include "kernels/model/graph.h"
 
 #include <assert.h>
@@ -294,6 +297,24 @@ static size_t first_fit(const struct wsl_buffer *buffer, struct wsl_buffer **pla
     return offset;
 }
 
+/* What the arena promises: every buffer lies inside of it, and two that live at the same time do
+ * not overlap. */
+static void check_invariants(const struct wsl_program *program)
+{
+    for (int i = 0; i < program->buffer_count; i++) {
+        const struct wsl_buffer *a = &program->buffers[i];
+
+        assert(a->first >= 0 && a->first <= a->last);
+        assert(a->offset % ALIGN == 0 && a->offset + a->bytes <= program->arena_bytes);
+        for (int j = 0; j < i; j++) {
+            const struct wsl_buffer *b = &program->buffers[j];
+
+            assert(!live_together(a, b) || a->offset >= b->offset + b->bytes ||
+                   b->offset >= a->offset + a->bytes);
+        }
+    }
+}
+
 int wsl_program_plan(struct wsl_program *program, struct wsl_err *err)
 {
     struct wsl_buffer **placed = calloc((size_t)program->buffer_count, sizeof *placed);
@@ -312,5 +333,6 @@ int wsl_program_plan(struct wsl_program *program, struct wsl_err *err)
         qsort(placed, (size_t)i + 1, sizeof *placed, by_offset);
     }
     free(placed);
+    check_invariants(program);
     return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The named tensors: where each lies in its block, and copies in canonical layout. */
+ * The named tensors: where each lies in its buffer, and copies in canonical layout. */
 #include "kernels/model/internal.h"
 
 #include <assert.h>
@@ -15,18 +15,18 @@ static size_t aligned(size_t count)
     return (count + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Appends a tensor that takes `stored` floats of its block. */
+/* Appends a tensor that takes `stored` floats of its buffer. */
 static struct wsl_net_tensor *add(struct wsl_net *net, enum wsl_tensor_kind kind, size_t stored,
                                   const char *prefix, const char *suffix)
 {
     struct wsl_net_tensor *tensor = &net->tensors[net->tensor_count++];
-    size_t *block = kind == WSL_TENSOR_WEIGHT ? &net->parameter_count : &net->statistic_count;
+    size_t *end = kind == WSL_TENSOR_WEIGHT ? &net->parameter_count : &net->statistic_count;
 
     snprintf(tensor->name, sizeof tensor->name, "%s.%s", prefix, suffix);
     tensor->info.name = tensor->name;
     tensor->info.kind = kind;
-    tensor->info.offset = *block;
-    *block += aligned(stored);
+    tensor->info.offset = *end;
+    *end += aligned(stored);
     return tensor;
 }
 
@@ -129,40 +129,40 @@ const struct wsl_tensor_info *wsl_net_tensor(const struct wsl_net *net, size_t i
 }
 
 static float *place_of(struct wsl_net *net, const struct wsl_tensor_info *info,
-                       enum wsl_tensor_what what)
+                       enum wsl_tensor_slot slot)
 {
-    float *block = what == WSL_TENSOR_VALUE      ? net->parameters
-                   : what == WSL_TENSOR_MOMENTUM ? net->momentum
-                                                 : net->gradients;
+    float *buffer = slot == WSL_TENSOR_VALUE      ? net->parameters
+                    : slot == WSL_TENSOR_MOMENTUM ? net->momentum
+                                                  : net->gradients;
 
     if (info->kind == WSL_TENSOR_STATISTIC) {
-        assert(what == WSL_TENSOR_VALUE);
-        block = net->statistics;
+        assert(slot == WSL_TENSOR_VALUE);
+        buffer = net->statistics;
     }
-    assert(block); /* a net for inference has neither momentum nor gradients */
-    return block + info->offset;
+    assert(buffer); /* a net for inference has neither momentum nor gradients */
+    return buffer + info->offset;
 }
 
-void wsl_net_get(struct wsl_net *net, size_t i, enum wsl_tensor_what what, float *ret_values)
+void wsl_net_get(struct wsl_net *net, size_t i, enum wsl_tensor_slot slot, float *ret_values)
 {
     const struct wsl_net_tensor *tensor = &net->tensors[i];
     float *place;
 
     assert(i < net->tensor_count);
-    place = place_of(net, &tensor->info, what);
+    place = place_of(net, &tensor->info, slot);
     if (tensor->conv)
         net->ops->conv_weights_read(tensor->conv, place, ret_values);
     else
         net->ops->floats_read(net->dev, place, tensor->info.count, ret_values);
 }
 
-void wsl_net_set(struct wsl_net *net, size_t i, enum wsl_tensor_what what, const float *values)
+void wsl_net_set(struct wsl_net *net, size_t i, enum wsl_tensor_slot slot, const float *values)
 {
     const struct wsl_net_tensor *tensor = &net->tensors[i];
     float *place;
 
     assert(i < net->tensor_count);
-    place = place_of(net, &tensor->info, what);
+    place = place_of(net, &tensor->info, slot);
     if (tensor->conv)
         net->ops->conv_weights_write(tensor->conv, values, place);
     else

@@ -6,7 +6,7 @@
 #ifndef WSL_STORAGE_MODEL_INTERNAL_H
 #define WSL_STORAGE_MODEL_INTERNAL_H
 
-#include "kernels/model/outline.h"
+#include "kernels/model/summary.h"
 #include "storage/checkpoint/checkpoint.h"
 
 struct wsl_weights_file {
@@ -20,16 +20,10 @@ struct wsl_weights_file {
 int wsl_weights_file_open(struct wsl_weights_file *ret, const char *path, struct wsl_err *err);
 void wsl_weights_file_close(struct wsl_weights_file *file); /* zeroed is fine */
 
-/* Who hears of a fault; fn may be NULL. */
-struct wsl_fault_report {
-    void (*fn)(void *context, const char *line);
-    void *context;
-};
-
-/* Is the file this net, no less and no more? `without` as in wsl_net_outline_compare. Tensors and
+/* Is the file this net, no less and no more? `without` as in wsl_net_summary_compare. Tensors and
  * shapes, and whether their types are read. WSL_EINVAL with the first fault. */
 int wsl_weights_file_compare(const struct wsl_weights_file *file,
-                             const struct wsl_net_outline *outline, unsigned without,
+                             const struct wsl_net_summary *summary, unsigned without,
                              struct wsl_fault_report report, struct wsl_err *err);
 
 /* Are all values finite, and those of running_var not below zero? Reads the whole file. */

@@ -48,18 +48,18 @@ static int check_config(const struct wsl_weights_file *f, const struct wsl_net_c
                         bool head, struct wsl_model_file_info *ret, struct wsl_fault_report report,
                         struct wsl_err *err)
 {
-    struct wsl_net_outline *outline;
-    int rc = wsl_net_outline_open(&outline, config, err);
+    struct wsl_net_summary *summary;
+    int rc = wsl_net_summary_open(&summary, config, err);
 
     if (rc < 0)
         return rc;
     ret->config = *config;
     ret->config.image_size = 0;
     ret->config.classes = head ? config->classes : 0;
-    for (size_t i = 0; i + !head < wsl_net_outline_layer_count(outline); i++)
-        ret->parameters += wsl_net_outline_layer(outline, i)->parameters;
-    rc = wsl_weights_file_compare(f, outline, head ? 0 : WSL_WITHOUT_HEAD, report, err);
-    wsl_net_outline_close(outline);
+    for (size_t i = 0; i + !head < wsl_net_summary_layer_count(summary); i++)
+        ret->parameters += wsl_net_summary_layer(summary, i)->parameters;
+    rc = wsl_weights_file_compare(f, summary, head ? 0 : WSL_WITHOUT_HEAD, report, err);
+    wsl_net_summary_close(summary);
     return rc;
 }
 
@@ -69,7 +69,7 @@ static int check(const struct wsl_weights_file *f, struct wsl_model_file_info *r
     struct wsl_net_config config = {.image_size = ANY_IMAGE_SIZE};
     struct wsl_err second = {0};
     bool head;
-    int rc = wsl_net_config_of_tensors(f->tensors, f->count, &config, err), values;
+    int rc = wsl_net_config_from_tensors(f->tensors, f->count, &config, err), values;
 
     if (rc < 0) {
         if (report.fn)
@@ -115,7 +115,7 @@ static int fail_unfit(const struct wsl_weights_file *f, const struct wsl_net_con
     char is[120], wanted[120];
 
     wsl_net_config_title(net, wanted, sizeof wanted);
-    if (wsl_net_config_of_tensors(f->tensors, f->count, &config, &why) < 0)
+    if (wsl_net_config_from_tensors(f->tensors, f->count, &config, &why) < 0)
         return wsl_fail(err, WSL_EINVAL, "%s does not fit the model, %s: %s", path, wanted,
                         why.text);
     wsl_net_config_title(&config, is, sizeof is);
@@ -128,14 +128,14 @@ static int check_fits(const struct wsl_weights_file *f, const struct wsl_net_con
                       unsigned without, const char *path, struct wsl_err *err)
 {
     const struct wsl_fault_report nobody = {NULL, NULL};
-    struct wsl_net_outline *outline;
+    struct wsl_net_summary *summary;
     struct wsl_err own = {0};
-    int rc = wsl_net_outline_open(&outline, config, err);
+    int rc = wsl_net_summary_open(&summary, config, err);
 
     if (rc < 0)
         return rc;
-    rc = wsl_weights_file_compare(f, outline, without, nobody, &own);
-    wsl_net_outline_close(outline);
+    rc = wsl_weights_file_compare(f, summary, without, nobody, &own);
+    wsl_net_summary_close(summary);
     if (rc == WSL_EINVAL)
         return fail_unfit(f, config, path, own.text, err);
     if (rc == 0)
@@ -143,7 +143,7 @@ static int check_fits(const struct wsl_weights_file *f, const struct wsl_net_con
     return rc < 0 ? wsl_fail(err, rc, "%s: %s", path, own.text) : 0;
 }
 
-static int load_tensor(struct wsl_net *net, size_t i, enum wsl_tensor_what what,
+static int load_tensor(struct wsl_net *net, size_t i, enum wsl_tensor_slot slot,
                        const struct wsl_weights_file *f, struct wsl_err *err)
 {
     const struct wsl_tensor_info *info = wsl_net_tensor(net, i);
@@ -160,15 +160,15 @@ static int load_tensor(struct wsl_net *net, size_t i, enum wsl_tensor_what what,
         return wsl_fail(err, WSL_ENOMEM, "out of memory for tensor %s", info->name);
     rc = wsl_safetensors_read(f->file, &want, err);
     if (rc == 0)
-        wsl_net_set(net, i, what, want.values);
+        wsl_net_set(net, i, slot, want.values);
     free(want.values);
     return rc;
 }
 
-int wsl_model_file_load(struct wsl_net *net, const char *path, enum wsl_tensor_what what,
+int wsl_model_file_load(struct wsl_net *net, const char *path, enum wsl_tensor_slot slot,
                         bool with_head, struct wsl_model_file_info *ret, struct wsl_err *err)
 {
-    bool momentum = what == WSL_TENSOR_MOMENTUM;
+    bool momentum = slot == WSL_TENSOR_MOMENTUM;
     unsigned without = (with_head ? 0 : WSL_WITHOUT_HEAD) | (momentum ? WSL_WITHOUT_STATISTICS : 0);
     struct wsl_weights_file f;
     int rc = wsl_weights_file_open(&f, path, err);
@@ -181,7 +181,7 @@ int wsl_model_file_load(struct wsl_net *net, const char *path, enum wsl_tensor_w
 
         if ((info->head && !with_head) || (momentum && info->kind != WSL_TENSOR_WEIGHT))
             continue;
-        rc = load_tensor(net, i, what, &f, err);
+        rc = load_tensor(net, i, slot, &f, err);
     }
     if (rc == 0 && ret)
         set_info(&f, path, ret);

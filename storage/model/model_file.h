@@ -35,7 +35,7 @@ int wsl_model_file_check(const char *path, struct wsl_model_file_info *ret,
  * PyTorch's counters are passed over), and which net the file is when it is another; or the first
  * value that is not finite, or below zero in a variance. Takes memory for one tensor at a time.
  * *ret (may be NULL): size, types, prefix; no config. */
-int wsl_model_file_load(struct wsl_net *net, const char *path, enum wsl_tensor_what what,
+int wsl_model_file_load(struct wsl_net *net, const char *path, enum wsl_tensor_slot slot,
                         bool with_head, struct wsl_model_file_info *ret, struct wsl_err *err);
 
 /* Copies the weights of a checkpoint (its folder, or a folder of checkpoints: the newest whole one)

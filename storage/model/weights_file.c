@@ -105,10 +105,10 @@ static bool is_read(const char *dtype)
     return strcmp(dtype, "F32") == 0 || strcmp(dtype, "F16") == 0 || strcmp(dtype, "BF16") == 0;
 }
 
-static bool is_part(const struct wsl_net_outline *outline, unsigned without, const char *name)
+static bool is_part(const struct wsl_net_summary *summary, unsigned without, const char *name)
 {
-    for (size_t i = 0; i < wsl_net_outline_tensor_count(outline); i++) {
-        const struct wsl_tensor_info *info = wsl_net_outline_tensor(outline, i);
+    for (size_t i = 0; i < wsl_net_summary_tensor_count(summary); i++) {
+        const struct wsl_tensor_info *info = wsl_net_summary_tensor(summary, i);
 
         if (strcmp(info->name, name) == 0)
             return !(info->head && without & WSL_WITHOUT_HEAD);
@@ -117,18 +117,17 @@ static bool is_part(const struct wsl_net_outline *outline, unsigned without, con
 }
 
 int wsl_weights_file_compare(const struct wsl_weights_file *f,
-                             const struct wsl_net_outline *outline, unsigned without,
+                             const struct wsl_net_summary *summary, unsigned without,
                              struct wsl_fault_report report, struct wsl_err *err)
 {
     struct wsl_err second = {0};
     struct faults faults = {report, &second, 0};
-    int rc = wsl_net_outline_compare(outline, without, f->tensors, f->count, report.fn,
-                                     report.context, err);
+    int rc = wsl_net_summary_compare(summary, without, f->tensors, f->count, report, err);
 
     for (size_t i = 0; i < f->count; i++) {
         const char *dtype = wsl_safetensors_dtype(f->file, i), *name = f->tensors[i].name;
 
-        if (!is_read(dtype) && is_part(outline, without, name))
+        if (!is_read(dtype) && is_part(summary, without, name))
             fault(&faults, "%.100s has dtype %s; F32, F16 and BF16 are read", name, dtype);
     }
     if (rc == 0 && faults.count > 0) {

@@ -102,8 +102,8 @@ struct profile *profile_open(struct wsl_net *net)
     struct profile *p = calloc(1, sizeof *p + layers * sizeof *p->rows);
 
     if (p) {
-        net->watch = on_op;
-        net->watch_context = p;
+        net->profile = on_op;
+        net->profile_context = p;
     }
     return p;
 }

@@ -23,7 +23,7 @@ static int fill_config(const struct options *o, struct wsl_net_config *ret, stru
 {
     *ret = (struct wsl_net_config){.groups = (int)o->groups, .width = (int)o->width};
     if (o->model) {
-        if (wsl_net_config_named(o->model, ret))
+        if (wsl_net_config_by_name(o->model, ret))
             return wsl_fail(err, WSL_EINVAL, "there is no model \"%s\"; try resnext50_32x4d",
                             o->model);
     } else {
@@ -96,8 +96,8 @@ static int step(const struct options *o, struct wsl_net *net, const struct batch
 
     if (profile)
         profile_step_begins(profile);
-    rc = wsl_net_step(net, batch->pixels, &targets, (int)o->batch, 1 / (float)o->batch, NULL, NULL,
-                      &result, err);
+    rc = wsl_net_step(net, &(struct wsl_net_batch){batch->pixels, targets, (int)o->batch},
+                      &(struct wsl_step_options){1 / (float)o->batch, NULL, NULL}, &result, err);
     if (rc)
         return rc;
     wsl_net_update(net, 0.01f, 0.9f, 1e-4f);

@@ -91,8 +91,9 @@ static int run_steps(const struct options *o, struct wsl_net *net, const struct 
 
     wsl_net_init(net, 1);
     for (uint64_t i = 0; i < o->steps; i++) {
-        int rc = wsl_net_step(net, batch->pixels, &targets, (int)o->batch, 1 / (float)o->batch,
-                              NULL, NULL, &result, err);
+        int rc =
+            wsl_net_step(net, &(struct wsl_net_batch){batch->pixels, targets, (int)o->batch},
+                         &(struct wsl_step_options){1 / (float)o->batch, NULL, NULL}, &result, err);
 
         if (rc)
             return rc;

@@ -90,14 +90,14 @@ static double step(struct wsl_net *net, const struct batch *b, int count)
     struct wsl_step_result result;
     struct wsl_err err = {0};
 
-    if (wsl_net_step(net, b->pixels, &b->targets, count, 1.0f / (float)count, NULL, NULL, &result,
-                     &err))
+    if (wsl_net_step(net, &(struct wsl_net_batch){b->pixels, b->targets, count},
+                     &(struct wsl_step_options){1.0f / (float)count, NULL, NULL}, &result, &err))
         fail_msg("%s", err.text);
     return result.loss / count;
 }
 
 /* Length of the difference against the length of the right one, over all values of a kind. */
-static double distance(struct wsl_net *right, struct wsl_net *net, enum wsl_tensor_what what,
+static double distance(struct wsl_net *right, struct wsl_net *net, enum wsl_tensor_slot slot,
                        const char **ret_worst)
 {
     double worst = 0;
@@ -108,9 +108,9 @@ static double distance(struct wsl_net *right, struct wsl_net *net, enum wsl_tens
         double off = 0, size = 1e-12;
 
         assert_true(a && b);
-        if (info->kind == WSL_TENSOR_WEIGHT || what == WSL_TENSOR_VALUE) {
-            wsl_net_get(right, i, what, a);
-            wsl_net_get(net, i, what, b);
+        if (info->kind == WSL_TENSOR_WEIGHT || slot == WSL_TENSOR_VALUE) {
+            wsl_net_get(right, i, slot, a);
+            wsl_net_get(net, i, slot, b);
             for (size_t k = 0; k < info->count; k++) {
                 off += ((double)a[k] - (double)b[k]) * ((double)a[k] - (double)b[k]);
                 size += (double)a[k] * (double)a[k];
@@ -127,14 +127,14 @@ static double distance(struct wsl_net *right, struct wsl_net *net, enum wsl_tens
     return worst;
 }
 
-static void close_enough(struct wsl_net *right, struct wsl_net *net, enum wsl_tensor_what what,
+static void close_enough(struct wsl_net *right, struct wsl_net *net, enum wsl_tensor_slot slot,
                          double most)
 {
     const char *name = "";
-    double worst = distance(right, net, what, &name);
+    double worst = distance(right, net, slot, &name);
 
     print_message("# %s: %g off at most (%s)\n",
-                  what == WSL_TENSOR_GRADIENT ? "gradients" : "values", worst, name);
+                  slot == WSL_TENSOR_GRADIENT ? "gradients" : "values", worst, name);
     if (!(worst <= most))
         fail_msg("%s is off by %g of its length; allowed is %g", name, worst, most);
 }
@@ -288,10 +288,13 @@ static void test_evaluation(void **state)
     make_batch(&b, 6);
     step(right, &b, BATCH);
     step(net, &b, BATCH);
-    assert_int_equal(
-        wsl_net_evaluate(right, b.pixels, &b.targets, BATCH - 1, logits[0], &results[0], &err), 0);
-    assert_int_equal(
-        wsl_net_evaluate(net, b.pixels, &b.targets, BATCH - 1, logits[1], &results[1], &err), 0);
+    assert_int_equal(wsl_net_evaluate(right,
+                                      &(struct wsl_net_batch){b.pixels, b.targets, BATCH - 1},
+                                      logits[0], &results[0], &err),
+                     0);
+    assert_int_equal(wsl_net_evaluate(net, &(struct wsl_net_batch){b.pixels, b.targets, BATCH - 1},
+                                      logits[1], &results[1], &err),
+                     0);
     for (int i = 0; i < (BATCH - 1) * CLASSES; i++)
         assert_true(fabsf(logits[0][i] - logits[1][i]) < 1e-3f + 1e-2f * fabsf(logits[0][i]));
     assert_true(fabs(results[0].loss - results[1].loss) < 1e-2);

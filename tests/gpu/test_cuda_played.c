@@ -65,7 +65,8 @@ static int try_step(struct wsl_net *net, int count, uint8_t colour, double *ret_
 
     for (size_t i = 0; i < sizeof pixels; i++)
         pixels[i] = (uint8_t)(i * 31 % 256 ^ colour);
-    r = wsl_net_step(net, pixels, &targets, count, 0.5f, count_bucket, &buckets, &result, err);
+    r = wsl_net_step(net, &(struct wsl_net_batch){pixels, targets, count},
+                     &(struct wsl_step_options){0.5f, count_bucket, &buckets}, &result, err);
     if (r == 0) {
         assert_int_equal(buckets, wsl_net_bucket_count(net));
         wsl_net_update(net, 0.05f, 0.9f, 1e-4f);
@@ -92,7 +93,8 @@ static int try_evaluate(struct wsl_net *net, double *ret_loss, struct wsl_err *e
     uint8_t pixels[BATCH * IMAGE * IMAGE * 3] = {17};
     struct wsl_step_result result = {0};
     float logits[BATCH * CLASSES];
-    int r = wsl_net_evaluate(net, pixels, &targets, BATCH, logits, &result, err);
+    int r = wsl_net_evaluate(net, &(struct wsl_net_batch){pixels, targets, BATCH}, logits, &result,
+                             err);
 
     *ret_loss = result.loss;
     return r;
@@ -252,7 +254,7 @@ static void hand_ahead(void *context)
     a->calls++;
     a->alone = fake_gpu.alone;
     if (a->next)
-        wsl_net_ahead(a->net, a->next, BATCH);
+        wsl_net_prefetch(a->net, a->next, BATCH);
 }
 
 /* What was sent ahead is what the next step computes with, if it comes with these pixels; bytes
@@ -276,12 +278,13 @@ static void pictures_come_ahead(void **state)
             b[i] = (uint8_t)(i * 13);
         }
         if (way == 1)
-            wsl_net_set_ahead(net, hand_ahead, &context);
+            wsl_net_set_prefetch(net, hand_ahead, &context);
         for (int i = 0; i < 3; i++) {
             const uint8_t *now = i == 1 ? b : a;
 
             context.next = i == 0 ? b : i == 1 ? b /* and then a comes */ : NULL;
-            if (wsl_net_step(net, now, &targets, BATCH, 0.5f, NULL, NULL, &result, &err))
+            if (wsl_net_step(net, &(struct wsl_net_batch){now, targets, BATCH},
+                             &(struct wsl_step_options){0.5f, NULL, NULL}, &result, &err))
                 fail_msg("%s", err.text);
             wsl_net_update(net, 0.05f, 0.9f, 1e-4f);
             (way == 1 ? ahead : plain)[i] = result.loss;

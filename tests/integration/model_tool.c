@@ -7,7 +7,7 @@
 #include "base/args.h"
 #include "base/file.h"
 #include "base/rng.h"
-#include "kernels/model/outline.h"
+#include "kernels/model/summary.h"
 #include "storage/checkpoint/checkpoint.h"
 #include "storage/model/model_file.h"
 
@@ -38,11 +38,11 @@ static float draw(struct wsl_rng *rng, const struct wsl_tensor_info *info)
     return (float)(0.2 * u);
 }
 
-static int draw_tensors(const struct wsl_net_outline *outline, uint64_t seed,
+static int draw_tensors(const struct wsl_net_summary *summary, uint64_t seed,
                         struct wsl_named_tensor *ret)
 {
-    for (size_t i = 0; i < wsl_net_outline_tensor_count(outline); i++) {
-        const struct wsl_tensor_info *info = wsl_net_outline_tensor(outline, i);
+    for (size_t i = 0; i < wsl_net_summary_tensor_count(summary); i++) {
+        const struct wsl_tensor_info *info = wsl_net_summary_tensor(summary, i);
         struct wsl_rng rng;
 
         ret[i] = (struct wsl_named_tensor){.name = info->name, .dims = info->dims};
@@ -82,7 +82,7 @@ static int make_checkpoint(const char *root, const struct options *o, struct wsl
                                     .width = (int)o->width,
                                     .classes = (int)o->classes,
                                     .image_size = (int)o->image_size};
-    struct wsl_net_outline *outline;
+    struct wsl_net_summary *summary;
     struct wsl_checkpoint_info info;
     struct wsl_named_tensor *tensors;
     char folder[4096];
@@ -92,12 +92,12 @@ static int make_checkpoint(const char *root, const struct options *o, struct wsl
 
     config.stages = sscanf(o->depths, "%d,%d,%d,%d", &config.depths[0], &config.depths[1],
                            &config.depths[2], &config.depths[3]);
-    rc = wsl_net_outline_open(&outline, &config, err);
+    rc = wsl_net_summary_open(&summary, &config, err);
     if (rc < 0)
         return rc;
-    count = wsl_net_outline_tensor_count(outline);
+    count = wsl_net_summary_tensor_count(summary);
     tensors = calloc(count, sizeof *tensors);
-    rc = tensors ? draw_tensors(outline, o->seed, tensors) : WSL_ENOMEM;
+    rc = tensors ? draw_tensors(summary, o->seed, tensors) : WSL_ENOMEM;
     if (rc < 0)
         return wsl_fail(err, rc, "no memory for the weights");
     info = info_of(&config);
@@ -107,7 +107,7 @@ static int make_checkpoint(const char *root, const struct options *o, struct wsl
     for (size_t i = 0; i < count; i++)
         free(tensors[i].values);
     free(tensors);
-    wsl_net_outline_close(outline);
+    wsl_net_summary_close(summary);
     return rc;
 }
 
@@ -126,7 +126,8 @@ static int evaluate(struct wsl_net *net, const struct wsl_buf *pixels, int count
     for (int i = 0; rc == 0 && i < count; i++)
         begin[i + 1] = (uint32_t)i + 1;
     if (rc == 0)
-        rc = wsl_net_evaluate(net, pixels->data, &targets, count, logits, &result, err);
+        rc = wsl_net_evaluate(net, &(struct wsl_net_batch){pixels->data, targets, count}, logits,
+                              &result, err);
     for (int i = 0; rc == 0 && i < count; i++)
         for (int k = 0; k < classes; k++)
             printf("%.9g%c", (double)logits[i * classes + k], k + 1 < classes ? ' ' : '\n');

@@ -58,17 +58,18 @@ double net_step(struct wsl_net *net, const struct net_batch *b, int count, float
     struct wsl_step_result result;
     struct wsl_err err = {0};
 
-    if (wsl_net_step(net, b->pixels, &b->targets, count, scale, NULL, NULL, &result, &err))
+    if (wsl_net_step(net, &(struct wsl_net_batch){b->pixels, b->targets, count},
+                     &(struct wsl_step_options){scale, NULL, NULL}, &result, &err))
         fail_msg("%s", err.text);
     return result.loss;
 }
 
-float *net_get(struct wsl_net *net, size_t i, enum wsl_tensor_what what)
+float *net_get(struct wsl_net *net, size_t i, enum wsl_tensor_slot slot)
 {
     float *values = malloc(wsl_net_tensor(net, i)->count * sizeof *values);
 
     assert_non_null(values);
-    wsl_net_get(net, i, what, values);
+    wsl_net_get(net, i, slot, values);
     return values;
 }
 

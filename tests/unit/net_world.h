@@ -30,7 +30,7 @@ void net_make_batch(struct net_batch *b, uint32_t seed);
 /* Returns the loss. */
 double net_step(struct wsl_net *net, const struct net_batch *b, int count, float scale);
 /* All values of a tensor, to free(). */
-float *net_get(struct wsl_net *net, size_t i, enum wsl_tensor_what what);
+float *net_get(struct wsl_net *net, size_t i, enum wsl_tensor_slot slot);
 size_t net_tensor_named(struct wsl_net *net, const char *name);
 /* Sets one value. */
 void net_put(struct wsl_net *net, const char *name, size_t at, float value);

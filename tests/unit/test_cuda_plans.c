@@ -68,7 +68,7 @@ static void collect(struct problems *p, const char *name)
     struct wsl_graph graph;
     struct wsl_err err = {0};
 
-    assert_int_equal(wsl_net_config_named(name, &config), 0);
+    assert_int_equal(wsl_net_config_by_name(name, &config), 0);
     config.image_size = 224;
     config.classes = 1000;
     assert_int_equal(wsl_graph_init(&graph, &config, &err), 0);

@@ -3,7 +3,7 @@
  * Files of weights: what net they are of, into a net, out of a checkpoint. Seeds are fixed. */
 #include "base/buf.h"
 #include "base/file.h"
-#include "kernels/model/outline.h"
+#include "kernels/model/summary.h"
 #include "storage/checkpoint/checkpoint.h"
 #include "storage/model/model_file.h"
 
@@ -55,7 +55,7 @@ static struct wsl_net_config small(void)
 
 /* All tensors of a config; value j of tensor i is i + j / 1024. */
 struct weights {
-    struct wsl_net_outline *outline;
+    struct wsl_net_summary *summary;
     struct wsl_named_tensor *items;
     size_t count;
 };
@@ -64,12 +64,12 @@ static struct weights weights_of(struct wsl_net_config config)
 {
     struct weights w = {0};
 
-    assert_int_equal(wsl_net_outline_open(&w.outline, &config, NULL), 0);
-    w.count = wsl_net_outline_tensor_count(w.outline);
+    assert_int_equal(wsl_net_summary_open(&w.summary, &config, NULL), 0);
+    w.count = wsl_net_summary_tensor_count(w.summary);
     w.items = calloc(w.count, sizeof *w.items);
     assert_non_null(w.items);
     for (size_t i = 0; i < w.count; i++) {
-        const struct wsl_tensor_info *info = wsl_net_outline_tensor(w.outline, i);
+        const struct wsl_tensor_info *info = wsl_net_summary_tensor(w.summary, i);
         struct wsl_named_tensor *t = &w.items[i];
 
         t->name = info->name;
@@ -88,7 +88,7 @@ static void free_weights(struct weights *w)
     for (size_t i = 0; i < w->count; i++)
         free(w->items[i].values);
     free(w->items);
-    wsl_net_outline_close(w->outline);
+    wsl_net_summary_close(w->summary);
 }
 
 static const char *write_weights(const char *name, const struct wsl_named_tensor *items,
@@ -188,16 +188,16 @@ static void write_sparse(const char *path, const struct wsl_buf *header, uint64_
 static uint64_t write_net(const char *path, const struct wsl_net_config *config,
                           const char *const *dtypes, int dtype_count)
 {
-    struct wsl_net_outline *outline;
+    struct wsl_net_summary *summary;
     struct wsl_buf header = {0};
     uint64_t at = 0;
 
-    assert_int_equal(wsl_net_outline_open(&outline, config, NULL), 0);
+    assert_int_equal(wsl_net_summary_open(&summary, config, NULL), 0);
     wsl_buf_add_text(&header, "{\"bn1.num_batches_tracked\":{\"dtype\":\"I64\",\"shape\":[],"
                               "\"data_offsets\":[0,8]}");
     at = 8;
-    for (size_t i = 0; i < wsl_net_outline_tensor_count(outline); i++) {
-        const struct wsl_tensor_info *info = wsl_net_outline_tensor(outline, i);
+    for (size_t i = 0; i < wsl_net_summary_tensor_count(summary); i++) {
+        const struct wsl_tensor_info *info = wsl_net_summary_tensor(summary, i);
         const char *dtype = dtypes[i % (size_t)dtype_count];
         uint64_t bytes = info->count * (strstr(dtype, "16") ? 2 : strstr(dtype, "64") ? 8 : 4);
 
@@ -211,7 +211,7 @@ static uint64_t write_net(const char *path, const struct wsl_net_config *config,
     wsl_buf_add_text(&header, "}");
     write_sparse(path, &header, at);
     wsl_buf_free(&header);
-    wsl_net_outline_close(outline);
+    wsl_net_summary_close(summary);
     return at;
 }
 
@@ -257,7 +257,7 @@ static void test_a_check_takes_little_memory(void **state)
     long before = peak_kib();
 
     (void)state;
-    wsl_net_config_named("resnext101_32x16d", &config);
+    wsl_net_config_by_name("resnext101_32x16d", &config);
     assert_true(write_net(path, &config, single, 1) > 770000000u);
     if (wsl_model_file_check(path, &info, NULL, NULL, &err))
         fail_msg("%s", err.text);
@@ -318,12 +318,12 @@ static struct wsl_net *open_net(void)
     return net;
 }
 
-static float first_value(struct wsl_net *net, size_t i, enum wsl_tensor_what what)
+static float first_value(struct wsl_net *net, size_t i, enum wsl_tensor_slot slot)
 {
     float *values = malloc(wsl_net_tensor(net, i)->count * sizeof *values), first;
 
     assert_non_null(values);
-    wsl_net_get(net, i, what, values);
+    wsl_net_get(net, i, slot, values);
     first = values[0];
     free(values);
     return first;
@@ -335,7 +335,7 @@ static size_t without_statistics(const struct weights *w, struct wsl_named_tenso
     size_t n = 0;
 
     for (size_t i = 0; i < w->count; i++)
-        if (wsl_net_outline_tensor(w->outline, i)->kind == WSL_TENSOR_WEIGHT)
+        if (wsl_net_summary_tensor(w->summary, i)->kind == WSL_TENSOR_WEIGHT)
             ret[n++] = w->items[i];
     return n;
 }

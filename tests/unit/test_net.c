@@ -59,13 +59,13 @@ static void test_published_sizes(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        assert_int_equal(wsl_net_config_named(known[i].name, &config), 0);
+        assert_int_equal(wsl_net_config_by_name(known[i].name, &config), 0);
         assert_int_equal((int)lround((double)wsl_net_parameter_count(&config) * 1e-4),
                          (int)lround(known[i].parameters * 100));
         assert_int_equal((int)lround((double)wsl_net_macs(&config) * 1e-7),
                          (int)lround(known[i].macs * 100));
     }
-    assert_int_equal(wsl_net_config_named("resnext50_32x5d", &config), WSL_ENOENT);
+    assert_int_equal(wsl_net_config_by_name("resnext50_32x5d", &config), WSL_ENOENT);
 }
 
 static void refuse(struct wsl_net_config config, const char *word)
@@ -114,7 +114,7 @@ static void test_too_big_says_how_much(void **state)
     struct wsl_err err = {0};
 
     (void)state;
-    wsl_net_config_named("resnext50_32x4d", &setup.config);
+    wsl_net_config_by_name("resnext50_32x4d", &setup.config);
     setup.config.image_size = 512;
     setup.config.classes = 1000;
     assert_int_equal(wsl_net_open(&net, &setup, &err), WSL_ENOMEM);
@@ -132,17 +132,19 @@ static void test_bad_targets_are_named(void **state)
     (void)state;
     net_make_batch(&b, 1);
     b.tags[2] = CLASSES;
-    assert_int_equal(wsl_net_step(net, b.pixels, &b.targets, BATCH, 1, NULL, NULL, &result, &err),
+    assert_int_equal(wsl_net_step(net, &(struct wsl_net_batch){b.pixels, b.targets, BATCH},
+                                  &(struct wsl_step_options){1, NULL, NULL}, &result, &err),
                      WSL_EINVAL);
     assert_non_null(strstr(err.text, "image 1 of the batch has tag 7"));
     net_make_batch(&b, 1);
     b.begin[1] = 0;
-    assert_int_equal(wsl_net_evaluate(net, b.pixels, &b.targets, BATCH, NULL, &result, &err),
+    assert_int_equal(wsl_net_evaluate(net, &(struct wsl_net_batch){b.pixels, b.targets, BATCH},
+                                      NULL, &result, &err),
                      WSL_EINVAL);
     assert_non_null(strstr(err.text, "image 0 of the batch has no tag"));
-    assert_int_equal(
-        wsl_net_step(net, b.pixels, &b.targets, BATCH + 1, 1, NULL, NULL, &result, &err),
-        WSL_EINVAL);
+    assert_int_equal(wsl_net_step(net, &(struct wsl_net_batch){b.pixels, b.targets, BATCH + 1},
+                                  &(struct wsl_step_options){1, NULL, NULL}, &result, &err),
+                     WSL_EINVAL);
     wsl_net_close(net);
 }
 
@@ -281,7 +283,8 @@ static void test_overfits_one_batch(void **state)
         assert_in_range((int)(first / BATCH * 1000), 1500, 3000); /* about log 7 */
         if (last > 0.35 * first) /* two tags of 1/2 leave log 2 for half of the images */
             fail_msg("%s: loss went from %g to %g", backends[k], first, last);
-        wsl_net_step(net, b.pixels, &b.targets, BATCH, 1, NULL, NULL, &result, NULL);
+        wsl_net_step(net, &(struct wsl_net_batch){b.pixels, b.targets, BATCH},
+                     &(struct wsl_step_options){1, NULL, NULL}, &result, NULL);
         assert_int_equal(result.hit1, BATCH);
         assert_int_equal(result.hit5, BATCH);
         wsl_net_close(net);
@@ -345,9 +348,9 @@ static void test_fewer_images_than_the_batch(void **state)
     assert_true(fabs(net_step(roomy, &b, BATCH - 1, 1) - net_step(exact, &b, BATCH - 1, 1)) < 1e-4);
     for (size_t i = 0; i < wsl_net_tensor_count(exact); i++) {
         const struct wsl_tensor_info *info = wsl_net_tensor(exact, i);
-        enum wsl_tensor_what what =
+        enum wsl_tensor_slot slot =
             info->kind == WSL_TENSOR_WEIGHT ? WSL_TENSOR_GRADIENT : WSL_TENSOR_VALUE;
-        float *x = net_get(roomy, i, what), *y = net_get(exact, i, what);
+        float *x = net_get(roomy, i, slot), *y = net_get(exact, i, slot);
         double difference = 0, size = 0;
 
         for (size_t j = 0; j < info->count; j++) {
@@ -408,8 +411,10 @@ static void test_buckets_cover_the_block_from_its_end(void **state)
         seen.end = seen.total;
         seen.next = 0;
         seen.block = NULL;
-        assert_int_equal(
-            wsl_net_step(net, b.pixels, &b.targets, BATCH, 1, on_bucket, &seen, &result, NULL), 0);
+        assert_int_equal(wsl_net_step(net, &(struct wsl_net_batch){b.pixels, b.targets, BATCH},
+                                      &(struct wsl_step_options){1, on_bucket, &seen}, &result,
+                                      NULL),
+                         0);
         assert_int_equal(seen.next, wsl_net_bucket_count(net));
         assert_true(seen.next > 3);
         assert_int_equal(seen.end, 0);
@@ -438,8 +443,8 @@ static void test_get_set_round_trip(void **state)
             for (int what = WSL_TENSOR_VALUE; what <= last; what++) {
                 for (size_t j = 0; j < info->count; j++)
                     values[j] = (float)(j + 10 * i) + (float)what * 0.25f;
-                wsl_net_set(net, i, (enum wsl_tensor_what)what, values);
-                back = net_get(net, i, (enum wsl_tensor_what)what);
+                wsl_net_set(net, i, (enum wsl_tensor_slot)what, values);
+                back = net_get(net, i, (enum wsl_tensor_slot)what);
                 assert_memory_equal(values, back, info->count * sizeof(float));
                 free(back);
             }
@@ -508,7 +513,9 @@ static void test_evaluation(void **state)
         net_step(net, &b, BATCH, 0.25f);
         wsl_net_update(net, 0.02f, 0.9f, 0);
     }
-    assert_int_equal(wsl_net_evaluate(net, b.pixels, &b.targets, BATCH, logits, &result, NULL), 0);
+    assert_int_equal(wsl_net_evaluate(net, &(struct wsl_net_batch){b.pixels, b.targets, BATCH},
+                                      logits, &result, NULL),
+                     0);
     for (uint32_t n = 0; n < BATCH; n++) {
         double sum = 0, k = b.begin[n + 1] - b.begin[n];
 
@@ -525,7 +532,9 @@ static void test_evaluation(void **state)
         wsl_net_set(only, i, WSL_TENSOR_VALUE, values);
         free(values);
     }
-    assert_int_equal(wsl_net_evaluate(only, b.pixels, &b.targets, BATCH, again, &second, NULL), 0);
+    assert_int_equal(wsl_net_evaluate(only, &(struct wsl_net_batch){b.pixels, b.targets, BATCH},
+                                      again, &second, NULL),
+                     0);
     for (int i = 0; i < BATCH * CLASSES; i++)
         assert_true(fabs((double)logits[i] - (double)again[i]) < 1e-4);
     assert_int_equal(result.hit1, second.hit1);

@@ -4,7 +4,7 @@
  * nets of any form. */
 #include "base/rng.h"
 #include "kernels/model/internal.h"
-#include "kernels/model/outline.h"
+#include "kernels/model/summary.h"
 #include "tests/unit/net_world.h"
 
 #include <math.h>
@@ -63,13 +63,13 @@ static void test_good_steps_pass(void **state)
 }
 
 /* Sets one element of a tensor, and what is said of it. */
-static void spoil(struct wsl_net *net, const char *name, enum wsl_tensor_what what, float value)
+static void spoil(struct wsl_net *net, const char *name, enum wsl_tensor_slot slot, float value)
 {
     size_t i = net_tensor_named(net, name), count = wsl_net_tensor(net, i)->count;
-    float *values = net_get(net, i, what);
+    float *values = net_get(net, i, slot);
 
     values[count - 2] = value;
-    wsl_net_set(net, i, what, values);
+    wsl_net_set(net, i, slot, values);
     free(values);
 }
 
@@ -77,7 +77,7 @@ static void test_what_is_not_finite_is_named(void **state)
 {
     static const struct {
         const char *tensor;
-        enum wsl_tensor_what what;
+        enum wsl_tensor_slot slot;
         float value;
         const char *text;
     } cases[] = {
@@ -103,8 +103,8 @@ static void test_what_is_not_finite_is_named(void **state)
             struct wsl_err err = {0};
 
             net_step(net, &b, BATCH, 0.25f);
-            spoil(net, cases[c].tensor, cases[c].what, cases[c].value);
-            if (cases[c].what == WSL_TENSOR_GRADIENT) {
+            spoil(net, cases[c].tensor, cases[c].slot, cases[c].value);
+            if (cases[c].slot == WSL_TENSOR_GRADIENT) {
                 assert_int_equal(wsl_net_check_values(net, NULL), 0);
                 expect(wsl_net_check_step(net, &err), &err, cases[c].text);
             } else {
@@ -235,8 +235,10 @@ static struct wsl_step_result step_on(struct wsl_net *net, const struct net_batc
     struct wsl_step_result result;
     struct wsl_err err = {0};
 
-    if (wsl_net_step(net, b->pixels + (size_t)first * IMAGE * IMAGE * 3, &targets, count, 0.25f,
-                     NULL, NULL, &result, &err))
+    if (wsl_net_step(
+            net,
+            &(struct wsl_net_batch){b->pixels + (size_t)first * IMAGE * IMAGE * 3, targets, count},
+            &(struct wsl_step_options){0.25f, NULL, NULL}, &result, &err))
         fail_msg("%s", err.text);
     return result;
 }
@@ -351,8 +353,9 @@ static void test_buckets_of_pieces_are_sums(void **state)
     h.end = n;
     h.values = calloc(n, sizeof *h.values);
     assert_non_null(h.values);
-    assert_int_equal(
-        wsl_net_step(net, b.pixels, &b.targets, BATCH, 0.25f, on_bucket, &h, &result, NULL), 0);
+    assert_int_equal(wsl_net_step(net, &(struct wsl_net_batch){b.pixels, b.targets, BATCH},
+                                  &(struct wsl_step_options){0.25f, on_bucket, &h}, &result, NULL),
+                     0);
     step_on(other, &b, 0, BATCH);
     assert_int_equal(h.end, 0);
     assert_int_equal(h.buckets, wsl_net_bucket_count(net));
@@ -372,9 +375,13 @@ static void test_evaluation_in_pieces(void **state)
 
     (void)state;
     net_make_batch(&batch, 12);
-    assert_int_equal(wsl_net_evaluate(whole, batch.pixels, &batch.targets, BATCH, logits, &a, NULL),
+    assert_int_equal(wsl_net_evaluate(whole,
+                                      &(struct wsl_net_batch){batch.pixels, batch.targets, BATCH},
+                                      logits, &a, NULL),
                      0);
-    assert_int_equal(wsl_net_evaluate(pieces, batch.pixels, &batch.targets, BATCH, again, &b, NULL),
+    assert_int_equal(wsl_net_evaluate(pieces,
+                                      &(struct wsl_net_batch){batch.pixels, batch.targets, BATCH},
+                                      again, &b, NULL),
                      0);
     for (int i = 0; i < BATCH * CLASSES; i++)
         assert_true(fabs((double)logits[i] - (double)again[i]) < 1e-4);
@@ -451,25 +458,25 @@ static void test_recomputing_saves_memory(void **state)
     struct wsl_net_setup setup = {.backend = "cpu", .batch = 8, .threads = 1};
     struct wsl_net_memory kept, again;
     uint64_t inputs = 0, widest = 0;
-    struct wsl_net_outline *outline;
+    struct wsl_net_summary *summary;
 
     (void)state;
-    assert_int_equal(wsl_net_config_named("resnext50_32x4d", &setup.config), 0);
+    assert_int_equal(wsl_net_config_by_name("resnext50_32x4d", &setup.config), 0);
     setup.config.image_size = 224;
     setup.config.classes = 1000;
     assert_int_equal(wsl_net_memory(&setup, &kept, NULL), 0);
     setup.recompute = true;
     assert_int_equal(wsl_net_memory(&setup, &again, NULL), 0);
-    assert_int_equal(wsl_net_outline_open(&outline, &setup.config, NULL), 0);
-    for (size_t i = 0; i < wsl_net_outline_layer_count(outline); i++) {
-        const struct wsl_net_layer_info *l = wsl_net_outline_layer(outline, i);
+    assert_int_equal(wsl_net_summary_open(&summary, &setup.config, NULL), 0);
+    for (size_t i = 0; i < wsl_net_summary_layer_count(summary); i++) {
+        const struct wsl_net_layer_info *l = wsl_net_summary_layer(summary, i);
 
         if (strstr(l->name, ".conv1") || strstr(l->name, ".conv2")) {
             inputs += l->activation_bytes;
             widest = l->activation_bytes > widest ? l->activation_bytes : widest;
         }
     }
-    wsl_net_outline_close(outline);
+    wsl_net_summary_close(summary);
     print_message("# activations of 8 images: %.1f MiB, with recompute %.1f MiB\n",
                   (double)kept.activations / (1 << 20), (double)again.activations / (1 << 20));
     /* All of them, but for the one that is there at a time. */

@@ -174,7 +174,8 @@ static int train_a_step(void *context, struct wsl_err *err)
 
     if (r == 0) {
         wsl_net_init(net, 1);
-        r = wsl_net_step(net, pixels, &targets, 2, 1, NULL, NULL, &result, err);
+        r = wsl_net_step(net, &(struct wsl_net_batch){pixels, targets, 2},
+                         &(struct wsl_step_options){1, NULL, NULL}, &result, err);
     }
     wsl_net_close(net);
     return r;

@@ -246,15 +246,16 @@ static void compute(struct run *run)
     if (wsl_net_open(&run->net, &setup, &err))
         fail_msg("%s", err.text);
     set_first_values(run->net);
-    if (wsl_net_step(run->net, f->pixels, &f->targets, f->batch, 1 / (float)f->batch, NULL, NULL,
-                     &run->trained, &err))
+    if (wsl_net_step(run->net, &(struct wsl_net_batch){f->pixels, f->targets, f->batch},
+                     &(struct wsl_step_options){1 / (float)f->batch, NULL, NULL}, &run->trained,
+                     &err))
         fail_msg("%s", err.text);
     take_gradients(run);
     wsl_net_update(run->net, f->rate, f->momentum, f->decay);
     run->logits = calloc((size_t)f->batch * (size_t)f->config.classes, sizeof(float));
     assert_non_null(run->logits);
-    if (wsl_net_evaluate(run->net, f->pixels, &f->targets, f->batch, run->logits, &run->evaluated,
-                         &err))
+    if (wsl_net_evaluate(run->net, &(struct wsl_net_batch){f->pixels, f->targets, f->batch},
+                         run->logits, &run->evaluated, &err))
         fail_msg("%s", err.text);
 }
 

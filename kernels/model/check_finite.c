@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Are the numbers of a net still numbers? One pass over each block; only where something is wrong,
+ * Is anything in a net NaN or infinite? One pass over each flat buffer; only where something is,
  * tensor by tensor. */
 #include "kernels/model/internal.h"
 
@@ -8,9 +8,9 @@
 #include <math.h>
 #include <stdio.h>
 
-/* One block, as tensors. */
+/* One flat buffer, as tensors. */
 struct part {
-    enum wsl_tensor_what what;
+    enum wsl_tensor_slot slot;
     enum wsl_tensor_kind kind;
     const char *of;
 };
@@ -21,11 +21,11 @@ static const struct part momentum = {WSL_TENSOR_MOMENTUM, WSL_TENSOR_WEIGHT, "th
 static const struct part statistics = {WSL_TENSOR_VALUE, WSL_TENSOR_STATISTIC, ""};
 
 /* The first element of a tensor that is not finite; its count when all are. Fills the staging. */
-static size_t first_bad(struct wsl_net *net, size_t i, enum wsl_tensor_what what)
+static size_t first_bad(struct wsl_net *net, size_t i, enum wsl_tensor_slot slot)
 {
     size_t count = net->tensors[i].info.count, at = 0;
 
-    wsl_net_get(net, i, what, net->staging);
+    wsl_net_get(net, i, slot, net->staging);
     while (at < count && isfinite(net->staging[at]))
         at++;
     return at;
@@ -45,11 +45,11 @@ static int find_bad(struct wsl_net *net, const struct part *part, struct wsl_err
     float value = 0;
 
     for (size_t n = 0; n < net->tensor_count; n++) {
-        size_t i = part->what == WSL_TENSOR_GRADIENT ? net->tensor_count - 1 - n : n, first;
+        size_t i = part->slot == WSL_TENSOR_GRADIENT ? net->tensor_count - 1 - n : n, first;
 
         if (net->tensors[i].info.kind != part->kind)
             continue;
-        first = first_bad(net, i, part->what);
+        first = first_bad(net, i, part->slot);
         if (first == net->tensors[i].info.count || bad++ > 0)
             continue;
         named = i;
@@ -72,23 +72,21 @@ static int find_first(struct wsl_net *net, const struct part *const parts[3], st
 
     for (int i = 0; i < 3 && rc == 0; i++)
         rc = find_bad(net, parts[i], err);
-    return rc ? rc
-              : wsl_fail(err, WSL_EINTERNAL,
-                         "a value between the tensors of a block is not finite");
+    return rc ? rc : wsl_fail(err, WSL_EINTERNAL, "a value between the tensors is not finite");
 }
 
 int wsl_net_check_step(struct wsl_net *net, struct wsl_err *err)
 {
     static const struct part *const parts[] = {&weights, &gradients, &statistics};
-    float largest[3];
+    float max_abs[3];
     int rc;
 
     assert(!net->setup.inference_only);
-    net->ops->max_abs(net->dev, net->gradients, net->parameter_count, &largest[0]);
-    net->ops->max_abs(net->dev, net->statistics, net->statistic_count, &largest[1]);
-    net->ops->max_abs(net->dev, net->parameters, net->parameter_count, &largest[2]);
+    net->ops->max_abs(net->dev, net->gradients, net->parameter_count, &max_abs[0]);
+    net->ops->max_abs(net->dev, net->statistics, net->statistic_count, &max_abs[1]);
+    net->ops->max_abs(net->dev, net->parameters, net->parameter_count, &max_abs[2]);
     rc = net->ops->synchronize(net->dev, err);
-    if (rc || (isfinite(largest[0]) && isfinite(largest[1]) && isfinite(largest[2])))
+    if (rc || (isfinite(max_abs[0]) && isfinite(max_abs[1]) && isfinite(max_abs[2])))
         return rc;
     return find_first(net, parts, err);
 }
@@ -96,15 +94,15 @@ int wsl_net_check_step(struct wsl_net *net, struct wsl_err *err)
 int wsl_net_check_values(struct wsl_net *net, struct wsl_err *err)
 {
     static const struct part *const parts[] = {&weights, &statistics, &momentum};
-    float largest[3];
+    float max_abs[3];
     int rc;
 
     assert(!net->setup.inference_only);
-    net->ops->max_abs(net->dev, net->parameters, net->parameter_count, &largest[0]);
-    net->ops->max_abs(net->dev, net->statistics, net->statistic_count, &largest[1]);
-    net->ops->max_abs(net->dev, net->momentum, net->parameter_count, &largest[2]);
+    net->ops->max_abs(net->dev, net->parameters, net->parameter_count, &max_abs[0]);
+    net->ops->max_abs(net->dev, net->statistics, net->statistic_count, &max_abs[1]);
+    net->ops->max_abs(net->dev, net->momentum, net->parameter_count, &max_abs[2]);
     rc = net->ops->synchronize(net->dev, err);
-    if (rc || (isfinite(largest[0]) && isfinite(largest[1]) && isfinite(largest[2])))
+    if (rc || (isfinite(max_abs[0]) && isfinite(max_abs[1]) && isfinite(max_abs[2])))
         return rc;
     return find_first(net, parts, err);
 }

@@ -1,5 +1,9 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/model/outline.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Layers and tensors of a config, and the config of tensors. (The memory is counted in net.c, from
+ * the same plan that takes it.)
+ */
+#include "kernels/model/summary.h"
 
 #include "kernels/model/internal.h"
 
@@ -9,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct wsl_net_outline {
+struct wsl_net_summary {
     struct wsl_net net; /* its graph and tensors only */
     struct wsl_net_layer_info *layers;
 };
@@ -51,75 +55,75 @@ static struct wsl_net_layer_info head_info(const struct wsl_graph *graph)
     };
 }
 
-static int fill(struct wsl_net_outline *outline, const struct wsl_net_config *config,
+static int fill(struct wsl_net_summary *summary, const struct wsl_net_config *config,
                 struct wsl_err *err)
 {
-    const struct wsl_graph *graph = &outline->net.graph;
-    int rc = wsl_graph_init(&outline->net.graph, config, err);
+    const struct wsl_graph *graph = &summary->net.graph;
+    int rc = wsl_graph_init(&summary->net.graph, config, err);
 
     if (rc)
         return rc;
-    outline->layers = calloc((size_t)graph->layer_count + 1, sizeof *outline->layers);
-    if (!outline->layers)
+    summary->layers = calloc((size_t)graph->layer_count + 1, sizeof *summary->layers);
+    if (!summary->layers)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a table of %d layers", graph->layer_count);
     for (int i = 0; i < graph->layer_count; i++)
-        outline->layers[i] = conv_info(&graph->layers[i]);
-    outline->layers[graph->layer_count] = head_info(graph);
-    return wsl_net_tensors_init(&outline->net, err);
+        summary->layers[i] = conv_info(&graph->layers[i]);
+    summary->layers[graph->layer_count] = head_info(graph);
+    return wsl_net_tensors_init(&summary->net, err);
 }
 
-int wsl_net_outline_open(struct wsl_net_outline **ret, const struct wsl_net_config *config,
+int wsl_net_summary_open(struct wsl_net_summary **ret, const struct wsl_net_config *config,
                          struct wsl_err *err)
 {
-    struct wsl_net_outline *outline;
+    struct wsl_net_summary *summary;
     int rc = wsl_net_config_check(config, err);
 
     if (rc)
         return rc;
-    outline = calloc(1, sizeof *outline);
-    if (!outline)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for a net's outline");
-    rc = fill(outline, config, err);
+    summary = calloc(1, sizeof *summary);
+    if (!summary)
+        return wsl_fail(err, WSL_ENOMEM, "no memory for a net's summary");
+    rc = fill(summary, config, err);
     if (rc) {
-        wsl_net_outline_close(outline);
+        wsl_net_summary_close(summary);
         return rc;
     }
-    *ret = outline;
+    *ret = summary;
     return 0;
 }
 
-void wsl_net_outline_close(struct wsl_net_outline *outline)
+void wsl_net_summary_close(struct wsl_net_summary *summary)
 {
-    if (!outline)
+    if (!summary)
         return;
-    wsl_graph_fini(&outline->net.graph);
-    free(outline->net.tensors);
-    free(outline->net.ranges);
-    free(outline->layers);
-    free(outline);
+    wsl_graph_fini(&summary->net.graph);
+    free(summary->net.tensors);
+    free(summary->net.ranges);
+    free(summary->layers);
+    free(summary);
 }
 
-size_t wsl_net_outline_layer_count(const struct wsl_net_outline *outline)
+size_t wsl_net_summary_layer_count(const struct wsl_net_summary *summary)
 {
-    return (size_t)outline->net.graph.layer_count + 1;
+    return (size_t)summary->net.graph.layer_count + 1;
 }
 
-const struct wsl_net_layer_info *wsl_net_outline_layer(const struct wsl_net_outline *outline,
+const struct wsl_net_layer_info *wsl_net_summary_layer(const struct wsl_net_summary *summary,
                                                        size_t i)
 {
-    assert(i < wsl_net_outline_layer_count(outline));
-    return &outline->layers[i];
+    assert(i < wsl_net_summary_layer_count(summary));
+    return &summary->layers[i];
 }
 
-size_t wsl_net_outline_tensor_count(const struct wsl_net_outline *outline)
+size_t wsl_net_summary_tensor_count(const struct wsl_net_summary *summary)
 {
-    return wsl_net_tensor_count(&outline->net);
+    return wsl_net_tensor_count(&summary->net);
 }
 
-const struct wsl_tensor_info *wsl_net_outline_tensor(const struct wsl_net_outline *outline,
+const struct wsl_tensor_info *wsl_net_summary_tensor(const struct wsl_net_summary *summary,
                                                      size_t i)
 {
-    return wsl_net_tensor(&outline->net, i);
+    return wsl_net_tensor(&summary->net, i);
 }
 
 /* ---- from tensors to a config ---- */
@@ -216,8 +220,8 @@ static int find_classes(const struct wsl_tensor_shape *tensors, size_t count,
     return 0;
 }
 
-int wsl_net_config_of_tensors(const struct wsl_tensor_shape *tensors, size_t count,
-                              struct wsl_net_config *ret, struct wsl_err *err)
+int wsl_net_config_from_tensors(const struct wsl_tensor_shape *tensors, size_t count,
+                                struct wsl_net_config *ret, struct wsl_err *err)
 {
     struct wsl_net_config config = {.image_size = ret->image_size};
     int rc = count_blocks(tensors, count, &config, err);
@@ -234,8 +238,7 @@ int wsl_net_config_of_tensors(const struct wsl_tensor_shape *tensors, size_t cou
 /* ---- comparing ---- */
 
 struct comparison {
-    void (*report)(void *context, const char *line);
-    void *context;
+    struct wsl_fault_report report;
     struct wsl_err *err;
     int faults;
 };
@@ -251,8 +254,8 @@ __attribute__((format(printf, 2, 3))) static void fault(struct comparison *c, co
     va_end(args);
     if (c->faults++ == 0)
         wsl_fail(c->err, WSL_EINVAL, "%s", line);
-    if (c->report)
-        c->report(c->context, line);
+    if (c->report.fn)
+        c->report.fn(c->report.context, line);
 }
 
 /* "[64, 3, 7, 7]" */
@@ -316,12 +319,11 @@ static void report_foreign(struct comparison *c, const struct wsl_tensor_shape *
         fault(c, "%.100s is not a tensor of this net", sorted[i]->name);
 }
 
-int wsl_net_outline_compare(const struct wsl_net_outline *outline, unsigned without,
+int wsl_net_summary_compare(const struct wsl_net_summary *summary, unsigned without,
                             const struct wsl_tensor_shape *tensors, size_t count,
-                            void (*report)(void *context, const char *line), void *context,
-                            struct wsl_err *err)
+                            struct wsl_fault_report report, struct wsl_err *err)
 {
-    struct comparison c = {report, context, err, 0};
+    struct comparison c = {report, err, 0};
     const struct wsl_tensor_shape **sorted = calloc(count + 1, sizeof *sorted);
     bool *used = calloc(count + 1, sizeof *used);
 
@@ -333,8 +335,8 @@ int wsl_net_outline_compare(const struct wsl_net_outline *outline, unsigned with
     for (size_t i = 0; i < count; i++)
         sorted[i] = &tensors[i];
     qsort(sorted, count, sizeof(*sorted), by_name);
-    for (size_t i = 0; i < wsl_net_outline_tensor_count(outline); i++) {
-        const struct wsl_tensor_info *should = wsl_net_outline_tensor(outline, i);
+    for (size_t i = 0; i < wsl_net_summary_tensor_count(summary); i++) {
+        const struct wsl_tensor_info *should = wsl_net_summary_tensor(summary, i);
         struct wsl_tensor_shape name = {.name = should->name};
         const struct wsl_tensor_shape *key = &name, **found;
 

@@ -5,7 +5,7 @@
 #include "base/resnext.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/model/internal.h"
-#include "kernels/model/outline.h"
+#include "kernels/model/summary.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -21,7 +21,7 @@ static struct wsl_net_config named(const char *name, int image_size, int classes
 {
     struct wsl_net_config config = {.image_size = image_size, .classes = classes};
 
-    assert_int_equal(wsl_net_config_named(name, &config), 0);
+    assert_int_equal(wsl_net_config_by_name(name, &config), 0);
     return config;
 }
 
@@ -31,14 +31,14 @@ static struct wsl_net_config odd(void)
         .stages = 3, .depths = {2, 1, 1}, .groups = 2, .width = 3, .image_size = 64, .classes = 7};
 }
 
-static struct wsl_net_outline *outline_of(const struct wsl_net_config *config)
+static struct wsl_net_summary *summary_of(const struct wsl_net_config *config)
 {
-    struct wsl_net_outline *outline = NULL;
+    struct wsl_net_summary *summary = NULL;
     struct wsl_err err = {0};
 
-    if (wsl_net_outline_open(&outline, config, &err))
+    if (wsl_net_summary_open(&summary, config, &err))
         fail_msg("%s", err.text);
-    return outline;
+    return summary;
 }
 
 /* ---- layers ---- */
@@ -58,27 +58,27 @@ static void test_layers_add_up_to_the_published_sizes(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         struct wsl_net_config config = named(known[i].name, 224, 1000);
-        struct wsl_net_outline *outline = outline_of(&config);
+        struct wsl_net_summary *summary = summary_of(&config);
         uint64_t parameters = 0, macs = 0;
 
         assert_string_equal(wsl_net_config_name(&config), known[i].name);
-        assert_int_equal(wsl_net_outline_layer_count(outline), known[i].layers);
+        assert_int_equal(wsl_net_summary_layer_count(summary), known[i].layers);
         for (size_t l = 0; l < known[i].layers; l++) {
-            parameters += wsl_net_outline_layer(outline, l)->parameters;
-            macs += wsl_net_outline_layer(outline, l)->macs;
+            parameters += wsl_net_summary_layer(summary, l)->parameters;
+            macs += wsl_net_summary_layer(summary, l)->macs;
         }
         assert_int_equal(lround((double)parameters * 1e-4), lround(known[i].parameters * 100));
         assert_int_equal(lround((double)macs * 1e-7), lround(known[i].macs * 100));
         assert_int_equal(parameters, wsl_net_parameter_count(&config));
         assert_int_equal(macs, wsl_net_macs(&config));
-        wsl_net_outline_close(outline);
+        wsl_net_summary_close(summary);
     }
 }
 
-static void expect_layer(const struct wsl_net_outline *outline, size_t i,
+static void expect_layer(const struct wsl_net_summary *summary, size_t i,
                          struct wsl_net_layer_info want)
 {
-    const struct wsl_net_layer_info *is = wsl_net_outline_layer(outline, i);
+    const struct wsl_net_layer_info *is = wsl_net_summary_layer(summary, i);
 
     assert_string_equal(is->name, want.name);
     assert_int_equal(is->kernel, want.kernel);
@@ -95,27 +95,27 @@ static void expect_layer(const struct wsl_net_outline *outline, size_t i,
 static void test_layers_one_by_one(void **state)
 {
     struct wsl_net_config config = named("resnext50_32x4d", 224, 1000);
-    struct wsl_net_outline *outline = outline_of(&config);
+    struct wsl_net_summary *summary = summary_of(&config);
 
     (void)state;
-    expect_layer(outline, 0,
+    expect_layer(summary, 0,
                  (struct wsl_net_layer_info){"conv1", 7, 2, 1, 64, 112, 112, 64 * 147 + 128,
                                              64 * 147 * 112 * 112, 64 * 112 * 112 * 4});
-    expect_layer(outline, 2,
+    expect_layer(summary, 2,
                  (struct wsl_net_layer_info){"layer1.0.conv2", 3, 1, 32, 128, 56, 56,
                                              128 * 4 * 9 + 256, 128 * 4 * 9 * 56 * 56,
                                              128 * 56 * 56 * 4});
-    expect_layer(outline, 4,
+    expect_layer(summary, 4,
                  (struct wsl_net_layer_info){"layer1.0.downsample.0", 1, 1, 1, 256, 56, 56,
                                              256 * 64 + 512, 256 * 64 * 56 * 56,
                                              256 * 56 * 56 * 4});
-    expect_layer(outline, 12,
+    expect_layer(summary, 12,
                  (struct wsl_net_layer_info){"layer2.0.conv2", 3, 2, 32, 256, 28, 28,
                                              256 * 8 * 9 + 512, 256 * 8 * 9 * 28 * 28,
                                              256 * 28 * 28 * 4});
-    expect_layer(outline, 53,
+    expect_layer(summary, 53,
                  (struct wsl_net_layer_info){"fc", 1, 1, 1, 1000, 1, 1, 2049000, 2048000, 4000});
-    wsl_net_outline_close(outline);
+    wsl_net_summary_close(summary);
 }
 
 static void test_names_go_both_ways(void **state)
@@ -144,14 +144,14 @@ static void test_names_go_both_ways(void **state)
 static void test_bad_configs_are_named(void **state)
 {
     struct wsl_net_config config = odd();
-    struct wsl_net_outline *outline = NULL;
+    struct wsl_net_summary *summary = NULL;
     struct wsl_err err = {0};
 
     (void)state;
     config.image_size = 48;
-    assert_int_equal(wsl_net_outline_open(&outline, &config, &err), WSL_EINVAL);
+    assert_int_equal(wsl_net_summary_open(&summary, &config, &err), WSL_EINVAL);
     assert_non_null(strstr(err.text, "image_size is 48"));
-    assert_null(outline);
+    assert_null(summary);
 }
 
 /* ---- tensors and memory, against real nets ---- */
@@ -159,14 +159,14 @@ static void test_bad_configs_are_named(void **state)
 static void test_tensors_are_those_of_a_net(void **state)
 {
     struct wsl_net_setup setup = {.config = odd(), .backend = "cpu", .batch = 1, .threads = 1};
-    struct wsl_net_outline *outline = outline_of(&setup.config);
+    struct wsl_net_summary *summary = summary_of(&setup.config);
     struct wsl_net *net;
 
     (void)state;
     assert_int_equal(wsl_net_open(&net, &setup, NULL), 0);
-    assert_int_equal(wsl_net_outline_tensor_count(outline), wsl_net_tensor_count(net));
+    assert_int_equal(wsl_net_summary_tensor_count(summary), wsl_net_tensor_count(net));
     for (size_t i = 0; i < wsl_net_tensor_count(net); i++) {
-        const struct wsl_tensor_info *a = wsl_net_outline_tensor(outline, i);
+        const struct wsl_tensor_info *a = wsl_net_summary_tensor(summary, i);
         const struct wsl_tensor_info *b = wsl_net_tensor(net, i);
 
         assert_string_equal(a->name, b->name);
@@ -176,7 +176,7 @@ static void test_tensors_are_those_of_a_net(void **state)
         assert_int_equal(a->head, b->head);
     }
     wsl_net_close(net);
-    wsl_net_outline_close(outline);
+    wsl_net_summary_close(summary);
 }
 
 static void check_memory(const char *backend, bool inference_only, int micro_batch)
@@ -202,14 +202,14 @@ static void check_memory(const char *backend, bool inference_only, int micro_bat
     assert_int_equal(memory.statistics, statistics * sizeof(float));
     assert_true(memory.batch_statistics > 0);
     assert_int_equal(memory.activations, net->program.arena_bytes);
-    assert_int_equal(memory.gradient_sums, micro_batch == 2 ? memory.gradients : 0);
+    assert_int_equal(memory.accumulated_gradients, micro_batch == 2 ? memory.gradients : 0);
     if (strcmp(backend, "cpu") == 0) {
         assert_true(memory.workspace > 0);
         assert_int_equal(memory.total, net->dev->memory.bytes); /* to the byte */
     }
     assert_int_equal(memory.workspace_more, 0);
     assert_int_equal(memory.total, memory.parameters + memory.gradients + memory.momentum +
-                                       memory.gradient_sums + memory.statistics +
+                                       memory.accumulated_gradients + memory.statistics +
                                        memory.batch_statistics + memory.activations +
                                        memory.workspace);
     wsl_net_close(net);
@@ -283,19 +283,19 @@ static void test_memory_refuses_what_open_refuses(void **state)
 struct tensors {
     struct wsl_tensor_shape *items;
     size_t count;
-    struct wsl_net_outline *outline; /* the names are its */
+    struct wsl_net_summary *summary; /* the names are its */
 };
 
 /* All tensors of a net, as a file of it would have them, with PyTorch's counters. */
 static struct tensors tensors_of(const struct wsl_net_config *config)
 {
-    struct tensors t = {.outline = outline_of(config)};
-    size_t count = wsl_net_outline_tensor_count(t.outline);
+    struct tensors t = {.summary = summary_of(config)};
+    size_t count = wsl_net_summary_tensor_count(t.summary);
 
     t.items = calloc(count + 1, sizeof *t.items);
     assert_non_null(t.items);
     for (size_t i = 0; i < count; i++) {
-        const struct wsl_tensor_info *info = wsl_net_outline_tensor(t.outline, i);
+        const struct wsl_tensor_info *info = wsl_net_summary_tensor(t.summary, i);
         struct wsl_tensor_shape *item = &t.items[t.count++];
 
         item->name = info->name;
@@ -328,7 +328,7 @@ static struct wsl_tensor_shape *item(struct tensors *t, const char *name)
 
 static void free_tensors(struct tensors *t)
 {
-    wsl_net_outline_close(t->outline);
+    wsl_net_summary_close(t->summary);
     free(t->items);
 }
 
@@ -338,10 +338,11 @@ static void find_again(struct wsl_net_config config)
     struct wsl_net_config found = {.image_size = config.image_size};
     struct wsl_err err = {0};
 
-    if (wsl_net_config_of_tensors(t.items, t.count, &found, &err))
+    if (wsl_net_config_from_tensors(t.items, t.count, &found, &err))
         fail_msg("%s", err.text);
     assert_memory_equal(&found, &config, sizeof found);
-    if (wsl_net_outline_compare(t.outline, 0, t.items, t.count, NULL, NULL, &err))
+    if (wsl_net_summary_compare(t.summary, 0, t.items, t.count,
+                                (struct wsl_fault_report){NULL, NULL}, &err))
         fail_msg("%s", err.text);
     free_tensors(&t);
 }
@@ -363,7 +364,7 @@ static void test_the_first_stage_need_not_be_whole(void **state)
 
     (void)state;
     drop(&t, "layer1.0.conv2.weight");
-    assert_int_equal(wsl_net_config_of_tensors(t.items, t.count, &found, &err), 0);
+    assert_int_equal(wsl_net_config_from_tensors(t.items, t.count, &found, &err), 0);
     assert_memory_equal(&found, &config, sizeof found);
     free_tensors(&t);
 }
@@ -377,12 +378,13 @@ static void test_a_backbone_has_no_classes(void **state)
     (void)state;
     drop(&t, "fc.weight");
     drop(&t, "fc.bias");
-    assert_int_equal(wsl_net_config_of_tensors(t.items, t.count, &found, &err), 0);
+    assert_int_equal(wsl_net_config_from_tensors(t.items, t.count, &found, &err), 0);
     assert_int_equal(found.classes, 0);
-    assert_int_equal(
-        wsl_net_outline_compare(t.outline, WSL_WITHOUT_HEAD, t.items, t.count, NULL, NULL, &err),
-        0);
-    assert_int_equal(wsl_net_outline_compare(t.outline, 0, t.items, t.count, NULL, NULL, &err),
+    assert_int_equal(wsl_net_summary_compare(t.summary, WSL_WITHOUT_HEAD, t.items, t.count,
+                                             (struct wsl_fault_report){NULL, NULL}, &err),
+                     0);
+    assert_int_equal(wsl_net_summary_compare(t.summary, 0, t.items, t.count,
+                                             (struct wsl_fault_report){NULL, NULL}, &err),
                      WSL_EINVAL);
     assert_string_equal(err.text, "fc.weight is missing; it should be [7, 1024]");
     free_tensors(&t);
@@ -393,7 +395,7 @@ static void refuse(const struct tensors *t, const char *text)
     struct wsl_net_config found = {.image_size = 99};
     struct wsl_err err = {0};
 
-    assert_int_equal(wsl_net_config_of_tensors(t->items, t->count, &found, &err), WSL_EINVAL);
+    assert_int_equal(wsl_net_config_from_tensors(t->items, t->count, &found, &err), WSL_EINVAL);
     if (!strstr(err.text, text))
         fail_msg("\"%s\" does not say \"%s\"", err.text, text);
     assert_int_equal(found.image_size, 99); /* untouched */
@@ -455,9 +457,9 @@ static void test_every_fault_is_told(void **state)
     item(&t, "layer2.0.conv3.weight")->shape[0] = 500;
     item(&t, "layer3.0.bn1.bias")->dims = 5;
     t.items[t.count++] = (struct wsl_tensor_shape){.name = "layer1.0.extra"};
-    assert_int_equal(
-        wsl_net_outline_compare(t.outline, 0, t.items, t.count, take_line, &lines, &err),
-        WSL_EINVAL);
+    assert_int_equal(wsl_net_summary_compare(t.summary, 0, t.items, t.count,
+                                             (struct wsl_fault_report){take_line, &lines}, &err),
+                     WSL_EINVAL);
     assert_string_equal(err.text, "layer1.1.bn2.running_var is missing; it should be [6]");
     assert_int_equal(lines.count, 4);
     assert_string_equal(lines.text[0], err.text);
@@ -488,5 +490,5 @@ int main(void)
         cmocka_unit_test(test_every_fault_is_told),
     };
 
-    return cmocka_run_group_tests_name("outline", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("summary", tests, NULL, NULL);
 }
