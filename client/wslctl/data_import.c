@@ -89,17 +89,17 @@ static uint64_t quarantined(const struct wsl_import_result *result)
 {
     uint64_t sum = 0;
 
-    for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
+    for (int i = 0; i < WSL_QUARANTINE_REASONS; i++)
         sum += result->quarantined[i];
     return sum;
 }
 
 static void add_faults(struct wsl_buf *out, const struct wsl_import_result *result)
 {
-    for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
+    for (int i = 0; i < WSL_QUARANTINE_REASONS; i++)
         if (result->quarantined[i] > 0)
             add_count(out, "", result->quarantined[i],
-                      wsl_import_fault_word((enum wsl_import_fault)i));
+                      wsl_quarantine_reason_name((enum wsl_quarantine_reason)i));
 }
 
 static uint64_t skipped(const struct wsl_import_result *result)
@@ -117,7 +117,7 @@ static void add_skips(struct wsl_buf *out, const struct wsl_import_result *resul
     enum { ROOM = 80 - 27 };
 
     for (int i = 0; i < WSL_IMPORT_SKIPS; i++) {
-        const char *word = wsl_import_skip_word((enum wsl_import_skip)i);
+        const char *word = wsl_import_skip_name((enum wsl_import_skip)i);
         const char *first = result->skipped_first[i];
         int room = ROOM - (int)strlen(word) - (int)strlen(": ");
         char line[2 * ROOM];
@@ -216,14 +216,14 @@ static int put_json(const struct wsl_import_setup *setup, const struct wsl_impor
     json_object_set_new(object, "fingerprint", json_string(result->fingerprint));
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         set_u64(object, counts[i].key, counts[i].value);
-    for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
+    for (int i = 0; i < WSL_QUARANTINE_REASONS; i++)
         if (result->quarantined[i] > 0)
-            set_u64(faults, wsl_import_fault_word((enum wsl_import_fault)i),
+            set_u64(faults, wsl_quarantine_reason_name((enum wsl_quarantine_reason)i),
                     result->quarantined[i]);
     json_object_set_new(object, "quarantined_by_reason", faults);
     for (int i = 0; i < WSL_IMPORT_SKIPS; i++)
         if (result->skipped[i] > 0)
-            set_u64(skips, wsl_import_skip_word((enum wsl_import_skip)i), result->skipped[i]);
+            set_u64(skips, wsl_import_skip_name((enum wsl_import_skip)i), result->skipped[i]);
     json_object_set_new(object, "skipped_by_reason", skips);
     return wsl_ctl_put_json(wsl_ctl_json_document("import", object, NULL), WSL_CTL_DONE);
 }
@@ -267,7 +267,7 @@ static int choose_source(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
 
 static bool always_labels(enum wsl_import_kind kind)
 {
-    return kind == WSL_IMPORT_FOLDERS || wsl_import_has_split(kind);
+    return kind == WSL_IMPORT_DIRECTORIES || wsl_import_has_split(kind);
 }
 
 static int check_options(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
@@ -406,7 +406,7 @@ int wsl_ctl_data_import(struct wsl_ctl *ctl, int argc, char **argv)
         return code;
     if (wsl_import_has_split(setup.kind))
         wsl_ctl_note(ctl, "%s: read as %s, with its own split instead of --heldout", setup.source,
-                     wsl_import_kind_word(setup.kind));
+                     wsl_import_kind_name(setup.kind));
     if (!ctl->quiet)
         setup.progress = on_progress;
     setup.context = &bar;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opens the files of a data set, or of a view and what it refers to, and finds a record by its index.
- * What may raise SIGBUS runs under the guard.
+ * Opens the files of a data set, or of a view and what it refers to, and finds a record by its
+ * index. What may raise SIGBUS runs under the guard.
  */
 #include "storage/dataset/dataset.h"
 

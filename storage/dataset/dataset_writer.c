@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The steps of making a data set in its staging directory, in the order in which a caller takes them:
- * open, records or tables, dataset.json, publish.
+ * The steps of making a data set in its staging directory, in the order in which a caller takes
+ * them: open, records or tables, dataset.json, publish.
  */
 #include "storage/dataset/dataset_writer.h"
 

@@ -35,8 +35,8 @@ int wsl_external_files_open(struct wsl_external_files **ret,
                             struct wsl_err *err);
 void wsl_external_files_close(struct wsl_external_files *external_files); /* NULL is fine */
 
-/* wsl_record_parse() for records that may have their image in one of the files; `external_files` NULL:
- * a data set without such. Touches `bytes`, not the image. Any thread. */
+/* wsl_record_parse() for records that may have their image in one of the files; `external_files`
+ * NULL: a data set without such. Touches `bytes`, not the image. Any thread. */
 const char *wsl_external_files_parse_record(const struct wsl_external_files *external_files,
                                             const uint8_t *bytes, size_t size, size_t tag_limit,
                                             struct wsl_record *ret);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Writes a shard with LMDB itself, without its locks and syncs until the end: nobody else can see the
- * file before it is sealed.
+ * Writes a shard with LMDB itself, without its locks and syncs until the end: nobody else can see
+ * the file before it is sealed.
  */
 #include "storage/dataset/shard.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The handler jumps out of the work that touched the page; whose work that is, a thread-local variable
- * says.
+ * The handler jumps out of the work that touched the page; whose work that is, a thread-local
+ * variable says.
  */
 #include "storage/dataset/sigbus_guard.h"
 

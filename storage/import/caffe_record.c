@@ -3,7 +3,7 @@
  * Schemas: Datum of caffe.proto (channels 1, height 2, width 3, data 4, label 5, encoded 7; planes
  * in the order of OpenCV, blue first); TensorProtos of caffe2.proto (protos 1) with TensorProto
  * (dims 1, float_data 3, int32_data 4, byte_data 5, string_data 6, int64_data 10), where the first
- * tensor is the picture and the second its labels, as Caffe2's ImageInput reads them.
+ * tensor is the image and the second its labels, as Caffe2's ImageInput reads them.
  */
 #include "storage/import/caffe_record.h"
 
@@ -16,7 +16,7 @@
 
 enum { SIDE_MAX = 65500 };
 
-/* Bytes of the file through a small window: a picture is stepped over, not read. */
+/* Bytes of the file through a small window: an image is stepped over, not read. */
 struct cursor {
     int fd;
     uint64_t at, end;
@@ -33,7 +33,7 @@ struct field {
 
 /* The bytes from c->at on, at least `want` of them or all up to the end; NULL when they cannot be
  * read. */
-static const uint8_t *look(struct cursor *c, uint64_t want, size_t *ret_count)
+static const uint8_t *header(struct cursor *c, uint64_t want, size_t *ret_count)
 {
     uint64_t left = c->end - c->at, at = c->at - c->window_at;
 
@@ -58,7 +58,7 @@ static const uint8_t *look(struct cursor *c, uint64_t want, size_t *ret_count)
 static bool take_varint(struct cursor *c, uint64_t *ret)
 {
     size_t count;
-    const uint8_t *p = look(c, WSL_VARINT_MAX, &count);
+    const uint8_t *p = header(c, WSL_VARINT_MAX, &count);
     int used = p ? wsl_varint_read(p, count, ret) : 0;
 
     if (used <= 0)
@@ -70,7 +70,7 @@ static bool take_varint(struct cursor *c, uint64_t *ret)
 static bool take_fixed(struct cursor *c, size_t size, uint64_t *ret)
 {
     size_t count;
-    const uint8_t *p = look(c, size, &count);
+    const uint8_t *p = header(c, size, &count);
     struct wsl_wire wire;
 
     if (!p)
@@ -121,11 +121,11 @@ static const char *set_raw(struct caffe_record *r, uint64_t channels, enum sourc
                            uint64_t width, uint64_t height)
 {
     if (channels != 1 && channels != 3)
-        return "a raw picture of neither 1 nor 3 channels";
+        return "a raw image of neither 1 nor 3 channels";
     if (width < 1 || width > SIDE_MAX || height < 1 || height > SIDE_MAX)
-        return "a raw picture of an impossible size";
+        return "a raw image of an impossible size";
     if (r->size != channels * width * height)
-        return "a raw picture whose bytes are not width x height x channels";
+        return "a raw image whose bytes are not width x height x channels";
     r->form = channels == 1 ? SOURCE_PIXELS_GREY : form;
     r->width = (uint32_t)width;
     r->height = (uint32_t)height;
@@ -243,22 +243,22 @@ static bool parse_tensor(struct cursor *c, struct tensor *t)
 
 static const char *use_tensors(const struct tensor tensors[2], int count, struct caffe_record *ret)
 {
-    const struct tensor *picture = &tensors[0];
+    const struct tensor *image = &tensors[0];
 
     for (int i = 0; count > 1 && i < tensors[1].number_count; i++)
         add_label(ret, tensors[1].numbers[i]);
-    if (picture->text_size > 0) {
-        ret->offset = picture->text_offset;
-        ret->size = picture->text_size;
+    if (image->text_size > 0) {
+        ret->offset = image->text_offset;
+        ret->size = image->text_size;
         return NULL;
     }
-    ret->offset = picture->bytes_offset;
-    ret->size = picture->bytes_size;
+    ret->offset = image->bytes_offset;
+    ret->size = image->bytes_size;
     if (ret->size == 0)
         return "a TensorProtos whose first tensor has no bytes";
-    if (picture->dim_count != 3)
-        return "a raw picture whose tensor has not height, width and channels";
-    return set_raw(ret, picture->dims[2], SOURCE_PIXELS_BGR, picture->dims[1], picture->dims[0]);
+    if (image->dim_count != 3)
+        return "a raw image whose tensor has not height, width and channels";
+    return set_raw(ret, image->dims[2], SOURCE_PIXELS_BGR, image->dims[1], image->dims[0]);
 }
 
 static const char *parse_tensors(struct cursor *c, struct caffe_record *ret)
@@ -280,7 +280,7 @@ static const char *parse_tensors(struct cursor *c, struct caffe_record *ret)
     return use_tensors(tensors, count, ret);
 }
 
-const char *caffe_record_parse(int fd, uint64_t offset, uint64_t size, struct caffe_record *ret)
+const char *wsl_caffe_record_parse(int fd, uint64_t offset, uint64_t size, struct caffe_record *ret)
 {
     struct cursor c = {.fd = fd, .at = offset, .end = offset + size};
     const uint8_t *first;
@@ -289,7 +289,7 @@ const char *caffe_record_parse(int fd, uint64_t offset, uint64_t size, struct ca
     *ret = (struct caffe_record){.form = SOURCE_FILE};
     if (size == 0)
         return "an empty value";
-    first = look(&c, 1, &count);
+    first = header(&c, 1, &count);
     if (!first)
         return "it cannot be read";
     /* Field 1 of TensorProtos is a run of bytes, field 1 of Datum a number. */

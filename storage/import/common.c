@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What several stages of an import need: the caller's end and progress, quarantine, runs of numbers.
+ * What several stages of an import need: the caller's end and progress, quarantine, runs of
+ * numbers.
  */
 #include "storage/import/internal.h"
 
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int import_check(const struct import *im, struct wsl_err *err)
+int wsl_import_check(const struct import *im, struct wsl_err *err)
 {
     const atomic_bool *cancel = im->setup->cancel;
 
@@ -18,30 +19,31 @@ int import_check(const struct import *im, struct wsl_err *err)
     return 0;
 }
 
-void import_tell(struct import *im, const struct wsl_import_progress *progress, bool end)
+void wsl_import_report_progress(struct import *im, const struct wsl_import_progress *progress,
+                                bool end)
 {
     uint64_t now;
 
     if (!im->setup->progress)
         return;
     now = wsl_clock_ns();
-    if (!end && now - im->told_ns < 100000000)
+    if (!end && now - im->reported_ns < 100000000)
         return;
-    im->told_ns = now;
+    im->reported_ns = now;
     im->setup->progress(im->setup->context, progress);
 }
 
-int import_set_bad(struct item *item, enum wsl_import_fault fault, const char *reason)
+int wsl_import_quarantine(struct item *item, enum wsl_quarantine_reason reason, const char *detail)
 {
-    item->state = ITEM_BAD;
-    item->fault = (uint8_t)fault;
-    item->reason = reason && *reason ? strndup(reason, 300) : NULL;
-    if (item->reason)
-        wsl_one_line(item->reason);
+    item->state = ITEM_QUARANTINED;
+    item->reason = (uint8_t)reason;
+    item->detail = detail && *detail ? strndup(detail, 300) : NULL;
+    if (item->detail)
+        wsl_one_line(item->detail);
     return 0;
 }
 
-int import_push(struct numbers *numbers, uint32_t value)
+int wsl_numbers_push(struct numbers *numbers, uint32_t value)
 {
     if (numbers->count == numbers->capacity) {
         uint64_t capacity = numbers->capacity ? 2 * numbers->capacity : 4096;
@@ -63,7 +65,7 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-uint32_t import_sort_unique(uint32_t *values, uint32_t count)
+uint32_t wsl_numbers_sort_unique(uint32_t *values, uint32_t count)
 {
     uint32_t kept = 0;
 

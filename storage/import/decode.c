@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Decoding: threads take items from a ring, look at what each image is, re-encode what is not kept,
+ * and write down what they know in the journal.
+ */
 #include "storage/import/internal.h"
 
 #include "base/crc32c.h"
@@ -26,8 +30,8 @@ struct job {
 
 /* Jobs wait in a ring; a thread swaps its buffer with the job's, so that nothing is copied twice.
  */
-struct pool {
-    struct crew crew;
+struct decode_pool {
+    struct thread_pool threads;
     struct job *jobs;
     size_t size, head, count; /* of the ring; under the crew's lock */
     size_t bytes;             /* waiting in it */
@@ -37,12 +41,12 @@ struct pool {
 };
 
 struct worker {
-    struct pool *pool;
+    struct decode_pool *decode_pool;
     struct import *im;
     struct wsl_buf file, jpeg, again, profile;
     struct wsl_image_scratch room;
     struct import_reader reader;
-    uint64_t idle_profile; /* hash of the last profile that was as good as sRGB */
+    uint64_t srgb_profile; /* hash of the last profile that was as good as sRGB */
 };
 
 static void trim(struct wsl_buf *b)
@@ -53,70 +57,70 @@ static void trim(struct wsl_buf *b)
         wsl_buf_clear(b);
 }
 
-/* ---- one picture ---- */
+/* ---- one image ---- */
 
-static enum wsl_import_fault fault_of(int code)
+static enum wsl_quarantine_reason map_reason(int code)
 {
     switch (code) {
     case WSL_EUNSUPPORTED:
-        return WSL_IMPORT_FAULT_UNSUPPORTED;
+        return WSL_QUARANTINE_UNSUPPORTED;
     case WSL_ELIMIT:
     case WSL_ENOMEM:
-        return WSL_IMPORT_FAULT_TOO_LARGE;
+        return WSL_QUARANTINE_TOO_LARGE;
     default:
-        return WSL_IMPORT_FAULT_DAMAGED;
+        return WSL_QUARANTINE_DAMAGED;
     }
 }
 
 /* Nearly all profiles are sRGB's, and the same over and over. */
-static bool profile_is_idle(struct worker *w, const struct wsl_jpeg_header *look)
+static bool profile_is_srgb(struct worker *w, const struct wsl_jpeg_header *header)
 {
     uint64_t hash;
 
-    if (look->profile_bytes == 0)
+    if (header->profile_bytes == 0)
         return true;
     wsl_buf_clear(&w->profile);
     if (wsl_jpeg_profile(w->file.data, w->file.size, &w->profile, NULL) < 0)
         return false;
-    hash = XXH3_64bits_withSeed(w->profile.data, w->profile.size, (uint64_t)look->components);
-    if (hash == w->idle_profile)
+    hash = XXH3_64bits_withSeed(w->profile.data, w->profile.size, (uint64_t)header->components);
+    if (hash == w->srgb_profile)
         return true;
-    if (!wsl_profile_is_idle(w->profile.data, w->profile.size, look->components))
+    if (!wsl_profile_is_idle(w->profile.data, w->profile.size, header->components))
         return false;
-    w->idle_profile = hash;
+    w->srgb_profile = hash;
     return true;
 }
 
 /* NULL: a JPEG that shows what is meant when it is simply decoded, and is not too large. Otherwise
- * why it is made anew. */
-static const char *why_anew(struct worker *w, const struct wsl_jpeg_header *look)
+ * why it is re-encoded. */
+static const char *why_reencode(struct worker *w, const struct wsl_jpeg_header *header)
 {
     const struct import *im = w->im;
-    int side_max = im->setup->side_max, longer = look->width;
+    int side_max = im->setup->side_max, longer = header->width;
 
-    if (look->height > longer)
-        longer = look->height;
+    if (header->height > longer)
+        longer = header->height;
     if (w->file.size > WSL_RECORD_JPEG_MAX)
         return "over 16 MiB";
     if (side_max != 0 && longer > side_max)
         return "larger than the side asked for";
-    if (look->components != 1 && look->components != 3)
-        return "four inks";
-    if (look->orientation != 1)
-        return "turned by its Exif data";
-    return profile_is_idle(w, look) ? NULL : "a colour profile other than sRGB";
+    if (header->components != 1 && header->components != 3)
+        return "CMYK";
+    if (header->orientation != 1)
+        return "rotated by its Exif orientation";
+    return profile_is_srgb(w, header) ? NULL : "a colour profile other than sRGB";
 }
 
 static int refuse_in_place(struct item *item, const char *why)
 {
-    char reason[120];
+    char detail[120];
 
-    snprintf(reason, sizeof reason, "%s: an import that is not in place makes a JPEG of it", why);
-    return import_set_bad(item, WSL_IMPORT_FAULT_NOT_IN_PLACE, reason);
+    snprintf(detail, sizeof detail, "%s: an import that is not in place makes a JPEG of it", why);
+    return wsl_import_quarantine(item, WSL_QUARANTINE_NOT_IN_PLACE, detail);
 }
 
-/* Channels without a format of their own become a picture as a decoder gives it. */
-static int take_raw(const struct item *item, const struct wsl_buf *bytes, struct wsl_image *ret,
+/* Channels without a format of their own become an image as a decoder gives it. */
+static int copy_raw(const struct item *item, const struct wsl_buf *bytes, struct wsl_image *ret,
                     struct wsl_err *err)
 {
     size_t pixels = (size_t)item->width * item->height;
@@ -126,7 +130,7 @@ static int take_raw(const struct item *item, const struct wsl_buf *bytes, struct
     ret->height = item->height;
     ret->pixels = malloc(3 * pixels);
     if (!ret->pixels)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %d x %d", item->width,
+        return wsl_fail(err, WSL_ENOMEM, "no memory for an image of %d x %d", item->width,
                         item->height);
     for (size_t i = 0; i < pixels; i++)
         for (size_t c = 0; c < 3; c++)
@@ -153,7 +157,7 @@ static int shrink(const struct import *im, struct wsl_image *image, struct wsl_e
     small.pixels = malloc((size_t)small.width * (size_t)small.height * 3);
     r = small.pixels
             ? wsl_image_resize(image, all, small.width, small.height, false, small.pixels, err)
-            : wsl_fail(err, WSL_ENOMEM, "no memory for a smaller picture");
+            : wsl_fail(err, WSL_ENOMEM, "no memory for a smaller image");
     wsl_image_free(r == 0 ? image : &small);
     if (r == 0)
         *image = small;
@@ -168,14 +172,14 @@ static int decode(const struct import *im, const struct item *item, const struct
 
     if (item->form == SOURCE_FILE)
         return wsl_image_decode(file->data, file->size, &limits, image, err);
-    r = take_raw(item, file, image, err);
+    r = copy_raw(item, file, image, err);
     return r == 0 ? shrink(im, image, err) : r;
 }
 
-static void keep(struct worker *w, struct item *item, const struct wsl_jpeg_header *look)
+static void keep(struct worker *w, struct item *item, const struct wsl_jpeg_header *header)
 {
-    item->width = (uint16_t)look->width;
-    item->height = (uint16_t)look->height;
+    item->width = (uint16_t)header->width;
+    item->height = (uint16_t)header->height;
     item->kept = true;
     if (!w->im->setup->transcode)
         return;
@@ -222,29 +226,29 @@ static int convert(struct worker *w, struct item *item, const struct wsl_buf **r
 {
     const struct import *im = w->im;
     const char *anew = item->form == SOURCE_FILE ? "not a JPEG" : "pixels without a format";
-    struct wsl_jpeg_header look;
+    struct wsl_jpeg_header header;
     struct wsl_err err = {0};
     bool jpeg = item->form == SOURCE_FILE && w->file.size > 1 && w->file.data[0] == 0xff &&
                 w->file.data[1] == 0xd8;
-    int r = jpeg ? wsl_jpeg_header(w->file.data, w->file.size, &look, &err) : 0;
+    int r = jpeg ? wsl_jpeg_header(w->file.data, w->file.size, &header, &err) : 0;
 
     item->kept = item->transcoded = false;
     if (r < 0 && (im->setup->headers_only || im->setup->in_place))
-        return import_set_bad(item, fault_of(r), err.text);
+        return wsl_import_quarantine(item, map_reason(r), err.text);
     if (r == 0 && jpeg)
-        anew = why_anew(w, &look);
+        anew = why_reencode(w, &header);
     if (im->setup->in_place && anew)
         return refuse_in_place(item, anew);
     if (r == 0 && jpeg && !anew) {
-        keep(w, item, &look);
-        item->pixel_hash = look.hash;
+        keep(w, item, &header);
+        item->pixel_hash = header.hash;
     }
     if (!item->kept)
         r = make_jpeg(w, item, &err);
     else if (!im->setup->headers_only)
         r = check_kept(w, item, &err);
     if (r < 0)
-        return import_set_bad(item, fault_of(r), err.text);
+        return wsl_import_quarantine(item, map_reason(r), err.text);
     *ret = !item->kept ? &w->jpeg : item->transcoded ? &w->again : &w->file;
     return 1;
 }
@@ -260,7 +264,7 @@ static int spool(struct import *im, struct item *item, const struct wsl_buf *jpe
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return wsl_fail_errno(err, "cannot write pictures to %s", im->folder);
+            return wsl_fail_errno(err, "cannot write images to %s", im->directory);
         done += (size_t)n;
     }
     item->spool_at = at;
@@ -270,11 +274,11 @@ static int spool(struct import *im, struct item *item, const struct wsl_buf *jpe
 
 /* ---- what an interrupted import knows ---- */
 
-static bool adopt(struct import *im, struct item *item, const struct picture_note *note)
+static bool adopt(struct import *im, struct item *item, const struct image_note *note)
 {
-    if (note->state == ITEM_BAD) {
-        import_set_bad(item, (enum wsl_import_fault)note->fault,
-                       import_journal_reason(im->journal, note));
+    if (note->state == ITEM_QUARANTINED) {
+        wsl_import_quarantine(item, (enum wsl_quarantine_reason)note->reason,
+                              wsl_import_journal_detail(im->journal, note));
         return true;
     }
     item->state = note->state;
@@ -290,9 +294,9 @@ static bool adopt(struct import *im, struct item *item, const struct picture_not
     return true;
 }
 
-bool import_adopt(struct import *im, struct item *item, uint64_t stamp)
+bool wsl_import_resume_item(struct import *im, struct item *item, uint64_t stamp)
 {
-    const struct picture_note *note = import_journal_find(im->journal, item->key);
+    const struct image_note *note = wsl_import_journal_find(im->journal, item->key);
 
     return note && note->stamp == stamp && adopt(im, item, note);
 }
@@ -302,18 +306,19 @@ bool import_adopt(struct import *im, struct item *item, uint64_t stamp)
 static int work_on(struct worker *w, struct item *item, bool has_bytes, struct wsl_err *err)
 {
     struct import *im = w->im;
-    const struct picture_note *note =
-        has_bytes ? NULL : import_journal_find(im->journal, item->key);
+    const struct image_note *note =
+        has_bytes ? NULL : wsl_import_journal_find(im->journal, item->key);
     const struct wsl_buf *jpeg = NULL;
     uint64_t stamp = note ? note->stamp : 0;
-    int r =
-        has_bytes ? 1 : import_read_source(&w->reader, im, item, note != NULL, &stamp, &w->file);
+    int r = has_bytes
+                ? 1
+                : wsl_import_read_source(&w->reader, im, item, note != NULL, &stamp, &w->file);
 
     if (r == 2) {
-        atomic_fetch_add(&w->pool->resumed, adopt(im, item, note));
+        atomic_fetch_add(&w->decode_pool->resumed, adopt(im, item, note));
         r = 0;
     } else if (r == 1) {
-        atomic_fetch_add(&w->pool->read_bytes, w->file.size);
+        atomic_fetch_add(&w->decode_pool->read_bytes, w->file.size);
         r = 0;
         if (convert(w, item, &jpeg)) {
             item->jpeg_size = (uint32_t)jpeg->size;
@@ -324,27 +329,27 @@ static int work_on(struct worker *w, struct item *item, bool has_bytes, struct w
                 r = spool(im, item, jpeg, err);
         }
         if (r == 0)
-            r = import_journal_add_picture(im, item, stamp, err);
+            r = wsl_import_journal_add_image(im, item, stamp, err);
     }
     trim(&w->file);
     trim(&w->jpeg);
     trim(&w->again);
-    if (item->state == ITEM_BAD)
-        atomic_fetch_add(&w->pool->bad, 1);
-    atomic_fetch_add(&w->pool->done, 1);
+    if (item->state == ITEM_QUARANTINED)
+        atomic_fetch_add(&w->decode_pool->bad, 1);
+    atomic_fetch_add(&w->decode_pool->done, 1);
     return r;
 }
 
 /* The next job; its bytes come in w->file. False when there are no more. */
 static bool take_job(struct worker *w, struct job *ret)
 {
-    struct pool *p = w->pool;
+    struct decode_pool *p = w->decode_pool;
     bool more;
 
-    pthread_mutex_lock(&p->crew.lock);
-    while (p->count == 0 && !p->closed && !atomic_load(&p->crew.stop))
-        pthread_cond_wait(&p->crew.changed, &p->crew.lock);
-    more = p->count > 0 && !atomic_load(&p->crew.stop);
+    pthread_mutex_lock(&p->threads.lock);
+    while (p->count == 0 && !p->closed && !atomic_load(&p->threads.stop))
+        pthread_cond_wait(&p->threads.changed, &p->threads.lock);
+    more = p->count > 0 && !atomic_load(&p->threads.stop);
     if (more) {
         struct job *job = &p->jobs[p->head];
 
@@ -358,45 +363,48 @@ static bool take_job(struct worker *w, struct job *ret)
         }
         p->head = (p->head + 1) % p->size;
         p->count--;
-        pthread_cond_broadcast(&p->crew.changed);
+        pthread_cond_broadcast(&p->threads.changed);
     }
-    pthread_mutex_unlock(&p->crew.lock);
+    pthread_mutex_unlock(&p->threads.lock);
     return more;
 }
 
 static void *work(void *context)
 {
-    struct pool *pool = context;
-    struct worker w = {.pool = pool, .im = pool->crew.im, .file.limit = SOURCE_PICTURE + (1 << 20)};
+    struct decode_pool *decode_pool = context;
+    struct worker w = {.decode_pool = decode_pool,
+                       .im = decode_pool->threads.im,
+                       .file.limit = SOURCE_IMAGE_MAX + (1 << 20)};
     struct wsl_err err = {0};
     struct job job;
     int r = 0;
 
     pthread_setname_np(pthread_self(), "import");
     while (r == 0 && take_job(&w, &job))
-        for (uint32_t i = 0; r == 0 && i < job.count && !atomic_load(&pool->crew.stop); i++) {
-            struct item *item = import_item(w.im, job.first + i);
+        for (uint32_t i = 0; r == 0 && i < job.count && !atomic_load(&decode_pool->threads.stop);
+             i++) {
+            struct item *item = wsl_import_item(w.im, job.first + i);
 
             if (item->state == ITEM_READY)
                 r = work_on(&w, item, job.has_bytes, &err);
             else
-                atomic_fetch_add(&pool->done, 1);
+                atomic_fetch_add(&decode_pool->done, 1);
         }
     wsl_buf_free(&w.file);
     wsl_buf_free(&w.jpeg);
     wsl_buf_free(&w.again);
     wsl_buf_free(&w.profile);
     wsl_image_scratch_free(&w.room);
-    import_reader_close(&w.reader);
-    import_crew_leave(&pool->crew, r, &err);
+    wsl_import_reader_close(&w.reader);
+    wsl_thread_pool_leave(&decode_pool->threads, r, &err);
     return NULL;
 }
 
 /* ---- the pool ---- */
 
-static void tell(void *context)
+static void report(void *context)
 {
-    struct pool *p = context;
+    struct decode_pool *p = context;
     const struct wsl_import_progress progress = {.phase = WSL_IMPORT_DECODE,
                                                  .done = atomic_load(&p->done),
                                                  .total = p->total,
@@ -404,52 +412,52 @@ static void tell(void *context)
                                                  .bytes = atomic_load(&p->read_bytes),
                                                  .resumed = atomic_load(&p->resumed)};
 
-    import_tell(p->crew.im, &progress, false);
+    wsl_import_report_progress(p->threads.im, &progress, false);
 }
 
-static void free_pool(struct pool *pool)
+static void free_pool(struct decode_pool *decode_pool)
 {
-    for (size_t i = 0; pool->jobs && i < pool->size; i++)
-        wsl_buf_free(&pool->jobs[i].bytes);
-    free(pool->jobs);
-    free(pool);
+    for (size_t i = 0; decode_pool->jobs && i < decode_pool->size; i++)
+        wsl_buf_free(&decode_pool->jobs[i].bytes);
+    free(decode_pool->jobs);
+    free(decode_pool);
 }
 
-int import_pool_open(struct pool **ret, struct import *im, struct wsl_err *err)
+int wsl_decode_pool_open(struct decode_pool **ret, struct import *im, struct wsl_err *err)
 {
-    int count = import_thread_count(im), r;
-    struct pool *pool = calloc(1, sizeof *pool);
+    int count = wsl_import_thread_count(im), r;
+    struct decode_pool *decode_pool = calloc(1, sizeof *decode_pool);
 
-    if (pool) {
-        pool->size = (size_t)count * JOBS_PER_THREAD;
-        pool->jobs = calloc(pool->size, sizeof *pool->jobs);
+    if (decode_pool) {
+        decode_pool->size = (size_t)count * JOBS_PER_THREAD;
+        decode_pool->jobs = calloc(decode_pool->size, sizeof *decode_pool->jobs);
     }
-    if (!pool || !pool->jobs) {
-        free(pool);
-        return wsl_fail(err, WSL_ENOMEM, "no memory to decode pictures");
+    if (!decode_pool || !decode_pool->jobs) {
+        free(decode_pool);
+        return wsl_fail(err, WSL_ENOMEM, "no memory to decode images");
     }
-    for (size_t i = 0; i < pool->size; i++)
-        pool->jobs[i].bytes.limit = SOURCE_PICTURE + (1 << 20);
-    r = import_crew_open(&pool->crew, im, count, work, pool, err);
+    for (size_t i = 0; i < decode_pool->size; i++)
+        decode_pool->jobs[i].bytes.limit = SOURCE_IMAGE_MAX + (1 << 20);
+    r = wsl_thread_pool_open(&decode_pool->threads, im, count, work, decode_pool, err);
     if (r < 0)
-        free_pool(pool);
+        free_pool(decode_pool);
     else
-        *ret = pool;
+        *ret = decode_pool;
     return r;
 }
 
-int import_pool_put(struct pool *p, uint32_t first, uint32_t count, const uint8_t *bytes,
-                    size_t size, struct wsl_err *err)
+int wsl_decode_pool_put(struct decode_pool *p, uint32_t first, uint32_t count, const uint8_t *bytes,
+                        size_t size, struct wsl_err *err)
 {
     struct job *job;
     int r = 0;
 
-    pthread_mutex_lock(&p->crew.lock);
+    pthread_mutex_lock(&p->threads.lock);
     while (r == 0 && (p->count == p->size || (p->count > 0 && p->bytes + size > QUEUE_BYTES))) {
-        r = import_crew_wait(&p->crew, err);
-        pthread_mutex_unlock(&p->crew.lock);
-        tell(p);
-        pthread_mutex_lock(&p->crew.lock);
+        r = wsl_thread_pool_wait(&p->threads, err);
+        pthread_mutex_unlock(&p->threads.lock);
+        report(p);
+        pthread_mutex_lock(&p->threads.lock);
     }
     job = &p->jobs[(p->head + p->count) % p->size];
     job->first = first;
@@ -458,18 +466,18 @@ int import_pool_put(struct pool *p, uint32_t first, uint32_t count, const uint8_
     if (r == 0 && bytes) {
         trim(&job->bytes);
         if (wsl_buf_add(&job->bytes, bytes, size) < 0)
-            r = wsl_fail(err, WSL_ENOMEM, "no memory for a picture of %zu bytes", size);
+            r = wsl_fail(err, WSL_ENOMEM, "no memory for an image of %zu bytes", size);
     }
     if (r == 0) {
         p->bytes += bytes ? size : 0;
         p->count++;
-        pthread_cond_broadcast(&p->crew.changed);
+        pthread_cond_broadcast(&p->threads.changed);
     }
-    pthread_mutex_unlock(&p->crew.lock);
+    pthread_mutex_unlock(&p->threads.lock);
     return r;
 }
 
-int import_pool_close(struct pool *p, int r, struct wsl_err *err)
+int wsl_decode_pool_close(struct decode_pool *p, int r, struct wsl_err *err)
 {
     struct wsl_import_result *result;
     struct import *im;
@@ -477,15 +485,15 @@ int import_pool_close(struct pool *p, int r, struct wsl_err *err)
 
     if (!p)
         return r;
-    im = p->crew.im;
+    im = p->threads.im;
     result = im->result;
-    pthread_mutex_lock(&p->crew.lock);
+    pthread_mutex_lock(&p->threads.lock);
     p->closed = true;
     if (r < 0)
-        atomic_store(&p->crew.stop, true);
-    pthread_cond_broadcast(&p->crew.changed);
-    pthread_mutex_unlock(&p->crew.lock);
-    mine = import_crew_close(&p->crew, tell, p, r < 0 ? NULL : err);
+        atomic_store(&p->threads.stop, true);
+    pthread_cond_broadcast(&p->threads.changed);
+    pthread_mutex_unlock(&p->threads.lock);
+    mine = wsl_thread_pool_close(&p->threads, report, p, r < 0 ? NULL : err);
     r = r < 0 ? r : mine;
     result->read_bytes += atomic_load(&p->read_bytes);
     result->resumed += atomic_load(&p->resumed);
@@ -497,23 +505,23 @@ int import_pool_close(struct pool *p, int r, struct wsl_err *err)
                                                 .bytes = atomic_load(&p->read_bytes),
                                                 .resumed = atomic_load(&p->resumed)};
 
-        import_tell(im, &all, true);
+        wsl_import_report_progress(im, &all, true);
     }
     free_pool(p);
     return r;
 }
 
 /* What the list stage did not decode at once. */
-int import_decode(struct import *im, struct wsl_err *err)
+int wsl_import_decode(struct import *im, struct wsl_err *err)
 {
-    struct pool *pool = NULL;
-    int r = import_pool_open(&pool, im, err);
+    struct decode_pool *decode_pool = NULL;
+    int r = wsl_decode_pool_open(&decode_pool, im, err);
 
     if (r < 0)
         return r;
-    pool->total = im->item_count;
+    decode_pool->total = im->item_count;
     for (uint32_t i = 0; r == 0 && i < im->item_count; i += BATCH)
-        r = import_pool_put(pool, i, im->item_count - i < BATCH ? im->item_count - i : BATCH, NULL,
-                            0, err);
-    return import_pool_close(pool, r, err);
+        r = wsl_decode_pool_put(
+            decode_pool, i, im->item_count - i < BATCH ? im->item_count - i : BATCH, NULL, 0, err);
+    return wsl_decode_pool_close(decode_pool, r, err);
 }

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An import from its settings to the published directory: checks, the stages in order, and what
+ * remains after a failure.
+ */
 #include "storage/import/import.h"
 
 #include "base/clock.h"
@@ -27,15 +31,15 @@ void wsl_import_defaults(struct wsl_import_setup *setup)
         .heldout = 0.1, .min_images = 1, .quality = 90, .shard_bytes = (uint64_t)1 << 30};
 }
 
-const char *wsl_import_fault_word(enum wsl_import_fault fault)
+const char *wsl_quarantine_reason_name(enum wsl_quarantine_reason reason)
 {
     static const char *const words[] = {
 #define X(name, word) word,
-        WSL_IMPORT_FAULT_MAP(X)
+        WSL_QUARANTINE_REASON_MAP(X)
 #undef X
     };
 
-    return (unsigned)fault < WSL_IMPORT_FAULTS ? words[fault] : "unknown fault";
+    return (unsigned)reason < WSL_QUARANTINE_REASONS ? words[reason] : "unknown reason";
 }
 
 static int check_in_place(const struct wsl_import_setup *s, struct wsl_err *err)
@@ -44,19 +48,19 @@ static int check_in_place(const struct wsl_import_setup *s, struct wsl_err *err)
         return 0;
     if ((s->kind != WSL_IMPORT_LMDB && s->kind != WSL_IMPORT_TAR) || strcmp(s->source, "-") == 0)
         return wsl_fail(err, WSL_EINVAL,
-                        "in place: pictures can stay in an LMDB or in tar files, not in %s",
+                        "in place: images can stay in an LMDB or in tar files, not in %s",
                         s->source);
     if (s->transcode)
-        return wsl_fail(err, WSL_EINVAL, "in place: pictures stay as they are, without transcode");
+        return wsl_fail(err, WSL_EINVAL, "in place: images stay as they are, without transcode");
     return 0;
 }
 
 static int check_setup(const struct wsl_import_setup *s, struct wsl_err *err)
 {
     if (!s->source || !*s->source)
-        return wsl_fail(err, WSL_EINVAL, "source: give a file or a folder");
+        return wsl_fail(err, WSL_EINVAL, "source: give a file or a directory");
     if (!s->output || !*s->output)
-        return wsl_fail(err, WSL_EINVAL, "output: give a folder to make");
+        return wsl_fail(err, WSL_EINVAL, "output: give a directory to make");
     if ((unsigned)s->kind > WSL_IMPORT_LMDB)
         return wsl_fail(err, WSL_EINVAL, "kind: %d is not a layout", (int)s->kind);
     if (!(s->heldout >= 0 && s->heldout <= 0.9))
@@ -91,7 +95,7 @@ static int split_output(const char *output, char path[PATH_MAX], char ret_parent
     slash = strrchr(path, '/');
     *ret_name = slash ? slash + 1 : path;
     if (**ret_name == '\0' || strcmp(*ret_name, ".") == 0 || strcmp(*ret_name, "..") == 0)
-        return wsl_fail(err, WSL_EINVAL, "output: %s is not the name of a new folder", output);
+        return wsl_fail(err, WSL_EINVAL, "output: %s is not the name of a new directory", output);
     if (!slash)
         strcpy(ret_parent, ".");
     else
@@ -104,7 +108,7 @@ static bool is_list(enum wsl_import_kind kind)
     return kind == WSL_IMPORT_MANIFEST || kind == WSL_IMPORT_JSONL;
 }
 
-/* Relative paths start at the manifest's folder, or at the source when that is a folder. */
+/* Relative paths start at the manifest's directory, or at the source when that is a directory. */
 static int find_base(struct import *im, struct wsl_err *err)
 {
     const char *source = im->setup->source;
@@ -124,12 +128,13 @@ static int find_base(struct import *im, struct wsl_err *err)
     if (!is_list(kind)) {
         while (n > 1 && im->base[n - 1] == '/')
             im->base[--n] = '\0';
-        return S_ISDIR(st.st_mode) ? 0
-                                   : wsl_fail(err, WSL_EINVAL,
-                                              "%s is not a folder: for a manifest, say so", source);
+        return S_ISDIR(st.st_mode)
+                   ? 0
+                   : wsl_fail(err, WSL_EINVAL, "%s is not a directory: for a manifest, say so",
+                              source);
     }
     if (S_ISDIR(st.st_mode))
-        return wsl_fail(err, WSL_EINVAL, "%s is a folder, not a manifest file", source);
+        return wsl_fail(err, WSL_EINVAL, "%s is a directory, not a manifest file", source);
     while (n > 0 && im->base[n - 1] != '/')
         n--;
     if (n == 0)
@@ -139,23 +144,23 @@ static int find_base(struct import *im, struct wsl_err *err)
     return 0;
 }
 
-/* ---- the folder ---- */
+/* ---- the directory ---- */
 
 /* The journal decides: without one that fits, whatever else lies there is of no use. */
 static int open_work(struct import *im, struct wsl_err *err)
 {
     char path[PATH_MAX];
-    int r = import_journal_open(im, err);
+    int r = wsl_import_journal_open(im, err);
 
-    if (r == 0 && !import_journal_has_work(im->journal))
-        r = wsl_staging_dir_clear(im->folder, "journal", err);
+    if (r == 0 && !wsl_import_journal_has_work(im->journal))
+        r = wsl_staging_dir_clear(im->directory, "journal", err);
     if (r == 0)
         r = wsl_file_make_directories(im->set, err);
     if (r < 0)
         return r;
-    r = wsl_file_join(path, sizeof path, im->folder, "spool");
+    r = wsl_file_join(path, sizeof path, im->directory, "spool");
     if (r < 0)
-        return wsl_fail(err, r, "path too long: %s/spool", im->folder);
+        return wsl_fail(err, r, "path too long: %s/spool", im->directory);
     im->spool = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     return im->spool < 0 ? wsl_fail_errno(err, "cannot make %s", path) : 0;
 }
@@ -174,14 +179,14 @@ static bool is_wanted(const struct import *im, const char *name)
 }
 
 /* Nothing but the set: a killed import may have left a file half written, or a shard too many. */
-static int sweep(const struct import *im, struct wsl_err *err)
+static int remove_leftovers(const struct import *im, struct wsl_err *err)
 {
     DIR *dir = opendir(im->set);
     struct dirent *entry;
     int r = 0;
 
     if (!dir)
-        return wsl_fail_errno(err, "cannot read folder %s", im->set);
+        return wsl_fail_errno(err, "cannot read directory %s", im->set);
     while (r == 0 && (entry = readdir(dir))) {
         char path[PATH_MAX];
 
@@ -200,7 +205,7 @@ static int sweep(const struct import *im, struct wsl_err *err)
 static int publish(const struct import *im, const char *output, const char *parent,
                    struct wsl_err *err)
 {
-    int r = sweep(im, err);
+    int r = remove_leftovers(im, err);
 
     if (r == 0)
         r = wsl_file_sync_directory(im->set, err);
@@ -217,15 +222,15 @@ static int publish(const struct import *im, const char *output, const char *pare
     return r;
 }
 
-/* A data set is there. An import that was killed just after may have left the folder of its work.
- */
+/* A data set is there. An import that was killed just after may have left the directory of its
+ * work. */
 static int fail_exists(const struct import *im, const char *output, struct wsl_err *err)
 {
     int lock;
 
-    if (wsl_file_exists(im->folder) && !wsl_file_exists(im->set) &&
-        wsl_staging_dir_lock(im->folder, "import", &lock, NULL) == 0) {
-        wsl_file_remove_tree(im->folder, NULL);
+    if (wsl_file_exists(im->directory) && !wsl_file_exists(im->set) &&
+        wsl_staging_dir_lock(im->directory, "import", &lock, NULL) == 0) {
+        wsl_file_remove_tree(im->directory, NULL);
         close(lock);
     }
     return wsl_fail(err, WSL_EEXIST, "%s exists: remove it or choose another name", output);
@@ -254,19 +259,19 @@ static int prepare(struct import *im, const char *name, struct wsl_err *err)
 static void free_import(struct import *im)
 {
     for (uint32_t i = 0; i < im->item_count; i++)
-        free(import_item(im, i)->reason);
+        free(wsl_import_item(im, i)->detail);
     for (size_t i = 0; im->blocks && i < ITEM_BLOCKS && im->blocks[i]; i++)
         free(im->blocks[i]);
     free(im->blocks);
-    source_close(&im->source);
-    import_skips_close(&im->skips, NULL);
+    wsl_source_close(&im->source);
+    wsl_import_skips_close(&im->skips, NULL);
     free(im->tags.values);
     free(im->order);
     wsl_buf_free(&im->paths);
     wsl_vocabulary_builder_close(im->vocabulary);
     wsl_wordnet_close(im->wordnet);
     wsl_dataset_info_free(&im->info);
-    import_journal_close(im->journal);
+    wsl_import_journal_close(im->journal);
     if (im->spool >= 0)
         close(im->spool);
 }
@@ -276,15 +281,15 @@ static int run(struct import *im, struct wsl_err *err)
     int r = open_work(im, err);
 
     if (r == 0)
-        r = import_list(im, err);
+        r = wsl_import_list(im, err);
     if (r == 0)
-        r = import_decode(im, err);
+        r = wsl_import_decode(im, err);
     if (r == 0)
-        r = import_plan(im, err);
+        r = wsl_import_plan(im, err);
     if (r == 0)
-        r = import_write(im, err);
+        r = wsl_import_write(im, err);
     if (r == 0)
-        r = import_check(im, err);
+        r = wsl_import_check(im, err);
     return r;
 }
 
@@ -293,10 +298,10 @@ static int run(struct import *im, struct wsl_err *err)
 static void clean_up(const struct import *im, int r)
 {
     bool others = r == WSL_EEXIST && !im->journal;
-    bool useful = r < 0 && r != WSL_EINVAL && import_journal_has_work(im->journal);
+    bool useful = r < 0 && r != WSL_EINVAL && wsl_import_journal_has_work(im->journal);
 
     if (!others && !useful)
-        wsl_file_remove_tree(im->folder, NULL);
+        wsl_file_remove_tree(im->directory, NULL);
 }
 
 static void add_remedy(int r, struct wsl_err *err)
@@ -304,13 +309,13 @@ static void add_remedy(int r, struct wsl_err *err)
     size_t n = err ? strlen(err->text) : 0;
 
     if (r == WSL_ENOSPC && err && n + 70 < sizeof err->text)
-        strcpy(err->text + n, "; free some space and repeat the command: it goes on from here");
+        strcpy(err->text + n, "; free some space and repeat the command: it resumes from here");
 }
 
-static int run_in_folder(struct import *im, const char *output, const char *parent,
-                         struct wsl_err *err)
+static int run_in_directory(struct import *im, const char *output, const char *parent,
+                            struct wsl_err *err)
 {
-    int lock, r = wsl_staging_dir_lock(im->folder, "import", &lock, err);
+    int lock, r = wsl_staging_dir_lock(im->directory, "import", &lock, err);
 
     if (r < 0)
         return r;
@@ -342,13 +347,13 @@ int wsl_import_run(const struct wsl_import_setup *setup, struct wsl_import_resul
         r = find_base(&im, err);
     if (r < 0)
         return r;
-    strcpy(stpcpy(im.folder, output), ".partial"); /* split_output() left room */
-    strcpy(stpcpy(im.set, im.folder), "/set");
+    strcpy(stpcpy(im.directory, output), ".partial"); /* split_output() left room */
+    strcpy(stpcpy(im.set, im.directory), "/set");
     if (lstat(output, &st) == 0)
         return fail_exists(&im, output, err);
     r = prepare(&im, name, err);
     if (r == 0)
-        r = run_in_folder(&im, output, parent, err);
+        r = run_in_directory(&im, output, parent, err);
     free_import(&im);
     ret->elapsed_ns = wsl_clock_ns() - start;
     return r;

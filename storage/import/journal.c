@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum { MAGIC = 0x314a5357, NOTE_LIMIT = 1 << 20 }; /* "WSJ1" */
-enum note_kind { NOTE_SETTINGS = 1, NOTE_PICTURE, NOTE_SHARD };
+enum note_kind { NOTE_SETTINGS = 1, NOTE_IMAGE, NOTE_SHARD };
 
 struct note_head {
     uint32_t magic, kind, size; /* of what follows */
@@ -31,15 +31,16 @@ struct shard_note {
 };
 
 struct journal {
+    const char *directory; /* of the import */
     int fd;
     pthread_mutex_t lock;
-    struct picture_note *pictures;
-    size_t picture_count, picture_capacity;
-    uint32_t *table; /* picture number + 1, by key; open addressing */
+    struct image_note *images;
+    size_t image_count, image_capacity;
+    uint32_t *table; /* image number + 1, by key; open addressing */
     size_t table_size;
     struct shard_note *shards;
     size_t shard_count;
-    struct wsl_buf reasons; /* closed texts; the first byte is not used */
+    struct wsl_buf details; /* NUL-terminated texts; the first byte is not used */
     bool has_work;
 };
 
@@ -63,7 +64,7 @@ static int describe(const struct import *im, struct wsl_buf *b)
         "layout %s\nsource %s\nname %s\nwordnet %s\nonly-nouns %d\nlabel-names %s\nheldout %.17g\n"
         "seed %llu\nmin-images %llu\nmax-tags %llu\nmax-side %d\nquality %d\ntranscode %d\n"
         "headers-only %d\nin-place %d\nshard-bytes %llu\n",
-        wsl_import_kind_word(s->kind), s->source, im->info.name, s->wordnet ? s->wordnet : "",
+        wsl_import_kind_name(s->kind), s->source, im->info.name, s->wordnet ? s->wordnet : "",
         s->only_nouns, s->label_names ? s->label_names : "", s->heldout,
         (unsigned long long)s->seed, (unsigned long long)s->min_images,
         (unsigned long long)s->max_tags, s->side_max, s->quality, s->transcode, s->headers_only,
@@ -91,18 +92,18 @@ static int fail_other(const struct import *im, const char *before, const char *n
     }
     return wsl_fail(err, WSL_EEXIST,
                     "%.150s holds an import that was interrupted and had '%.*s', not '%.*s': "
-                    "repeat its command to go on, or remove the folder",
-                    im->folder, (int)(a < 60 ? a : 60), a ? before : "nothing more",
+                    "repeat its command to resume it, or remove the directory",
+                    im->directory, (int)(a < 60 ? a : 60), a ? before : "nothing more",
                     (int)(b < 60 ? b : 60), b ? now : "nothing more");
 }
 
 /* ---- reading ---- */
 
-static size_t slot_of(const struct journal *j, uint64_t key)
+static size_t find_slot(const struct journal *j, uint64_t key)
 {
     size_t slot = (size_t)key & (j->table_size - 1);
 
-    while (j->table[slot] && j->pictures[j->table[slot] - 1].key != key)
+    while (j->table[slot] && j->images[j->table[slot] - 1].key != key)
         slot = (slot + 1) & (j->table_size - 1);
     return slot;
 }
@@ -117,47 +118,47 @@ static int grow_table(struct journal *j)
     free(j->table);
     j->table = table;
     j->table_size = size;
-    for (size_t i = 0; i < j->picture_count; i++)
-        j->table[slot_of(j, j->pictures[i].key)] = (uint32_t)i + 1;
+    for (size_t i = 0; i < j->image_count; i++)
+        j->table[find_slot(j, j->images[i].key)] = (uint32_t)i + 1;
     return 0;
 }
 
-static int take_picture(struct import *im, struct journal *j, const uint8_t *bytes, size_t size)
+static int load_image_note(struct import *im, struct journal *j, const uint8_t *bytes, size_t size)
 {
-    struct picture_note note;
+    struct image_note note;
     uint64_t end;
     size_t slot;
 
     memcpy(&note, bytes, sizeof note);
-    note.reason = 0;
+    note.detail = 0;
     if (size > sizeof note) {
-        note.reason = j->reasons.size;
-        if (wsl_buf_add(&j->reasons, bytes + sizeof note, size - sizeof note) < 0 ||
-            wsl_buf_add(&j->reasons, "", 1) < 0)
+        note.detail = j->details.size;
+        if (wsl_buf_add(&j->details, bytes + sizeof note, size - sizeof note) < 0 ||
+            wsl_buf_add(&j->details, "", 1) < 0)
             return WSL_ENOMEM;
     }
-    if (j->picture_count == j->picture_capacity) {
-        size_t capacity = j->picture_capacity ? 2 * j->picture_capacity : 1024;
-        struct picture_note *more = realloc(j->pictures, capacity * sizeof *more);
+    if (j->image_count == j->image_capacity) {
+        size_t capacity = j->image_capacity ? 2 * j->image_capacity : 1024;
+        struct image_note *more = realloc(j->images, capacity * sizeof *more);
 
         if (!more)
             return WSL_ENOMEM;
-        j->pictures = more;
-        j->picture_capacity = capacity;
+        j->images = more;
+        j->image_capacity = capacity;
     }
-    if (2 * j->picture_count >= j->table_size && grow_table(j) < 0)
+    if (2 * j->image_count >= j->table_size && grow_table(j) < 0)
         return WSL_ENOMEM;
     /* The same file twice, or one that changed: the last note counts. */
-    slot = slot_of(j, note.key);
-    j->pictures[j->picture_count++] = note;
-    j->table[slot] = (uint32_t)j->picture_count;
+    slot = find_slot(j, note.key);
+    j->images[j->image_count++] = note;
+    j->table[slot] = (uint32_t)j->image_count;
     end = note.spooled ? note.spool_at + note.jpeg_size : 0;
     if (end > atomic_load(&im->spool_end))
         atomic_store(&im->spool_end, end);
     return 0;
 }
 
-static int take_shard(struct journal *j, const uint8_t *bytes)
+static int load_shard_note(struct journal *j, const uint8_t *bytes)
 {
     struct shard_note *more = realloc(j->shards, (j->shard_count + 1) * sizeof *more);
 
@@ -168,7 +169,7 @@ static int take_shard(struct journal *j, const uint8_t *bytes)
     return 0;
 }
 
-static uint32_t crc_of(const struct note_head *head, const uint8_t *bytes)
+static uint32_t note_crc(const struct note_head *head, const uint8_t *bytes)
 {
     return wsl_crc32c(wsl_crc32c(0, &head->kind, 2 * sizeof head->kind), bytes, head->size);
 }
@@ -184,10 +185,10 @@ static const uint8_t *note_at(const struct wsl_buf *file, size_t at, struct note
     if (head->magic != MAGIC || head->size > NOTE_LIMIT ||
         head->size > file->size - at - sizeof *head)
         return NULL;
-    return crc_of(head, bytes) == head->crc32c ? bytes : NULL;
+    return note_crc(head, bytes) == head->crc32c ? bytes : NULL;
 }
 
-static int take_notes(struct import *im, struct journal *j, const struct wsl_buf *file,
+static int load_notes(struct import *im, struct journal *j, const struct wsl_buf *file,
                       size_t *ret_end, struct wsl_err *err)
 {
     struct note_head head;
@@ -196,35 +197,35 @@ static int take_notes(struct import *im, struct journal *j, const struct wsl_buf
     int r = 0;
 
     while (r == 0 && (bytes = note_at(file, at, &head))) {
-        if (head.kind == NOTE_PICTURE && head.size >= sizeof(struct picture_note))
-            r = take_picture(im, j, bytes, head.size);
+        if (head.kind == NOTE_IMAGE && head.size >= sizeof(struct image_note))
+            r = load_image_note(im, j, bytes, head.size);
         else if (head.kind == NOTE_SHARD && head.size == sizeof(struct shard_note))
-            r = take_shard(j, bytes);
+            r = load_shard_note(j, bytes);
         at += sizeof head + head.size;
         j->has_work = true;
     }
     *ret_end = at;
-    return r < 0 ? wsl_fail(err, r, "no memory for the journal in %s", im->folder) : 0;
+    return r < 0 ? wsl_fail(err, r, "no memory for the journal in %s", im->directory) : 0;
 }
 
 /* ---- writing ---- */
 
-static int add_note(struct journal *j, const char *folder, enum note_kind kind, const void *bytes,
-                    size_t size, const char *more, struct wsl_err *err)
+static int add_note(struct journal *j, enum note_kind kind, const void *bytes, size_t size,
+                    const char *more, struct wsl_err *err)
 {
-    uint8_t note[sizeof(struct note_head) + sizeof(struct picture_note) + 512];
+    uint8_t note[sizeof(struct note_head) + sizeof(struct image_note) + 512];
     struct note_head head = {.magic = MAGIC, .kind = kind};
     size_t more_size = more ? strlen(more) : 0, all = sizeof head + size + more_size;
     uint8_t *at = all <= sizeof note ? note : malloc(all);
     ssize_t n;
 
     if (!at)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for the journal in %s", folder);
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the journal in %s", j->directory);
     memcpy(at + sizeof head, bytes, size);
     if (more)
         memcpy(at + sizeof head + size, more, more_size);
     head.size = (uint32_t)(size + more_size);
-    head.crc32c = crc_of(&head, at + sizeof head);
+    head.crc32c = note_crc(&head, at + sizeof head);
     memcpy(at, &head, sizeof head);
     pthread_mutex_lock(&j->lock);
     do
@@ -243,59 +244,59 @@ static int add_note(struct journal *j, const char *folder, enum note_kind kind, 
     if (at != note)
         free(at);
     if (n < 0)
-        return wsl_fail_errno(err, "cannot write %s/journal", folder);
+        return wsl_fail_errno(err, "cannot write %s/journal", j->directory);
     return 0;
 }
 
-int import_journal_add_picture(struct import *im, const struct item *item, uint64_t stamp,
-                               struct wsl_err *err)
+int wsl_import_journal_add_image(struct import *im, const struct item *item, uint64_t stamp,
+                                 struct wsl_err *err)
 {
-    struct picture_note note = {.key = item->key,
-                                .stamp = stamp,
-                                .pixel_hash = item->pixel_hash,
-                                .spool_at = item->spool_at,
-                                .jpeg_size = item->jpeg_size,
-                                .crc32c = item->crc32c,
-                                .width = item->width,
-                                .height = item->height,
-                                .state = item->state,
-                                .fault = item->fault,
-                                .kept = item->kept,
-                                .transcoded = item->transcoded,
-                                .spooled = item->spooled};
+    struct image_note note = {.key = item->key,
+                              .stamp = stamp,
+                              .pixel_hash = item->pixel_hash,
+                              .spool_at = item->spool_at,
+                              .jpeg_size = item->jpeg_size,
+                              .crc32c = item->crc32c,
+                              .width = item->width,
+                              .height = item->height,
+                              .state = item->state,
+                              .reason = item->reason,
+                              .kept = item->kept,
+                              .transcoded = item->transcoded,
+                              .spooled = item->spooled};
 
-    return add_note(im->journal, im->folder, NOTE_PICTURE, &note, sizeof note, item->reason, err);
+    return add_note(im->journal, NOTE_IMAGE, &note, sizeof note, item->detail, err);
 }
 
-int import_journal_add_shard(struct import *im, uint64_t plan, const struct wsl_shard_entry *entry,
-                             struct wsl_err *err)
+int wsl_import_journal_add_shard(struct import *im, uint64_t plan,
+                                 const struct wsl_shard_entry *entry, struct wsl_err *err)
 {
     struct shard_note note = {.plan = plan, .entry = *entry};
 
-    return add_note(im->journal, im->folder, NOTE_SHARD, &note, sizeof note, NULL, err);
+    return add_note(im->journal, NOTE_SHARD, &note, sizeof note, NULL, err);
 }
 
 /* ---- looking up ---- */
 
-bool import_journal_has_work(const struct journal *j)
+bool wsl_import_journal_has_work(const struct journal *j)
 {
     return j && j->has_work;
 }
 
-const struct picture_note *import_journal_find(const struct journal *j, uint64_t key)
+const struct image_note *wsl_import_journal_find(const struct journal *j, uint64_t key)
 {
-    uint32_t number = j->table_size ? j->table[slot_of(j, key)] : 0;
+    uint32_t number = j->table_size ? j->table[find_slot(j, key)] : 0;
 
-    return number ? &j->pictures[number - 1] : NULL;
+    return number ? &j->images[number - 1] : NULL;
 }
 
-const char *import_journal_reason(const struct journal *j, const struct picture_note *note)
+const char *wsl_import_journal_detail(const struct journal *j, const struct image_note *note)
 {
-    return note->reason ? (const char *)j->reasons.data + note->reason : NULL;
+    return note->detail ? (const char *)j->details.data + note->detail : NULL;
 }
 
-const struct wsl_shard_entry *import_journal_find_shard(const struct journal *j, const char *file,
-                                                        uint64_t plan)
+const struct wsl_shard_entry *wsl_import_journal_find_shard(const struct journal *j,
+                                                            const char *file, uint64_t plan)
 {
     for (size_t i = j->shard_count; i-- > 0;)
         if (j->shards[i].plan == plan && strcmp(j->shards[i].entry.file, file) == 0)
@@ -306,8 +307,8 @@ const struct wsl_shard_entry *import_journal_find_shard(const struct journal *j,
 /* ---- open and close ---- */
 
 /* Whole notes are taken over; the file is cut behind them. */
-static int go_on(struct import *im, struct journal *j, const struct wsl_buf *file,
-                 const struct wsl_buf *settings, struct wsl_err *err)
+static int resume(struct import *im, struct journal *j, const struct wsl_buf *file,
+                  const struct wsl_buf *settings, struct wsl_err *err)
 {
     struct note_head head;
     const uint8_t *bytes = note_at(file, 0, &head);
@@ -321,9 +322,9 @@ static int go_on(struct import *im, struct journal *j, const struct wsl_buf *fil
         free(before);
         return r;
     }
-    r = take_notes(im, j, file, &end, err);
+    r = load_notes(im, j, file, &end, err);
     if (r == 0 && (ftruncate(j->fd, (off_t)end) < 0 || lseek(j->fd, (off_t)end, SEEK_SET) < 0))
-        r = wsl_fail_errno(err, "cannot write %s/journal", im->folder);
+        r = wsl_fail_errno(err, "cannot write %s/journal", im->directory);
     return r;
 }
 
@@ -332,14 +333,14 @@ static int open_journal(struct import *im, struct journal *j, struct wsl_err *er
     struct wsl_buf file = {.limit = (size_t)1 << 40}, settings = {0};
     struct note_head head;
     char path[PATH_MAX];
-    int r = wsl_file_join(path, sizeof path, im->folder, "journal");
+    int r = wsl_file_join(path, sizeof path, im->directory, "journal");
 
     if (r == 0)
         r = describe(im, &settings);
-    if (r == 0 && wsl_buf_add(&j->reasons, "", 1) < 0)
+    if (r == 0 && wsl_buf_add(&j->details, "", 1) < 0)
         r = WSL_ENOMEM;
     if (r < 0)
-        r = wsl_fail(err, r, "cannot begin the journal in %s: %s", im->folder, wsl_err_name(r));
+        r = wsl_fail(err, r, "cannot begin the journal in %s: %s", im->directory, wsl_err_name(r));
     else if (wsl_file_exists(path))
         r = wsl_file_read(path, file.limit, &file, err);
     if (r == 0) {
@@ -348,44 +349,45 @@ static int open_journal(struct import *im, struct journal *j, struct wsl_err *er
             r = wsl_fail_errno(err, "cannot open %s", path);
     }
     if (r == 0 && file.size > 0 && note_at(&file, 0, &head) && head.kind == NOTE_SETTINGS)
-        r = go_on(im, j, &file, &settings, err);
+        r = resume(im, j, &file, &settings, err);
     else if (r == 0 && ftruncate(j->fd, 0) < 0)
         r = wsl_fail_errno(err, "cannot write %s", path);
     else if (r == 0)
-        r = add_note(j, im->folder, NOTE_SETTINGS, settings.data, settings.size, NULL, err);
+        r = add_note(j, NOTE_SETTINGS, settings.data, settings.size, NULL, err);
     wsl_buf_free(&file);
     wsl_buf_free(&settings);
     return r;
 }
 
-int import_journal_open(struct import *im, struct wsl_err *err)
+int wsl_import_journal_open(struct import *im, struct wsl_err *err)
 {
     struct journal *j = calloc(1, sizeof *j);
     int r;
 
     if (!j)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a journal");
+    j->directory = im->directory;
     j->fd = -1;
-    j->reasons.limit = (size_t)1 << 40;
+    j->details.limit = (size_t)1 << 40;
     pthread_mutex_init(&j->lock, NULL);
     r = open_journal(im, j, err);
     if (r < 0)
-        import_journal_close(j);
+        wsl_import_journal_close(j);
     else
         im->journal = j;
     return r;
 }
 
-void import_journal_close(struct journal *j)
+void wsl_import_journal_close(struct journal *j)
 {
     if (!j)
         return;
     if (j->fd >= 0)
         close(j->fd);
     pthread_mutex_destroy(&j->lock);
-    free(j->pictures);
+    free(j->images);
     free(j->table);
     free(j->shards);
-    wsl_buf_free(&j->reasons);
+    wsl_buf_free(&j->details);
     free(j);
 }

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The source's entries become items, with their tags as numbers of spellings.
+ */
 #include "storage/import/internal.h"
 
 #include "base/utf8.h"
@@ -14,11 +17,11 @@
 
 static int no_memory(struct wsl_err *err)
 {
-    return wsl_fail(err, WSL_ENOMEM, "no memory for the list of pictures");
+    return wsl_fail(err, WSL_ENOMEM, "no memory for the list of images");
 }
 
-/* Where a picture lies, in one number. */
-static uint64_t key_of(const struct import *im, const struct source_entry *e)
+/* Where an image lies, in one number. */
+static uint64_t item_key(const struct import *im, const struct source_entry *e)
 {
     uint64_t at[3] = {0};
 
@@ -37,15 +40,15 @@ static int add_item(struct import *im, const struct source_entry *e, struct item
     struct item *item;
 
     if (im->item_count >= (uint32_t)1 << 31)
-        return wsl_fail(err, WSL_ELIMIT, "%s has more than 2^31 pictures: split it",
+        return wsl_fail(err, WSL_ELIMIT, "%s has more than 2^31 images: split it",
                         im->setup->source);
     if (!*block && !(*block = malloc(ITEM_BLOCK * sizeof **block)))
         return no_memory(err);
-    item = import_item(im, im->item_count);
+    item = wsl_import_item(im, im->item_count);
     *item = (struct item){.path = im->paths.size,
                           .first_tag = im->tags.count,
                           .offset = e->offset,
-                          .key = key_of(im, e),
+                          .key = item_key(im, e),
                           .container = e->container,
                           .size = (uint32_t)e->size,
                           .width = (uint16_t)e->width,
@@ -94,7 +97,7 @@ static int push_word(struct import *im, struct item *item, const char *word, str
 
     if (r < 0)
         return r;
-    if (import_push(&im->tags, number) < 0)
+    if (wsl_numbers_push(&im->tags, number) < 0)
         return no_memory(err);
     item->tag_count++;
     return 0;
@@ -106,10 +109,11 @@ static int add_label(struct import *im, struct item *item, const struct source_e
     const struct wsl_import_setup *setup = im->setup;
 
     if (e->word_count != 1 || !*e->words)
-        return import_set_bad(item, WSL_IMPORT_FAULT_NO_TAGS, NULL);
+        return wsl_import_quarantine(item, WSL_QUARANTINE_NO_TAGS, NULL);
     if (strlen(e->words) > 255 || !wsl_utf8_is_clean(e->words, strlen(e->words)))
-        return import_set_bad(item, WSL_IMPORT_FAULT_LINE,
-                              "its label is not UTF-8, has control characters or over 255 bytes");
+        return wsl_import_quarantine(
+            item, WSL_QUARANTINE_LINE,
+            "its label is not UTF-8, has control characters or over 255 bytes");
     if (tag_fits(setup->exclude_tags, setup->exclude_tag_count, e->words)) {
         item->state = ITEM_EXCLUDED;
         return 0;
@@ -129,8 +133,8 @@ static int add_tags(struct import *im, struct item *item, const struct source_en
         char tag[WSL_TAG_SIZE];
 
         if (!wsl_utf8_is_clean(word, strlen(word)))
-            return import_set_bad(item, WSL_IMPORT_FAULT_LINE,
-                                  "a tag is not UTF-8, or has control characters");
+            return wsl_import_quarantine(item, WSL_QUARANTINE_LINE,
+                                         "a tag is not UTF-8, or has control characters");
         if (wsl_text_fold_tag(word, strlen(word), tag) == 0)
             continue;
         any = true;
@@ -141,7 +145,7 @@ static int add_tags(struct import *im, struct item *item, const struct source_en
         if (!tag_fits(setup->ignore_tags, setup->ignore_tag_count, tag))
             r = push_word(im, item, tag, err);
     }
-    return r == 0 && !any ? import_set_bad(item, WSL_IMPORT_FAULT_NO_TAGS, NULL) : r;
+    return r == 0 && !any ? wsl_import_quarantine(item, WSL_QUARANTINE_NO_TAGS, NULL) : r;
 }
 
 /* Counts the item's spellings and takes it out when none has a meaning. */
@@ -150,7 +154,7 @@ static void use_tags(struct import *im, struct item *item)
     uint32_t *tags = im->tags.values + item->first_tag;
     bool known = false;
 
-    item->tag_count = import_sort_unique(tags, item->tag_count);
+    item->tag_count = wsl_numbers_sort_unique(tags, item->tag_count);
     im->tags.count = item->first_tag + item->tag_count;
     for (uint32_t i = 0; i < item->tag_count; i++) {
         wsl_vocabulary_builder_use(im->vocabulary, tags[i]);
@@ -168,10 +172,10 @@ static int fill_item(struct import *im, struct item *item, const struct source_e
     int r;
 
     if (e->bad)
-        return import_set_bad(item, e->fault, e->reason);
+        return wsl_import_quarantine(item, e->reason, e->detail);
     if (!wsl_utf8_is_clean(e->path, strlen(e->path)))
-        return import_set_bad(item, WSL_IMPORT_FAULT_LINE,
-                              "its name is not UTF-8, or has control characters");
+        return wsl_import_quarantine(item, WSL_QUARANTINE_LINE,
+                                     "its name is not UTF-8, or has control characters");
     if (path_is_excluded(im->setup, e->path)) {
         item->state = ITEM_EXCLUDED;
         return 0;
@@ -187,7 +191,7 @@ static int fill_item(struct import *im, struct item *item, const struct source_e
 }
 
 /* What kind it is shows with the first good entry. */
-static int settle_kind(struct import *im, struct wsl_err *err)
+static int set_kind(struct import *im, struct wsl_err *err)
 {
     im->labels = im->source.labels;
     if (im->labels && im->setup->wordnet)
@@ -196,56 +200,57 @@ static int settle_kind(struct import *im, struct wsl_err *err)
     return 0;
 }
 
-static int take_entry(struct import *im, const struct source_entry *e, struct pool **pool,
-                      struct wsl_err *err)
+static int add_entry(struct import *im, const struct source_entry *e,
+                     struct decode_pool **decode_pool, struct wsl_err *err)
 {
     struct item *item = NULL;
     int r;
 
-    r = settle_kind(im, err);
+    r = set_kind(im, err);
     if (r == 0)
         r = add_item(im, e, &item, err);
     if (r == 0)
         r = fill_item(im, item, e, err);
     if (r < 0 || item->state != ITEM_READY || !e->bytes)
         return r;
-    if (import_adopt(im, item, 0)) {
+    if (wsl_import_resume_item(im, item, 0)) {
         im->result->resumed++;
         return 0;
     }
-    if (!*pool)
-        r = import_pool_open(pool, im, err);
-    return r == 0 ? import_pool_put(*pool, im->item_count - 1, 1, e->bytes, e->size, err) : r;
+    if (!*decode_pool)
+        r = wsl_decode_pool_open(decode_pool, im, err);
+    return r == 0 ? wsl_decode_pool_put(*decode_pool, im->item_count - 1, 1, e->bytes, e->size, err)
+                  : r;
 }
 
-int import_list(struct import *im, struct wsl_err *err)
+int wsl_import_list(struct import *im, struct wsl_err *err)
 {
     struct wsl_import_progress progress = {.phase = WSL_IMPORT_LIST};
-    struct pool *pool = NULL;
+    struct decode_pool *decode_pool = NULL;
     struct source_entry entry;
     int r;
 
     im->blocks = calloc(ITEM_BLOCKS, sizeof(*im->blocks));
     if (!im->blocks)
         return no_memory(err);
-    r = import_skips_open(&im->skips, im->set, im->result, err);
+    r = wsl_import_skips_open(&im->skips, im->set, im->result, err);
     if (r == 0)
-        r = source_open(&im->source, im->setup, im->base, &im->skips, err);
-    while (r >= 0 && (r = source_next(&im->source, &entry, err)) == 1) {
-        r = take_entry(im, &entry, &pool, err);
+        r = wsl_source_open(&im->source, im->setup, im->base, &im->skips, err);
+    while (r >= 0 && (r = wsl_source_next(&im->source, &entry, err)) == 1) {
+        r = add_entry(im, &entry, &decode_pool, err);
         if (r == 0)
-            r = import_check(im, err);
+            r = wsl_import_check(im, err);
         progress.done = im->item_count;
-        if (!pool)
-            import_tell(im, &progress, false);
+        if (!decode_pool)
+            wsl_import_report_progress(im, &progress, false);
     }
-    r = import_pool_close(pool, r, err);
+    r = wsl_decode_pool_close(decode_pool, r, err);
     if (r == 0)
-        r = import_skips_close(&im->skips, err);
+        r = wsl_import_skips_close(&im->skips, err);
     if (r < 0)
         return r;
     im->info.kind = im->labels ? "labels" : "tags";
     progress.total = im->item_count;
-    import_tell(im, &progress, true);
+    wsl_import_report_progress(im, &progress, true);
     return 0;
 }

@@ -163,7 +163,7 @@ static int take_record(struct lmdb_file *f, const struct level *level, uint64_t 
     return 1;
 }
 
-int lmdb_file_next(struct lmdb_file *f, struct lmdb_place *ret, struct wsl_err *err)
+int wsl_lmdb_file_next(struct lmdb_file *f, struct lmdb_place *ret, struct wsl_err *err)
 {
     while (f->depth > 0 && !f->failed) {
         struct level *level = &f->levels[f->depth - 1];
@@ -216,7 +216,7 @@ static int open_file(struct lmdb_file *f, const char *path, struct wsl_err *err)
     return r < 0 ? wsl_err_prefix(err, "%s", f->path) : 0;
 }
 
-int lmdb_file_open(struct lmdb_file **ret, const char *path, struct wsl_err *err)
+int wsl_lmdb_file_open(struct lmdb_file **ret, const char *path, struct wsl_err *err)
 {
     struct lmdb_file *f = calloc(1, sizeof *f);
     struct wsl_err mine;
@@ -229,14 +229,14 @@ int lmdb_file_open(struct lmdb_file **ret, const char *path, struct wsl_err *err
     if (r < 0) {
         if (err)
             *err = mine;
-        lmdb_file_close(f);
+        wsl_lmdb_file_close(f);
         return r;
     }
     *ret = f;
     return 0;
 }
 
-void lmdb_file_close(struct lmdb_file *f)
+void wsl_lmdb_file_close(struct lmdb_file *f)
 {
     if (!f)
         return;
@@ -247,17 +247,17 @@ void lmdb_file_close(struct lmdb_file *f)
     free(f);
 }
 
-const char *lmdb_file_path(const struct lmdb_file *f)
+const char *wsl_lmdb_file_path(const struct lmdb_file *f)
 {
     return f->path;
 }
 
-int lmdb_file_descriptor(const struct lmdb_file *f)
+int wsl_lmdb_file_descriptor(const struct lmdb_file *f)
 {
     return f->fd;
 }
 
-uint64_t lmdb_file_count(const struct lmdb_file *f)
+uint64_t wsl_lmdb_file_count(const struct lmdb_file *f)
 {
     return f->records;
 }

@@ -22,15 +22,15 @@ struct lmdb_place {
     uint64_t offset, size; /* of the value in the file */
 };
 
-/* `path` is the file, or the folder with data.mdb. WSL_ENOENT, WSL_ECORRUPT. */
-int lmdb_file_open(struct lmdb_file **ret, const char *path, struct wsl_err *err);
-void lmdb_file_close(struct lmdb_file *file); /* NULL is fine */
+/* `path` is the file, or the directory with data.mdb. WSL_ENOENT, WSL_ECORRUPT. */
+int wsl_lmdb_file_open(struct lmdb_file **ret, const char *path, struct wsl_err *err);
+void wsl_lmdb_file_close(struct lmdb_file *file); /* NULL is fine */
 
 /* The next record: 1, 0 at the end, or WSL_ECORRUPT, WSL_EIO, after which there is nothing more. */
-int lmdb_file_next(struct lmdb_file *file, struct lmdb_place *ret, struct wsl_err *err);
+int wsl_lmdb_file_next(struct lmdb_file *file, struct lmdb_place *ret, struct wsl_err *err);
 
-const char *lmdb_file_path(const struct lmdb_file *file); /* of the file itself */
-int lmdb_file_descriptor(const struct lmdb_file *file);
-uint64_t lmdb_file_count(const struct lmdb_file *file); /* of records, as the file says */
+const char *wsl_lmdb_file_path(const struct lmdb_file *file); /* of the file itself */
+int wsl_lmdb_file_descriptor(const struct lmdb_file *file);
+uint64_t wsl_lmdb_file_count(const struct lmdb_file *file); /* of records, as the file says */
 
 #endif

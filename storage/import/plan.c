@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What becomes a record, with which tags, in which split and at which place. Nothing is read or
+ * written.
+ */
 #include "storage/import/internal.h"
 
 #include "base/rng.h"
@@ -12,7 +16,7 @@
 #define ORDER_SALT 0x6f72646572ull /* "order" */
 #define SPLIT_SALT 0x73706c6974ull /* "split" */
 
-enum wsl_split import_split(const struct import *im, const struct item *item)
+enum wsl_split wsl_import_split(const struct import *im, const struct item *item)
 {
     uint64_t draw = wsl_mix64(wsl_mix64(im->setup->seed, SPLIT_SALT), item->pixel_hash);
 
@@ -38,7 +42,7 @@ static void sort_good(struct import *im)
     uint64_t seed = wsl_mix64(im->setup->seed, ORDER_SALT);
 
     for (uint32_t i = 0; i < im->item_count; i++) {
-        const struct item *item = import_item(im, i);
+        const struct item *item = wsl_import_item(im, i);
         uint64_t hash = item->pixel_hash;
 
         if (item->state == ITEM_GOOD)
@@ -48,14 +52,14 @@ static void sort_good(struct import *im)
 }
 
 /* The first in the order of the source stands for all. */
-static void join_one(struct import *im, const struct item *first, struct item *other)
+static void merge_one(struct import *im, const struct item *first, struct item *other)
 {
     uint32_t a = im->tags.values[first->first_tag], b = im->tags.values[other->first_tag];
-    char reason[300];
+    char detail[300];
 
     if (im->labels && a != b) {
-        snprintf(reason, sizeof reason, "as %.250s", import_path(im, first));
-        import_set_bad(other, WSL_IMPORT_FAULT_CONFLICT, reason);
+        snprintf(detail, sizeof detail, "as %.250s", wsl_import_path(im, first));
+        wsl_import_quarantine(other, WSL_QUARANTINE_CONFLICT, detail);
     } else {
         other->state = ITEM_DUPLICATE;
         im->result->duplicates++;
@@ -68,38 +72,38 @@ static int push_concepts(struct import *im, struct numbers *concepts, const stru
         uint32_t spelling = im->tags.values[item->first_tag + i];
         uint32_t concept = wsl_vocabulary_builder_concept(im->vocabulary, spelling);
 
-        if (concept != WSL_NO_CONCEPT && import_push(concepts, concept) < 0)
+        if (concept != WSL_NO_CONCEPT && wsl_numbers_push(concepts, concept) < 0)
             return WSL_ENOMEM;
     }
     return 0;
 }
 
-/* Pictures with equal pixels become one record with the concepts of all. */
-static int join_equal(struct import *im, struct numbers *concepts)
+/* Images with equal pixels become one record with the concepts of all. */
+static int merge_equal(struct import *im, struct numbers *concepts)
 {
     uint32_t kept = 0, end;
 
     for (uint32_t i = 0; i < im->order_count; i = end) {
-        struct item *first = import_item(im, im->order[i].item);
+        struct item *first = wsl_import_item(im, im->order[i].item);
         uint64_t start = concepts->count;
 
         if (push_concepts(im, concepts, first) < 0)
             return WSL_ENOMEM;
         for (end = i + 1; end < im->order_count && im->order[end].hash == im->order[i].hash;
              end++) {
-            struct item *other = import_item(im, im->order[end].item);
+            struct item *other = wsl_import_item(im, im->order[end].item);
 
-            join_one(im, first, other);
+            merge_one(im, first, other);
             if (other->state == ITEM_DUPLICATE && push_concepts(im, concepts, other) < 0)
                 return WSL_ENOMEM;
         }
         first->first_tag = start;
         first->tag_count =
-            import_sort_unique(concepts->values + start, (uint32_t)(concepts->count - start));
+            wsl_numbers_sort_unique(concepts->values + start, (uint32_t)(concepts->count - start));
         concepts->count = start + first->tag_count;
         for (uint32_t t = 0; t < first->tag_count; t++)
             wsl_vocabulary_builder_count(im->vocabulary, concepts->values[start + t],
-                                         import_split(im, first));
+                                         wsl_import_split(im, first));
         im->order[kept++] = im->order[i];
     }
     im->order_count = kept;
@@ -117,7 +121,7 @@ static void give_ids(struct import *im, struct item *item)
         if (id != WSL_NO_CONCEPT)
             tags[n++] = id;
     }
-    n = import_sort_unique(tags, n);
+    n = wsl_numbers_sort_unique(tags, n);
     if (n > WSL_RECORD_TAGS_MAX) {
         memmove(tags, tags + n - WSL_RECORD_TAGS_MAX, WSL_RECORD_TAGS_MAX * sizeof *tags);
         n = WSL_RECORD_TAGS_MAX;
@@ -130,8 +134,8 @@ static void drop_untagged(struct import *im)
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < im->order_count; i++) {
-        struct item *item = import_item(im, im->order[i].item);
-        enum wsl_split split = import_split(im, item);
+        struct item *item = wsl_import_item(im, im->order[i].item);
+        enum wsl_split split = wsl_import_split(im, item);
 
         give_ids(im, item);
         if (item->tag_count == 0) {
@@ -156,12 +160,12 @@ static void count_states(struct import *im)
     struct wsl_vocabulary_builder_stats stats;
 
     for (uint32_t i = 0; i < im->item_count; i++) {
-        const struct item *item = import_item(im, i);
+        const struct item *item = wsl_import_item(im, i);
 
         result->excluded += item->state == ITEM_EXCLUDED;
         result->untagged += item->state == ITEM_UNTAGGED;
-        if (item->state == ITEM_BAD)
-            result->quarantined[item->fault]++;
+        if (item->state == ITEM_QUARANTINED)
+            result->quarantined[item->reason]++;
     }
     result->seen = im->item_count;
     result->train = im->info.splits[WSL_SPLIT_TRAIN].images;
@@ -179,18 +183,18 @@ static int fail_skipped(const struct import *im, struct wsl_err *err)
 {
     const struct wsl_import_result *n = im->result;
     uint64_t sum = 0;
-    int most = 0;
+    int largest = 0;
 
     for (int i = 0; i < WSL_IMPORT_SKIPS; i++) {
         sum += n->skipped[i];
-        most = n->skipped[i] > n->skipped[most] ? i : most;
+        largest = n->skipped[i] > n->skipped[largest] ? i : largest;
     }
     if (sum == 0)
         return wsl_fail(err, WSL_EINVAL, "%.200s has no images", im->setup->source);
     return wsl_fail(err, WSL_EINVAL,
                     "no images in %.150s: %llu entries were passed over, such as %.100s: %s",
-                    im->setup->source, (unsigned long long)sum, n->skipped_first[most],
-                    wsl_import_skip_word((enum wsl_import_skip)most));
+                    im->setup->source, (unsigned long long)sum, n->skipped_first[largest],
+                    wsl_import_skip_name((enum wsl_import_skip)largest));
 }
 
 static int fail_empty(const struct import *im, struct wsl_err *err)
@@ -200,31 +204,31 @@ static int fail_empty(const struct import *im, struct wsl_err *err)
 
     if (n->seen == 0)
         return fail_skipped(im, err);
-    for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
+    for (int i = 0; i < WSL_QUARANTINE_REASONS; i++)
         bad += n->quarantined[i];
     for (uint32_t i = 0; i < im->item_count; i++) {
-        const struct item *item = import_item(im, i);
+        const struct item *item = wsl_import_item(im, i);
 
-        if (item->state == ITEM_BAD && n->train == 0)
+        if (item->state == ITEM_QUARANTINED && n->train == 0)
             return wsl_fail(
                 err, WSL_EINVAL,
-                "nothing to train on in %.100s: of %llu pictures %llu cannot be used, the "
+                "nothing to train on in %.100s: of %llu images %llu cannot be used, the "
                 "first is %.60s: %s%s%.60s",
                 im->setup->source, (unsigned long long)n->seen, (unsigned long long)bad,
-                import_path(im, item), wsl_import_fault_word((enum wsl_import_fault)item->fault),
-                item->reason ? ": " : "", item->reason ? item->reason : "");
+                wsl_import_path(im, item),
+                wsl_quarantine_reason_name((enum wsl_quarantine_reason)item->reason),
+                item->detail ? ": " : "", item->detail ? item->detail : "");
     }
-    return wsl_fail(
-        err, WSL_EINVAL,
-        "%.100s gives %llu training pictures with %llu tags, training needs at least 2 "
-        "tags: of %llu pictures %llu are excluded, %llu cannot be used, %llu have no tag "
-        "that is a known word and frequent enough",
-        im->setup->source, (unsigned long long)n->train, (unsigned long long)n->tags,
-        (unsigned long long)n->seen, (unsigned long long)n->excluded, (unsigned long long)bad,
-        (unsigned long long)n->untagged);
+    return wsl_fail(err, WSL_EINVAL,
+                    "%.100s gives %llu training images with %llu tags, training needs at least 2 "
+                    "tags: of %llu images %llu are excluded, %llu cannot be used, %llu have no tag "
+                    "that is a known word and frequent enough",
+                    im->setup->source, (unsigned long long)n->train, (unsigned long long)n->tags,
+                    (unsigned long long)n->seen, (unsigned long long)n->excluded,
+                    (unsigned long long)bad, (unsigned long long)n->untagged);
 }
 
-int import_plan(struct import *im, struct wsl_err *err)
+int wsl_import_plan(struct import *im, struct wsl_err *err)
 {
     const struct wsl_import_setup *setup = im->setup;
     struct numbers concepts = {0};
@@ -232,11 +236,11 @@ int import_plan(struct import *im, struct wsl_err *err)
 
     im->order = malloc(((size_t)im->item_count + 1) * sizeof *im->order);
     if (!im->order)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for the order of the pictures");
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the order of the images");
     sort_good(im);
-    if (join_equal(im, &concepts) < 0) {
+    if (merge_equal(im, &concepts) < 0) {
         free(concepts.values);
-        return wsl_fail(err, WSL_ENOMEM, "no memory for the tags of the pictures");
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the tags of the images");
     }
     free(im->tags.values);
     im->tags = concepts;

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Counts and lists what is passed over; a failure to write is kept for the end.
+ */
 #include "storage/import/skips.h"
 
 #include "base/file.h"
@@ -9,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *wsl_import_skip_word(enum wsl_import_skip kind)
+const char *wsl_import_skip_name(enum wsl_import_skip kind)
 {
     static const char *const words[] = {
 #define X(name, word) word,
@@ -20,7 +23,7 @@ const char *wsl_import_skip_word(enum wsl_import_skip kind)
     return (unsigned)kind < WSL_IMPORT_SKIPS ? words[kind] : "unknown kind";
 }
 
-void import_printable(char *text)
+void wsl_import_make_printable(char *text)
 {
     if (wsl_utf8_is_clean(text, strlen(text)))
         return;
@@ -29,8 +32,8 @@ void import_printable(char *text)
             *text = '?';
 }
 
-int import_skips_open(struct import_skips *skips, const char *directory,
-                      struct wsl_import_result *result, struct wsl_err *err)
+int wsl_import_skips_open(struct import_skips *skips, const char *directory,
+                          struct wsl_import_result *result, struct wsl_err *err)
 {
     *skips = (struct import_skips){.result = result};
     if (wsl_file_join(skips->path, sizeof skips->path, directory, IMPORT_SKIPS_FILE) < 0)
@@ -40,14 +43,14 @@ int import_skips_open(struct import_skips *skips, const char *directory,
     return 0;
 }
 
-void import_skips_add(struct import_skips *skips, enum wsl_import_skip kind, const char *name,
-                      uint64_t offset)
+void wsl_import_skips_add(struct import_skips *skips, enum wsl_import_skip kind, const char *name,
+                          uint64_t offset)
 {
     struct wsl_import_result *result = skips->result;
     char line[4096];
 
     snprintf(line, sizeof line, "%s", name);
-    import_printable(line);
+    wsl_import_make_printable(line);
     if (result->skipped[kind]++ == 0)
         snprintf(result->skipped_first[kind], sizeof result->skipped_first[kind], "%.250s", line);
     if (skips->failed.code < 0)
@@ -57,11 +60,11 @@ void import_skips_add(struct import_skips *skips, enum wsl_import_skip kind, con
         return;
     }
     if (fprintf(skips->file, "%s\t%llu\t%s\n", line, (unsigned long long)offset,
-                wsl_import_skip_word(kind)) < 0)
+                wsl_import_skip_name(kind)) < 0)
         wsl_fail_errno(&skips->failed, "cannot write %s", skips->path);
 }
 
-int import_skips_close(struct import_skips *skips, struct wsl_err *err)
+int wsl_import_skips_close(struct import_skips *skips, struct wsl_err *err)
 {
     FILE *file = skips->file;
 

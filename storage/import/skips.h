@@ -19,20 +19,20 @@ struct import_skips {
 };
 
 /* `directory` is where skipped.tsv appears; one that an interrupted import left is removed. */
-int import_skips_open(struct import_skips *skips, const char *directory,
-                      struct wsl_import_result *result, struct wsl_err *err);
+int wsl_import_skips_open(struct import_skips *skips, const char *directory,
+                          struct wsl_import_result *result, struct wsl_err *err);
 
 /* One more. `name`: a path, a member's name, "line 7"; any bytes but 0. `offset`: where it begins
  * in the file that holds it, 0 for a file of its own. A failure to write is kept for
- * import_skips_close(). */
-void import_skips_add(struct import_skips *skips, enum wsl_import_skip kind, const char *name,
-                      uint64_t offset);
+ * wsl_import_skips_close(). */
+void wsl_import_skips_add(struct import_skips *skips, enum wsl_import_skip kind, const char *name,
+                          uint64_t offset);
 
 /* Makes a name fit for a line of a table: one that is not UTF-8, or has control characters, keeps
  * its ASCII and gets '?' for the rest. */
-void import_printable(char *text);
+void wsl_import_make_printable(char *text);
 
 /* Returns what failed; the counts are right even so. Zeroed is fine. */
-int import_skips_close(struct import_skips *skips, struct wsl_err *err);
+int wsl_import_skips_close(struct import_skips *skips, struct wsl_err *err);
 
 #endif

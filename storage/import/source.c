@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the layouts share: words of an entry, JSON, containers, names, lines of text.
+ */
 #include "storage/import/source.h"
 
 #include "base/rng.h"
@@ -20,10 +23,14 @@
 enum { NAMES_LIMIT = 1 << 24 };
 
 static const struct source_ops *const layouts[] = {
-    [WSL_IMPORT_MANIFEST] = &source_manifest, [WSL_IMPORT_FOLDERS] = &source_folders,
-    [WSL_IMPORT_JSONL] = &source_jsonl,       [WSL_IMPORT_IMAGENET] = &source_imagenet,
-    [WSL_IMPORT_CUB200] = &source_cub200,     [WSL_IMPORT_PLACES365] = &source_places365,
-    [WSL_IMPORT_TAR] = &source_tar,           [WSL_IMPORT_LMDB] = &source_lmdb,
+    [WSL_IMPORT_MANIFEST] = &wsl_source_manifest,
+    [WSL_IMPORT_DIRECTORIES] = &wsl_source_directories,
+    [WSL_IMPORT_JSONL] = &wsl_source_jsonl,
+    [WSL_IMPORT_IMAGENET] = &wsl_source_imagenet,
+    [WSL_IMPORT_CUB200] = &wsl_source_cub200,
+    [WSL_IMPORT_PLACES365] = &wsl_source_places365,
+    [WSL_IMPORT_TAR] = &wsl_source_tar,
+    [WSL_IMPORT_LMDB] = &wsl_source_lmdb,
 };
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 
@@ -32,7 +39,7 @@ bool wsl_import_has_split(enum wsl_import_kind kind)
     return layouts[kind]->has_split;
 }
 
-const char *wsl_import_kind_word(enum wsl_import_kind kind)
+const char *wsl_import_kind_name(enum wsl_import_kind kind)
 {
     return (unsigned)kind < LAYOUTS ? layouts[kind]->word : "unknown";
 }
@@ -49,21 +56,21 @@ bool wsl_import_kind_find(const char *word, enum wsl_import_kind *ret)
 
 static int no_memory(struct wsl_err *err)
 {
-    return wsl_fail(err, WSL_ENOMEM, "no memory for the list of pictures");
+    return wsl_fail(err, WSL_ENOMEM, "no memory for the list of images");
 }
 
 /* ---- a source ---- */
 
-int source_open(struct source *s, const struct wsl_import_setup *setup, const char *base,
-                struct import_skips *skips, struct wsl_err *err)
+int wsl_source_open(struct source *s, const struct wsl_import_setup *setup, const char *base,
+                    struct import_skips *skips, struct wsl_err *err)
 {
     *s = (struct source){.ops = layouts[setup->kind], .setup = setup, .base = base, .skips = skips};
     s->container_count = 1;
-    s->words.limit = (size_t)SOURCE_WORDS * 1024;
+    s->words.limit = (size_t)SOURCE_WORDS_MAX * 1024;
     return s->ops->open(s, err);
 }
 
-int source_next(struct source *s, struct source_entry *ret, struct wsl_err *err)
+int wsl_source_next(struct source *s, struct source_entry *ret, struct wsl_err *err)
 {
     int r;
 
@@ -76,7 +83,7 @@ int source_next(struct source *s, struct source_entry *ret, struct wsl_err *err)
     return r;
 }
 
-void source_close(struct source *s)
+void wsl_source_close(struct source *s)
 {
     if (!s->ops)
         return;
@@ -88,9 +95,9 @@ void source_close(struct source *s)
     s->ops = NULL;
 }
 
-int source_add_word(struct source *s, const char *word, size_t size, struct wsl_err *err)
+int wsl_source_add_word(struct source *s, const char *word, size_t size, struct wsl_err *err)
 {
-    if (s->word_count == SOURCE_WORDS || size > 1023 || memchr(word, '\0', size))
+    if (s->word_count == SOURCE_WORDS_MAX || size > 1023 || memchr(word, '\0', size))
         return 0;
     if (wsl_buf_add(&s->words, word, size) < 0 || wsl_buf_add(&s->words, "", 1) < 0)
         return no_memory(err);
@@ -98,7 +105,7 @@ int source_add_word(struct source *s, const char *word, size_t size, struct wsl_
     return 0;
 }
 
-int source_add_list(struct source *s, const char *list, size_t size, struct wsl_err *err)
+int wsl_source_add_list(struct source *s, const char *list, size_t size, struct wsl_err *err)
 {
     const char *end = list + size;
     int r = 0;
@@ -107,14 +114,14 @@ int source_add_list(struct source *s, const char *list, size_t size, struct wsl_
         const char *comma = memchr(list, ',', (size_t)(end - list));
         size_t length = (size_t)((comma ? comma : end) - list);
 
-        r = source_add_word(s, list, length, err);
+        r = wsl_source_add_word(s, list, length, err);
         list += length + 1;
     }
     return r;
 }
 
-int source_add_hashtags(struct source *s, const char *caption, size_t size, const char **ret_fault,
-                        struct wsl_err *err)
+int wsl_source_add_hashtags(struct source *s, const char *caption, size_t size,
+                            const char **ret_fault, struct wsl_err *err)
 {
     struct wsl_hashtags h = {.text = caption, .size = size};
     const char *tag;
@@ -125,11 +132,11 @@ int source_add_hashtags(struct source *s, const char *caption, size_t size, cons
         return 0;
     }
     while (r == 0 && wsl_hashtags_next(&h, &tag, &size))
-        r = source_add_word(s, tag, size, err);
+        r = wsl_source_add_word(s, tag, size, err);
     return r;
 }
 
-uint64_t source_stamp(const char *path, int fd)
+uint64_t wsl_source_stamp(const char *path, int fd)
 {
     struct stat st;
 
@@ -139,8 +146,8 @@ uint64_t source_stamp(const char *path, int fd)
                      (uint64_t)st.st_mtim.tv_nsec ^ XXH3_64bits(path, strlen(path)));
 }
 
-int source_add_container(struct source *s, const char *path, int fd, uint32_t *ret,
-                         struct wsl_err *err)
+int wsl_source_add_container(struct source *s, const char *path, int fd, uint32_t *ret,
+                             struct wsl_err *err)
 {
     struct source_container *more = realloc(s->containers, (s->container_count + 1) * sizeof *more);
     struct source_container *c;
@@ -149,7 +156,7 @@ int source_add_container(struct source *s, const char *path, int fd, uint32_t *r
         return no_memory(err);
     s->containers = more;
     c = &more[s->container_count];
-    c->stamp = source_stamp(path, fd);
+    c->stamp = wsl_source_stamp(path, fd);
     c->path = strdup(path);
     if (!c->path)
         return no_memory(err);
@@ -158,24 +165,24 @@ int source_add_container(struct source *s, const char *path, int fd, uint32_t *r
     return 0;
 }
 
-int source_bad(struct source *s, struct source_entry *entry, enum wsl_import_fault fault,
-               const char *format, ...)
+int wsl_source_quarantine(struct source *s, struct source_entry *entry,
+                          enum wsl_quarantine_reason reason, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    vsnprintf(s->reason, sizeof s->reason, format, args);
+    vsnprintf(s->detail, sizeof s->detail, format, args);
     va_end(args);
     entry->bad = true;
-    entry->fault = fault;
-    entry->reason = s->reason;
+    entry->reason = reason;
+    entry->detail = s->detail;
     return 1;
 }
 
-void source_skip(struct source *s, enum wsl_import_skip kind, const char *name, uint64_t offset)
+void wsl_source_skip(struct source *s, enum wsl_import_skip kind, const char *name, uint64_t offset)
 {
     if (s->skips)
-        import_skips_add(s->skips, kind, name, offset);
+        wsl_import_skips_add(s->skips, kind, name, offset);
 }
 
 static bool is_one_of(const char *ending, const char *const *endings, size_t count)
@@ -186,7 +193,7 @@ static bool is_one_of(const char *ending, const char *const *endings, size_t cou
     return false;
 }
 
-bool source_is_picture_name(const char *name)
+bool wsl_source_is_image_name(const char *name)
 {
     static const char *const read[] = {"jpg", "jpeg", "png", "jpe", "jfif"};
     const char *dot = strrchr(name, '.');
@@ -194,14 +201,14 @@ bool source_is_picture_name(const char *name)
     return dot && name[0] != '.' && is_one_of(dot + 1, read, sizeof read / sizeof read[0]);
 }
 
-enum wsl_import_skip source_skip_kind(const char *name)
+enum wsl_import_skip wsl_source_skip_kind(const char *name)
 {
     static const char *const unread[] = {"webp", "gif", "tif", "tiff", "bmp", "heic", "heif",
                                          "avif", "jxl", "jp2", "ppm",  "pgm", "pnm",  "svg",
                                          "ico",  "dng", "cr2", "nef",  "exr", "hdr",  "tga"};
     const char *dot = strrchr(name, '.');
 
-    if (source_is_hidden(name))
+    if (wsl_source_is_hidden(name))
         return WSL_IMPORT_SKIP_HIDDEN;
     return dot && is_one_of(dot + 1, unread, sizeof unread / sizeof unread[0])
                ? WSL_IMPORT_SKIP_FORMAT
@@ -223,7 +230,7 @@ static bool part_is_hidden(const char *part, size_t n)
     return n >= 11 && memcmp(part, "PaxHeaders.", 11) == 0;
 }
 
-bool source_is_hidden(const char *path)
+bool wsl_source_is_hidden(const char *path)
 {
     size_t n;
 
@@ -243,7 +250,7 @@ static const char *add_json_tags(struct source *s, const json_t *tags, int *r, s
     json_t *tag;
 
     if (json_is_string(tags)) {
-        *r = source_add_list(s, json_string_value(tags), json_string_length(tags), err);
+        *r = wsl_source_add_list(s, json_string_value(tags), json_string_length(tags), err);
         return NULL;
     }
     if (!json_is_array(tags))
@@ -255,7 +262,7 @@ static const char *add_json_tags(struct source *s, const json_t *tags, int *r, s
         if (!json_is_string(tag))
             return "\"tags\" has something that is no text";
         if (*r == 0)
-            *r = source_add_word(s, json_string_value(tag), json_string_length(tag), err);
+            *r = wsl_source_add_word(s, json_string_value(tag), json_string_length(tag), err);
     }
     return NULL;
 }
@@ -272,7 +279,7 @@ static const char *add_json_label(struct source *s, const json_t *label, int *r,
     }
     if (!text)
         return "\"label\" is neither a text nor a whole number";
-    *r = source_add_word(s, text, strlen(text), err);
+    *r = wsl_source_add_word(s, text, strlen(text), err);
     return NULL;
 }
 
@@ -291,13 +298,13 @@ static const char *add_json_caption(struct source *s, const json_t *caption, int
 
     if (!json_is_string(caption))
         return "\"caption\" is not a text";
-    *r = source_add_hashtags(s, json_string_value(caption), json_string_length(caption), &fault,
-                             err);
+    *r = wsl_source_add_hashtags(s, json_string_value(caption), json_string_length(caption), &fault,
+                                 err);
     return fault;
 }
 
-int source_add_json(struct source *s, const json_t *object, bool *decided,
-                    struct source_entry *entry, const char **ret_fault, struct wsl_err *err)
+int wsl_source_add_json(struct source *s, const json_t *object, bool *decided,
+                        struct source_entry *entry, const char **ret_fault, struct wsl_err *err)
 {
     const json_t *label = json_field(object, "label");
     const json_t *tags = json_field(object, "tags");
@@ -343,10 +350,10 @@ static int begin_lines(struct source_lines *lines, const char *path, struct wsl_
     return encoding ? wsl_text_input_wrong_encoding(path, encoding, err) : 0;
 }
 
-int source_lines_open(struct source_lines *lines, const char *path, struct wsl_err *err)
+int wsl_source_lines_open(struct source_lines *lines, const char *path, struct wsl_err *err)
 {
     *lines = (struct source_lines){0};
-    lines->line = malloc(SOURCE_LINE + 1);
+    lines->line = malloc(SOURCE_LINE_MAX + 1);
     if (!lines->line)
         return no_memory(err);
     lines->file = fopen(path, "re");
@@ -363,17 +370,17 @@ static int next_byte(struct source_lines *lines)
     return getc_unlocked(lines->file);
 }
 
-int source_lines_next(struct source_lines *lines, const char *path, size_t *ret_size,
-                      struct wsl_err *err)
+int wsl_source_lines_next(struct source_lines *lines, const char *path, size_t *ret_size,
+                          struct wsl_err *err)
 {
     size_t n = 0;
     int c;
 
     lines->offset = lines->end;
     while ((c = next_byte(lines)) != EOF && c != '\n') {
-        if (n < SOURCE_LINE)
+        if (n < SOURCE_LINE_MAX)
             lines->line[n] = (char)c;
-        if (n <= SOURCE_LINE)
+        if (n <= SOURCE_LINE_MAX)
             n++;
         lines->end++;
     }
@@ -383,15 +390,15 @@ int source_lines_next(struct source_lines *lines, const char *path, size_t *ret_
     if (c == EOF && n == 0)
         return 0;
     lines->number++;
-    if (n > 0 && n <= SOURCE_LINE && lines->line[n - 1] == '\r')
+    if (n > 0 && n <= SOURCE_LINE_MAX && lines->line[n - 1] == '\r')
         n--;
-    if (n <= SOURCE_LINE)
+    if (n <= SOURCE_LINE_MAX)
         lines->line[n] = '\0';
     *ret_size = n;
     return 1;
 }
 
-void source_lines_close(struct source_lines *lines)
+void wsl_source_lines_close(struct source_lines *lines)
 {
     if (lines->file)
         fclose(lines->file);
@@ -401,7 +408,7 @@ void source_lines_close(struct source_lines *lines)
 
 /* ---- names of numbers ---- */
 
-int source_names_add(struct source_names *names, const char *text, size_t size)
+int wsl_source_names_add(struct source_names *names, const char *text, size_t size)
 {
     if ((names->count & (names->count + 1)) == 0) { /* 0, 1, 3, 7, ...: full */
         size_t *more = realloc(names->starts, 2 * (names->count + 1) * sizeof *more);
@@ -417,7 +424,7 @@ int source_names_add(struct source_names *names, const char *text, size_t size)
     return 0;
 }
 
-const char *source_names_get(const struct source_names *names, uint64_t number, char buffer[24])
+const char *wsl_source_names_get(const struct source_names *names, uint64_t number, char buffer[24])
 {
     if (number < names->count)
         return (const char *)names->texts.data + names->starts[number];
@@ -425,8 +432,8 @@ const char *source_names_get(const struct source_names *names, uint64_t number, 
     return buffer;
 }
 
-int source_names_load(struct source_names *names, const struct wsl_import_setup *setup,
-                      struct wsl_err *err)
+int wsl_source_names_load(struct source_names *names, const struct wsl_import_setup *setup,
+                          struct wsl_err *err)
 {
     const char *path = setup->label_names;
     struct source_lines lines = {0};
@@ -435,8 +442,8 @@ int source_names_load(struct source_names *names, const struct wsl_import_setup 
 
     if (!path)
         return 0;
-    r = source_lines_open(&lines, path, err);
-    while (r >= 0 && (r = source_lines_next(&lines, path, &size, err)) == 1) {
+    r = wsl_source_lines_open(&lines, path, err);
+    while (r >= 0 && (r = wsl_source_lines_next(&lines, path, &size, err)) == 1) {
         if (size == 0 || size > 255 || !wsl_utf8_is_clean(lines.line, size))
             r = wsl_fail(err, WSL_ECORRUPT,
                          "%s:%llu: a name must be UTF-8 of 1 to 255 bytes without control "
@@ -444,14 +451,14 @@ int source_names_load(struct source_names *names, const struct wsl_import_setup 
                          path, (unsigned long long)lines.number);
         else if (names->count == NAMES_LIMIT)
             r = wsl_fail(err, WSL_ELIMIT, "%s has more than %d names", path, NAMES_LIMIT);
-        else if (source_names_add(names, lines.line, size) < 0)
+        else if (wsl_source_names_add(names, lines.line, size) < 0)
             r = no_memory(err);
     }
-    source_lines_close(&lines);
+    wsl_source_lines_close(&lines);
     return r;
 }
 
-void source_names_free(struct source_names *names)
+void wsl_source_names_free(struct source_names *names)
 {
     wsl_buf_free(&names->texts);
     free(names->starts);

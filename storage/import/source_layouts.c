@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Folders that come with lists of their own: ImageNet's, CUB-200-2011's and Places365's. All three
- * are read as runs ("parts") of one kind each: a list of "file number", or a tree of labels.
+ * Directories that come with lists of their own: ImageNet's, CUB-200-2011's and Places365's. All
+ * three are read as runs ("parts") of one kind each: a list of "file number", or a tree of labels.
  *
  * Formats: the README of CUB_200_2011; the development kit of places365; Caffe's ILSVRC12 lists and
  * Kaggle's "ImageNet Object Localization Challenge" for ImageNet.
@@ -18,11 +18,11 @@
 
 enum { ID_LIMIT = 1 << 24 };
 
-/* A list gives a file and a number (or a name) in each line; the pictures lie in `folder`. A tree
- * has no list: its folders are the labels. */
+/* A list gives a file and a number (or a name) in each line; the images lie in `directory`. A tree
+ * has no list: its directories are the labels. */
 struct part {
     char list[PATH_MAX]; /* "" : a tree */
-    char folder[PATH_MAX];
+    char directory[PATH_MAX];
     enum source_split split;
     bool csv;   /* "file,name ..." after a line of heads */
     bool by_id; /* CUB: "id file" */
@@ -38,9 +38,9 @@ struct layout {
     uint8_t *split_of;  /* CUB: by id: enum source_split */
 };
 
-static bool find(const char *folder, const char *name, char path[PATH_MAX])
+static bool find(const char *directory, const char *name, char path[PATH_MAX])
 {
-    return wsl_file_join(path, PATH_MAX, folder, name) == 0 && wsl_file_exists(path);
+    return wsl_file_join(path, PATH_MAX, directory, name) == 0 && wsl_file_exists(path);
 }
 
 static int lay_out(struct source *s, struct wsl_err *err)
@@ -76,18 +76,18 @@ static int read_list(const char *path, const char *(*take)(struct layout *l, cha
     struct source_lines lines = {0};
     const char *fault = NULL;
     size_t size;
-    int r = source_lines_open(&lines, path, err);
+    int r = wsl_source_lines_open(&lines, path, err);
 
-    while (r >= 0 && !fault && (r = source_lines_next(&lines, path, &size, err)) == 1) {
+    while (r >= 0 && !fault && (r = wsl_source_lines_next(&lines, path, &size, err)) == 1) {
         if (size > 0)
-            fault = size > SOURCE_LINE || !wsl_utf8_is_clean(lines.line, size)
+            fault = size > SOURCE_LINE_MAX || !wsl_utf8_is_clean(lines.line, size)
                         ? "too long, or not UTF-8"
                         : take(l, lines.line);
         if (fault)
             r = wsl_fail(err, WSL_ECORRUPT, "%s:%llu (byte %llu): %s", path,
                          (unsigned long long)lines.number, (unsigned long long)lines.offset, fault);
     }
-    source_lines_close(&lines);
+    wsl_source_lines_close(&lines);
     return r < 0 ? r : 0;
 }
 
@@ -105,7 +105,7 @@ static const char *take_wnid(struct layout *l, char *line)
 
     if (size == 0 || size > 255)
         return "it does not begin with a WNID";
-    return source_names_add(&l->names, line, size) < 0 ? "no memory" : NULL;
+    return wsl_source_names_add(&l->names, line, size) < 0 ? "no memory" : NULL;
 }
 
 static int open_imagenet(struct source *s, struct wsl_err *err)
@@ -125,18 +125,18 @@ static int open_imagenet(struct source *s, struct wsl_err *err)
         path[0] = '\0';
     train = add_part(l, SOURCE_TRAIN);
     val = add_part(l, SOURCE_HELDOUT);
-    snprintf(train->folder, sizeof train->folder, "%.4000strain", path);
-    snprintf(val->folder, sizeof val->folder, "%.4000sval", path);
-    if (!find(s->base, train->folder, root))
-        return wsl_fail(err, WSL_ENOENT, "%s has no folder train: it is not laid out as ImageNet",
-                        s->base);
+    snprintf(train->directory, sizeof train->directory, "%.4000strain", path);
+    snprintf(val->directory, sizeof val->directory, "%.4000sval", path);
+    if (!find(s->base, train->directory, root))
+        return wsl_fail(err, WSL_ENOENT,
+                        "%s has no directory train: it is not laid out as ImageNet", s->base);
     for (size_t i = 0; r == 0 && i < 2 && l->names.count == 0; i++)
         if (find(s->base, mappings[i], path))
             r = read_list(path, take_wnid, l, err);
     val->csv = find(s->base, "LOC_val_solution.csv", val->list);
     if (!val->csv && !find(s->base, "val.txt", val->list))
         val->list[0] = '\0';
-    if (r == 0 && !find(s->base, val->folder, path))
+    if (r == 0 && !find(s->base, val->directory, path))
         l->part_count = 1;
     else if (r == 0 && val->list[0] && !val->csv && l->names.count == 0)
         r = wsl_fail(err, WSL_ENOENT,
@@ -153,7 +153,7 @@ static const char *take_class(struct layout *l, char *line)
 
     if (!name || !parse_id(line, &id) || id != l->names.count + 1 || strlen(name) > 255)
         return "not the next class number and its name";
-    return source_names_add(&l->names, name, strlen(name)) < 0 ? "no memory" : NULL;
+    return wsl_source_names_add(&l->names, name, strlen(name)) < 0 ? "no memory" : NULL;
 }
 
 static const char *take_image_class(struct layout *l, char *line)
@@ -207,7 +207,7 @@ static int open_cub200(struct source *s, struct wsl_err *err)
                             s->base, lists[i].name);
         r = read_list(path, lists[i].take, l, err);
     }
-    snprintf(part->folder, sizeof part->folder, "images");
+    snprintf(part->directory, sizeof part->directory, "images");
     if (r == 0 && !find(s->base, "images.txt", part->list))
         r = wsl_fail(err, WSL_ENOENT, "%s has no images.txt: it is not laid out as CUB-200-2011",
                      s->base);
@@ -224,7 +224,7 @@ static const char *take_category(struct layout *l, char *line)
     if (!text || line[0] != '/' || strlen(line) < 4 || strlen(line) > 255 ||
         !parse_id(text, &number) || number != l->names.count)
         return "not a category (/a/airfield) and the next number";
-    return source_names_add(&l->names, line + 3, strlen(line + 3)) < 0 ? "no memory" : NULL;
+    return wsl_source_names_add(&l->names, line + 3, strlen(line + 3)) < 0 ? "no memory" : NULL;
 }
 
 static int open_places365(struct source *s, struct wsl_err *err)
@@ -232,7 +232,7 @@ static int open_places365(struct source *s, struct wsl_err *err)
     static const struct {
         const char *list;
         enum source_split split;
-        const char *folders[4];
+        const char *directories[4];
     } runs[] = {{"places365_train_standard.txt",
                  SOURCE_TRAIN,
                  {"data_256", "data_256_standard", "data_large", "data_large_standard"}},
@@ -254,14 +254,14 @@ static int open_places365(struct source *s, struct wsl_err *err)
 
         if (!find(s->base, runs[i].list, part->list))
             continue;
-        for (size_t f = 0; f < 4 && !part->folder[0]; f++)
-            if (find(s->base, runs[i].folders[f], path))
-                snprintf(part->folder, sizeof part->folder, "%s", runs[i].folders[f]);
-        if (part->folder[0])
+        for (size_t f = 0; f < 4 && !part->directory[0]; f++)
+            if (find(s->base, runs[i].directories[f], path))
+                snprintf(part->directory, sizeof part->directory, "%s", runs[i].directories[f]);
+        if (part->directory[0])
             add_part(l, runs[i].split);
         else
-            r = wsl_fail(err, WSL_ENOENT, "%s has %s but no folder %s with the pictures", s->base,
-                         runs[i].list, runs[i].folders[0]);
+            r = wsl_fail(err, WSL_ENOENT, "%s has %s but no directory %s with the images", s->base,
+                         runs[i].list, runs[i].directories[0]);
     }
     if (r == 0 && l->part_count == 0)
         r = wsl_fail(err, WSL_ENOENT,
@@ -269,7 +269,7 @@ static int open_places365(struct source *s, struct wsl_err *err)
     return r;
 }
 
-/* ---- one picture after the other ---- */
+/* ---- one image after the other ---- */
 
 static void close_layout(struct source *s)
 {
@@ -277,9 +277,9 @@ static void close_layout(struct source *s)
 
     if (!l)
         return;
-    source_lines_close(&l->lines);
-    source_tree_close(l->tree);
-    source_names_free(&l->names);
+    wsl_source_lines_close(&l->lines);
+    wsl_source_tree_close(l->tree);
+    wsl_source_names_free(&l->names);
     free(l->label_of);
     free(l->split_of);
     free(l);
@@ -329,7 +329,7 @@ static int take_line(struct source *s, struct layout *l, const struct part *part
     const char *ending = part->csv ? ".JPEG" : "";
     int r;
 
-    if (size > SOURCE_LINE)
+    if (size > SOURCE_LINE_MAX)
         fault = "too long";
     else if (!wsl_utf8_is_clean(line, size))
         fault = "not UTF-8, or with control characters";
@@ -337,19 +337,21 @@ static int take_line(struct source *s, struct layout *l, const struct part *part
         fault = take_apart(l, part, line, &file, &label, &ret->split);
     while (!fault && *file == '/')
         file++;
-    if (!fault && (strlen(file) + strlen(part->folder) + 8 > sizeof s->path || strstr(file, "..")))
+    if (!fault &&
+        (strlen(file) + strlen(part->directory) + 8 > sizeof s->path || strstr(file, "..")))
         fault = "a file name that cannot be used";
     if (fault) {
         snprintf(s->path, sizeof s->path, "%.200s line %llu", list,
                  (unsigned long long)l->lines.number);
         ret->offset = l->lines.offset;
-        return source_bad(s, ret, WSL_IMPORT_FAULT_LINE, "%s", fault);
+        return wsl_source_quarantine(s, ret, WSL_QUARANTINE_LINE, "%s", fault);
     }
-    /* A list may name the folder itself ("val/x.JPEG"). */
-    if (strncmp(file, part->folder, strlen(part->folder)) == 0 && file[strlen(part->folder)] == '/')
-        file += strlen(part->folder) + 1;
-    strcpy(stpcpy(stpcpy(stpcpy(s->path, part->folder), "/"), file), ending);
-    r = source_add_word(s, label, strlen(label), err);
+    /* A list may name the directory itself ("val/x.JPEG"). */
+    if (strncmp(file, part->directory, strlen(part->directory)) == 0 &&
+        file[strlen(part->directory)] == '/')
+        file += strlen(part->directory) + 1;
+    strcpy(stpcpy(stpcpy(stpcpy(s->path, part->directory), "/"), file), ending);
+    r = wsl_source_add_word(s, label, strlen(label), err);
     return r < 0 ? r : 1;
 }
 
@@ -357,16 +359,16 @@ static int next_of_list(struct source *s, struct layout *l, const struct part *p
                         struct source_entry *ret, struct wsl_err *err)
 {
     size_t size;
-    int r = l->lines.file ? 0 : source_lines_open(&l->lines, part->list, err);
+    int r = l->lines.file ? 0 : wsl_source_lines_open(&l->lines, part->list, err);
 
     if (r < 0)
         return r;
     do
-        r = source_lines_next(&l->lines, part->list, &size, err);
+        r = wsl_source_lines_next(&l->lines, part->list, &size, err);
     while (r == 1 && (size == 0 || (part->csv && l->lines.number == 1)));
     if (r == 1)
         return take_line(s, l, part, size, ret, err);
-    source_lines_close(&l->lines);
+    wsl_source_lines_close(&l->lines);
     return r;
 }
 
@@ -374,14 +376,14 @@ static int open_tree(struct source *s, struct layout *l, const struct part *part
                      struct wsl_err *err)
 {
     char root[PATH_MAX];
-    int r = wsl_file_join(root, sizeof root, s->base, part->folder);
+    int r = wsl_file_join(root, sizeof root, s->base, part->directory);
 
     if (r < 0)
-        return wsl_fail(err, r, "path too long: %s/%s", s->base, part->folder);
-    return source_tree_open(&l->tree, root, err);
+        return wsl_fail(err, r, "path too long: %s/%s", s->base, part->directory);
+    return wsl_source_tree_open(&l->tree, root, err);
 }
 
-/* The folder that a picture lies in is its label: train/n01440764/n01440764_10026.JPEG. */
+/* The directory that an image lies in is its label: train/n01440764/n01440764_10026.JPEG. */
 static int next_of_tree(struct source *s, struct layout *l, const struct part *part,
                         struct source_entry *ret, struct wsl_err *err)
 {
@@ -389,19 +391,19 @@ static int next_of_tree(struct source *s, struct layout *l, const struct part *p
     int r = l->tree ? 0 : open_tree(s, l, part, err);
 
     if (r == 0)
-        r = source_tree_next(l->tree, s, &file, ret, err);
+        r = wsl_source_tree_next(l->tree, s, &file, ret, err);
     if (r == 0) {
-        source_tree_close(l->tree);
+        wsl_source_tree_close(l->tree);
         l->tree = NULL;
     }
     if (r != 1)
         return r == 2 ? 1 : r;
     ret->path = file.path;
     if (file.depth != 2)
-        return source_bad(s, ret, WSL_IMPORT_FAULT_NO_TAGS,
-                          "neither in a folder of its class nor in a list beside");
+        return wsl_source_quarantine(s, ret, WSL_QUARANTINE_NO_TAGS,
+                                     "neither in a directory of its class nor in a list beside");
     ret->split = part->split;
-    r = source_add_word(s, file.parent, strlen(file.parent), err);
+    r = wsl_source_add_word(s, file.parent, strlen(file.parent), err);
     return r < 0 ? r : 1;
 }
 
@@ -419,33 +421,34 @@ static int next_of_layout(struct source *s, struct source_entry *ret, struct wsl
     return r;
 }
 
-enum wsl_import_kind wsl_import_detect(const char *folder)
+enum wsl_import_kind wsl_import_detect(const char *directory)
 {
     char path[PATH_MAX];
 
-    if (find(folder, "categories_places365.txt", path))
+    if (find(directory, "categories_places365.txt", path))
         return WSL_IMPORT_PLACES365;
-    if (find(folder, "images.txt", path) && find(folder, "image_class_labels.txt", path) &&
-        find(folder, "classes.txt", path))
+    if (find(directory, "images.txt", path) && find(directory, "image_class_labels.txt", path) &&
+        find(directory, "classes.txt", path))
         return WSL_IMPORT_CUB200;
-    if ((find(folder, "synset_words.txt", path) || find(folder, "LOC_synset_mapping.txt", path)) &&
-        (find(folder, "train", path) || find(folder, "ILSVRC/Data/CLS-LOC/train", path)))
+    if ((find(directory, "synset_words.txt", path) ||
+         find(directory, "LOC_synset_mapping.txt", path)) &&
+        (find(directory, "train", path) || find(directory, "ILSVRC/Data/CLS-LOC/train", path)))
         return WSL_IMPORT_IMAGENET;
-    return WSL_IMPORT_FOLDERS;
+    return WSL_IMPORT_DIRECTORIES;
 }
 
-const struct source_ops source_imagenet = {.word = "imagenet",
-                                           .has_split = true,
-                                           .open = open_imagenet,
-                                           .next = next_of_layout,
-                                           .close = close_layout};
-const struct source_ops source_cub200 = {.word = "cub200",
-                                         .has_split = true,
-                                         .open = open_cub200,
-                                         .next = next_of_layout,
-                                         .close = close_layout};
-const struct source_ops source_places365 = {.word = "places365",
-                                            .has_split = true,
-                                            .open = open_places365,
-                                            .next = next_of_layout,
-                                            .close = close_layout};
+const struct source_ops wsl_source_imagenet = {.word = "imagenet",
+                                               .has_split = true,
+                                               .open = open_imagenet,
+                                               .next = next_of_layout,
+                                               .close = close_layout};
+const struct source_ops wsl_source_cub200 = {.word = "cub200",
+                                             .has_split = true,
+                                             .open = open_cub200,
+                                             .next = next_of_layout,
+                                             .close = close_layout};
+const struct source_ops wsl_source_places365 = {.word = "places365",
+                                                .has_split = true,
+                                                .open = open_places365,
+                                                .next = next_of_layout,
+                                                .close = close_layout};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Manifests: a line per picture, as text with a tab or as JSON.
+ * Manifests: a line per image, as text with a tab or as JSON.
  */
 #include "storage/import/source.h"
 
@@ -21,7 +21,7 @@ static int open_manifest(struct source *s, struct wsl_err *err)
 {
     struct manifest *m = s->state = calloc(1, sizeof *m);
 
-    return m ? source_lines_open(&m->lines, s->setup->source, err)
+    return m ? wsl_source_lines_open(&m->lines, s->setup->source, err)
              : wsl_fail(err, WSL_ENOMEM, "no memory for a manifest");
 }
 
@@ -30,7 +30,7 @@ static void close_manifest(struct source *s)
     struct manifest *m = s->state;
 
     if (m)
-        source_lines_close(&m->lines);
+        wsl_source_lines_close(&m->lines);
     free(m);
 }
 
@@ -42,15 +42,15 @@ static int take_line(struct source *s, struct source_entry *ret, size_t *ret_siz
     int r;
 
     do
-        r = source_lines_next(&m->lines, s->setup->source, ret_size, err);
-    while (r == 1 && *ret_size <= SOURCE_LINE && (*ret_size == 0 || m->lines.line[0] == '#'));
+        r = wsl_source_lines_next(&m->lines, s->setup->source, ret_size, err);
+    while (r == 1 && *ret_size <= SOURCE_LINE_MAX && (*ret_size == 0 || m->lines.line[0] == '#'));
     if (r != 1)
         return r;
     snprintf(s->path, sizeof s->path, "line %llu", (unsigned long long)m->lines.number);
     ret->offset = m->lines.offset;
-    *ret_good = *ret_size <= SOURCE_LINE;
+    *ret_good = *ret_size <= SOURCE_LINE_MAX;
     if (!*ret_good)
-        source_bad(s, ret, WSL_IMPORT_FAULT_LINE, "longer than %d bytes", SOURCE_LINE);
+        wsl_source_quarantine(s, ret, WSL_QUARANTINE_LINE, "longer than %d bytes", SOURCE_LINE_MAX);
     return 1;
 }
 
@@ -66,16 +66,18 @@ static int next_tsv(struct source *s, struct source_entry *ret, struct wsl_err *
         return r;
     tab = memchr(line, '\t', size);
     if (!tab)
-        return source_bad(s, ret, WSL_IMPORT_FAULT_LINE, "no tab between path and tags");
+        return wsl_source_quarantine(s, ret, WSL_QUARANTINE_LINE, "no tab between path and tags");
     if (tab == line || tab - line >= PATH_MAX)
-        return source_bad(s, ret, WSL_IMPORT_FAULT_LINE, "no path, or one that is too long");
+        return wsl_source_quarantine(s, ret, WSL_QUARANTINE_LINE,
+                                     "no path, or one that is too long");
     if (!wsl_utf8_is_clean(line, (size_t)(tab - line)) ||
         !wsl_utf8_is_clean(tab + 1, size - (size_t)(tab + 1 - line)))
-        return source_bad(s, ret, WSL_IMPORT_FAULT_LINE, "not UTF-8, or with control characters");
+        return wsl_source_quarantine(s, ret, WSL_QUARANTINE_LINE,
+                                     "not UTF-8, or with control characters");
     *tab = '\0';
     ret->path = line;
     ret->offset = 0;
-    r = source_add_list(s, tab + 1, size - (size_t)(tab + 1 - line), err);
+    r = wsl_source_add_list(s, tab + 1, size - (size_t)(tab + 1 - line), err);
     return r < 0 ? r : 1;
 }
 
@@ -94,17 +96,18 @@ static int next_jsonl(struct source *s, struct source_entry *ret, struct wsl_err
     object = json_loadb(m->lines.line, size, JSON_REJECT_DUPLICATES, &error);
     path = json_string_value(json_object_get(object, "path"));
     if (!object)
-        source_bad(s, ret, WSL_IMPORT_FAULT_LINE, "no JSON object: %.120s, at byte %d", error.text,
-                   error.position);
+        wsl_source_quarantine(s, ret, WSL_QUARANTINE_LINE, "no JSON object: %.120s, at byte %d",
+                              error.text, error.position);
     else if (!json_is_object(object))
-        source_bad(s, ret, WSL_IMPORT_FAULT_LINE, "no JSON object");
+        wsl_source_quarantine(s, ret, WSL_QUARANTINE_LINE, "no JSON object");
     else if (!path || !*path || strlen(path) >= sizeof s->path ||
              !wsl_utf8_is_clean(path, strlen(path)))
-        source_bad(s, ret, WSL_IMPORT_FAULT_LINE, "no \"path\", or one that cannot be used");
+        wsl_source_quarantine(s, ret, WSL_QUARANTINE_LINE,
+                              "no \"path\", or one that cannot be used");
     else
-        r = source_add_json(s, object, &m->decided, ret, &fault, err);
+        r = wsl_source_add_json(s, object, &m->decided, ret, &fault, err);
     if (r == 0)
-        r = source_bad(s, ret, WSL_IMPORT_FAULT_LINE, "%s", fault);
+        r = wsl_source_quarantine(s, ret, WSL_QUARANTINE_LINE, "%s", fault);
     else if (r == 1 && !ret->bad) {
         strcpy(s->path, path);
         ret->offset = 0;
@@ -113,7 +116,7 @@ static int next_jsonl(struct source *s, struct source_entry *ret, struct wsl_err
     return r;
 }
 
-const struct source_ops source_manifest = {
+const struct source_ops wsl_source_manifest = {
     .word = "manifest", .open = open_manifest, .next = next_tsv, .close = close_manifest};
-const struct source_ops source_jsonl = {
+const struct source_ops wsl_source_jsonl = {
     .word = "jsonl", .open = open_manifest, .next = next_jsonl, .close = close_manifest};

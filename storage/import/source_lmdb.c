@@ -21,19 +21,20 @@ enum { LOOK_AHEAD = 4096 };
 
 /* Several numbers in any of the first records: they are tags. A file that cannot be read says so
  * when it is its turn. */
-static void settle_kind(struct source *s, const char *path)
+static void set_kind(struct source *s, const char *path)
 {
     struct lmdb_file *file;
     struct lmdb_place place;
     struct caffe_record record;
 
     s->labels = true;
-    if (lmdb_file_open(&file, path, NULL) < 0)
+    if (wsl_lmdb_file_open(&file, path, NULL) < 0)
         return;
-    for (int i = 0; i < LOOK_AHEAD && s->labels && lmdb_file_next(file, &place, NULL) == 1; i++)
-        if (!caffe_record_parse(lmdb_file_descriptor(file), place.offset, place.size, &record))
+    for (int i = 0; i < LOOK_AHEAD && s->labels && wsl_lmdb_file_next(file, &place, NULL) == 1; i++)
+        if (!wsl_caffe_record_parse(wsl_lmdb_file_descriptor(file), place.offset, place.size,
+                                    &record))
             s->labels = record.label_count < 2;
-    lmdb_file_close(file);
+    wsl_lmdb_file_close(file);
 }
 
 static int open_records(struct source *s, struct wsl_err *err)
@@ -43,14 +44,14 @@ static int open_records(struct source *s, struct wsl_err *err)
 
     if (!l)
         return wsl_fail(err, WSL_ENOMEM, "no memory for %s", s->setup->source);
-    r = source_names_load(&l->names, s->setup, err);
+    r = wsl_source_names_load(&l->names, s->setup, err);
     if (r == 0)
-        r = lmdb_file_open(&l->file, s->setup->source, err);
+        r = wsl_lmdb_file_open(&l->file, s->setup->source, err);
     if (r == 0)
-        settle_kind(s, s->setup->source);
+        set_kind(s, s->setup->source);
     if (r == 0)
-        r = source_add_container(s, lmdb_file_path(l->file), lmdb_file_descriptor(l->file),
-                                 &l->container, err);
+        r = wsl_source_add_container(s, wsl_lmdb_file_path(l->file),
+                                     wsl_lmdb_file_descriptor(l->file), &l->container, err);
     return r;
 }
 
@@ -60,8 +61,8 @@ static void close_records(struct source *s)
 
     if (!l)
         return;
-    lmdb_file_close(l->file);
-    source_names_free(&l->names);
+    wsl_lmdb_file_close(l->file);
+    wsl_source_names_free(&l->names);
     free(l);
 }
 
@@ -91,8 +92,8 @@ static int add_labels(struct source *s, struct records *l, const struct caffe_re
         if (record->labels[i] < 0)
             snprintf(buffer, sizeof buffer, "%lld", (long long)record->labels[i]);
         else
-            name = source_names_get(&l->names, (uint64_t)record->labels[i], buffer);
-        r = source_add_word(s, name, strlen(name), err);
+            name = wsl_source_names_get(&l->names, (uint64_t)record->labels[i], buffer);
+        r = wsl_source_add_word(s, name, strlen(name), err);
     }
     return r;
 }
@@ -101,24 +102,26 @@ static int give(struct source *s, struct records *l, const struct lmdb_place *pl
                 struct source_entry *ret, struct wsl_err *err)
 {
     struct caffe_record record;
-    const char *fault =
-        caffe_record_parse(lmdb_file_descriptor(l->file), place->offset, place->size, &record);
+    const char *fault = wsl_caffe_record_parse(wsl_lmdb_file_descriptor(l->file), place->offset,
+                                               place->size, &record);
     int r;
 
     name_record(s, place);
     ret->container = l->container;
     ret->offset = place->offset;
     if (fault)
-        return source_bad(s, ret, WSL_IMPORT_FAULT_DAMAGED, "%s", fault);
+        return wsl_source_quarantine(s, ret, WSL_QUARANTINE_DAMAGED, "%s", fault);
     ret->offset = record.offset;
     ret->size = record.size;
     ret->form = record.form;
     ret->width = record.width;
     ret->height = record.height;
-    if (record.size > SOURCE_PICTURE)
-        return source_bad(s, ret, WSL_IMPORT_FAULT_TOO_LARGE, "over %d MiB", SOURCE_PICTURE >> 20);
+    if (record.size > SOURCE_IMAGE_MAX)
+        return wsl_source_quarantine(s, ret, WSL_QUARANTINE_TOO_LARGE, "over %d MiB",
+                                     SOURCE_IMAGE_MAX >> 20);
     if (record.label_count == 0 || (s->labels && record.label_count > 1))
-        return source_bad(s, ret, WSL_IMPORT_FAULT_NO_TAGS, "%d labels", record.label_count);
+        return wsl_source_quarantine(s, ret, WSL_QUARANTINE_NO_TAGS, "%d labels",
+                                     record.label_count);
     r = add_labels(s, l, &record, err);
     return r < 0 ? r : 1;
 }
@@ -132,7 +135,7 @@ static int next_record(struct source *s, struct source_entry *ret, struct wsl_er
 
     if (l->ended)
         return 0;
-    r = lmdb_file_next(l->file, &place, &mine);
+    r = wsl_lmdb_file_next(l->file, &place, &mine);
     if (r == 1)
         return give(s, l, &place, ret, err);
     l->ended = true;
@@ -140,9 +143,9 @@ static int next_record(struct source *s, struct source_entry *ret, struct wsl_er
         return 0;
     if (r == WSL_ENOMEM)
         return wsl_fail(err, r, "%s", mine.text);
-    snprintf(s->path, sizeof s->path, "%s", lmdb_file_path(l->file));
-    return source_bad(s, ret, WSL_IMPORT_FAULT_CONTAINER, "%.180s", mine.text);
+    snprintf(s->path, sizeof s->path, "%s", wsl_lmdb_file_path(l->file));
+    return wsl_source_quarantine(s, ret, WSL_QUARANTINE_CONTAINER, "%.180s", mine.text);
 }
 
-const struct source_ops source_lmdb = {
+const struct source_ops wsl_source_lmdb = {
     .word = "lmdb", .open = open_records, .next = next_record, .close = close_records};

@@ -66,32 +66,32 @@ static int add_file(struct tars *t, const char *path, struct wsl_err *err)
     return more[t->file_count++] ? 0 : no_memory(err);
 }
 
-static int list_files(struct source *s, struct tars *t, const char *folder, struct wsl_err *err)
+static int list_files(struct source *s, struct tars *t, const char *directory, struct wsl_err *err)
 {
-    DIR *dir = opendir(folder);
+    DIR *dir = opendir(directory);
     struct dirent *entry;
     char path[PATH_MAX];
     int r = 0;
 
     if (!dir)
-        return wsl_fail_errno(err, "cannot read folder %s", folder);
+        return wsl_fail_errno(err, "cannot read directory %s", directory);
     while (r == 0 && (errno = 0, entry = readdir(dir))) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (!is_tar_name(entry->d_name)) {
-            source_skip(s, WSL_IMPORT_SKIP_NOT_TAR, entry->d_name, 0);
+            wsl_source_skip(s, WSL_IMPORT_SKIP_NOT_TAR, entry->d_name, 0);
             continue;
         }
-        r = wsl_file_join(path, sizeof path, folder, entry->d_name);
-        r = r < 0 ? wsl_fail(err, r, "path too long: %s/%s", folder, entry->d_name)
+        r = wsl_file_join(path, sizeof path, directory, entry->d_name);
+        r = r < 0 ? wsl_fail(err, r, "path too long: %s/%s", directory, entry->d_name)
                   : add_file(t, path, err);
     }
     if (r == 0 && errno)
-        r = wsl_fail_errno(err, "cannot read folder %s", folder);
+        r = wsl_fail_errno(err, "cannot read directory %s", directory);
     closedir(dir);
     if (r == 0 && t->file_count == 0)
         r = wsl_fail(err, WSL_EINVAL, "%s has no *.tar, nor *.tar.gz, .bz2, .xz, .zst, .lz4",
-                     folder);
+                     directory);
     if (t->file_count > 0)
         qsort(t->files, t->file_count, sizeof *t->files, by_text);
     return r;
@@ -106,7 +106,7 @@ static int open_tars(struct source *s, struct wsl_err *err)
 
     if (!t)
         return no_memory(err);
-    r = source_names_load(&t->sample.label_names, s->setup, err);
+    r = wsl_source_names_load(&t->sample.label_names, s->setup, err);
     if (r < 0)
         return r;
     if (strcmp(source, "-") != 0 && stat(source, &st) == 0 && S_ISDIR(st.st_mode))
@@ -120,11 +120,11 @@ static void close_tars(struct source *s)
 
     if (!t)
         return;
-    tar_file_close(t->tar);
+    wsl_tar_file_close(t->tar);
     for (size_t i = 0; i < t->file_count; i++)
         free(t->files[i]);
     free(t->files);
-    tar_sample_free(&t->sample);
+    wsl_tar_sample_free(&t->sample);
     free(t);
 }
 
@@ -133,14 +133,14 @@ static void close_tars(struct source *s)
 static int open_next(struct source *s, struct tars *t, struct wsl_err *err)
 {
     const char *path = t->files[t->file];
-    int r = tar_file_open(&t->tar, path, &t->failed);
+    int r = wsl_tar_file_open(&t->tar, path, &t->failed);
 
     if ((r == WSL_EUNSUPPORTED || r == WSL_ENOENT || r == WSL_EDENIED) && t->file_count > 1)
         return 0; /* one of many that is something else, or a dangling link: said as damage is */
     if (r < 0)
         return wsl_fail(err, r, "%s", t->failed.text);
-    return source_add_container(s, path, strcmp(path, "-") ? tar_file_descriptor(t->tar) : -1,
-                                &t->container, err);
+    return wsl_source_add_container(
+        s, path, strcmp(path, "-") ? wsl_tar_file_descriptor(t->tar) : -1, &t->container, err);
 }
 
 /* What is no part of a sample: counted, and nothing else. */
@@ -153,20 +153,20 @@ static bool pass_over(struct source *s, const struct tars *t)
     if (m->kind == TAR_DIRECTORY)
         return true;
     if (m->kind == TAR_TRAILER) {
-        source_skip(s, WSL_IMPORT_SKIP_TRAILING, t->files[t->file], m->offset);
+        wsl_source_skip(s, WSL_IMPORT_SKIP_TRAILING, t->files[t->file], m->offset);
         return true;
     }
     if (m->kind == TAR_LINK)
         kind = WSL_IMPORT_SKIP_LINK;
     else if (m->kind == TAR_SPECIAL)
         kind = WSL_IMPORT_SKIP_SPECIAL;
-    else if (source_is_hidden(m->name))
+    else if (wsl_source_is_hidden(m->name))
         kind = WSL_IMPORT_SKIP_HIDDEN;
-    else if (tar_sample_part(m->name) == SAMPLE_OTHER)
-        kind = source_skip_kind(slash ? slash + 1 : m->name);
+    else if (wsl_tar_sample_part(m->name) == SAMPLE_OTHER)
+        kind = wsl_source_skip_kind(slash ? slash + 1 : m->name);
     else
         return false;
-    source_skip(s, kind, m->name, m->offset);
+    wsl_source_skip(s, kind, m->name, m->offset);
     return true;
 }
 
@@ -175,7 +175,7 @@ static int give_nameless(struct source *s, const struct tars *t, struct source_e
 {
     snprintf(s->path, sizeof s->path, "%s", t->member.name);
     ret->offset = t->member.offset;
-    return source_bad(s, ret, WSL_IMPORT_FAULT_DAMAGED, "%s", t->member.fault);
+    return wsl_source_quarantine(s, ret, WSL_QUARANTINE_DAMAGED, "%s", t->member.fault);
 }
 
 /* Bytes that are no header: whatever they were, they are one line of quarantine. */
@@ -183,22 +183,22 @@ static int give_gap(struct source *s, const struct tars *t, struct source_entry 
 {
     snprintf(s->path, sizeof s->path, "%s", t->files[t->file]);
     ret->offset = t->member.offset;
-    return source_bad(s, ret, WSL_IMPORT_FAULT_CONTAINER,
-                      "%s: %llu bytes were passed over to the next header", t->member.fault,
-                      (unsigned long long)t->member.size);
+    return wsl_source_quarantine(s, ret, WSL_QUARANTINE_CONTAINER,
+                                 "%s: %llu bytes were passed over to the next header",
+                                 t->member.fault, (unsigned long long)t->member.size);
 }
 
 /* The file cannot be read further: said once, then the next one's turn. */
 static int give_fault(struct source *s, struct tars *t, struct source_entry *ret)
 {
     snprintf(s->path, sizeof s->path, "%s", t->files[t->file]);
-    ret->offset = t->tar ? tar_file_offset(t->tar) : 0;
-    return source_bad(s, ret, WSL_IMPORT_FAULT_CONTAINER, "%.180s", t->failed.text);
+    ret->offset = t->tar ? wsl_tar_file_offset(t->tar) : 0;
+    return wsl_source_quarantine(s, ret, WSL_QUARANTINE_CONTAINER, "%.180s", t->failed.text);
 }
 
 static void end_file(struct tars *t)
 {
-    tar_file_close(t->tar);
+    wsl_tar_file_close(t->tar);
     t->tar = NULL;
     t->failed = (struct wsl_err){0};
     t->file++;
@@ -212,7 +212,7 @@ static int fill_sample(struct source *s, struct tars *t, struct source_entry *re
         int r = 1;
 
         if (!t->have_member)
-            r = tar_file_next(t->tar, &t->member, &t->failed);
+            r = wsl_tar_file_next(t->tar, &t->member, &t->failed);
         if (r != 1)
             break;
         t->have_member = false;
@@ -222,8 +222,8 @@ static int fill_sample(struct source *s, struct tars *t, struct source_entry *re
             return give_nameless(s, t, ret);
         if (pass_over(s, t))
             continue;
-        if (tar_sample_takes(&t->sample, t->member.name))
-            tar_sample_add(&t->sample, t->tar, &t->member, &t->failed);
+        if (wsl_tar_sample_takes(&t->sample, t->member.name))
+            wsl_tar_sample_add(&t->sample, t->tar, &t->member, &t->failed);
         else
             t->have_member = t->sample.complete = true;
     }
@@ -231,7 +231,7 @@ static int fill_sample(struct source *s, struct tars *t, struct source_entry *re
     return 0;
 }
 
-/* Goes on in the file at hand: 1 with an entry, 0 when it has no more. */
+/* Goes on in the current file: 1 with an entry, 0 when it has no more. */
 static int next_of_file(struct source *s, struct tars *t, struct source_entry *ret,
                         struct wsl_err *err)
 {
@@ -242,7 +242,7 @@ static int next_of_file(struct source *s, struct tars *t, struct source_entry *r
             return wsl_fail(err, WSL_ENOMEM, "%s", t->failed.text);
         if (r == 0) {
             ret->container = t->container;
-            r = tar_sample_next(&t->sample, s, ret, err);
+            r = wsl_tar_sample_next(&t->sample, s, ret, err);
         }
         if (r != 0)
             return r;
@@ -272,5 +272,5 @@ static int next_tars(struct source *s, struct source_entry *ret, struct wsl_err 
     return 0;
 }
 
-const struct source_ops source_tar = {
+const struct source_ops wsl_source_tar = {
     .word = "webdataset", .open = open_tars, .next = next_tars, .close = close_tars};

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A stack of open directories, each read whole and sorted, so that the order is the same
+ * everywhere.
+ */
 #include "storage/import/source_tree.h"
 
 #include <errno.h>
@@ -39,7 +43,7 @@ static int by_id(const void *a, const void *b)
     return (x->inode > y->inode) - (x->inode < y->inode);
 }
 
-int source_tree_open(struct source_tree **ret, const char *root, struct wsl_err *err)
+int wsl_source_tree_open(struct source_tree **ret, const char *root, struct wsl_err *err)
 {
     char *const roots[] = {(char *)root, NULL}; /* fts(3) does not change it */
     struct source_tree *tree = calloc(1, sizeof *tree);
@@ -58,7 +62,7 @@ int source_tree_open(struct source_tree **ret, const char *root, struct wsl_err 
     return 0;
 }
 
-void source_tree_close(struct source_tree *tree)
+void wsl_source_tree_close(struct source_tree *tree)
 {
     if (!tree)
         return;
@@ -100,8 +104,8 @@ static int bad_link(struct source *s, struct source_entry *ret, const char *link
     ssize_t n = readlink(link, target, sizeof target);
 
     ret->path = path;
-    source_bad(s, ret, WSL_IMPORT_FAULT_MISSING, "a link to %.*s: %s", n < 0 ? 0 : (int)n, target,
-               strerror(why));
+    wsl_source_quarantine(s, ret, WSL_QUARANTINE_MISSING, "a link to %.*s: %s", n < 0 ? 0 : (int)n,
+                          target, strerror(why));
     return 2;
 }
 
@@ -117,7 +121,7 @@ static int take_link(struct source_tree *tree, struct source *s, FTSENT *entry, 
     if (stat(entry->fts_accpath, &st) < 0)
         return bad_link(s, ret, entry->fts_accpath, path, errno);
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
-        source_skip(s, WSL_IMPORT_SKIP_SPECIAL, path, 0);
+        wsl_source_skip(s, WSL_IMPORT_SKIP_SPECIAL, path, 0);
         return 0;
     }
     if (S_ISDIR(st.st_mode)) {
@@ -128,7 +132,7 @@ static int take_link(struct source_tree *tree, struct source *s, FTSENT *entry, 
     if (r < 0)
         return wsl_fail(err, r, "no memory to read %s", s->base);
     if (r > 0)
-        source_skip(s, WSL_IMPORT_SKIP_LINK_AGAIN, path, 0);
+        wsl_source_skip(s, WSL_IMPORT_SKIP_LINK_AGAIN, path, 0);
     else
         fts_set(tree->fts, entry, FTS_FOLLOW);
     return 0;
@@ -139,8 +143,8 @@ static int take_link(struct source_tree *tree, struct source *s, FTSENT *entry, 
 static int take_file(struct source_tree *tree, struct source *s, const FTSENT *entry,
                      const char *path, struct source_tree_file *ret)
 {
-    if (!source_is_picture_name(entry->fts_name)) {
-        source_skip(s, source_skip_kind(entry->fts_name), path, 0);
+    if (!wsl_source_is_image_name(entry->fts_name)) {
+        wsl_source_skip(s, wsl_source_skip_kind(entry->fts_name), path, 0);
         return 0;
     }
     tree->images++;
@@ -158,21 +162,21 @@ static void note_class(struct source_tree *tree, struct source *s, const FTSENT 
     if (entry->fts_level != 1)
         return;
     if (entry->fts_info == FTS_DP && tree->images == 0)
-        source_skip(s, WSL_IMPORT_SKIP_EMPTY, path, 0);
+        wsl_source_skip(s, WSL_IMPORT_SKIP_EMPTY, path, 0);
     tree->images = 0;
     snprintf(tree->first, sizeof tree->first, "%s", entry->fts_name);
 }
 
-static int take_entry(struct source_tree *tree, struct source *s, FTSENT *entry,
-                      struct source_tree_file *ret_file, struct source_entry *ret,
-                      struct wsl_err *err)
+static int add_entry(struct source_tree *tree, struct source *s, FTSENT *entry,
+                     struct source_tree_file *ret_file, struct source_entry *ret,
+                     struct wsl_err *err)
 {
     const char *path =
         entry->fts_path + strlen(s->base) + (entry->fts_path[strlen(s->base)] == '/');
 
-    if (entry->fts_level > 0 && source_is_hidden(entry->fts_name)) {
+    if (entry->fts_level > 0 && wsl_source_is_hidden(entry->fts_name)) {
         if (entry->fts_info != FTS_DP)
-            source_skip(s, WSL_IMPORT_SKIP_HIDDEN, path, 0);
+            wsl_source_skip(s, WSL_IMPORT_SKIP_HIDDEN, path, 0);
         fts_set(tree->fts, entry, FTS_SKIP);
         return 0;
     }
@@ -187,7 +191,7 @@ static int take_entry(struct source_tree *tree, struct source *s, FTSENT *entry,
     case FTS_SLNONE:
         return take_link(tree, s, entry, path, ret, err);
     case FTS_DC: /* a link to what is above the root led back to it */
-        source_skip(s, WSL_IMPORT_SKIP_LINK_AGAIN, path, 0);
+        wsl_source_skip(s, WSL_IMPORT_SKIP_LINK_AGAIN, path, 0);
         return 0;
     case FTS_DNR:
     case FTS_ERR:
@@ -195,13 +199,14 @@ static int take_entry(struct source_tree *tree, struct source *s, FTSENT *entry,
         errno = entry->fts_errno;
         return wsl_fail_errno(err, "cannot read %s", entry->fts_path);
     default:
-        source_skip(s, WSL_IMPORT_SKIP_SPECIAL, path, 0);
+        wsl_source_skip(s, WSL_IMPORT_SKIP_SPECIAL, path, 0);
         return 0;
     }
 }
 
-int source_tree_next(struct source_tree *tree, struct source *s, struct source_tree_file *ret_file,
-                     struct source_entry *ret, struct wsl_err *err)
+int wsl_source_tree_next(struct source_tree *tree, struct source *s,
+                         struct source_tree_file *ret_file, struct source_entry *ret,
+                         struct wsl_err *err)
 {
     FTSENT *entry;
     int r = 0;
@@ -210,7 +215,7 @@ int source_tree_next(struct source_tree *tree, struct source *s, struct source_t
         if (entry->fts_level == 0 && entry->fts_info != FTS_D && entry->fts_info != FTS_DP)
             return wsl_fail(err, WSL_EINVAL, "%s is not a directory that can be read",
                             entry->fts_path);
-        r = take_entry(tree, s, entry, ret_file, ret, err);
+        r = add_entry(tree, s, entry, ret_file, ret, err);
     }
     if (r == 0 && errno)
         return wsl_fail_errno(err, "cannot read directory %s", s->base);

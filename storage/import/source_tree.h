@@ -3,10 +3,10 @@
  * Walks a directory tree for images, in the order of names. Internal to the import.
  *
  * Links are followed, as torchvision's ImageFolder does, and an image belongs to the directory
- * whose name leads to it: those to files always, those to directories outside the tree once each.
- * A link to a directory that is read elsewhere (within the tree, or by another link) is skipped,
- * so a loop ends. Hidden and system files and directories (source_is_hidden()) are skipped at any
- * depth, but the root may have any name. Each skip is counted and listed (source_skip()).
+ * whose name leads to it: those to files always, those to directories outside the tree once each. A
+ * link to a directory that is read elsewhere (within the tree, or by another link) is skipped, so a
+ * loop ends. Hidden and system files and directories (wsl_source_is_hidden()) are skipped at any
+ * depth, but the root may have any name. Each skip is counted and listed (wsl_source_skip()).
  */
 #ifndef WSL_STORAGE_IMPORT_SOURCE_TREE_H
 #define WSL_STORAGE_IMPORT_SOURCE_TREE_H
@@ -16,8 +16,8 @@
 struct source_tree;
 
 /* `root` is s->base or lies in it. WSL_EINVAL when it is no directory. Blocks. */
-int source_tree_open(struct source_tree **ret, const char *root, struct wsl_err *err);
-void source_tree_close(struct source_tree *tree); /* NULL is fine */
+int wsl_source_tree_open(struct source_tree **ret, const char *root, struct wsl_err *err);
+void wsl_source_tree_close(struct source_tree *tree); /* NULL is fine */
 
 /* A file with the name of an image. The texts live until the next call. */
 struct source_tree_file {
@@ -29,7 +29,8 @@ struct source_tree_file {
 
 /* Returns 1 with a file, 2 with *ret filled as a bad entry (a link that leads nowhere), 0 at the
  * end, or an error: a directory that cannot be read. Blocks. */
-int source_tree_next(struct source_tree *tree, struct source *s, struct source_tree_file *ret_file,
-                     struct source_entry *ret, struct wsl_err *err);
+int wsl_source_tree_next(struct source_tree *tree, struct source *s,
+                         struct source_tree_file *ret_file, struct source_entry *ret,
+                         struct wsl_err *err);
 
 #endif

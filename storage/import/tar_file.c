@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reads member after member. Headers that belong to the next one (pax, GNU's long names) are taken
+ * in on the way; sparse maps are read before the bytes that they place.
+ */
 #include "storage/import/tar_file.h"
 
 #include "storage/import/tar_header.h"
@@ -13,11 +17,11 @@ struct tar_file {
     bool ended;          /* nothing more comes, after success or failure */
     bool behind_end;     /* the last block was a zero one */
     bool has_block;      /* `block` is a header that is still to be used */
-    uint64_t left;       /* bytes of the member at hand and its padding */
+    uint64_t left;       /* bytes of the current member and its padding */
     uint64_t size, real; /* of the member's stored bytes, and with holes */
     bool sparse;
     struct tar_pax pax; /* of the next member */
-    struct tar_map map; /* of the sparse member at hand */
+    struct tar_map map; /* of the sparse current member */
     uint8_t block[TAR_BLOCK];
 };
 
@@ -29,7 +33,7 @@ static uint64_t padded(uint64_t size)
 /* Takes what has to be there. */
 static int take(struct tar_file *tar, uint8_t *to, uint64_t n, struct wsl_err *err)
 {
-    int r = n > 0 ? tar_input_take(&tar->input, to, n, err) : 1;
+    int r = n > 0 ? wsl_tar_input_take(&tar->input, to, n, err) : 1;
 
     return r == 0 ? wsl_fail(err, WSL_ECORRUPT, "it ends early") : r < 0 ? r : 0;
 }
@@ -46,17 +50,17 @@ static int take_pax(struct tar_file *tar, struct tar_pax *pax, uint64_t size, st
         const uint8_t *bytes;
         size_t n;
 
-        r = tar_input_peek(&tar->input, &bytes, &n, err);
+        r = wsl_tar_input_peek(&tar->input, &bytes, &n, err);
         if (r != 1)
             return r < 0 ? r : wsl_fail(err, WSL_ECORRUPT, "it ends early");
         n = n < rest ? n : (size_t)rest;
-        tar_pax_feed(pax, bytes, n);
-        tar_input_advance(&tar->input, n);
+        wsl_tar_pax_feed(pax, bytes, n);
+        wsl_tar_input_advance(&tar->input, n);
         rest -= n;
         r = 0;
     }
     if (pax)
-        tar_pax_end(pax);
+        wsl_tar_pax_end(pax);
     return r == 0 ? take(tar, NULL, padded(size) - (size - rest), err) : r;
 }
 
@@ -71,7 +75,7 @@ static int take_long_name(struct tar_file *tar, uint64_t size, struct wsl_err *e
     pax->path[kept] = '\0';
     pax->has_path = pax->path[0] != '\0';
     if (size >= PATH_MAX && strlen(pax->path) == kept)
-        tar_pax_cut_name(pax, "a name of over 4095 bytes");
+        wsl_tar_pax_cut_name(pax, "a name of over 4095 bytes");
     return take(tar, NULL, padded(size) - kept, err);
 }
 
@@ -108,14 +112,14 @@ static int take_old_map(struct tar_file *tar, struct tar_member *m, struct wsl_e
     bool more = tar->block[482] == 1;
     int r = 0;
 
-    if (!tar_number(tar->block + 483, 12, &tar->real))
+    if (!wsl_tar_number(tar->block + 483, 12, &tar->real))
         m->fault = "a sparse file with a number that is none";
     if (!m->fault)
-        m->fault = tar_map_add_block(&tar->map, tar->block + 386, 4);
+        m->fault = wsl_tar_map_add_block(&tar->map, tar->block + 386, 4);
     while (r == 0 && more) {
         r = take(tar, block, TAR_BLOCK, err);
         if (r == 0 && !m->fault)
-            m->fault = tar_map_add_block(&tar->map, block, 21);
+            m->fault = wsl_tar_map_add_block(&tar->map, block, 21);
         more = block[504] == 1;
     }
     return r;
@@ -145,9 +149,9 @@ static int take_map_in_data(struct tar_file *tar, struct tar_member *m, struct w
                 m->fault = "a sparse file with a number that is none";
             } else {
                 if (first)
-                    numbers = value <= TAR_SEGMENTS ? 2 * value + 1 : UINT64_MAX;
+                    numbers = value <= TAR_SEGMENTS_MAX ? 2 * value + 1 : UINT64_MAX;
                 else
-                    m->fault = tar_map_add(&tar->map, value);
+                    m->fault = wsl_tar_map_add(&tar->map, value);
                 first = false;
                 numbers--;
                 value = taken = 0;
@@ -179,7 +183,7 @@ static int take_map(struct tar_file *tar, struct tar_member *m, bool old, struct
     m->offset = tar->input.at;
     m->size = tar->real;
     if (r == 0 && !m->fault)
-        m->fault = tar_map_check(&tar->map, tar->real, tar->size);
+        m->fault = wsl_tar_map_check(&tar->map, tar->real, tar->size);
     /* One part that is all of it is no different from a plain file. */
     if (!m->fault && tar->real == tar->size)
         tar->sparse = false;
@@ -223,7 +227,7 @@ static int take_member(struct tar_file *tar, const struct tar_header *header,
     ret->size = tar->size;
     if (ret->kind == TAR_FILE && (header->type == 'S' || pax->sparse))
         r = take_map(tar, ret, header->type == 'S', err);
-    tar_pax_clear(&tar->pax);
+    wsl_tar_pax_clear(&tar->pax);
     return r < 0 ? r : 1;
 }
 
@@ -243,10 +247,11 @@ static int pass_over(struct tar_file *tar, struct tar_member *ret, const char *f
     ret->fault = fault;
     ret->scattered = false;
     ret->offset = tar->input.at - TAR_BLOCK;
-    tar_pax_clear(&tar->pax);
+    wsl_tar_pax_clear(&tar->pax);
     do
-        r = tar_input_take(&tar->input, tar->block, TAR_BLOCK, &mine);
-    while (r == 1 && (!tar_block_is_ustar(tar->block) || tar_header_parse(tar->block, &header)));
+        r = wsl_tar_input_take(&tar->input, tar->block, TAR_BLOCK, &mine);
+    while (r == 1 &&
+           (!wsl_tar_block_is_ustar(tar->block) || wsl_tar_header_parse(tar->block, &header)));
     /* A rest that is shorter than a block belongs to it. */
     if (r < 0 && (r != WSL_ECORRUPT || tar->input.out))
         return wsl_fail(err, r, "%s", mine.text);
@@ -266,8 +271,8 @@ static int take_block(struct tar_file *tar, struct wsl_err *err)
         tar->has_block = false;
         return 1;
     }
-    while ((r = tar_input_take(&tar->input, tar->block, TAR_BLOCK, &mine)) == 1 &&
-           tar_block_is_zero(tar->block))
+    while ((r = wsl_tar_input_take(&tar->input, tar->block, TAR_BLOCK, &mine)) == 1 &&
+           wsl_tar_block_is_zero(tar->block))
         tar->behind_end = true;
     /* A last piece of less than a block, behind the end, is padding as well. */
     if (r == WSL_ECORRUPT && tar->behind_end && !tar->input.out)
@@ -292,8 +297,8 @@ static int next(struct tar_file *tar, struct tar_member *ret, struct wsl_err *er
             return wsl_fail(err, WSL_ECORRUPT, "it ends early");
         if (r != 1)
             return r;
-        fault = tar_header_parse(tar->block, &header);
-        if (fault && !tar->began && !tar_block_is_ustar(tar->block))
+        fault = wsl_tar_header_parse(tar->block, &header);
+        if (fault && !tar->began && !wsl_tar_block_is_ustar(tar->block))
             return wsl_fail(err, WSL_ECORRUPT,
                             "it is no tar file (it does not begin with a header)");
         if (fault)
@@ -309,7 +314,7 @@ static int next(struct tar_file *tar, struct tar_member *ret, struct wsl_err *er
     }
 }
 
-int tar_file_next(struct tar_file *tar, struct tar_member *ret, struct wsl_err *err)
+int wsl_tar_file_next(struct tar_file *tar, struct tar_member *ret, struct wsl_err *err)
 {
     int r = tar->ended ? 0 : next(tar, ret, err);
 
@@ -331,7 +336,7 @@ static int read_parts(struct tar_file *tar, uint8_t *to, struct wsl_err *err)
     return r;
 }
 
-int tar_file_read(struct tar_file *tar, struct wsl_buf *out, struct wsl_err *err)
+int wsl_tar_file_read(struct tar_file *tar, struct wsl_buf *out, struct wsl_err *err)
 {
     uint64_t size = tar->sparse ? tar->real : tar->size;
     int r = wsl_buf_reserve(out, (size_t)size);
@@ -352,43 +357,43 @@ int tar_file_read(struct tar_file *tar, struct wsl_buf *out, struct wsl_err *err
 
 /* ---- open and close ---- */
 
-int tar_file_open(struct tar_file **ret, const char *path, struct wsl_err *err)
+int wsl_tar_file_open(struct tar_file **ret, const char *path, struct wsl_err *err)
 {
     struct tar_file *tar = calloc(1, sizeof *tar);
     int r;
 
     if (!tar)
         return wsl_fail(err, WSL_ENOMEM, "no memory for %s", path);
-    r = tar_input_open(&tar->input, path, err);
+    r = wsl_tar_input_open(&tar->input, path, err);
     if (r < 0) {
-        tar_file_close(tar);
+        wsl_tar_file_close(tar);
         return r;
     }
     *ret = tar;
     return 0;
 }
 
-void tar_file_close(struct tar_file *tar)
+void wsl_tar_file_close(struct tar_file *tar)
 {
     if (!tar)
         return;
-    tar_input_close(&tar->input);
-    tar_pax_free(&tar->pax);
-    tar_map_free(&tar->map);
+    wsl_tar_input_close(&tar->input);
+    wsl_tar_pax_free(&tar->pax);
+    wsl_tar_map_free(&tar->map);
     free(tar);
 }
 
-uint64_t tar_file_offset(const struct tar_file *tar)
+uint64_t wsl_tar_file_offset(const struct tar_file *tar)
 {
     return tar->input.at;
 }
 
-bool tar_file_is_seekable(const struct tar_file *tar)
+bool wsl_tar_file_is_seekable(const struct tar_file *tar)
 {
     return tar->input.seekable;
 }
 
-int tar_file_descriptor(const struct tar_file *tar)
+int wsl_tar_file_descriptor(const struct tar_file *tar)
 {
     return tar->input.fd;
 }

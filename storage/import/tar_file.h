@@ -33,7 +33,7 @@ enum tar_kind {
 };
 
 struct tar_member {
-    char name[PATH_MAX]; /* closed; any other bytes; of a sparse file the real one */
+    char name[PATH_MAX]; /* NUL-terminated; any other bytes; of a sparse file the real one */
     enum tar_kind kind;
     uint64_t offset;   /* of its bytes in the (unpacked) file */
     uint64_t size;     /* of a sparse one with its holes; 0 of what has no bytes */
@@ -44,25 +44,25 @@ struct tar_member {
 
 /* Opens a path, or standard input for "-". WSL_EUNSUPPORTED: another kind of file, which is named.
  */
-int tar_file_open(struct tar_file **ret, const char *path, struct wsl_err *err);
-void tar_file_close(struct tar_file *tar); /* NULL is fine; standard input stays open */
+int wsl_tar_file_open(struct tar_file **ret, const char *path, struct wsl_err *err);
+void wsl_tar_file_close(struct tar_file *tar); /* NULL is fine; standard input stays open */
 
 /* The next member; what was not read of the one before is skipped. Returns 1, 0 at the end, or
  * WSL_ECORRUPT (the file is no tar, or ends early), WSL_EIO, WSL_ENOMEM: nothing more can be read
- * then; tar_file_offset() says where. */
-int tar_file_next(struct tar_file *tar, struct tar_member *ret, struct wsl_err *err);
+ * then; wsl_tar_file_offset() says where. */
+int wsl_tar_file_next(struct tar_file *tar, struct tar_member *ret, struct wsl_err *err);
 
-/* Adds the bytes of the member at hand, a TAR_FILE without a fault, to *out. Takes memory for all
+/* Adds the bytes of the current member, a TAR_FILE without a fault, to *out. Takes memory for all
  * of them: look at `size` first. Once per member. WSL_ELIMIT, WSL_ENOMEM: of the buffer, and the
- * file can be read on; any other error is as tar_file_next()'s. */
-int tar_file_read(struct tar_file *tar, struct wsl_buf *out, struct wsl_err *err);
+ * file can be read on; any other error is as wsl_tar_file_next()'s. */
+int wsl_tar_file_read(struct tar_file *tar, struct wsl_buf *out, struct wsl_err *err);
 
 /* Bytes taken so far from the (unpacked) file. */
-uint64_t tar_file_offset(const struct tar_file *tar);
+uint64_t wsl_tar_file_offset(const struct tar_file *tar);
 
 /* A plain file: its members may be read by offset from the path. */
-bool tar_file_is_seekable(const struct tar_file *tar);
+bool wsl_tar_file_is_seekable(const struct tar_file *tar);
 
-int tar_file_descriptor(const struct tar_file *tar);
+int wsl_tar_file_descriptor(const struct tar_file *tar);
 
 #endif

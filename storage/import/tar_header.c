@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Numbers and names of a header as the formats write them, and the maps of sparse files.
+ */
 #include "storage/import/tar_header.h"
 
 #include <stdlib.h>
@@ -8,7 +11,7 @@ enum { MAGIC_AT = 257, PREFIX_AT = 345, STAR_AT = 508 };
 
 /* ---- headers ---- */
 
-bool tar_number(const uint8_t *text, size_t size, uint64_t *ret)
+bool wsl_tar_number(const uint8_t *text, size_t size, uint64_t *ret)
 {
     uint64_t value = 0;
     size_t i = 0;
@@ -40,11 +43,11 @@ static bool sum_is_right(const uint8_t *block)
         sum += i >= 148 && i < 156 ? 0 : block[i];
         with_sign += i >= 148 && i < 156 ? 0 : (int8_t)block[i];
     }
-    return tar_number(block + 148, 8, &said) &&
+    return wsl_tar_number(block + 148, 8, &said) &&
            ((int64_t)said == sum || (int64_t)said == with_sign);
 }
 
-bool tar_block_is_zero(const uint8_t *block)
+bool wsl_tar_block_is_zero(const uint8_t *block)
 {
     for (int i = 0; i < TAR_BLOCK; i++)
         if (block[i])
@@ -52,7 +55,7 @@ bool tar_block_is_zero(const uint8_t *block)
     return true;
 }
 
-bool tar_block_is_ustar(const uint8_t *block)
+bool wsl_tar_block_is_ustar(const uint8_t *block)
 {
     return memcmp(block + MAGIC_AT, "ustar", 5) == 0;
 }
@@ -73,11 +76,11 @@ static void take_name(const uint8_t *block, char name[260])
     name[prefix + size] = '\0';
 }
 
-const char *tar_header_parse(const uint8_t *block, struct tar_header *ret)
+const char *wsl_tar_header_parse(const uint8_t *block, struct tar_header *ret)
 {
     if (!sum_is_right(block))
         return "no tar header (its checksum is wrong)";
-    if (!tar_number(block + 124, 12, &ret->size) || ret->size >> 55)
+    if (!wsl_tar_number(block + 124, 12, &ret->size) || ret->size >> 55)
         return "a header with a size that is none";
     ret->type = (char)block[156];
     take_name(block, ret->name);
@@ -86,13 +89,13 @@ const char *tar_header_parse(const uint8_t *block, struct tar_header *ret)
 
 /* ---- sparse members ---- */
 
-void tar_map_free(struct tar_map *map)
+void wsl_tar_map_free(struct tar_map *map)
 {
     free(map->segments);
     *map = (struct tar_map){0};
 }
 
-const char *tar_map_add(struct tar_map *map, uint64_t number)
+const char *wsl_tar_map_add(struct tar_map *map, uint64_t number)
 {
     if (!map->has_offset) {
         map->offset = number;
@@ -100,7 +103,7 @@ const char *tar_map_add(struct tar_map *map, uint64_t number)
         return NULL;
     }
     map->has_offset = false;
-    if (map->count == TAR_SEGMENTS)
+    if (map->count == TAR_SEGMENTS_MAX)
         return "a sparse file of over 65536 parts";
     if (map->count == map->capacity) {
         uint32_t capacity = map->capacity ? 2 * map->capacity : 32;
@@ -115,22 +118,23 @@ const char *tar_map_add(struct tar_map *map, uint64_t number)
     return NULL;
 }
 
-const char *tar_map_add_block(struct tar_map *map, const uint8_t *pairs, int count)
+const char *wsl_tar_map_add_block(struct tar_map *map, const uint8_t *pairs, int count)
 {
     const char *fault = NULL;
     uint64_t offset, size;
 
     for (int i = 0; i < count && !fault && pairs[24 * i]; i++) {
-        if (!tar_number(pairs + 24 * i, 12, &offset) || !tar_number(pairs + 24 * i + 12, 12, &size))
+        if (!wsl_tar_number(pairs + 24 * i, 12, &offset) ||
+            !wsl_tar_number(pairs + 24 * i + 12, 12, &size))
             return "a sparse file with a number that is none";
-        fault = tar_map_add(map, offset);
+        fault = wsl_tar_map_add(map, offset);
         if (!fault)
-            fault = tar_map_add(map, size);
+            fault = wsl_tar_map_add(map, size);
     }
     return fault;
 }
 
-const char *tar_map_check(const struct tar_map *map, uint64_t real, uint64_t stored)
+const char *wsl_tar_map_check(const struct tar_map *map, uint64_t real, uint64_t stored)
 {
     uint64_t end = 0, sum = 0;
 

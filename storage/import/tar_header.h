@@ -16,8 +16,8 @@
 
 enum {
     TAR_BLOCK = 512,
-    TAR_SEGMENTS = 1 << 16, /* most segments of a sparse member */
-    TAR_KEY = 32,           /* longest key of a pax record that matters here, and one */
+    TAR_SEGMENTS_MAX = 1 << 16, /* segments of a sparse member */
+    TAR_KEY = 32,               /* longest key of a pax record that matters here, and one */
 };
 
 /* ---- headers ---- */
@@ -28,11 +28,11 @@ struct tar_header {
     char type;
 };
 
-bool tar_block_is_zero(const uint8_t *block);
-bool tar_block_is_ustar(const uint8_t *block); /* by its magic; v7 has none */
+bool wsl_tar_block_is_zero(const uint8_t *block);
+bool wsl_tar_block_is_ustar(const uint8_t *block); /* by its magic; v7 has none */
 
 /* Fills *ret, or returns what is wrong. */
-const char *tar_header_parse(const uint8_t *block, struct tar_header *ret);
+const char *wsl_tar_header_parse(const uint8_t *block, struct tar_header *ret);
 
 /* ---- sparse members: which parts of a file are stored, one behind the other ---- */
 
@@ -47,18 +47,18 @@ struct tar_map {
     bool has_offset;
 };
 
-void tar_map_free(struct tar_map *map);
+void wsl_tar_map_free(struct tar_map *map);
 
 /* The next number of a map: offset, size, offset, ... Returns NULL or what is wrong. */
-const char *tar_map_add(struct tar_map *map, uint64_t number);
+const char *wsl_tar_map_add(struct tar_map *map, uint64_t number);
 
 /* The `count` pairs of a block of old GNU's, up to the first empty one. */
-const char *tar_map_add_block(struct tar_map *map, const uint8_t *pairs, int count);
+const char *wsl_tar_map_add_block(struct tar_map *map, const uint8_t *pairs, int count);
 
 /* Whether the segments lie in order within `real` bytes and are `stored` bytes together. */
-const char *tar_map_check(const struct tar_map *map, uint64_t real, uint64_t stored);
+const char *wsl_tar_map_check(const struct tar_map *map, uint64_t real, uint64_t stored);
 
-bool tar_number(const uint8_t *text, size_t size, uint64_t *ret); /* octal, or base 256 */
+bool wsl_tar_number(const uint8_t *text, size_t size, uint64_t *ret); /* octal, or base 256 */
 
 /* ---- pax records ("length key=value\n") ---- */
 
@@ -81,14 +81,14 @@ struct tar_pax {
     bool has_digit;
 };
 
-void tar_pax_clear(struct tar_pax *pax); /* for the next member */
-void tar_pax_free(struct tar_pax *pax);
+void wsl_tar_pax_clear(struct tar_pax *pax); /* for the next member */
+void wsl_tar_pax_free(struct tar_pax *pax);
 
 /* Some bytes of a pax header; records that nobody needs are skipped at any size. */
-void tar_pax_feed(struct tar_pax *pax, const uint8_t *bytes, size_t size);
-void tar_pax_end(struct tar_pax *pax); /* of a header: nothing may be half there */
+void wsl_tar_pax_feed(struct tar_pax *pax, const uint8_t *bytes, size_t size);
+void wsl_tar_pax_end(struct tar_pax *pax); /* of a header: nothing may be half there */
 
 /* `path` is not the whole name. */
-void tar_pax_cut_name(struct tar_pax *pax, const char *fault);
+void wsl_tar_pax_cut_name(struct tar_pax *pax, const char *fault);
 
 #endif

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The bytes of a tar file, unpacked where it is compressed, through one buffer.
+ */
 #include "storage/import/tar_input.h"
 
 #include <errno.h>
@@ -14,12 +17,12 @@ enum { CHUNK = 256 << 10, PROBE = 4 << 10 };
 enum { AHEAD = 8 << 20 };
 
 /* Reads once into what `in` has room for behind in_size: 1, 0 at the end of the file. */
-static int read_more(struct tar_input *i, size_t most, struct wsl_err *err)
+static int read_more(struct tar_input *i, size_t max_size, struct wsl_err *err)
 {
     ssize_t n;
 
     do
-        n = read(i->fd, i->in + i->in_size, most);
+        n = read(i->fd, i->in + i->in_size, max_size);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return wsl_fail_errno(err, "cannot read");
@@ -72,11 +75,11 @@ static int next_frame(struct tar_input *i, struct wsl_err *err)
             break;
         i->in_at++;
     }
-    r = unpack_find(i->in + i->in_at, i->in_size - i->in_at, &codec, err);
-    if (r == 1 && strcmp(unpack_name(codec), unpack_name(i->unpack.codec)) == 0)
+    r = wsl_unpack_find(i->in + i->in_at, i->in_size - i->in_at, &codec, err);
+    if (r == 1 && strcmp(wsl_unpack_name(codec), wsl_unpack_name(i->unpack.codec)) == 0)
         return 1;
     return wsl_fail(err, WSL_ECORRUPT, "behind the %s data follows something else",
-                    unpack_name(i->unpack.codec));
+                    wsl_unpack_name(i->unpack.codec));
 }
 
 /* Several frames one after the other are one file. */
@@ -97,10 +100,10 @@ static int fill_out(struct tar_input *i, struct wsl_err *err)
         if (i->in_at == i->in_size && (r = fill_in(i, err)) != 1)
             return r < 0 ? r
                          : wsl_fail(err, WSL_ECORRUPT, "the %s data end early",
-                                    unpack_name(i->unpack.codec));
+                                    wsl_unpack_name(i->unpack.codec));
         piece.in = i->in + i->in_at;
         piece.in_size = i->in_size - i->in_at;
-        r = unpack_step(&i->unpack, &piece, &i->failed);
+        r = wsl_unpack_step(&i->unpack, &piece, &i->failed);
         if (r < 0 && piece.made == 0)
             return wsl_fail(err, r, "%s", i->failed.text);
         i->in_at += piece.used;
@@ -113,7 +116,8 @@ static int fill_out(struct tar_input *i, struct wsl_err *err)
 
 /* ---- bytes ---- */
 
-int tar_input_peek(struct tar_input *i, const uint8_t **ret, size_t *ret_size, struct wsl_err *err)
+int wsl_tar_input_peek(struct tar_input *i, const uint8_t **ret, size_t *ret_size,
+                       struct wsl_err *err)
 {
     int r = 1;
 
@@ -131,7 +135,7 @@ int tar_input_peek(struct tar_input *i, const uint8_t **ret, size_t *ret_size, s
     return r;
 }
 
-void tar_input_advance(struct tar_input *i, size_t n)
+void wsl_tar_input_advance(struct tar_input *i, size_t n)
 {
     *(i->out ? &i->out_at : &i->in_at) += n;
     i->at += n;
@@ -153,7 +157,7 @@ static int seek(struct tar_input *i, uint64_t n, struct wsl_err *err)
     return 1;
 }
 
-int tar_input_take(struct tar_input *i, uint8_t *to, uint64_t n, struct wsl_err *err)
+int wsl_tar_input_take(struct tar_input *i, uint8_t *to, uint64_t n, struct wsl_err *err)
 {
     uint64_t done = 0;
 
@@ -164,7 +168,7 @@ int tar_input_take(struct tar_input *i, uint8_t *to, uint64_t n, struct wsl_err 
 
         if (!to && i->seekable && i->in_at == i->in_size)
             return seek(i, n - done, err);
-        r = tar_input_peek(i, &bytes, &size, err);
+        r = wsl_tar_input_peek(i, &bytes, &size, err);
         if (r == 0 && done > 0)
             return wsl_fail(err, WSL_ECORRUPT, "it ends early");
         if (r != 1)
@@ -172,7 +176,7 @@ int tar_input_take(struct tar_input *i, uint8_t *to, uint64_t n, struct wsl_err 
         size = size < n - done ? size : (size_t)(n - done);
         if (to)
             memcpy(to + done, bytes, size);
-        tar_input_advance(i, size);
+        wsl_tar_input_advance(i, size);
         done += size;
     }
     return 1;
@@ -186,18 +190,18 @@ static int look_for_codec(struct tar_input *i, struct wsl_err *err)
     int r = gather(i, UNPACK_MAGIC, err);
 
     if (r == 0)
-        r = unpack_find(i->in, i->in_size, &codec, err);
+        r = wsl_unpack_find(i->in, i->in_size, &codec, err);
     if (r != 1)
         return r;
     i->seekable = false;
     i->in_frame = true;
     i->out = malloc(CHUNK);
     if (!i->out)
-        return wsl_fail(err, WSL_ENOMEM, "no memory to unpack %s", unpack_name(codec));
-    return unpack_open(&i->unpack, codec, err);
+        return wsl_fail(err, WSL_ENOMEM, "no memory to unpack %s", wsl_unpack_name(codec));
+    return wsl_unpack_open(&i->unpack, codec, err);
 }
 
-int tar_input_open(struct tar_input *i, const char *path, struct wsl_err *err)
+int wsl_tar_input_open(struct tar_input *i, const char *path, struct wsl_err *err)
 {
     struct stat st;
     int r = 0;
@@ -216,9 +220,9 @@ int tar_input_open(struct tar_input *i, const char *path, struct wsl_err *err)
     return r < 0 ? r : 0;
 }
 
-void tar_input_close(struct tar_input *i)
+void wsl_tar_input_close(struct tar_input *i)
 {
-    unpack_close(&i->unpack);
+    wsl_unpack_close(&i->unpack);
     if (i->ours && i->fd >= 0)
         close(i->fd);
     free(i->in);

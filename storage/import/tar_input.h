@@ -29,16 +29,17 @@ struct tar_input {
 };
 
 /* Opens a path, or standard input for "-". An error names the path. */
-int tar_input_open(struct tar_input *input, const char *path, struct wsl_err *err);
-void tar_input_close(struct tar_input *input); /* also half opened; standard input stays open */
+int wsl_tar_input_open(struct tar_input *input, const char *path, struct wsl_err *err);
+void wsl_tar_input_close(struct tar_input *input); /* also half opened; standard input stays open */
 
 /* Takes n bytes; `to` NULL: skips them. Returns 1, 0 at the end before the first, or an error: end
  * before the last is WSL_ECORRUPT. */
-int tar_input_take(struct tar_input *input, uint8_t *to, uint64_t n, struct wsl_err *err);
+int wsl_tar_input_take(struct tar_input *input, uint8_t *to, uint64_t n, struct wsl_err *err);
 
-/* Some bytes that come next, to be consumed with tar_input_advance(): 1, 0 at the end, an error. */
-int tar_input_peek(struct tar_input *input, const uint8_t **ret, size_t *ret_size,
-                   struct wsl_err *err);
-void tar_input_advance(struct tar_input *input, size_t n);
+/* Some bytes that come next, to be consumed with wsl_tar_input_advance(): 1, 0 at the end, an
+ * error. */
+int wsl_tar_input_peek(struct tar_input *input, const uint8_t **ret, size_t *ret_size,
+                       struct wsl_err *err);
+void wsl_tar_input_advance(struct tar_input *input, size_t n);
 
 #endif

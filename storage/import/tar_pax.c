@@ -39,7 +39,7 @@ static const struct {
     {"GNU.sparse.numbytes", FIELD_PART},
 };
 
-void tar_pax_clear(struct tar_pax *pax)
+void wsl_tar_pax_clear(struct tar_pax *pax)
 {
     pax->has_path = pax->has_size = pax->has_real = pax->sparse = false;
     pax->map_in_data = pax->real_path = pax->name_is_cut = false;
@@ -48,9 +48,9 @@ void tar_pax_clear(struct tar_pax *pax)
     pax->fault = NULL;
 }
 
-void tar_pax_free(struct tar_pax *pax)
+void wsl_tar_pax_free(struct tar_pax *pax)
 {
-    tar_map_free(&pax->map);
+    wsl_tar_map_free(&pax->map);
 }
 
 /* The first fault counts. Goes on with the next record. */
@@ -60,7 +60,7 @@ static void fail(struct tar_pax *pax, const char *fault)
         pax->fault = fault;
 }
 
-void tar_pax_cut_name(struct tar_pax *pax, const char *fault)
+void wsl_tar_pax_cut_name(struct tar_pax *pax, const char *fault)
 {
     pax->name_is_cut = true;
     fail(pax, fault);
@@ -121,7 +121,7 @@ static void take_key(struct tar_pax *pax, uint8_t c)
 
 static void add_number(struct tar_pax *pax)
 {
-    const char *fault = pax->has_digit ? tar_map_add(&pax->map, pax->number)
+    const char *fault = pax->has_digit ? wsl_tar_map_add(&pax->map, pax->number)
                                        : "a sparse file with a number that is none";
 
     if (fault)
@@ -137,11 +137,11 @@ static void take_value(struct tar_pax *pax, uint8_t c)
         if (pax->field == FIELD_PATH && pax->real_path)
             return;
         if (c == '\0')
-            tar_pax_cut_name(pax, "a name with a zero byte");
+            wsl_tar_pax_cut_name(pax, "a name with a zero byte");
         if (pax->value_size < PATH_MAX - 1)
             pax->path[pax->value_size++] = (char)c;
         else
-            tar_pax_cut_name(pax, "a name of over 4095 bytes");
+            wsl_tar_pax_cut_name(pax, "a name of over 4095 bytes");
     } else if (pax->field == FIELD_MAP && c == ',') {
         add_number(pax);
     } else if (c < '0' || c > '9' || pax->number >> 55) {
@@ -178,7 +178,7 @@ static void end_record(struct tar_pax *pax, uint8_t c)
     begin_record(pax);
 }
 
-void tar_pax_feed(struct tar_pax *pax, const uint8_t *bytes, size_t size)
+void wsl_tar_pax_feed(struct tar_pax *pax, const uint8_t *bytes, size_t size)
 {
     for (size_t i = 0; i < size;) {
         if (pax->state >= IN_PADDING)
@@ -201,7 +201,7 @@ void tar_pax_feed(struct tar_pax *pax, const uint8_t *bytes, size_t size)
     }
 }
 
-void tar_pax_end(struct tar_pax *pax)
+void wsl_tar_pax_end(struct tar_pax *pax)
 {
     if (pax->state == IN_KEY || pax->state == IN_VALUE || pax->length_size > 0)
         fail(pax, "a pax header whose lengths do not fit");

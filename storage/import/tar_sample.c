@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Collects the members of a sample, then decides which of them are images and whose the texts are.
+ */
 #include "storage/import/tar_sample.h"
 
 #include "base/args.h"
@@ -13,19 +16,19 @@
 
 enum {
     TEXT_LIMIT = 1 << 20, /* of a .json, .txt, ...; img2dataset's with Exif have 100 KB */
-    /* Beyond these a sample ends with the next stem: names such as v1.000001.jpg all share a key. */
+    /* Beyond these a sample ends with the next stem: names like v1.000001.jpg all share a key. */
     MEMBER_LIMIT = 64,
     BYTES_LIMIT = 64 << 20,
     STEM_LIMIT = 256, /* ends in any case */
     KEEP = 16 << 20,  /* memory that stays for the next sample */
 };
 
-void tar_sample_free(struct tar_sample *sample)
+void wsl_tar_sample_free(struct tar_sample *sample)
 {
     free(sample->members);
     wsl_buf_free(&sample->names);
     wsl_buf_free(&sample->bytes);
-    source_names_free(&sample->label_names);
+    wsl_source_names_free(&sample->label_names);
 }
 
 /* ---- names ---- */
@@ -47,7 +50,7 @@ static size_t stem_size(const char *name)
     return (size_t)(strrchr(name, '.') - name);
 }
 
-enum sample_part tar_sample_part(const char *name)
+enum sample_part wsl_tar_sample_part(const char *name)
 {
     static const struct {
         const char *extension;
@@ -64,7 +67,7 @@ enum sample_part tar_sample_part(const char *name)
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (strcasecmp(parts[i].extension, dot) == 0)
             return parts[i].part;
-    return source_is_picture_name(base) ? SAMPLE_IMAGE : SAMPLE_OTHER;
+    return wsl_source_is_image_name(base) ? SAMPLE_IMAGE : SAMPLE_OTHER;
 }
 
 static const char *name_of(const struct tar_sample *sample, const struct sample_member *m)
@@ -86,7 +89,7 @@ static bool same_stem(const struct tar_sample *sample, const struct sample_membe
     return m->stem_size == stem_size(name) && memcmp(name_of(sample, m), name, m->stem_size) == 0;
 }
 
-bool tar_sample_takes(const struct tar_sample *sample, const char *name)
+bool wsl_tar_sample_takes(const struct tar_sample *sample, const char *name)
 {
     size_t n = sample->count;
 
@@ -123,10 +126,10 @@ static struct sample_member *push(struct tar_sample *sample, const struct tar_me
     if (sample->count == 0) {
         sample->key_size = key_size(member->name);
         sample->next = 0;
-        sample->bytes.limit = (size_t)4 * SOURCE_PICTURE;
+        sample->bytes.limit = (size_t)4 * SOURCE_IMAGE_MAX;
     }
     m = &sample->members[sample->count];
-    *m = (struct sample_member){.part = tar_sample_part(member->name),
+    *m = (struct sample_member){.part = wsl_tar_sample_part(member->name),
                                 .name = sample->names.size,
                                 .stem_size = stem_size(member->name),
                                 .scattered = member->scattered,
@@ -138,14 +141,15 @@ static struct sample_member *push(struct tar_sample *sample, const struct tar_me
     return m;
 }
 
-static void set_fault(struct sample_member *m, enum wsl_import_fault fault, const char *reason)
+static void set_fault(struct sample_member *m, enum wsl_quarantine_reason reason,
+                      const char *detail)
 {
-    m->fault = fault;
     m->reason = reason;
+    m->detail = detail;
 }
 
-int tar_sample_add(struct tar_sample *sample, struct tar_file *tar, const struct tar_member *member,
-                   struct wsl_err *err)
+int wsl_tar_sample_add(struct tar_sample *sample, struct tar_file *tar,
+                       const struct tar_member *member, struct wsl_err *err)
 {
     struct sample_member *m = push(sample, member);
     int r = 0;
@@ -153,26 +157,26 @@ int tar_sample_add(struct tar_sample *sample, struct tar_file *tar, const struct
     if (!m)
         return no_memory(err);
     if (member->fault)
-        set_fault(m, WSL_IMPORT_FAULT_DAMAGED, member->fault);
+        set_fault(m, WSL_QUARANTINE_DAMAGED, member->fault);
     else if (m->part == SAMPLE_IMAGE && m->size == 0)
-        set_fault(m, WSL_IMPORT_FAULT_DAMAGED, "the file is empty");
-    else if (m->part == SAMPLE_IMAGE && m->size > SOURCE_PICTURE)
-        set_fault(m, WSL_IMPORT_FAULT_TOO_LARGE, "over 256 MiB");
+        set_fault(m, WSL_QUARANTINE_DAMAGED, "the file is empty");
+    else if (m->part == SAMPLE_IMAGE && m->size > SOURCE_IMAGE_MAX)
+        set_fault(m, WSL_QUARANTINE_TOO_LARGE, "over 256 MiB");
     else if (m->part != SAMPLE_IMAGE && m->size > TEXT_LIMIT)
-        set_fault(m, WSL_IMPORT_FAULT_LINE, "is longer than 1 MiB");
-    else if (m->part == SAMPLE_IMAGE && tar_file_is_seekable(tar) && !member->scattered)
+        set_fault(m, WSL_QUARANTINE_LINE, "is longer than 1 MiB");
+    else if (m->part == SAMPLE_IMAGE && wsl_tar_file_is_seekable(tar) && !member->scattered)
         return 0;
-    if (m->reason)
+    if (m->detail)
         return 0;
     m->bytes = sample->bytes.size;
     m->has_bytes = true;
-    r = tar_file_read(tar, &sample->bytes, err);
+    r = wsl_tar_file_read(tar, &sample->bytes, err);
     if (r == 0 && wsl_buf_add(&sample->bytes, "", 1) < 0) /* each text ends in a zero byte */
         r = WSL_ELIMIT;
     if (r == WSL_ELIMIT)
-        set_fault(m, WSL_IMPORT_FAULT_TOO_LARGE, "too large together with what lies beside it");
+        set_fault(m, WSL_QUARANTINE_TOO_LARGE, "too large together with what lies beside it");
     else if (r < 0)
-        set_fault(m, WSL_IMPORT_FAULT_DAMAGED, "the tar file ends within it");
+        set_fault(m, WSL_QUARANTINE_DAMAGED, "the tar file ends within it");
     m->has_bytes = r == 0;
     return r == WSL_ELIMIT ? 0 : r;
 }
@@ -298,10 +302,10 @@ static const char *text_at(struct tar_sample *sample, struct finding *f, enum sa
         n = (size_t)m->size;
     }
     encoding = wsl_text_input_encoding(text, n, &skip);
-    if (encoding || m->reason) {
+    if (encoding || m->detail) {
         f->bad = m;
-        snprintf(sample->reason, sizeof sample->reason, "its %s %s%s%s",
-                 strrchr(name_of(sample, m), '.'), encoding ? "is " : m->reason,
+        snprintf(sample->detail, sizeof sample->detail, "its %s %s%s%s",
+                 strrchr(name_of(sample, m), '.'), encoding ? "is " : m->detail,
                  encoding ? encoding : "", encoding ? ", not UTF-8" : "");
         return "";
     }
@@ -328,7 +332,7 @@ static const char *label_name(const struct tar_sample *sample, const char *text,
     buffer[*size] = '\0';
     if (wsl_parse_u64(buffer, &value) < 0)
         return text;
-    text = source_names_get(&sample->label_names, value, buffer);
+    text = wsl_source_names_get(&sample->label_names, value, buffer);
     *size = strlen(text);
     return text;
 }
@@ -369,7 +373,7 @@ static void mend_label(const struct tar_sample *sample, json_t *object)
         return;
     json_object_set_new(
         object, "label",
-        json_string(source_names_get(&sample->label_names, (uint64_t)value, buffer)));
+        json_string(wsl_source_names_get(&sample->label_names, (uint64_t)value, buffer)));
 }
 
 static bool has_field(const json_t *object, const char *key)
@@ -391,7 +395,7 @@ static void load_json(struct tar_sample *sample, struct finding *f)
     f->object = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!json_is_object(f->object)) {
         f->bad = f->texts[SAMPLE_JSON];
-        snprintf(sample->reason, sizeof sample->reason, "its .json is no JSON object%s%.120s",
+        snprintf(sample->detail, sizeof sample->detail, "its .json is no JSON object%s%.120s",
                  f->object ? "" : ": ", f->object ? "" : error.text);
         json_decref(f->object);
         f->object = NULL;
@@ -417,13 +421,13 @@ static int add_label(struct tar_sample *sample, struct source *s, struct finding
     if (n > 0) {
         text = label_name(sample, text, &n, buffer);
         if (text != buffer || !json_label(sample, f))
-            return source_add_word(s, text, n, err);
+            return wsl_source_add_word(s, text, n, err);
     } else {
         load_json(sample, f);
     }
     if (has_field(f->object, "label")) {
         sample->decided = true; /* "tags" may be there too */
-        return source_add_json(s, f->object, &sample->decided, ret, ret_fault, err);
+        return wsl_source_add_json(s, f->object, &sample->decided, ret, ret_fault, err);
     }
     *ret_fault = "no .cls and no .json with \"label\" beside it";
     return 0;
@@ -437,16 +441,16 @@ static int add_tags(struct tar_sample *sample, struct source *s, struct finding 
     const char *text = text_at(sample, f, SAMPLE_TAGS, &n);
 
     if (n > 0)
-        return source_add_list(s, text, n, err);
+        return wsl_source_add_list(s, text, n, err);
     load_json(sample, f);
     if (has_field(f->object, "tags"))
-        return source_add_json(s, f->object, &sample->decided, ret, ret_fault, err);
+        return wsl_source_add_json(s, f->object, &sample->decided, ret, ret_fault, err);
     text = text_at(sample, f, SAMPLE_TEXT, &n);
     if (n > 0)
-        return source_add_hashtags(s, text, n, ret_fault, err);
+        return wsl_source_add_hashtags(s, text, n, ret_fault, err);
     caption = json_string_value(json_object_get(f->object, "caption"));
     if (caption)
-        return source_add_hashtags(s, caption, strlen(caption), ret_fault, err);
+        return wsl_source_add_hashtags(s, caption, strlen(caption), ret_fault, err);
     *ret_fault = "no .tags, .txt or .caption and no .json with \"tags\" beside it";
     return 0;
 }
@@ -484,9 +488,9 @@ static int add_words(struct tar_sample *sample, struct source *s, struct finding
                   : add_tags(sample, s, f, ret, ret_fault, err);
     sample->decided |= s->word_count > 0;
     if (f->bad && s->word_count > 0)
-        source_skip(s, WSL_IMPORT_SKIP_TEXT, name_of(sample, f->bad), f->bad->offset);
+        wsl_source_skip(s, WSL_IMPORT_SKIP_TEXT, name_of(sample, f->bad), f->bad->offset);
     else if (f->bad)
-        *ret_fault = sample->reason;
+        *ret_fault = sample->detail;
     json_decref(f->object);
     return r < 0 ? r : !*ret_fault;
 }
@@ -508,16 +512,16 @@ static int give(struct tar_sample *sample, struct source *s, const struct sample
         if (found.texts[part])
             found.texts[part]->used = true;
     }
-    if (image->reason)
-        return source_bad(s, ret, image->fault, "%s", image->reason);
+    if (image->detail)
+        return wsl_source_quarantine(s, ret, image->reason, "%s", image->detail);
     if (image->has_bytes && s->setup->in_place)
-        return source_bad(s, ret, WSL_IMPORT_FAULT_NOT_IN_PLACE, "%s",
-                          image->scattered ? "a sparse file: pack it without --sparse"
-                                           : "in a compressed file: unpack it");
+        return wsl_source_quarantine(s, ret, WSL_QUARANTINE_NOT_IN_PLACE, "%s",
+                                     image->scattered ? "a sparse file: pack it without --sparse"
+                                                      : "in a compressed file: unpack it");
     if (image->has_bytes)
         ret->bytes = sample->bytes.data + image->bytes;
     r = add_words(sample, s, &found, ret, &fault, err);
-    return r == 0 ? source_bad(s, ret, WSL_IMPORT_FAULT_NO_TAGS, "%s", fault) : r;
+    return r == 0 ? wsl_source_quarantine(s, ret, WSL_QUARANTINE_NO_TAGS, "%s", fault) : r;
 }
 
 /* Texts that no image had; then the sample is empty. */
@@ -527,7 +531,7 @@ static void end(struct tar_sample *sample, struct source *s)
         const struct sample_member *m = &sample->members[i];
 
         if (m->part != SAMPLE_IMAGE && !m->used)
-            source_skip(s, WSL_IMPORT_SKIP_NO_IMAGE, name_of(sample, m), m->offset);
+            wsl_source_skip(s, WSL_IMPORT_SKIP_NO_IMAGE, name_of(sample, m), m->offset);
     }
     sample->count = 0;
     sample->complete = false;
@@ -537,8 +541,8 @@ static void end(struct tar_sample *sample, struct source *s)
     wsl_buf_clear(&sample->bytes);
 }
 
-int tar_sample_next(struct tar_sample *sample, struct source *s, struct source_entry *ret,
-                    struct wsl_err *err)
+int wsl_tar_sample_next(struct tar_sample *sample, struct source *s, struct source_entry *ret,
+                        struct wsl_err *err)
 {
     while (sample->next < sample->count) {
         const struct sample_member *m = &sample->members[sample->next++];
@@ -547,7 +551,7 @@ int tar_sample_next(struct tar_sample *sample, struct source *s, struct source_e
             continue;
         if (is_record(sample, m))
             return give(sample, s, m, ret, err);
-        source_skip(s, WSL_IMPORT_SKIP_SECOND_IMAGE, name_of(sample, m), m->offset);
+        wsl_source_skip(s, WSL_IMPORT_SKIP_SECOND_IMAGE, name_of(sample, m), m->offset);
     }
     end(sample, s);
     return 0;

@@ -30,10 +30,10 @@ struct sample_member {
     uint64_t offset, size;
     size_t bytes; /* in tar_sample.bytes */
     bool has_bytes;
-    bool scattered;              /* as of a tar_member */
-    bool used;                   /* a text that an image had */
-    enum wsl_import_fault fault; /* of an image, when `reason` says what is wrong */
-    const char *reason;          /* it cannot be used; static, NULL: it can */
+    bool scattered;                    /* as of a tar_member */
+    bool used;                         /* a text that an image had */
+    enum wsl_quarantine_reason reason; /* of an image, when `detail` says what is wrong */
+    const char *detail;                /* it cannot be used; static, NULL: it can */
 };
 
 struct tar_sample {
@@ -45,25 +45,26 @@ struct tar_sample {
     bool complete; /* nothing more is added: its images are being given */
     bool decided;  /* of all samples: labels or tags */
     struct source_names label_names;
-    char reason[200];
+    char detail[200];
 };
 
-void tar_sample_free(struct tar_sample *sample);
+void wsl_tar_sample_free(struct tar_sample *sample);
 
 /* What a member of this name is in a sample; SAMPLE_OTHER: nothing. */
-enum sample_part tar_sample_part(const char *name);
+enum sample_part wsl_tar_sample_part(const char *name);
 
-/* Whether a member, no SAMPLE_OTHER, is of the sample at hand; an empty one takes any. */
-bool tar_sample_takes(const struct tar_sample *sample, const char *name);
+/* Whether a member, no SAMPLE_OTHER, is of the current sample; an empty one takes any. */
+bool wsl_tar_sample_takes(const struct tar_sample *sample, const char *name);
 
 /* Adds the member that `tar` is at, and reads its bytes where they cannot be read later. Returns 0,
- * or what tar_file_read() failed with: the image is then in the sample, with that as its fault. */
-int tar_sample_add(struct tar_sample *sample, struct tar_file *tar, const struct tar_member *member,
-                   struct wsl_err *err);
+ * or what wsl_tar_file_read() failed with: the image is then in the sample, with that as its fault.
+ */
+int wsl_tar_sample_add(struct tar_sample *sample, struct tar_file *tar,
+                       const struct tar_member *member, struct wsl_err *err);
 
 /* The next image of a complete sample, as source_ops.next(): 1, or 0 when there are no more; the
- * sample is then empty again. What is left over was skipped (source_skip()). */
-int tar_sample_next(struct tar_sample *sample, struct source *s, struct source_entry *ret,
-                    struct wsl_err *err);
+ * sample is then empty again. What is left over was skipped (wsl_source_skip()). */
+int wsl_tar_sample_next(struct tar_sample *sample, struct source *s, struct source_entry *ret,
+                        struct wsl_err *err);
 
 #endif

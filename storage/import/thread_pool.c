@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Threads that work for the calling one, which waits, reports progress and stops them.
+ */
 #include "storage/import/internal.h"
 
 #include <sched.h>
@@ -7,7 +10,7 @@
 
 enum { TICK_MS = 50 };
 
-int import_thread_count(const struct import *im)
+int wsl_import_thread_count(const struct import *im)
 {
     cpu_set_t cpus;
 
@@ -18,53 +21,53 @@ int import_thread_count(const struct import *im)
     return CPU_COUNT(&cpus) < 256 ? CPU_COUNT(&cpus) : 256;
 }
 
-static void release(struct crew *crew)
+static void release(struct thread_pool *pool)
 {
-    pthread_cond_destroy(&crew->changed);
-    pthread_mutex_destroy(&crew->lock);
-    free(crew->threads);
+    pthread_cond_destroy(&pool->changed);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool->threads);
 }
 
-int import_crew_open(struct crew *crew, struct import *im, int count, void *(*work)(void *),
-                     void *context, struct wsl_err *err)
+int wsl_thread_pool_open(struct thread_pool *pool, struct import *im, int count,
+                         void *(*work)(void *), void *context, struct wsl_err *err)
 {
     pthread_condattr_t attributes;
 
-    crew->im = im;
-    crew->threads = calloc((size_t)count, sizeof *crew->threads);
-    if (!crew->threads)
+    pool->im = im;
+    pool->threads = calloc((size_t)count, sizeof *pool->threads);
+    if (!pool->threads)
         return wsl_fail(err, WSL_ENOMEM, "no memory for %d threads", count);
-    pthread_mutex_init(&crew->lock, NULL);
+    pthread_mutex_init(&pool->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&crew->changed, &attributes);
+    pthread_cond_init(&pool->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    pthread_mutex_lock(&crew->lock);
-    while (crew->started < count &&
-           pthread_create(&crew->threads[crew->started], NULL, work, context) == 0)
-        crew->started++;
-    crew->live = crew->started; /* threads that end before this wait for the lock */
-    pthread_mutex_unlock(&crew->lock);
-    if (crew->started > 0)
+    pthread_mutex_lock(&pool->lock);
+    while (pool->started < count &&
+           pthread_create(&pool->threads[pool->started], NULL, work, context) == 0)
+        pool->started++;
+    pool->live = pool->started; /* threads that end before this wait for the lock */
+    pthread_mutex_unlock(&pool->lock);
+    if (pool->started > 0)
         return 0;
-    release(crew);
+    release(pool);
     return wsl_fail(err, WSL_ENOMEM, "cannot start a thread");
 }
 
-void import_crew_leave(struct crew *crew, int r, const struct wsl_err *err)
+void wsl_thread_pool_leave(struct thread_pool *pool, int r, const struct wsl_err *err)
 {
-    pthread_mutex_lock(&crew->lock);
-    if (r < 0 && crew->r == 0) {
-        crew->r = r;
-        crew->err = *err;
-        atomic_store(&crew->stop, true);
+    pthread_mutex_lock(&pool->lock);
+    if (r < 0 && pool->r == 0) {
+        pool->r = r;
+        pool->err = *err;
+        atomic_store(&pool->stop, true);
     }
-    crew->live--;
-    pthread_cond_broadcast(&crew->changed);
-    pthread_mutex_unlock(&crew->lock);
+    pool->live--;
+    pthread_cond_broadcast(&pool->changed);
+    pthread_mutex_unlock(&pool->lock);
 }
 
-int import_crew_wait(struct crew *crew, struct wsl_err *err)
+int wsl_thread_pool_wait(struct thread_pool *pool, struct wsl_err *err)
 {
     struct timespec until;
     int r;
@@ -73,41 +76,41 @@ int import_crew_wait(struct crew *crew, struct wsl_err *err)
     until.tv_nsec += TICK_MS * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
-    pthread_cond_timedwait(&crew->changed, &crew->lock, &until);
-    r = import_check(crew->im, err);
+    pthread_cond_timedwait(&pool->changed, &pool->lock, &until);
+    r = wsl_import_check(pool->im, err);
     if (r < 0) {
-        atomic_store(&crew->stop, true);
-        pthread_cond_broadcast(&crew->changed);
-    } else if (crew->r < 0) {
-        r = crew->r;
+        atomic_store(&pool->stop, true);
+        pthread_cond_broadcast(&pool->changed);
+    } else if (pool->r < 0) {
+        r = pool->r;
         if (err)
-            *err = crew->err;
+            *err = pool->err;
     }
     return r;
 }
 
-int import_crew_close(struct crew *crew, void (*tell)(void *context), void *context,
-                      struct wsl_err *err)
+int wsl_thread_pool_close(struct thread_pool *pool, void (*report)(void *context), void *context,
+                          struct wsl_err *err)
 {
     int r = 0;
 
-    pthread_mutex_lock(&crew->lock);
-    while (crew->live > 0) {
-        int now = import_crew_wait(crew, r == 0 ? err : NULL);
+    pthread_mutex_lock(&pool->lock);
+    while (pool->live > 0) {
+        int now = wsl_thread_pool_wait(pool, r == 0 ? err : NULL);
 
         r = r == 0 ? now : r;
-        pthread_mutex_unlock(&crew->lock);
-        tell(context);
-        pthread_mutex_lock(&crew->lock);
+        pthread_mutex_unlock(&pool->lock);
+        report(context);
+        pthread_mutex_lock(&pool->lock);
     }
-    if (r == 0 && crew->r < 0) {
-        r = crew->r;
+    if (r == 0 && pool->r < 0) {
+        r = pool->r;
         if (err)
-            *err = crew->err;
+            *err = pool->err;
     }
-    pthread_mutex_unlock(&crew->lock);
-    for (int i = 0; i < crew->started; i++)
-        pthread_join(crew->threads[i], NULL);
-    release(crew);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < pool->started; i++)
+        pthread_join(pool->threads[i], NULL);
+    release(pool);
     return r;
 }

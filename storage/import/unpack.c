@@ -250,8 +250,8 @@ static bool begins_with(const struct unpack_codec *c, const uint8_t *bytes, size
     return true;
 }
 
-int unpack_find(const uint8_t *bytes, size_t size, const struct unpack_codec **ret,
-                struct wsl_err *err)
+int wsl_unpack_find(const uint8_t *bytes, size_t size, const struct unpack_codec **ret,
+                    struct wsl_err *err)
 {
     for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
         if (!begins_with(&codecs[i], bytes, size))
@@ -267,12 +267,12 @@ int unpack_find(const uint8_t *bytes, size_t size, const struct unpack_codec **r
     return 0;
 }
 
-const char *unpack_name(const struct unpack_codec *codec)
+const char *wsl_unpack_name(const struct unpack_codec *codec)
 {
     return codec->name;
 }
 
-int unpack_open(struct unpack *u, const struct unpack_codec *codec, struct wsl_err *err)
+int wsl_unpack_open(struct unpack *u, const struct unpack_codec *codec, struct wsl_err *err)
 {
     u->state = codec->open();
     if (!u->state)
@@ -281,14 +281,14 @@ int unpack_open(struct unpack *u, const struct unpack_codec *codec, struct wsl_e
     return 0;
 }
 
-void unpack_close(struct unpack *u)
+void wsl_unpack_close(struct unpack *u)
 {
     if (u->codec)
         u->codec->close(u->state);
     u->codec = NULL;
 }
 
-int unpack_step(struct unpack *u, struct unpack_piece *piece, struct wsl_err *err)
+int wsl_unpack_step(struct unpack *u, struct unpack_piece *piece, struct wsl_err *err)
 {
     const char *why = NULL;
     int r;

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Writing: each shard is planned by the sizes of its records, written by one thread and sealed;
+ * then come the files beside the shards.
+ */
 #include "storage/import/internal.h"
 
 #include "base/clock.h"
@@ -23,13 +27,13 @@
 struct shard_plan {
     char file[32];
     uint32_t first, count;
-    uint64_t hash; /* over the records without their pictures */
+    uint64_t hash; /* over the records without their images */
     bool done;
     struct wsl_shard_entry entry;
 };
 
 struct output {
-    struct crew crew;
+    struct thread_pool threads;
     struct import *im;
     struct place_key *order; /* of both splits, one after the other; owned */
     struct shard_plan *shards;
@@ -39,7 +43,7 @@ struct output {
 };
 
 /* What a thread has for itself. */
-struct hand {
+struct writer_scratch {
     struct wsl_buf jpeg; /* of the record at hand */
     struct import_reader reader;
 };
@@ -51,7 +55,7 @@ static void take_source(const struct import *im, const struct item *item, char s
 {
     size_t length;
 
-    snprintf(source, 256, "%s", import_path(im, item));
+    snprintf(source, 256, "%s", wsl_import_path(im, item));
     for (length = strlen(source); !wsl_utf8_is_clean(source, length); length--)
         source[length - 1] = '\0';
 }
@@ -110,12 +114,12 @@ static int plan_split(struct output *out, enum wsl_split which, uint32_t *at, st
     int r = 0;
 
     for (uint32_t i = 0; r == 0 && i < im->order_count; i++) {
-        const struct item *item = import_item(im, im->order[i].item);
+        const struct item *item = wsl_import_item(im, im->order[i].item);
         Wsl__V1__ImageRecord record;
         struct shard_plan *shard;
         char source[256];
 
-        if (import_split(im, item) != which)
+        if (wsl_import_split(im, item) != which)
             continue;
         if (bytes >= im->setup->shard_bytes) {
             r = begin_shard(out, *at, err);
@@ -140,7 +144,7 @@ static int plan_shards(struct output *out, struct wsl_err *err)
 
     out->order = malloc(((size_t)out->im->order_count + 1) * sizeof *out->order);
     if (!out->order)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for the order of the pictures");
+        return wsl_fail(err, WSL_ENOMEM, "no memory for the order of the images");
     r = plan_split(out, WSL_SPLIT_TRAIN, &at, err);
     out->split_at = out->shard_count;
     return r < 0 ? r : plan_split(out, WSL_SPLIT_HELDOUT, &at, err);
@@ -154,7 +158,7 @@ static void adopt(struct output *out)
     for (size_t i = 0; i < out->shard_count; i++) {
         struct shard_plan *shard = &out->shards[i];
         const struct wsl_shard_entry *entry =
-            import_journal_find_shard(im->journal, shard->file, shard->hash);
+            wsl_import_journal_find_shard(im->journal, shard->file, shard->hash);
         char path[PATH_MAX];
         struct stat st;
 
@@ -176,7 +180,7 @@ static int read_spool(const struct import *im, const struct item *item, struct w
 {
     wsl_buf_clear(jpeg);
     if (wsl_buf_reserve(jpeg, item->jpeg_size) < 0)
-        return wsl_fail(err, WSL_ENOMEM, "no memory for a picture");
+        return wsl_fail(err, WSL_ENOMEM, "no memory for an image");
     while (jpeg->size < item->jpeg_size) {
         ssize_t n = pread(im->spool, jpeg->data + jpeg->size, item->jpeg_size - jpeg->size,
                           (off_t)(item->spool_at + jpeg->size));
@@ -184,56 +188,57 @@ static int read_spool(const struct import *im, const struct item *item, struct w
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return wsl_fail_errno(err, "cannot read pictures back from %s", im->folder);
+            return wsl_fail_errno(err, "cannot read images back from %s", im->directory);
         if (n == 0)
-            return wsl_fail(err, WSL_EIO, "the pictures in %s were cut: remove it", im->folder);
+            return wsl_fail(err, WSL_EIO, "the images in %s were cut: remove it", im->directory);
         jpeg->size += (size_t)n;
     }
     return 0;
 }
 
-static int read_jpeg(struct hand *hand, const struct import *im, const struct item *item,
-                     struct wsl_err *err)
+static int read_jpeg(struct writer_scratch *writer_scratch, const struct import *im,
+                     const struct item *item, struct wsl_err *err)
 {
-    struct wsl_buf *jpeg = &hand->jpeg;
+    struct wsl_buf *jpeg = &writer_scratch->jpeg;
     struct item copy = *item;
     uint64_t stamp;
     int r = 0;
 
-    copy.reason = NULL;
+    copy.detail = NULL;
     if (item->spooled)
         r = read_spool(im, item, jpeg, err);
-    else if (import_read_source(&hand->reader, im, &copy, false, &stamp, jpeg) != 1)
-        r = wsl_fail(err, WSL_EIO, "%s cannot be read any more: %s%s%s", import_path(im, item),
-                     wsl_import_fault_word((enum wsl_import_fault)copy.fault),
-                     copy.reason ? ": " : "", copy.reason ? copy.reason : "");
-    free(copy.reason);
+    else if (wsl_import_read_source(&writer_scratch->reader, im, &copy, false, &stamp, jpeg) != 1)
+        r = wsl_fail(err, WSL_EIO, "%s cannot be read any more: %s%s%s", wsl_import_path(im, item),
+                     wsl_quarantine_reason_name((enum wsl_quarantine_reason)copy.reason),
+                     copy.detail ? ": " : "", copy.detail ? copy.detail : "");
+    free(copy.detail);
     if (r == 0 &&
         (jpeg->size != item->jpeg_size || wsl_crc32c(0, jpeg->data, jpeg->size) != item->crc32c))
         r = wsl_fail(err, WSL_EIO, "%s changed during the import: repeat the command",
-                     item->spooled ? im->folder : import_path(im, item));
+                     item->spooled ? im->directory : wsl_import_path(im, item));
     return r;
 }
 
 static int write_records(struct output *out, const struct shard_plan *shard,
-                         struct wsl_shard_writer *writer, struct hand *hand, struct wsl_err *err)
+                         struct wsl_shard_writer *writer, struct writer_scratch *writer_scratch,
+                         struct wsl_err *err)
 {
     const struct import *im = out->im;
     int r = 0;
 
     for (uint32_t i = 0; r == 0 && i < shard->count; i++) {
-        const struct item *item = import_item(im, out->order[shard->first + i].item);
+        const struct item *item = wsl_import_item(im, out->order[shard->first + i].item);
         Wsl__V1__ImageRecord record;
         char source[256];
 
-        if (atomic_load(&out->crew.stop))
+        if (atomic_load(&out->threads.stop))
             return wsl_fail(err, WSL_ECANCELLED, "stopped");
         if (!im->setup->in_place)
-            r = read_jpeg(hand, im, item, err);
+            r = read_jpeg(writer_scratch, im, item, err);
         if (r < 0)
             return r;
         fill_record(im, item, source, &record);
-        record.jpeg.data = hand->jpeg.data;
+        record.jpeg.data = writer_scratch->jpeg.data;
         r = wsl_shard_writer_add(writer, &record, err);
         atomic_fetch_add(&out->done, 1);
         atomic_fetch_add(&out->bytes, record.jpeg.len);
@@ -241,8 +246,8 @@ static int write_records(struct output *out, const struct shard_plan *shard,
     return r;
 }
 
-static int write_shard(struct output *out, struct shard_plan *shard, struct hand *hand,
-                       struct wsl_err *err)
+static int write_shard(struct output *out, struct shard_plan *shard,
+                       struct writer_scratch *writer_scratch, struct wsl_err *err)
 {
     struct import *im = out->im;
     struct wsl_shard_writer *writer = NULL;
@@ -255,12 +260,12 @@ static int write_shard(struct output *out, struct shard_plan *shard, struct hand
         return wsl_fail_errno(err, "cannot remove %s", path);
     r = wsl_shard_writer_open(&writer, im->set, shard->file, im->setup->shard_bytes, err);
     if (r == 0)
-        r = write_records(out, shard, writer, hand, err);
+        r = write_records(out, shard, writer, writer_scratch, err);
     if (r == 0)
         r = wsl_shard_writer_seal(writer, &shard->entry, err);
     wsl_shard_writer_close(writer);
     if (r == 0)
-        r = import_journal_add_shard(im, shard->hash, &shard->entry, err);
+        r = wsl_import_journal_add_shard(im, shard->hash, &shard->entry, err);
     if (r < 0)
         unlink(path); /* room for those that are whole */
     shard->done = r == 0;
@@ -270,26 +275,26 @@ static int write_shard(struct output *out, struct shard_plan *shard, struct hand
 static void *work(void *context)
 {
     struct output *out = context;
-    struct hand hand = {.jpeg.limit = SOURCE_PICTURE + (1 << 20)};
+    struct writer_scratch writer_scratch = {.jpeg.limit = SOURCE_IMAGE_MAX + (1 << 20)};
     struct wsl_err err = {0};
     int r = 0;
 
     pthread_setname_np(pthread_self(), "import");
-    while (r == 0 && !atomic_load(&out->crew.stop)) {
+    while (r == 0 && !atomic_load(&out->threads.stop)) {
         size_t i = atomic_fetch_add(&out->next, 1);
 
         if (i >= out->shard_count)
             break;
         if (!out->shards[i].done)
-            r = write_shard(out, &out->shards[i], &hand, &err);
+            r = write_shard(out, &out->shards[i], &writer_scratch, &err);
     }
-    wsl_buf_free(&hand.jpeg);
-    import_reader_close(&hand.reader);
-    import_crew_leave(&out->crew, r, &err);
+    wsl_buf_free(&writer_scratch.jpeg);
+    wsl_import_reader_close(&writer_scratch.reader);
+    wsl_thread_pool_leave(&out->threads, r, &err);
     return NULL;
 }
 
-static void tell(void *context)
+static void report(void *context)
 {
     struct output *out = context;
     const struct wsl_import_progress progress = {.phase = WSL_IMPORT_WRITE,
@@ -297,10 +302,10 @@ static void tell(void *context)
                                                  .total = out->im->order_count,
                                                  .bytes = atomic_load(&out->bytes)};
 
-    import_tell(out->im, &progress, false);
+    wsl_import_report_progress(out->im, &progress, false);
 }
 
-static int note_shards(struct output *out, struct wsl_err *err)
+static int record_shards(struct output *out, struct wsl_err *err)
 {
     struct import *im = out->im;
 
@@ -318,7 +323,7 @@ static int note_shards(struct output *out, struct wsl_err *err)
         im->result->bytes += out->shards[i].entry.bytes;
     }
     for (uint32_t i = 0; i < im->order_count; i++) {
-        const struct item *item = import_item(im, im->order[i].item);
+        const struct item *item = wsl_import_item(im, im->order[i].item);
 
         im->result->kept_jpegs += item->kept;
         im->result->transcoded += item->transcoded;
@@ -328,22 +333,22 @@ static int note_shards(struct output *out, struct wsl_err *err)
 
 static int write_shards(struct output *out, struct wsl_err *err)
 {
-    int count = import_thread_count(out->im), r = plan_shards(out, err);
+    int count = wsl_import_thread_count(out->im), r = plan_shards(out, err);
 
     if (r < 0)
         return r;
     adopt(out);
     if ((size_t)count > out->shard_count)
         count = (int)out->shard_count;
-    r = import_crew_open(&out->crew, out->im, count, work, out, err);
+    r = wsl_thread_pool_open(&out->threads, out->im, count, work, out, err);
     if (r == 0)
-        r = import_crew_close(&out->crew, tell, out, err);
-    return r == 0 ? note_shards(out, err) : r;
+        r = wsl_thread_pool_close(&out->threads, report, out, err);
+    return r == 0 ? record_shards(out, err) : r;
 }
 
-/* ---- pictures in place ---- */
+/* ---- images in place ---- */
 
-static int note_picture_file(struct import *im, const struct source_container *c,
+static int add_external_file(struct import *im, const struct source_container *c,
                              struct wsl_err *err)
 {
     struct wsl_external_file *entry = &im->info.external_files[im->info.external_file_count];
@@ -353,7 +358,7 @@ static int note_picture_file(struct import *im, const struct source_container *c
         return r;
     im->info.external_file_count++;
     fd = open(c->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || source_stamp(c->path, fd) != c->stamp)
+    if (fd < 0 || wsl_source_stamp(c->path, fd) != c->stamp)
         r = wsl_fail(err, WSL_EIO, "%s changed during the import: repeat the command", c->path);
     if (fd >= 0)
         close(fd);
@@ -361,7 +366,7 @@ static int note_picture_file(struct import *im, const struct source_container *c
 }
 
 /* Records count the files as the source does, from 0. */
-static int note_picture_files(struct import *im, struct wsl_err *err)
+static int add_external_files(struct import *im, struct wsl_err *err)
 {
     uint32_t count = im->source.container_count;
     int r = 0;
@@ -369,13 +374,13 @@ static int note_picture_files(struct import *im, struct wsl_err *err)
     if (!im->setup->in_place)
         return 0;
     if (count > WSL_EXTERNAL_FILES_MAX + 1)
-        return wsl_fail(err, WSL_ELIMIT, "%s has %u files, pictures stay in at most %d",
+        return wsl_fail(err, WSL_ELIMIT, "%s has %u files, images stay in at most %d",
                         im->setup->source, count - 1, WSL_EXTERNAL_FILES_MAX);
     im->info.external_files = calloc(count, sizeof *im->info.external_files);
     if (!im->info.external_files)
         return wsl_fail(err, WSL_ENOMEM, "no memory for the list of files");
     for (uint32_t i = 1; r == 0 && i < count; i++)
-        r = note_picture_file(im, &im->source.containers[i], err);
+        r = add_external_file(im, &im->source.containers[i], err);
     return r;
 }
 
@@ -388,18 +393,19 @@ static int write_quarantine(const struct import *im, struct wsl_err *err)
     int r = wsl_file_join(path, sizeof path, im->set, "quarantine.tsv");
 
     for (uint32_t i = 0; r == 0 && i < im->item_count; i++) {
-        const struct item *item = import_item(im, i);
+        const struct item *item = wsl_import_item(im, i);
 
-        if (item->state != ITEM_BAD)
+        if (item->state != ITEM_QUARANTINED)
             continue;
-        snprintf(name, sizeof name, "%s", import_path(im, item));
-        import_printable(name);
+        snprintf(name, sizeof name, "%s", wsl_import_path(im, item));
+        wsl_import_make_printable(name);
         r = wsl_buf_add_format(&text, "%s\t%llu\t%s%s%s\n", name, (unsigned long long)item->offset,
-                               wsl_import_fault_word((enum wsl_import_fault)item->fault),
-                               item->reason ? ": " : "", item->reason ? item->reason : "");
+                               wsl_quarantine_reason_name((enum wsl_quarantine_reason)item->reason),
+                               item->detail ? ": " : "", item->detail ? item->detail : "");
     }
     if (r < 0)
-        r = wsl_fail(err, r, "cannot write the quarantine of %s: %s", im->folder, wsl_err_name(r));
+        r = wsl_fail(err, r, "cannot write the quarantine of %s: %s", im->directory,
+                     wsl_err_name(r));
     else
         r = wsl_file_write_atomic(path, text.data ? text.data : (const uint8_t *)"", text.size,
                                   err);
@@ -414,13 +420,13 @@ static json_t *describe_source(const struct import *im)
     const struct wsl_import_result *n = im->result;
     json_t *faults = json_object(), *skips = json_object(), *rules = json_array();
 
-    for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
+    for (int i = 0; i < WSL_QUARANTINE_REASONS; i++)
         if (n->quarantined[i])
-            json_object_set_new(faults, wsl_import_fault_word((enum wsl_import_fault)i),
+            json_object_set_new(faults, wsl_quarantine_reason_name((enum wsl_quarantine_reason)i),
                                 json_integer((json_int_t)n->quarantined[i]));
     for (int i = 0; i < WSL_IMPORT_SKIPS; i++)
         if (n->skipped[i])
-            json_object_set_new(skips, wsl_import_skip_word((enum wsl_import_skip)i),
+            json_object_set_new(skips, wsl_import_skip_name((enum wsl_import_skip)i),
                                 json_integer((json_int_t)n->skipped[i]));
     for (size_t i = 0; i < setup->exclude_tag_count; i++)
         json_array_append_new(rules, json_sprintf("tag %s", setup->exclude_tags[i]));
@@ -430,7 +436,7 @@ static json_t *describe_source(const struct import *im)
         json_array_append_new(rules, json_sprintf("ignored tag %s", setup->ignore_tags[i]));
     return json_pack(
         "{ss* ss ss sf sI sI sI si si sb sb sb so so so sI sI sI sI}", "path", setup->source,
-        "kind", wsl_import_kind_word(setup->kind), "wordnet", setup->wordnet ? setup->wordnet : "",
+        "kind", wsl_import_kind_name(setup->kind), "wordnet", setup->wordnet ? setup->wordnet : "",
         "heldout", setup->heldout, "seed", (json_int_t)setup->seed, "min_images",
         (json_int_t)setup->min_images, "max_tags", (json_int_t)setup->max_tags, "side_max",
         setup->side_max, "quality", setup->quality, "transcode", setup->transcode, "headers_only",
@@ -456,13 +462,13 @@ static int write_info(struct import *im, struct wsl_err *err)
     return r;
 }
 
-int import_write(struct import *im, struct wsl_err *err)
+int wsl_import_write(struct import *im, struct wsl_err *err)
 {
     struct output out = {.im = im};
     int r = write_shards(&out, err);
 
     if (r == 0)
-        r = note_picture_files(im, err);
+        r = add_external_files(im, err);
     if (r == 0)
         r = write_quarantine(im, err);
     if (r == 0)
@@ -473,7 +479,7 @@ int import_write(struct import *im, struct wsl_err *err)
                                                 .total = im->order_count,
                                                 .bytes = atomic_load(&out.bytes)};
 
-        import_tell(im, &all, true);
+        wsl_import_report_progress(im, &all, true);
     }
     free(out.order);
     free(out.shards);

@@ -460,7 +460,8 @@ int wsl_loader_open(struct wsl_loader **ret, const struct wsl_loader_setup *setu
         l->setup.start_step = 0;
     l->image_bytes = (size_t)setup->image_size * (size_t)setup->image_size * 3;
     l->ring = 1 + (setup->prefetch_batches ? setup->prefetch_batches : PREFETCH_BATCHES_DEFAULT);
-    wsl_sigbus_guard_install(); /* a library may have taken the signal since the data set was opened */
+    /* A library may have taken the signal since the data set was opened. */
+    wsl_sigbus_guard_install();
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->batch_ready, NULL);
     pthread_cond_init(&l->space, NULL);

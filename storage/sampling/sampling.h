@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The table of a resampled order: a split's records by their rarest tag. A view has it on disk
- * (storage/dataset/tag_table.h), so that opening costs nothing per record; of a data set it is made here, by reading the
- * tags of each record once: 8 bytes a record while it is made, then 4.
+ * (storage/dataset/tag_table.h), so that opening costs nothing per record; of a data set it is made
+ * here, by reading the tags of each record once: 8 bytes a record while it is made, then 4.
  */
 #ifndef WSL_STORAGE_SAMPLING_SAMPLING_H
 #define WSL_STORAGE_SAMPLING_SAMPLING_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Spellings and synsets lie in one pair of open-addressing tables that grow together. Names and ids are
- * only decided at the end, when all uses are counted.
+ * Spellings and synsets lie in one pair of open-addressing tables that grow together. Names and ids
+ * are only decided at the end, when all uses are counted.
  */
 #include "storage/vocabulary/builder.h"
 

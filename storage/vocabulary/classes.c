@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reads the file of classes into two sorted lists, by name and by synset, that a tag is looked up in.
+ * Reads the file of classes into two sorted lists, by name and by synset, that a tag is looked up
+ * in.
  */
 #include "storage/vocabulary/classes.h"
 

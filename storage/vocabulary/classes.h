@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The classes of a target task, and which of them a tag means. Internal to storage/vocabulary; the file
- * and the rule are in vocabulary.h.
+ * The classes of a target task, and which of them a tag means. Internal to storage/vocabulary; the
+ * file and the rule are in vocabulary.h.
  */
 #ifndef WSL_STORAGE_VOCABULARY_CLASSES_H
 #define WSL_STORAGE_VOCABULARY_CLASSES_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One pass over the text with one character of memory; URLs are recognized where they begin, so that
- * what is within them is no hashtag.
+ * One pass over the text with one character of memory; URLs are recognized where they begin, so
+ * that what is within them is no hashtag.
  */
 #include "storage/vocabulary/hashtag.h"
 

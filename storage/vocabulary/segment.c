@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The best way to cut the first i letters is found from those for fewer letters; a word's score is the
- * logarithm of its share of all text.
+ * The best way to cut the first i letters is found from those for fewer letters; a word's score is
+ * the logarithm of its share of all text.
  */
 #include "storage/vocabulary/segment.h"
 

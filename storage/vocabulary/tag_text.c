@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ASCII is folded in a loop of its own, as most tags are; everything else goes through Unicode's tables.
+ * ASCII is folded in a loop of its own, as most tags are; everything else goes through Unicode's
+ * tables.
  */
 #include "storage/vocabulary/tag_text.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The file is parsed and printed line by line; in memory spellings are sorted for lookup, each with its
- * folded form beside it.
+ * The file is parsed and printed line by line; in memory spellings are sorted for lookup, each with
+ * its folded form beside it.
  */
 #include "storage/vocabulary/vocabulary.h"
 

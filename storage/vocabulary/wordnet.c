@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Words stay where they lie in the files' text; the tables hold numbers of entries. A word that is not
- * ASCII is brought into the form that tags have, as it is looked up in that form.
+ * Words stay where they lie in the files' text; the tables hold numbers of entries. A word that is
+ * not ASCII is brought into the form that tags have, as it is looked up in that form.
  */
 #include "storage/vocabulary/wordnet.h"
 

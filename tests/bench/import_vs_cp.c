@@ -122,14 +122,14 @@ static int import(struct world *w, const char *from, bool headers_only, struct w
     int r;
 
     wsl_import_defaults(&setup);
-    setup.kind = from == w->tar ? WSL_IMPORT_TAR : WSL_IMPORT_FOLDERS;
+    setup.kind = from == w->tar ? WSL_IMPORT_TAR : WSL_IMPORT_DIRECTORIES;
     setup.source = from;
     setup.output = w->copy;
     setup.headers_only = headers_only;
     setup.threads = (int)w->o->threads;
     r = wsl_import_run(&setup, &result, err);
     /* A few crops are the same, plain white for instance; in two folders they have two labels. */
-    same = result.duplicates + result.quarantined[WSL_IMPORT_FAULT_CONFLICT];
+    same = result.duplicates + result.quarantined[WSL_QUARANTINE_CONFLICT];
     if (r == 0 && result.kept_jpegs + same != w->made)
         r = wsl_fail(err, WSL_EINTERNAL, "%llu of %llu pictures were kept, %llu are as others",
                      (unsigned long long)result.kept_jpegs, (unsigned long long)w->made,

@@ -40,7 +40,7 @@ static int import_stamps(const char *folder, int side_max, struct wsl_err *err)
     struct wsl_import_result result = {0};
 
     wsl_import_defaults(&setup);
-    setup.kind = WSL_IMPORT_FOLDERS;
+    setup.kind = WSL_IMPORT_DIRECTORIES;
     setup.source = STAMPS;
     setup.output = folder;
     setup.side_max = side_max;

@@ -135,7 +135,7 @@ uint64_t bad_count(const struct wsl_import_result *n)
 {
     uint64_t sum = 0;
 
-    for (int i = 0; i < WSL_IMPORT_FAULTS; i++)
+    for (int i = 0; i < WSL_QUARANTINE_REASONS; i++)
         sum += n->quarantined[i];
     return sum;
 }

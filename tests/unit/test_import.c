@@ -336,7 +336,7 @@ static void folders_become_labels(void **state)
     put_png(f, "tree/boat/twin.png", draw(24, 24, 2, false));    /* an apple's pixels */
     put_png(f, "tree/boat/twice.png", draw(24, 24, 100, false)); /* a boat's */
     assert_int_equal(symlink("../boat", path_in(f, "tree/apple/link")), 0);
-    f->setup.kind = WSL_IMPORT_FOLDERS;
+    f->setup.kind = WSL_IMPORT_DIRECTORIES;
     f->setup.source = path_in(f, "tree/");
     f->setup.exclude_tags = exclude;
     f->setup.exclude_tag_count = 1;
@@ -352,7 +352,7 @@ static void folders_become_labels(void **state)
     assert_int_equal(f->result.excluded, 12);
     assert_int_equal(f->result.untagged, 2);
     assert_int_equal(f->result.duplicates, 1);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_CONFLICT], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_CONFLICT], 1);
     assert_int_equal(bad_count(&f->result), 2);
     must_have_text(f, "quarantine.tsv",
                    "boat/twin.png\t0\tsame pixels as another with another label: "
@@ -453,12 +453,12 @@ static void bad_lines_go_to_quarantine(void **state)
     wsl_buf_add_format(&f->lines, "p004.jpg\t%s\r\n", "dog"); /* a good one, from Windows */
     wsl_buf_add_text(&f->lines, "p005.jpg\tdog");             /* and one without an end */
     import_well(f);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_DAMAGED], 3);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_UNSUPPORTED], 1);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_UNREADABLE], 2);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_MISSING], 3);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_NO_TAGS], 1);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_LINE], 5);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_DAMAGED], 3);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_UNSUPPORTED], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_UNREADABLE], 2);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_MISSING], 3);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_NO_TAGS], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_LINE], 5);
     assert_int_equal(f->result.duplicates, 2);
     assert_int_equal(f->result.train + f->result.heldout, 20);
     must_have_text(f, "quarantine.tsv", "\ncut.png\t0\tdamaged picture: ");
@@ -481,8 +481,7 @@ static void nothing_usable_is_a_clear_failure(void **state)
 
     add_line(f, "gone1.jpg", "dog");
     add_line(f, "gone2.jpg", "cat");
-    must_fail(f, WSL_EINVAL,
-              "of 2 pictures 2 cannot be used, the first is gone1.jpg: missing file");
+    must_fail(f, WSL_EINVAL, "of 2 images 2 cannot be used, the first is gone1.jpg: missing file");
     wsl_buf_clear(&f->lines);
     wsl_buf_add_text(&f->lines, "# nothing\n");
     must_fail(f, WSL_EINVAL, "has no images");
@@ -517,7 +516,7 @@ static void settings_are_checked(void **state)
     WRONG(threads, -1, "threads:");
     WRONG(shard_bytes, 1, "shard_bytes:");
     WRONG(name, "a\nb", "name:");
-    WRONG(kind, WSL_IMPORT_FOLDERS, "not a folder");
+    WRONG(kind, WSL_IMPORT_DIRECTORIES, "not a directory");
     WRONG(source, f->folder, "not a manifest");
     f->setup = good;
     f->setup.source = "/nonexistent/list.tsv";
@@ -664,7 +663,7 @@ static void real_drawings(void **state)
         print_message("# openclipart-png is not installed: no real drawings were imported\n");
         return;
     }
-    f->setup.kind = WSL_IMPORT_FOLDERS;
+    f->setup.kind = WSL_IMPORT_DIRECTORIES;
     f->setup.source = "/usr/share/openclipart/png/animals";
     f->setup.side_max = 96;
     import_well(f);

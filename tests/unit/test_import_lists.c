@@ -40,8 +40,8 @@ static void json_lines_are_read(void **state)
                                 "{\"path\": \"p1.jpg\", \"tags\": []}\n");
     import_from(f, WSL_IMPORT_JSONL, f->manifest);
     import_well(f);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_LINE], 8);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_NO_TAGS], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_LINE], 8);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_NO_TAGS], 1);
     snprintf(line, sizeof line, "\nline 23\t%td\tbad line: no JSON object\n",
              strstr((char *)f->lines.data, "[1]\n") - (char *)f->lines.data);
     must_have_text(f, "quarantine.tsv", line);
@@ -126,8 +126,8 @@ static void captions_have_hashtags(void **state)
                    "{\"path\": \"p2.jpg\", \"caption\": 7}\n");
     import_from(f, WSL_IMPORT_JSONL, f->manifest);
     import_well(f);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_NO_TAGS], 1);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_LINE], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_NO_TAGS], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_LINE], 1);
     ds = open_made(f);
     assert_true(find_record(ds, "p0.jpg", &record));
     assert_int_equal(record.tag_count, 2);
@@ -252,7 +252,7 @@ static void hidden_and_system_files_are_skipped(void **state)
     put_text(f, ".set/owl/notes.txt", "x");
     chmod(path_in(f, ".set/lost+found"), 0);
     snprintf(root, sizeof root, "%s/.set", f->folder);
-    import_from(f, WSL_IMPORT_FOLDERS, root);
+    import_from(f, WSL_IMPORT_DIRECTORIES, root);
     import_well(f);
     assert_int_equal(f->result.seen, 6);
     assert_int_equal(f->result.train + f->result.heldout, 6);
@@ -293,13 +293,13 @@ static void links_are_followed(void **state)
     put_link(f, "/dev/null", "real/owl/null.jpg");
     put_link(f, "real", "link");
     snprintf(root, sizeof root, "%s/link", f->folder);
-    import_from(f, WSL_IMPORT_FOLDERS, root);
+    import_from(f, WSL_IMPORT_DIRECTORIES, root);
     import_well(f);
     assert_int_equal(f->result.train + f->result.heldout, 7);
     must_have_tags(f, 3, labels);
     assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_LINK_AGAIN], 4);
     assert_int_equal(f->result.skipped[WSL_IMPORT_SKIP_SPECIAL], 1);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_MISSING], 3);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_MISSING], 3);
     must_have_text(f, "skipped.tsv", "twice\t0\tlink to a directory that is read elsewhere\n");
     must_have_text(f, "quarantine.tsv",
                    "goose\t0\tmissing file: a link to /nowhere/goose: No such");
@@ -325,7 +325,7 @@ static void a_link_above_the_tree_ends(void **state)
     put_labelled(f, "up/beside/%d.jpg", 2, 2);
     put_link(f, "../..", "up/tree/owl/up");
     snprintf(root, sizeof root, "%s/up/tree", f->folder);
-    import_from(f, WSL_IMPORT_FOLDERS, root);
+    import_from(f, WSL_IMPORT_DIRECTORIES, root);
     import_well(f);
     assert_int_equal(f->result.train + f->result.heldout, 4);
     must_have_text(f, "dataset.json", "\"owl\"");

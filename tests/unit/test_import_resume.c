@@ -332,7 +332,7 @@ static void changes_are_seen(void **state)
     import_well(f);
     assert_int_equal(f->result.resumed, 0);
     must_be_equal(undisturbed, f->output);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_MISSING], 0);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_MISSING], 0);
 }
 
 int main(void)

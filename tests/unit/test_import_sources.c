@@ -49,7 +49,7 @@ static void imagenet_is_read(void **state)
     import_well(f);
     assert_int_equal(f->result.train, 10);
     assert_int_equal(f->result.heldout, 2);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_MISSING], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_MISSING], 1);
     must_have_text(f, "quarantine.tsv", "val.txt line 3\t66\tbad line: the number of no class\n");
     must_have_text(f, "quarantine.tsv", "val.txt line 4\t97\tbad line: a file name");
     must_be_in(f, "val/ILSVRC2012_val_00000020.JPEG", WSL_SPLIT_HELDOUT, "n01443537");
@@ -66,7 +66,7 @@ static void imagenet_is_read(void **state)
     put_labelled(f, "in/val/n01440764/ILSVRC2012_val_%08d.JPEG", 30, 2);
     again(f);
     assert_int_equal(f->result.heldout, 2);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_NO_TAGS], 3); /* those without */
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_NO_TAGS], 3); /* those without */
     put_text(f, "in/val.txt", "ILSVRC2012_val_00000020.JPEG 1\n");
     unlink(path_in(f, "in/synset_words.txt"));
     assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
@@ -179,7 +179,7 @@ static void shards_are_read_through_links(void **state)
     import_from(f, WSL_IMPORT_TAR, source);
     import_well(f);
     assert_int_equal(f->result.train + f->result.heldout, SAMPLES);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_CONTAINER], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_CONTAINER], 1);
     must_have_text(f, "quarantine.tsv", "/link/1.tar\t0\tdamaged container: cannot open ");
 }
 
@@ -257,7 +257,7 @@ static void tar_texts_become_tags(void **state)
     f->setup.heldout = 0;
     import_well(f);
     assert_int_equal(f->result.train, 4);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_NO_TAGS], 6);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_NO_TAGS], 6);
     must_have_text(f, "quarantine.tsv", "\tno tags: its .json is no JSON object: ");
     ds = open_made(f);
     assert_true(find_record(ds, "s/p1.jpg", &record));
@@ -358,7 +358,7 @@ static void spoilt_tar_files_do_no_harm(void **state)
     put_bytes(f, "bad.tar", b.data, b.size / 2);
     import_well(f);
     assert_in_range(f->result.train + f->result.heldout, 2, SAMPLES - 1);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_CONTAINER], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_CONTAINER], 1);
     snprintf(line, sizeof line, "%s\t", source);
     must_have_text(f, "quarantine.tsv", line);
     must_have_text(f, "quarantine.tsv", "\tdamaged container: the gzip data end early\n");
@@ -368,7 +368,7 @@ static void spoilt_tar_files_do_no_harm(void **state)
     put_bytes(f, "bad.tar", b.data, cut_in_padding(&b));
     assert_int_equal(wsl_file_remove_tree(f->output, NULL), 0);
     import_well(f);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_CONTAINER], 1);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_CONTAINER], 1);
     must_have_text(f, "quarantine.tsv", "\tdamaged container: it ends early\n");
     /* A size of 8 EiB, in base 256, with the right checksum: what follows is read all the same. */
     wsl_buf_clear(&b);
@@ -463,9 +463,9 @@ static void caffe_is_read(void **state)
     import_well(f);
     assert_int_equal(f->result.train + f->result.heldout, 40);
     assert_int_equal(f->result.kept_jpegs, 30);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_DAMAGED], 2);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_DAMAGED], 2);
     must_have_text(f, "quarantine.tsv", "99999990\t");
-    must_have_text(f, "quarantine.tsv", "a raw picture of an impossible size");
+    must_have_text(f, "quarantine.tsv", "a raw image of an impossible size");
     must_have_text(f, "quarantine.tsv", "no Datum: its fields do not fit");
     ds = open_made(f);
     assert_string_equal(wsl_dataset_kind(ds), "labels");

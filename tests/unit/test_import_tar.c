@@ -652,7 +652,7 @@ static void all_compressions_are_read(void **state)
         packed.size -= 9;
         put_and_import(f, "t.tar", &packed, true);
         assert_in_range(f->result.train, 2, SAMPLES);
-        assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_CONTAINER], 1);
+        assert_int_equal(f->result.quarantined[WSL_QUARANTINE_CONTAINER], 1);
         snprintf(line, sizeof line, "\tdamaged container: the %s data end early\n", tar_codecs[c]);
         must_have_text(f, "quarantine.tsv", line);
         /* A bit of the checksum at the end of the second is wrong. */

@@ -311,7 +311,7 @@ static void tar_files_are_read(void **state)
     snprintf(source, sizeof source, "%s/tars", f->folder);
     import_well(f);
     assert_int_equal(f->result.train + f->result.heldout, 20);
-    assert_int_equal(f->result.quarantined[WSL_IMPORT_FAULT_NOT_IN_PLACE], DATUMS - 20);
+    assert_int_equal(f->result.quarantined[WSL_QUARANTINE_NOT_IN_PLACE], DATUMS - 20);
     must_have_text(f, "quarantine.tsv", "\tnot usable in place: in a compressed file: unpack it\n");
     wsl_dataset_close(open_made(f));
     wsl_buf_free(&jpeg);
@@ -390,8 +390,8 @@ static void what_has_to_be_made_anew_is_refused(void **state)
 
     begin(&w, state, true);
     import_well(w.f);
-    assert_int_equal(w.f->result.quarantined[WSL_IMPORT_FAULT_NOT_IN_PLACE], 2);
-    assert_int_equal(w.f->result.quarantined[WSL_IMPORT_FAULT_DAMAGED], 1);
+    assert_int_equal(w.f->result.quarantined[WSL_QUARANTINE_NOT_IN_PLACE], 2);
+    assert_int_equal(w.f->result.quarantined[WSL_QUARANTINE_DAMAGED], 1);
     must_have_text(w.f, "quarantine.tsv",
                    "\tnot usable in place: not a JPEG: an import that is not in place makes a JPEG "
                    "of it\n");
@@ -408,7 +408,7 @@ static void what_has_to_be_made_anew_is_refused(void **state)
     w.f->setup.transcode = true;
     must_fail(w.f, WSL_EINVAL, "without transcode");
     w.f->setup.transcode = false;
-    w.f->setup.kind = WSL_IMPORT_FOLDERS;
+    w.f->setup.kind = WSL_IMPORT_DIRECTORIES;
     must_fail(w.f, WSL_EINVAL, "in an LMDB or in tar files");
     w.f->setup.kind = WSL_IMPORT_TAR;
     w.f->setup.source = "-";
