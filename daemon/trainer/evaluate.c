@@ -107,7 +107,7 @@ int wsl_evaluate(const struct wsl_evaluate_setup *setup, Wsl__V1__Evaluation *re
     if (wsl_dataset_count(setup->dataset, WSL_SPLIT_HELDOUT) > 0)
         r = run_pass(setup, totals, err);
     if (r == 0)
-        r = wsl_collective_sum_f64(setup->collective, totals, TOTALS, err);
+        r = wsl_collective_all_reduce_f64(setup->collective, totals, TOTALS, err);
     if (r == 0)
         r = wsl_collective_wait(setup->collective, err);
     if (r < 0)

@@ -21,7 +21,7 @@ static void on_bucket(void *context, int bucket, float *gradients, size_t count)
 
     (void)bucket;
     if (t->bucket_err.code == 0)
-        wsl_collective_sum_gradients(t->collective, gradients, count, &t->bucket_err);
+        wsl_collective_all_reduce_gradients(t->collective, gradients, count, &t->bucket_err);
 }
 
 /* Forward, backward, and everything summed over the ranks. */
@@ -49,9 +49,9 @@ static int compute(struct wsl_trainer *t, const struct wsl_batch *batch, struct 
     t->totals[WSL_TOTAL_HIT5] = result.hit5;
     t->totals[WSL_TOTAL_BAD] = batch->bad;
     t->totals[WSL_TOTAL_STOP] = wsl_trainer_control_stopped(t->control);
-    r = wsl_collective_sum(t->collective, statistics, statistics_count, err);
+    r = wsl_collective_all_reduce(t->collective, statistics, statistics_count, err);
     if (r == 0)
-        r = wsl_collective_sum_f64(t->collective, t->totals, WSL_TOTALS, err);
+        r = wsl_collective_all_reduce_f64(t->collective, t->totals, WSL_TOTALS, err);
     if (r < 0)
         return r;
     before = wsl_clock_ns();

@@ -104,7 +104,7 @@ static int open_collective(struct wsl_trainer *t, struct wsl_err *err)
         .exchange = wsl_trainer_control_exchange(t->control),
     };
     struct wsl_collective *c;
-    int r = wsl_wire_named(t->spec->gradient_wire, &setup.wire, err);
+    int r = wsl_reduce_dtype_by_name(t->spec->gradient_wire, &setup.gradient_dtype, err);
 
     if (r == 0)
         r = wsl_collective_open(&c, &setup, err);
@@ -234,7 +234,7 @@ static int join(struct wsl_trainer *t, struct wsl_err *err)
     if (r == 0)
         r = wsl_collective_wait(t->collective, err);
     if (r == 0)
-        r = wsl_weights_share(t->net, t->collective, &t->step, err);
+        r = wsl_weights_broadcast(t->net, t->collective, &t->step, err);
     t->first_step = t->step;
     set_joining(t, false);
     return r;
@@ -275,7 +275,7 @@ static void final_barrier(struct wsl_trainer *t)
     double nothing = 0;
     struct wsl_err err;
 
-    if (wsl_collective_sum_f64(t->collective, &nothing, 1, &err) == 0)
+    if (wsl_collective_all_reduce_f64(t->collective, &nothing, 1, &err) == 0)
         wsl_collective_wait(t->collective, &err);
     close_collective(t);
 }

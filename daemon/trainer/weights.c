@@ -221,8 +221,8 @@ int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
 
 /* ---- to the other ranks ---- */
 
-int wsl_weights_share(struct wsl_net *net, struct wsl_collective *c, uint64_t *step,
-                      struct wsl_err *err)
+int wsl_weights_broadcast(struct wsl_net *net, struct wsl_collective *c, uint64_t *step,
+                          struct wsl_err *err)
 {
     size_t parameters, momentum, statistics;
     float *p = wsl_net_parameters(net, &parameters);

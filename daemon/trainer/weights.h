@@ -29,8 +29,8 @@ int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
                      uint64_t *ret_step, struct wsl_err *err);
 
 /* Gives rank 0's parameters, momentum, statistics and step to all; blocks. */
-int wsl_weights_share(struct wsl_net *net, struct wsl_collective *collective, uint64_t *step,
-                      struct wsl_err *err);
+int wsl_weights_broadcast(struct wsl_net *net, struct wsl_collective *collective, uint64_t *step,
+                          struct wsl_err *err);
 
 /* A copy of all tensors in the canonical layout, made once, taken often. */
 struct wsl_snapshot {

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Host names, numeric addresses and the network interfaces that have them.
+ */
 #include "kernels/collective/implementation.h"
 
 #include <ifaddrs.h>
@@ -11,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Gloo would find out too, but leaks and says it in its own words. */
+/* Gloo would find out too, but leaks and says it less clearly. */
 static int check_ours(const char *host, const struct addrinfo *found, struct wsl_err *err)
 {
     int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -44,7 +47,7 @@ int wsl_collective_resolve(const char *host, char ret[64], struct wsl_err *err)
     return r;
 }
 
-const char *wsl_collective_words(const char *text)
+const char *wsl_collective_strip_prefix(const char *text)
 {
     const char *end = *text == '[' ? strstr(text, "] ") : NULL;
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The tables of names: implementations, those that fit a backend, dtypes of gradients.
+ */
 #include "kernels/collective/implementation.h"
 
 #include <string.h>
@@ -25,14 +28,14 @@ const char *wsl_collective_for(const char *backend)
     return "gloo";
 }
 
-int wsl_wire_named(const char *name, enum wsl_wire *ret, struct wsl_err *err)
+int wsl_reduce_dtype_by_name(const char *name, enum wsl_reduce_dtype *ret, struct wsl_err *err)
 {
     if (!name || !*name || strcmp(name, "f32") == 0)
-        *ret = WSL_WIRE_F32;
+        *ret = WSL_REDUCE_F32;
     else if (strcmp(name, "bf16") == 0)
-        *ret = WSL_WIRE_BF16;
+        *ret = WSL_REDUCE_BF16;
     else
-        return wsl_fail(err, WSL_EINVAL, "gradient_wire: \"%s\"; there are f32 and bf16", name);
+        return wsl_fail(err, WSL_EINVAL, "gradient_dtype: \"%s\"; there are f32 and bf16", name);
     return 0;
 }
 

@@ -19,16 +19,16 @@
 /* Operations waiting at once; starting one more fails with WSL_ELIMIT. */
 #define QUEUE_LIMIT 4096
 
-enum kind { SUM, BROADCAST };
+enum kind { ALL_REDUCE, BROADCAST };
 
 struct operation {
     enum kind kind;
-    enum wsl_sum_type type;
-    bool rounded; /* a sum of floats that travel as bf16 */
+    enum wsl_reduce_dtype dtype;
+    bool as_bf16; /* floats that are sent as bf16 */
     int root;
-    void *mark; /* of implementations that have marks */
+    void *event; /* of implementations that have events */
     void *data;
-    size_t count; /* elements of a sum, bytes of a broadcast */
+    size_t count; /* elements of an all-reduce, bytes of a broadcast */
 };
 
 struct wsl_collective {
@@ -37,25 +37,35 @@ struct wsl_collective {
     struct wsl_collective_setup setup;
     char *address;    /* owned copy of what the caller gave */
     char numeric[64]; /* the same, looked up: setup.address */
-    uint64_t join_deadline_ns;
+    uint64_t rendezvous_deadline_ns;
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
     pthread_t thread;
     bool thread_runs;
-    bool joined;
+    bool connected;         /* the rendezvous is over */
     bool busy;              /* the thread is inside the implementation */
     bool closing;           /* the thread shall end */
     struct wsl_err failure; /* code 0: none */
     uint64_t started, done;
     struct operation queue[QUEUE_LIMIT];
-    void *marks[QUEUE_LIMIT]; /* of the operation in the same place; stay for its next one */
+    void *events[QUEUE_LIMIT]; /* of the operation in the same place; stay for its next one */
     size_t first, count;
 
-    /* The thread's own: floats on the wire, of implementations that leave the rounding to us. */
-    uint16_t *wire;
-    size_t wire_count;
+    /* The thread's own: gradients as bf16, of implementations that leave the rounding to us. */
+    uint16_t *bf16;
+    size_t bf16_count;
 };
+
+/* What the queue promises; the caller holds the lock. Operations that were started are done, being
+ * computed (one at most), waiting, or were given up after a failure. */
+static void check_invariants(const struct wsl_collective *c)
+{
+    assert(c->first < QUEUE_LIMIT && c->count <= QUEUE_LIMIT);
+    assert(c->done <= c->started && c->count <= c->started - c->done);
+    assert(c->started - c->done - c->count <= 1);
+    assert(c->connected || c->done == 0);
+}
 
 /* The first failure stays. Caller holds the lock. */
 static void set_failure(struct wsl_collective *c, const struct wsl_err *why)
@@ -76,32 +86,32 @@ static void stop_implementation(struct wsl_collective *c)
     pthread_mutex_unlock(&c->lock);
     if (c->setup.exchange.cancel)
         c->setup.exchange.cancel(c->setup.exchange.context);
-    if (self) /* else the thread sees the failure before it joins */
+    if (self) /* else the thread sees the failure before the rendezvous */
         c->implementation->abort(self);
 }
 
-/* The sum of floats in host memory that travel as bf16. */
-static int sum_rounded(struct wsl_collective *c, float *data, size_t count, struct wsl_err *err)
+/* Floats in host memory that are sent as bf16. */
+static int all_reduce_bf16(struct wsl_collective *c, float *data, size_t count, struct wsl_err *err)
 {
     int r;
 
-    if (c->implementation->sum_rounded)
-        return c->implementation->sum_rounded(c->self, data, count, err);
-    if (count > c->wire_count) {
-        free(c->wire);
-        c->wire = malloc(count * sizeof(*c->wire));
-        c->wire_count = c->wire ? count : 0;
-        if (!c->wire)
+    if (c->implementation->all_reduce_bf16)
+        return c->implementation->all_reduce_bf16(c->self, data, count, err);
+    if (count > c->bf16_count) {
+        free(c->bf16);
+        c->bf16 = malloc(count * sizeof(*c->bf16));
+        c->bf16_count = c->bf16 ? count : 0;
+        if (!c->bf16)
             return wsl_fail(err, WSL_ENOMEM,
                             "collective: no memory for %zu MiB of gradients as bf16; use "
-                            "gradient_wire: f32",
-                            count * sizeof(*c->wire) >> 20);
+                            "gradient_dtype: f32",
+                            count * sizeof(*c->bf16) >> 20);
     }
     for (size_t i = 0; i < count; i++)
-        c->wire[i] = wsl_bf16_round(data[i]);
-    r = c->implementation->sum(c->self, c->wire, count, WSL_SUM_BF16, err);
+        c->bf16[i] = wsl_bf16_round(data[i]);
+    r = c->implementation->all_reduce(c->self, c->bf16, count, WSL_REDUCE_BF16, err);
     for (size_t i = 0; i < count && r == 0; i++)
-        data[i] = wsl_bf16_widen(c->wire[i]);
+        data[i] = wsl_bf16_widen(c->bf16[i]);
     return r;
 }
 
@@ -110,18 +120,18 @@ static int run_operation(struct wsl_collective *c, const struct operation *op, s
     int r;
 
     if (!c->implementation || op->count == 0)
-        return 0; /* alone: the sum over one rank is what is there */
-    r = op->mark ? c->implementation->ready(c->self, op->mark, err) : 0;
+        return 0; /* a world of one: the result is what is there */
+    r = op->event ? c->implementation->event_wait(c->self, op->event, err) : 0;
     if (r < 0)
         return r;
-    if (op->rounded)
-        return sum_rounded(c, op->data, op->count, err);
-    if (op->kind == SUM)
-        return c->implementation->sum(c->self, op->data, op->count, op->type, err);
+    if (op->as_bf16)
+        return all_reduce_bf16(c, op->data, op->count, err);
+    if (op->kind == ALL_REDUCE)
+        return c->implementation->all_reduce(c->self, op->data, op->count, op->dtype, err);
     return c->implementation->broadcast(c->self, op->data, op->count, op->root, err);
 }
 
-static int join(struct wsl_collective *c, struct wsl_err *err)
+static int rendezvous(struct wsl_collective *c, struct wsl_err *err)
 {
     void *self = NULL;
     int r;
@@ -137,10 +147,10 @@ static int join(struct wsl_collective *c, struct wsl_err *err)
     c->self = self;
     r = c->failure.code;
     pthread_mutex_unlock(&c->lock);
-    return r < 0 ? r : c->implementation->join(self, err);
+    return r < 0 ? r : c->implementation->rendezvous(self, err);
 }
 
-/* Runs `op` (NULL: the join) outside the lock and records how it went. */
+/* Runs `op` (NULL: the rendezvous) outside the lock and records how it went. */
 static void run_unlocked(struct wsl_collective *c, const struct operation *op)
 {
     struct wsl_err err = {0};
@@ -148,7 +158,7 @@ static void run_unlocked(struct wsl_collective *c, const struct operation *op)
 
     c->busy = true;
     pthread_mutex_unlock(&c->lock);
-    r = op ? run_operation(c, op, &err) : join(c, &err);
+    r = op ? run_operation(c, op, &err) : rendezvous(c, &err);
     pthread_mutex_lock(&c->lock);
     c->busy = false;
     if (r < 0)
@@ -156,7 +166,8 @@ static void run_unlocked(struct wsl_collective *c, const struct operation *op)
     else if (op)
         c->done++;
     else
-        c->joined = true;
+        c->connected = true;
+    check_invariants(c);
     pthread_cond_broadcast(&c->changed);
 }
 
@@ -182,7 +193,7 @@ static void *thread_main(void *context)
     failed = c->failure.code != 0;
     pthread_mutex_unlock(&c->lock);
     if (c->self && failed)
-        c->implementation->leave(c->self);
+        c->implementation->disconnect(c->self);
     return NULL;
 }
 
@@ -194,6 +205,8 @@ static int check_setup(const struct wsl_collective_setup *setup, struct wsl_err 
     if (setup->rank < 0 || setup->rank >= setup->world)
         return wsl_fail(err, WSL_EINVAL, "collective: rank %d is not in a world of %d", setup->rank,
                         setup->world);
+    if (setup->gradient_dtype != WSL_REDUCE_F32 && setup->gradient_dtype != WSL_REDUCE_BF16)
+        return wsl_fail(err, WSL_EINVAL, "collective: gradients are reduced as f32 or bf16");
     if (setup->timeout_ms == 0)
         return wsl_fail(err, WSL_EINVAL, "collective: timeout_ms must be more than 0");
     if (setup->world > 1 && (!setup->exchange.broadcast || !setup->exchange.cancel))
@@ -253,7 +266,7 @@ int wsl_collective_open(struct wsl_collective **ret, const struct wsl_collective
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&c->changed, &attr);
     pthread_condattr_destroy(&attr);
-    c->join_deadline_ns = wsl_clock_ns() + (uint64_t)setup->timeout_ms * 1000000;
+    c->rendezvous_deadline_ns = wsl_clock_ns() + (uint64_t)setup->timeout_ms * 1000000;
     c->address = strdup(setup->address && *setup->address ? setup->address : "127.0.0.1");
     c->setup.address = c->numeric;
     r = c->address ? choose(c, err) : wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
@@ -281,40 +294,45 @@ static int start(struct wsl_collective *c, const struct operation *op, struct ws
     } else {
         size_t place = (c->first + c->count) % QUEUE_LIMIT;
 
-        if (c->implementation && c->implementation->mark)
-            r = c->implementation->mark(&c->setup, &c->marks[place], err);
+        if (c->implementation && c->implementation->event_record)
+            r = c->implementation->event_record(&c->setup, &c->events[place], err);
         if (r == 0) {
             c->queue[place] = *op;
-            c->queue[place].mark = c->marks[place];
+            c->queue[place].event = c->events[place];
             c->count++;
             c->started++;
             pthread_cond_broadcast(&c->changed);
         }
     }
+    check_invariants(c);
     pthread_mutex_unlock(&c->lock);
     return r;
 }
 
-int wsl_collective_sum(struct wsl_collective *c, float *data, size_t count, struct wsl_err *err)
+int wsl_collective_all_reduce(struct wsl_collective *c, float *data, size_t count,
+                              struct wsl_err *err)
 {
-    return start(c, &(struct operation){.kind = SUM, .data = data, .count = count}, err);
+    return start(c, &(struct operation){.kind = ALL_REDUCE, .data = data, .count = count}, err);
 }
 
-int wsl_collective_sum_gradients(struct wsl_collective *c, float *data, size_t count,
-                                 struct wsl_err *err)
+int wsl_collective_all_reduce_gradients(struct wsl_collective *c, float *data, size_t count,
+                                        struct wsl_err *err)
 {
-    bool rounded = c->setup.wire == WSL_WIRE_BF16;
+    bool as_bf16 = c->setup.gradient_dtype == WSL_REDUCE_BF16;
 
     return start(
-        c, &(struct operation){.kind = SUM, .data = data, .count = count, .rounded = rounded}, err);
-}
-
-int wsl_collective_sum_f64(struct wsl_collective *c, double *data, size_t count,
-                           struct wsl_err *err)
-{
-    return start(
-        c, &(struct operation){.kind = SUM, .type = WSL_SUM_F64, .data = data, .count = count},
+        c,
+        &(struct operation){.kind = ALL_REDUCE, .data = data, .count = count, .as_bf16 = as_bf16},
         err);
+}
+
+int wsl_collective_all_reduce_f64(struct wsl_collective *c, double *data, size_t count,
+                                  struct wsl_err *err)
+{
+    return start(c,
+                 &(struct operation){
+                     .kind = ALL_REDUCE, .dtype = WSL_REDUCE_F64, .data = data, .count = count},
+                 err);
 }
 
 int wsl_collective_broadcast(struct wsl_collective *c, void *data, size_t bytes, int root,
@@ -336,18 +354,18 @@ static int state_of(struct wsl_collective *c, struct wsl_err *err)
             *err = c->failure;
         return c->failure.code;
     }
-    if (c->failure.code == 0 && c->joined && c->done == c->started)
+    if (c->failure.code == 0 && c->connected && c->done == c->started)
         return WSL_COLLECTIVE_DONE;
     return WSL_COLLECTIVE_PENDING;
 }
 
-/* Ends a join that takes too long; the implementation limits the operations after it. The lock is
- * given up for a moment. */
-static void limit_join(struct wsl_collective *c)
+/* Ends a rendezvous that takes too long; the implementation limits the operations after it. The
+ * lock is given up for a moment. */
+static void limit_rendezvous(struct wsl_collective *c)
 {
     struct wsl_err err = {0};
 
-    if (c->joined || c->failure.code != 0 || wsl_clock_ns() < c->join_deadline_ns)
+    if (c->connected || c->failure.code != 0 || wsl_clock_ns() < c->rendezvous_deadline_ns)
         return;
     wsl_fail(&err, WSL_ETIMEOUT, "collective: rank %d did not meet all %d ranks within %u ms",
              c->setup.rank, c->setup.world, c->setup.timeout_ms);
@@ -362,7 +380,7 @@ int wsl_collective_poll(struct wsl_collective *c, struct wsl_err *err)
     int r;
 
     pthread_mutex_lock(&c->lock);
-    limit_join(c);
+    limit_rendezvous(c);
     r = state_of(c, err);
     pthread_mutex_unlock(&c->lock);
     return r;
@@ -373,12 +391,12 @@ int wsl_collective_wait(struct wsl_collective *c, struct wsl_err *err)
     int r;
 
     pthread_mutex_lock(&c->lock);
-    while (limit_join(c), (r = state_of(c, err)) == WSL_COLLECTIVE_PENDING) {
-        if (c->joined || c->failure.code != 0) {
+    while (limit_rendezvous(c), (r = state_of(c, err)) == WSL_COLLECTIVE_PENDING) {
+        if (c->connected || c->failure.code != 0) {
             pthread_cond_wait(&c->changed, &c->lock);
         } else {
-            struct timespec until = {.tv_sec = (time_t)(c->join_deadline_ns / 1000000000),
-                                     .tv_nsec = (long)(c->join_deadline_ns % 1000000000)};
+            struct timespec until = {.tv_sec = (time_t)(c->rendezvous_deadline_ns / 1000000000),
+                                     .tv_nsec = (long)(c->rendezvous_deadline_ns % 1000000000)};
 
             pthread_cond_timedwait(&c->changed, &c->lock, &until);
         }
@@ -406,7 +424,7 @@ void wsl_collective_abort(struct wsl_collective *c)
     stop_implementation(c);
 }
 
-/* A group that ended in order is left softly: what other ranks have not read yet stays theirs. */
+/* A group that ended in order is not aborted: other ranks may still have to read what was sent. */
 void wsl_collective_close(struct wsl_collective *c)
 {
     bool quiet;
@@ -415,7 +433,7 @@ void wsl_collective_close(struct wsl_collective *c)
         return;
     if (c->thread_runs) {
         pthread_mutex_lock(&c->lock);
-        quiet = c->joined && c->failure.code == 0 && c->done == c->started;
+        quiet = c->connected && c->failure.code == 0 && c->done == c->started;
         c->closing = true;
         pthread_cond_broadcast(&c->changed);
         pthread_mutex_unlock(&c->lock);
@@ -424,13 +442,13 @@ void wsl_collective_close(struct wsl_collective *c)
         pthread_join(c->thread, NULL);
     }
     for (int i = 0; i < QUEUE_LIMIT; i++)
-        if (c->marks[i])
-            c->implementation->unmark(c->marks[i]);
+        if (c->events[i])
+            c->implementation->event_free(c->events[i]);
     if (c->self)
         c->implementation->destroy(c->self);
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
-    free(c->wire);
+    free(c->bf16);
     free(c->address);
     free(c);
 }

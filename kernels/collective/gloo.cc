@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The implementation "gloo": Gloo's ring all-reduce and tree broadcast over TCP, and a tree of our
- * own for small sums.
+ * own for small all-reduces.
  *
- * A rank has pairs with its neighbours only (peers.h): log2(world) of them, not world, so that 336
- * ranks on one machine are a few thousand connections.
+ * A rank has pairs with its neighbours only (rendezvous.h): log2(world) of them, not world, so that
+ * 336 ranks on one machine are a few thousand connections.
  *
  * Gloo can neither be interrupted nor limit a whole operation: closing a pair wakes nobody who
  * waits for a buffer. But all buffers come from a transport context, which is an interface: Mesh
- * stands in front of Gloo's TCP context, and its buffers' waits end at the operation's deadline,
- * on abort, and when a rank is gone (which Gloo does not always see: watch.h). No exception leaves
- * this file; one on Gloo's own thread ends the process with a line that explains it.
+ * stands in front of Gloo's TCP context, and its buffers' waits end at the operation's deadline, on
+ * abort, and when a rank has disconnected (which Gloo does not always see: peer_monitor.h). No
+ * exception leaves this file; one on Gloo's own thread ends the process with a line that explains
+ * it.
  */
 extern "C" {
+#include "kernels/collective/bf16_add.h"
 #include "kernels/collective/implementation.h"
-#include "kernels/collective/watch.h"
-#include "kernels/collective/wire.h"
+#include "kernels/collective/peer_monitor.h"
 }
 
 #include <gloo/allreduce.h>
@@ -34,11 +35,11 @@ extern "C" {
 namespace
 {
 
-/* Sums whose part for one rank in a ring is smaller than this go through a tree instead: a ring
- * takes 2 (world - 1) steps one after the other, a tree 2 log2(world). */
+/* All-reduces whose part for one rank in a ring is smaller than this go through a tree instead:
+ * a ring takes 2 (world - 1) steps one after the other, a tree 2 log2(world). */
 constexpr size_t tree_bytes_per_rank = 8192;
 constexpr uint64_t tree_slot = 0xffULL << 56; /* of messages; Gloo's algorithms have others */
-constexpr int meet_wait_ms = 20;              /* within the 100 ms that an abort may take */
+constexpr int rendezvous_wait_ms = 20;        /* within the 100 ms that an abort may take */
 
 using Clock = std::chrono::steady_clock;
 using gloo::transport::UnboundBuffer;
@@ -56,9 +57,9 @@ class Mesh : public gloo::transport::Context
     Mesh(const wsl_collective_setup &s, std::shared_ptr<gloo::transport::Context> tcp)
         : gloo::transport::Context(s.rank, s.world), setup(s), tcp_(std::move(tcp))
     {
-        int ranks[WSL_PEERS_NEIGHBOURS_MAX];
+        int ranks[WSL_RENDEZVOUS_NEIGHBOURS_MAX];
 
-        neighbours.assign(ranks, ranks + wsl_peers_neighbours(s.rank, s.world, ranks));
+        neighbours.assign(ranks, ranks + wsl_rendezvous_neighbours(s.rank, s.world, ranks));
         for (int peer : neighbours) /* each listens on a port of its own from here on */
             createPair(peer);
     }
@@ -88,9 +89,9 @@ class Mesh : public gloo::transport::Context
         wake();
     }
 
-    /* Runs f, which talks to `peer`; its failure gets our code and our words. */
+    /* Runs f, which communicates with `peer`; its failure becomes one of ours. */
     template <typename F>
-    void talk(int peer, F f)
+    void with_peer(int peer, F f)
     {
         try {
             check();
@@ -98,19 +99,20 @@ class Mesh : public gloo::transport::Context
             check();
         } catch (const std::exception &e) {
             check();
-            fail(peer, wsl_collective_words(e.what()));
+            fail(peer, wsl_collective_strip_prefix(e.what()));
         }
     }
-    [[noreturn]] void fail(int peer, const std::string &words) const
+    [[noreturn]] void fail(int peer, const std::string &detail) const
     {
         wsl_err why = {};
         if (Clock::now() >= deadline)
             throw Failure{WSL_ETIMEOUT, "collective: rank " + std::to_string(peer) +
-                                            " did not do its part in time: " + words};
-        /* `peer` may just have left because of another one that is gone. */
-        if (watch && wsl_watch_ask(watch.get(), &why))
+                                            " did not do its part in time: " + detail};
+        /* `peer` may just have disconnected because of another one that did. */
+        if (monitor && wsl_peer_monitor_ask(monitor.get(), &why))
             throw Failure{why.code, why.text};
-        throw Failure{WSL_EPEER, "collective: rank " + std::to_string(peer) + " is gone: " + words};
+        throw Failure{WSL_EPEER,
+                      "collective: rank " + std::to_string(peer) + " disconnected: " + detail};
     }
     void check() const
     {
@@ -119,7 +121,7 @@ class Mesh : public gloo::transport::Context
         if (lost)
             throw Failure{why_lost.code, why_lost.text};
     }
-    milliseconds left() const /* rounded up, or a wait ends before it is late; 0: for ever */
+    milliseconds left() const /* rounded up, or a wait ends before it is late; 0: without a limit */
     {
         auto rest = std::chrono::ceil<milliseconds>(deadline - Clock::now());
         return std::max(rest, milliseconds(1));
@@ -139,8 +141,10 @@ class Mesh : public gloo::transport::Context
     const std::shared_ptr<gloo::transport::Context> tcp_;
 
   public: /* from here on, what ends first */
-    std::unique_ptr<wsl_peers, decltype(&wsl_peers_close)> peers{nullptr, wsl_peers_close};
-    std::unique_ptr<wsl_watch, decltype(&wsl_watch_stop)> watch{nullptr, wsl_watch_stop};
+    std::unique_ptr<wsl_rendezvous, decltype(&wsl_rendezvous_close)> peers{nullptr,
+                                                                           wsl_rendezvous_close};
+    std::unique_ptr<wsl_peer_monitor, decltype(&wsl_peer_monitor_stop)> monitor{
+        nullptr, wsl_peer_monitor_stop};
 };
 
 class Buffer : public UnboundBuffer
@@ -159,12 +163,12 @@ class Buffer : public UnboundBuffer
     }
     bool waitRecv(int *rank, milliseconds) override
     {
-        mesh_.talk(from_, [&] { inner_->waitRecv(rank, mesh_.left()); });
+        mesh_.with_peer(from_, [&] { inner_->waitRecv(rank, mesh_.left()); });
         return true;
     }
     bool waitSend(int *rank, milliseconds) override
     {
-        mesh_.talk(to_, [&] { inner_->waitSend(rank, mesh_.left()); });
+        mesh_.with_peer(to_, [&] { inner_->waitSend(rank, mesh_.left()); });
         return true;
     }
     void abortWaitRecv() override
@@ -178,12 +182,12 @@ class Buffer : public UnboundBuffer
     void send(int peer, uint64_t slot, size_t offset, size_t bytes) override
     {
         to_ = peer;
-        mesh_.talk(peer, [&] { inner_->send(peer, slot, offset, bytes); });
+        mesh_.with_peer(peer, [&] { inner_->send(peer, slot, offset, bytes); });
     }
     void recv(int peer, uint64_t slot, size_t offset, size_t bytes) override
     {
         from_ = peer;
-        mesh_.talk(peer, [&] { inner_->recv(peer, slot, offset, bytes); });
+        mesh_.with_peer(peer, [&] { inner_->recv(peer, slot, offset, bytes); });
     }
     void recv(std::vector<int>, uint64_t, size_t, size_t) override
     {
@@ -237,7 +241,7 @@ int guard(Mesh *mesh, wsl_err *err, const std::function<void()> &f)
     } catch (const std::bad_alloc &) {
         return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
     } catch (const std::exception &e) {
-        return wsl_fail(err, WSL_EPEER, "collective: %s", wsl_collective_words(e.what()));
+        return wsl_fail(err, WSL_EPEER, "collective: %s", wsl_collective_strip_prefix(e.what()));
     } catch (...) {
         return wsl_fail(err, WSL_EINTERNAL, "collective: Gloo threw something without a text");
     }
@@ -253,7 +257,7 @@ int guard(Mesh *mesh, wsl_err *err, const std::function<void()> &f)
         if (std::current_exception())
             std::rethrow_exception(std::current_exception());
     } catch (const std::exception &e) {
-        text = wsl_collective_words(e.what());
+        text = wsl_collective_strip_prefix(e.what());
     } catch (...) {
     }
     fprintf(stderr,
@@ -287,33 +291,33 @@ void on_lost(void *context, const wsl_err *why)
     guard(nullptr, nullptr, [&] { mesh->lose(*why); });
 }
 
-/* All ranks meet: ours and theirs are what neighbours have for each other. From here on a rank that
- * goes ends what waits for it. */
-void meet(Mesh &mesh, const std::vector<char> &ours, std::vector<char> &theirs)
+/* All ranks connect to rank 0: ours and theirs are what neighbours have for each other. From
+ * here on a rank that disconnects ends what waits for it. */
+void meet_ranks(Mesh &mesh, const std::vector<char> &ours, std::vector<char> &theirs)
 {
     const wsl_collective_setup &s = mesh.setup;
-    const wsl_peers_setup setup = {s.rank, s.world, s.address, ours.size() / mesh.neighbours.size(),
-                                   ours.data()};
-    wsl_peers_address zero = {};
-    wsl_peers *peers = nullptr;
-    wsl_watch *watch = nullptr;
+    const wsl_rendezvous_setup setup = {s.rank, s.world, s.address,
+                                        ours.size() / mesh.neighbours.size(), ours.data()};
+    wsl_rendezvous_address zero = {};
+    wsl_rendezvous *peers = nullptr;
+    wsl_peer_monitor *monitor = nullptr;
     wsl_err err = {};
     int r;
 
-    require(wsl_peers_open(&peers, &setup, &zero, &err), err);
+    require(wsl_rendezvous_open(&peers, &setup, &zero, &err), err);
     mesh.peers.reset(peers);
     require(s.exchange.broadcast(s.exchange.context, &zero, sizeof(zero), &err), err);
-    while ((r = wsl_peers_connect(peers, &zero, theirs.data(), &err)) > 0) {
+    while ((r = wsl_rendezvous_connect(peers, &zero, theirs.data(), &err)) > 0) {
         mesh.check();
-        wsl_peers_wait(peers, meet_wait_ms);
+        wsl_rendezvous_wait(peers, rendezvous_wait_ms);
     }
     require(r, err);
-    require(wsl_watch_start(&watch, mesh.peers.release(), on_lost, &mesh, &err), err);
-    mesh.watch.reset(watch);
+    require(wsl_peer_monitor_start(&monitor, mesh.peers.release(), on_lost, &mesh, &err), err);
+    mesh.monitor.reset(monitor);
 }
 
 /* Neighbours tell each other where their pairs listen. */
-void connect(Mesh &mesh)
+void connect_pairs(Mesh &mesh)
 {
     std::vector<char> ours, theirs;
 
@@ -322,13 +326,14 @@ void connect(Mesh &mesh)
         ours.insert(ours.end(), bytes.begin(), bytes.end());
     }
     theirs.resize(ours.size());
-    meet(mesh, ours, theirs);
+    meet_ranks(mesh, ours, theirs);
     const auto each = (ptrdiff_t)(theirs.size() / mesh.neighbours.size());
     auto at = theirs.begin();
     for (int peer :
          mesh.neighbours) { /* ascending on all ranks, so that nobody waits in a circle */
         mesh.connecting = peer;
-        mesh.talk(peer, [&] { mesh.getPair(peer)->connect(std::vector<char>(at, at + each)); });
+        mesh.with_peer(peer,
+                       [&] { mesh.getPair(peer)->connect(std::vector<char>(at, at + each)); });
         at += each;
     }
 }
@@ -345,7 +350,7 @@ void add<uint16_t>(void *to, const void *a, const void *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         static_cast<uint16_t *>(to)[i] =
-            wsl_wire_add(static_cast<const uint16_t *>(a)[i], static_cast<const uint16_t *>(b)[i]);
+            wsl_bf16_add(static_cast<const uint16_t *>(a)[i], static_cast<const uint16_t *>(b)[i]);
 }
 
 /* Messages of different sizes have different tags: ranks that do different operations wait for each
@@ -367,7 +372,7 @@ void broadcast(std::shared_ptr<Group> group, void *data, size_t bytes, int root)
 
 /* Up a binomial tree to rank 0, whose total then goes to all. */
 template <typename T>
-void sum_tree(std::shared_ptr<Group> group, void *data, size_t count)
+void all_reduce_tree(std::shared_ptr<Group> group, void *data, size_t count)
 {
     const int rank = group->rank, world = group->size;
     const size_t bytes = count * sizeof(T);
@@ -392,10 +397,10 @@ void sum_tree(std::shared_ptr<Group> group, void *data, size_t count)
 }
 
 template <typename T>
-void sum(std::shared_ptr<Group> group, void *data, size_t count)
+void all_reduce(std::shared_ptr<Group> group, void *data, size_t count)
 {
     if (count * sizeof(T) < tree_bytes_per_rank * (size_t)group->size) {
-        sum_tree<T>(group, data, count);
+        all_reduce_tree<T>(group, data, count);
         return;
     }
     gloo::AllreduceOptions options(group);
@@ -412,19 +417,19 @@ int group_create(void **ret, const wsl_collective_setup *setup, wsl_err *err)
     return guard(nullptr, err, [&] { *ret = new Instance(make(*setup)); });
 }
 
-int group_join(void *self, wsl_err *err)
+int group_rendezvous(void *self, wsl_err *err)
 {
     Mesh *mesh = (*static_cast<Instance *>(self))->mesh.get();
-    return guard(mesh, err, [&] { connect(*mesh); });
+    return guard(mesh, err, [&] { connect_pairs(*mesh); });
 }
 
-int group_sum(void *self, void *data, size_t count, wsl_sum_type type, wsl_err *err)
+int group_all_reduce(void *self, void *data, size_t count, wsl_reduce_dtype dtype, wsl_err *err)
 {
     auto group = *static_cast<Instance *>(self);
     return guard(group->mesh.get(), err, [&] {
-        type == WSL_SUM_F32   ? sum<float>(group, data, count)
-        : type == WSL_SUM_F64 ? sum<double>(group, data, count)
-                              : sum<uint16_t>(group, data, count);
+        dtype == WSL_REDUCE_F32   ? all_reduce<float>(group, data, count)
+        : dtype == WSL_REDUCE_F64 ? all_reduce<double>(group, data, count)
+                                  : all_reduce<uint16_t>(group, data, count);
     });
 }
 
@@ -443,10 +448,10 @@ void group_abort(void *self)
 }
 
 /* Resets the connections. Each takes up to 10 ms, one turn of the device's loop. */
-void group_leave(void *self)
+void group_disconnect(void *self)
 {
     Mesh *mesh = (*static_cast<Instance *>(self))->mesh.get();
-    mesh->watch.reset(); /* first: tells them who is the one that is gone */
+    mesh->monitor.reset(); /* first: tells them which rank it is that disconnected */
     mesh->peers.reset();
     guard(nullptr, nullptr, [&] {
         for (int peer : mesh->neighbours)
@@ -462,6 +467,7 @@ void group_destroy(void *self)
 } // namespace
 
 extern "C" const wsl_collective_implementation wsl_collective_gloo = {
-    "gloo",    nullptr, nullptr,         nullptr,     nullptr,     group_create,  group_join,
-    group_sum, nullptr, group_broadcast, group_abort, group_leave, group_destroy,
+    "gloo",       nullptr,          nullptr,          nullptr, nullptr,
+    group_create, group_rendezvous, group_all_reduce, nullptr, group_broadcast,
+    group_abort,  group_disconnect, group_destroy,
 };

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sums between threads: all ranks show their memory, each adds up its own slice of everybody's in
- * the order of ranks and writes it to everybody, all meet again. Every meeting is one mutex and one
- * condition variable.
+ * All-reduce between threads: all ranks show their memory, each adds up its own slice of
+ * everybody's in the order of ranks and writes it to everybody, then all meet at a barrier. Every
+ * barrier is one mutex and one condition variable.
  */
 #include "kernels/collective/local.h"
 
 #include "base/clock.h"
+#include "kernels/collective/bf16_add.h"
 #include "kernels/collective/implementation.h"
-#include "kernels/collective/wire.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -20,8 +20,8 @@ struct member {
     int rank;
     /* the exchange */
     bool cancelled;
-    /* the sums */
-    bool left; /* aborted, failed or closed: nobody waits for it any more */
+    /* the operations */
+    bool disconnected; /* aborted, failed or closed: nobody waits for it any more */
     void *data;
     size_t bytes;
     uint32_t timeout_ms;
@@ -35,10 +35,10 @@ struct wsl_local_group {
     int called;
     size_t size;
     uint8_t bytes[WSL_EXCHANGE_MAX];
-    /* the meetings of sums */
+    /* the barriers of operations */
     int arrived;
     int touching; /* ranks that may still read or write the memory shown */
-    uint64_t meeting;
+    uint64_t barrier;
     struct member members[];
 };
 
@@ -119,7 +119,7 @@ struct wsl_exchange wsl_local_group_exchange(struct wsl_local_group *group, int 
         .context = &group->members[rank], .broadcast = broadcast, .cancel = cancel};
 }
 
-/* ---- the sums ---- */
+/* ---- operations ---- */
 
 static int local_create(void **ret, const struct wsl_collective_setup *setup, struct wsl_err *err)
 {
@@ -134,56 +134,57 @@ static int local_create(void **ret, const struct wsl_collective_setup *setup, st
     return 0;
 }
 
-static int find_left(const struct wsl_local_group *g)
+static int find_disconnected(const struct wsl_local_group *g)
 {
     for (int i = 0; i < g->world; i++)
-        if (g->members[i].left)
+        if (g->members[i].disconnected)
             return i;
     return -1;
 }
 
 /* Waits until all ranks are here; `touching` of them may use the memory shown from then on. The
  * caller holds the lock. */
-static int meet(struct member *m, int touching, struct wsl_err *err)
+static int barrier(struct member *m, int touching, struct wsl_err *err)
 {
     struct wsl_local_group *g = m->group;
     uint64_t deadline = wsl_clock_ns() + (uint64_t)m->timeout_ms * 1000000;
     struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000),
                              .tv_nsec = (long)(deadline % 1000000000)};
-    uint64_t meeting = g->meeting;
-    int left, r = 0;
+    uint64_t number = g->barrier;
+    int lost, r = 0;
 
-    if (find_left(g) < 0 && ++g->arrived == g->world) {
+    if (find_disconnected(g) < 0 && ++g->arrived == g->world) {
         g->arrived = 0;
         g->touching = touching;
-        g->meeting++;
+        g->barrier++;
         pthread_cond_broadcast(&g->changed);
     }
-    while (g->meeting == meeting && r == 0) {
-        left = find_left(g);
-        if (left >= 0)
-            r = left == m->rank
+    while (g->barrier == number && r == 0) {
+        lost = find_disconnected(g);
+        if (lost >= 0)
+            r = lost == m->rank
                     ? wsl_fail(err, WSL_ECANCELLED, "collective: aborted")
-                    : wsl_fail(err, WSL_EPEER, "collective: rank %d left the group", left);
+                    : wsl_fail(err, WSL_EPEER, "collective: rank %d disconnected", lost);
         else if (wsl_clock_ns() >= deadline)
-            r = wsl_fail(err, WSL_ETIMEOUT, "collective: no sum within %u ms", m->timeout_ms);
+            r = wsl_fail(err, WSL_ETIMEOUT, "collective: not all ranks came within %u ms",
+                         m->timeout_ms);
         else
             pthread_cond_timedwait(&g->changed, &g->lock, &until);
     }
     if (r < 0) {
-        m->left = true;
+        m->disconnected = true;
         pthread_cond_broadcast(&g->changed);
     }
     return r;
 }
 
-static int local_join(void *self, struct wsl_err *err)
+static int local_rendezvous(void *self, struct wsl_err *err)
 {
     struct member *m = self;
     int r;
 
     pthread_mutex_lock(&m->group->lock);
-    r = meet(m, 0, err);
+    r = barrier(m, 0, err);
     pthread_mutex_unlock(&m->group->lock);
     return r;
 }
@@ -208,7 +209,7 @@ static int show(struct member *m, void *data, size_t bytes, struct wsl_err *err)
     pthread_mutex_lock(&m->group->lock);
     m->data = data;
     m->bytes = bytes;
-    r = meet(m, m->group->world, err);
+    r = barrier(m, m->group->world, err);
     pthread_mutex_unlock(&m->group->lock);
     return r;
 }
@@ -223,16 +224,16 @@ static int finish(struct member *m, int result, struct wsl_err *err)
     g->touching--;
     pthread_cond_broadcast(&g->changed);
     if (result < 0)
-        m->left = true;
+        m->disconnected = true;
     else
-        result = meet(m, 0, err);
+        result = barrier(m, 0, err);
     while (g->touching > 0)
         pthread_cond_wait(&g->changed, &g->lock);
     pthread_mutex_unlock(&g->lock);
     return result;
 }
 
-#define DEFINE_SUM_SLICE(name, type, add)                                                          \
+#define DEFINE_REDUCE_SLICE(name, type, add)                                                       \
     static void name(struct wsl_local_group *g, size_t from, size_t to)                            \
     {                                                                                              \
         for (size_t i = from; i < to; i++) {                                                       \
@@ -245,28 +246,28 @@ static int finish(struct member *m, int result, struct wsl_err *err)
         }                                                                                          \
     }
 #define ADD(a, b) ((a) + (b))
-DEFINE_SUM_SLICE(sum_slice_f32, float, ADD)
-DEFINE_SUM_SLICE(sum_slice_f64, double, ADD)
-DEFINE_SUM_SLICE(sum_slice_bf16, uint16_t, wsl_wire_add)
+DEFINE_REDUCE_SLICE(reduce_slice_f32, float, ADD)
+DEFINE_REDUCE_SLICE(reduce_slice_f64, double, ADD)
+DEFINE_REDUCE_SLICE(reduce_slice_bf16, uint16_t, wsl_bf16_add)
 
-static int local_sum(void *self, void *data, size_t count, enum wsl_sum_type type,
-                     struct wsl_err *err)
+static int local_all_reduce(void *self, void *data, size_t count, enum wsl_reduce_dtype dtype,
+                            struct wsl_err *err)
 {
     struct member *m = self;
     struct wsl_local_group *g = m->group;
     size_t from = count * (size_t)m->rank / (size_t)g->world;
     size_t to = count * (size_t)(m->rank + 1) / (size_t)g->world;
-    int r = show(m, data, count * wsl_sum_bytes(type), err);
+    int r = show(m, data, count * wsl_reduce_dtype_bytes(dtype), err);
 
     if (r < 0)
         return r;
     r = check_same(m, err);
-    if (r == 0 && type == WSL_SUM_F32)
-        sum_slice_f32(g, from, to);
-    else if (r == 0 && type == WSL_SUM_BF16)
-        sum_slice_bf16(g, from, to);
+    if (r == 0 && dtype == WSL_REDUCE_F32)
+        reduce_slice_f32(g, from, to);
+    else if (r == 0 && dtype == WSL_REDUCE_BF16)
+        reduce_slice_bf16(g, from, to);
     else if (r == 0)
-        sum_slice_f64(g, from, to);
+        reduce_slice_f64(g, from, to);
     return finish(m, r, err);
 }
 
@@ -288,7 +289,7 @@ static void local_abort(void *self)
     struct member *m = self;
 
     pthread_mutex_lock(&m->group->lock);
-    m->left = true;
+    m->disconnected = true;
     pthread_cond_broadcast(&m->group->changed);
     pthread_mutex_unlock(&m->group->lock);
 }
@@ -301,10 +302,10 @@ static void local_destroy(void *self)
 const struct wsl_collective_implementation wsl_collective_local = {
     .name = "local",
     .create = local_create,
-    .join = local_join,
-    .sum = local_sum,
+    .rendezvous = local_rendezvous,
+    .all_reduce = local_all_reduce,
     .broadcast = local_broadcast,
     .abort = local_abort,
-    .leave = local_abort,
+    .disconnect = local_abort,
     .destroy = local_destroy,
 };

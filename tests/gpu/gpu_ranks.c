@@ -30,7 +30,7 @@
 #define LIMIT_MS  60000
 
 struct options {
-    const char *backend, *wire;
+    const char *backend, *gradient_dtype;
     uint64_t world, gpus;
 };
 
@@ -110,8 +110,8 @@ static void open_generation(struct rank *r, int generation)
     struct wsl_err err = {0};
     uint64_t before = wsl_clock_ns();
 
-    if (wsl_wire_named(r->o->wire, &setup.wire, &err) < 0)
-        die(r, &err, "--wire");
+    if (wsl_reduce_dtype_by_name(r->o->gradient_dtype, &setup.gradient_dtype, &err) < 0)
+        die(r, &err, "--gradient-dtype");
     r->exchange = (struct file_exchange){
         .folder = r->folder, .generation = generation, .rank = r->rank, .world = setup.world};
     if (wsl_collective_open(&r->c, &setup, &err) < 0 || wsl_collective_wait(r->c, &err) < 0)
@@ -143,7 +143,7 @@ static int sum_block(struct rank *r, struct wsl_err *err)
         r->ops->scale(r->dev, r->block, COUNT, 1.0f);
     r->ops->scale(r->dev, r->block, COUNT, 2.0f);
     r->ops->fence(r->dev);
-    rc = wsl_collective_sum_gradients(r->c, r->block, COUNT, err);
+    rc = wsl_collective_all_reduce_gradients(r->c, r->block, COUNT, err);
     if (rc == 0)
         rc = wsl_collective_wait(r->c, err);
     if (rc == 0)
@@ -160,7 +160,8 @@ static void check_sum(const struct rank *r)
             want += 2 * (double)value_of(k, i);
             size += fabs(2 * (double)value_of(k, i));
         }
-        if (strcmp(r->o->wire, "bf16") == 0) /* each number and each sum of two is rounded */
+        if (strcmp(r->o->gradient_dtype, "bf16") ==
+            0) /* each number and each sum of two is rounded */
             most += 0x1p-8 * 1.02 * (double)r->o->world * size;
         require(r, fabs((double)r->host[i] - want) < most, "the sum is right");
     }
@@ -183,7 +184,8 @@ static void sums(struct rank *r)
     }
     require(r, memcmp(first, r->host, COUNT * sizeof(float)) == 0, "two sums have the same bits");
     free(first);
-    if (wsl_collective_sum_f64(r->c, totals, 2, &err) < 0 || wsl_collective_wait(r->c, &err) < 0)
+    if (wsl_collective_all_reduce_f64(r->c, totals, 2, &err) < 0 ||
+        wsl_collective_wait(r->c, &err) < 0)
         die(r, &err, "sum of doubles on the host");
     require(r,
             totals[0] == (double)(r->o->world * (r->o->world + 1) / 2) &&
@@ -191,7 +193,7 @@ static void sums(struct rank *r)
             "the sum of doubles is right");
     before = wsl_clock_ns();
     for (int i = 0; i < 10; i++)
-        if (wsl_collective_sum_gradients(r->c, r->block, COUNT, &err) < 0)
+        if (wsl_collective_all_reduce_gradients(r->c, r->block, COUNT, &err) < 0)
             die(r, &err, "sum");
     if (wsl_collective_wait(r->c, &err) < 0)
         die(r, &err, "sum");
@@ -224,7 +226,7 @@ static void aborted(struct rank *r)
     } else {
         if (r->rank == 0)
             require(r, pthread_create(&thread, NULL, abort_soon, r) == 0, "a thread");
-        rc = wsl_collective_sum_gradients(r->c, r->block, COUNT, &err);
+        rc = wsl_collective_all_reduce_gradients(r->c, r->block, COUNT, &err);
         if (rc == 0)
             rc = wsl_collective_wait(r->c, &err);
         if (r->rank == 0) {
@@ -271,7 +273,7 @@ static void goodbye(struct rank *r)
     double nothing = 0;
     struct wsl_err err;
 
-    if (wsl_collective_sum_f64(r->c, &nothing, 1, &err) == 0)
+    if (wsl_collective_all_reduce_f64(r->c, &nothing, 1, &err) == 0)
         wsl_collective_wait(r->c, &err);
     wsl_collective_close(r->c);
     r->ops->close(r->dev);
@@ -365,10 +367,11 @@ static int run(const struct options *o, struct wsl_err *err)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.backend = "cuda", .wire = "f32", .world = 2, .gpus = 1};
+    struct options o = {.backend = "cuda", .gradient_dtype = "f32", .world = 2, .gpus = 1};
     const struct wsl_arg rows[] = {
         {"backend", 0, WSL_ARG_TEXT, &o.backend, 0, 0, "NAME", "whose memory is summed (cuda)"},
-        {"wire", 0, WSL_ARG_TEXT, &o.wire, 0, 0, "NAME", "how floats travel: f32 or bf16 (f32)"},
+        {"gradient-dtype", 0, WSL_ARG_TEXT, &o.gradient_dtype, 0, 0, "NAME",
+         "gradients are reduced as f32 or bf16 (f32)"},
         {"world", 0, WSL_ARG_UINT, &o.world, 2, WORLD_MAX, "N", "ranks (2)"},
         {"gpus", 0, WSL_ARG_UINT, &o.gpus, 1, WORLD_MAX, "N", "GPUs of this machine (1)"},
     };

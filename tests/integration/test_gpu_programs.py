@@ -79,7 +79,7 @@ class GpuPrograms(Case):
         done = self.run_gpu("--programs", "played", "--output", "out", "--torch", "none", PATH=path)
         lines = done.stdout.splitlines()
         self.assertEqual(lines[-1], "11 passed, 1 failed, 0 skipped", done.stdout + done.stderr)
-        self.assertIn("--backend cuda --world 2 --gpus 1 --wire bf16", lines)
+        self.assertIn("--backend cuda --world 2 --gpus 1 --gradient-dtype bf16", lines)
         self.assertIn("PASSED  speed 32x4d (0 s): 2000 images/s, batch 256", done.stdout)
         self.assertIn("FAILED  graphs (0 s): other bits with graphs: checksums 1234abc0 and 1234abc1", done.stdout)
         self.assertIn("device.json, 0 plan files", done.stdout)

@@ -2,8 +2,8 @@
 #include "tests/unit/fake_nccl.h"
 
 #include "base/clock.h"
+#include "kernels/collective/bf16_add.h"
 #include "kernels/collective/nccl/bf16.h"
-#include "kernels/collective/wire.h"
 
 #include <nccl.h>
 #include <pthread.h>
@@ -80,7 +80,7 @@ static void add(const struct work *w, void *to, const void *from)
 {
     for (size_t i = 0; i < w->bytes / w->element; i++) {
         if (w->element == 2)
-            ((uint16_t *)to)[i] = wsl_wire_add(((uint16_t *)to)[i], ((const uint16_t *)from)[i]);
+            ((uint16_t *)to)[i] = wsl_bf16_add(((uint16_t *)to)[i], ((const uint16_t *)from)[i]);
         else if (w->element == sizeof(float))
             ((float *)to)[i] += ((const float *)from)[i];
         else
@@ -129,7 +129,7 @@ static void run_collective(const struct work *w)
     comm->running = false;
 }
 
-/* bytes / element numbers; element is that of the wire. */
+/* bytes / element numbers; element is that of what is sent. */
 static void convert(const struct work *w)
 {
     for (size_t i = 0; i < w->bytes / w->element; i++) {
@@ -321,7 +321,7 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *ret, const vo
 
 /* ---- the kernels of bf16.cu ---- */
 
-cudaError_t wsl_wire_launch_round(cudaStream_t stream, const float *from, size_t count,
+cudaError_t wsl_nccl_launch_round(cudaStream_t stream, const float *from, size_t count,
                                   uint16_t *to)
 {
     enqueue(stream,
@@ -329,7 +329,7 @@ cudaError_t wsl_wire_launch_round(cudaStream_t stream, const float *from, size_t
     return cudaSuccess;
 }
 
-cudaError_t wsl_wire_launch_widen(cudaStream_t stream, const uint16_t *from, size_t count,
+cudaError_t wsl_nccl_launch_widen(cudaStream_t stream, const uint16_t *from, size_t count,
                                   float *to)
 {
     enqueue(stream,

@@ -5,9 +5,9 @@
  */
 #include "base/clock.h"
 #include "base/rng.h"
+#include "kernels/collective/bf16_add.h"
 #include "kernels/collective/collective.h"
 #include "kernels/collective/local.h"
-#include "kernels/collective/wire.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -28,7 +28,7 @@
 struct ranks {
     const char *implementation;
     int world;
-    enum wsl_wire wire;
+    enum wsl_reduce_dtype gradient_dtype;
     uint32_t timeout_ms;
     void (*body)(struct ranks *ranks, int rank);
     void *context;
@@ -49,7 +49,7 @@ static struct wsl_collective_setup setup_of(struct ranks *ranks, int rank)
         .implementation = ranks->implementation,
         .rank = rank,
         .world = ranks->world,
-        .wire = ranks->wire,
+        .gradient_dtype = ranks->gradient_dtype,
         .timeout_ms = ranks->timeout_ms,
         .exchange = wsl_local_group_exchange(ranks->group, rank),
     };
@@ -133,7 +133,7 @@ static void sum_body(struct ranks *ranks, int rank)
     for (size_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
         for (size_t i = 0; i < sizes[s]; i++)
             data[i] = input(rank, i);
-        must(wsl_collective_sum(ranks->c[rank], data, sizes[s], &err), &err);
+        must(wsl_collective_all_reduce(ranks->c[rank], data, sizes[s], &err), &err);
         must(wsl_collective_wait(ranks->c[rank], &err), &err);
         for (size_t i = 0; i < sizes[s]; i++) {
             double want = 0, scale = 1;
@@ -152,7 +152,7 @@ static void sum_body(struct ranks *ranks, int rank)
     }
     for (int i = 0; i < 100; i++)
         f64[i] = (double)(rank + 1) * 1e15 + i;
-    must(wsl_collective_sum_f64(ranks->c[rank], f64, 100, &err), &err);
+    must(wsl_collective_all_reduce_f64(ranks->c[rank], f64, 100, &err), &err);
     must(wsl_collective_wait(ranks->c[rank], &err), &err);
     for (int i = 0; i < 100; i++) /* exact in 53 bits, not in 24 */
         REQUIRE(f64[i] == (double)(ranks->world * (ranks->world + 1) / 2) * 1e15 +
@@ -160,11 +160,11 @@ static void sum_body(struct ranks *ranks, int rank)
     /* what sum and repeat compare */
     for (size_t i = 0; i < SIZE_MAX_TESTED; i++)
         data[i] = input(rank, i);
-    must(wsl_collective_sum(ranks->c[rank], data, SIZE_MAX_TESTED, &err), &err);
+    must(wsl_collective_all_reduce(ranks->c[rank], data, SIZE_MAX_TESTED, &err), &err);
     must(wsl_collective_wait(ranks->c[rank], &err), &err);
 }
 
-static void sums_are_right_and_repeat(void **state)
+static void all_reduces_are_right_and_repeat(void **state)
 {
     for (int world = 2; world <= 4; world++) {
         struct ranks ranks = {.implementation = *state, .world = world, .body = sum_body};
@@ -181,12 +181,12 @@ static void sums_are_right_and_repeat(void **state)
     }
 }
 
-/* More than the GPU's wire buffer holds. */
+/* More than the GPU's bf16 buffer holds. */
 #define GRADIENTS (((size_t)4 << 20) + 3)
 
 /* Every rank's floats and every sum of two are rounded once: each time by at most 2^-8 of what it
  * is. What is no gradient is not rounded. */
-static void wire_body(struct ranks *ranks, int rank)
+static void gradient_body(struct ranks *ranks, int rank)
 {
     size_t count = ranks->world == 2 ? GRADIENTS : 100003;
     float *data = (float *)ranks->context + (size_t)rank * GRADIENTS, exact = 1 + 0x1p-20f;
@@ -197,9 +197,9 @@ static void wire_body(struct ranks *ranks, int rank)
         data[i] = input(rank, i);
     data[5] = rank == 0 ? NAN : 1;
     data[6] = rank == 0 ? INFINITY : 1;
-    must(wsl_collective_sum_gradients(ranks->c[rank], data, count, &err), &err);
-    must(wsl_collective_sum(ranks->c[rank], &exact, 1, &err), &err);
-    must(wsl_collective_sum_f64(ranks->c[rank], &f64, 1, &err), &err);
+    must(wsl_collective_all_reduce_gradients(ranks->c[rank], data, count, &err), &err);
+    must(wsl_collective_all_reduce(ranks->c[rank], &exact, 1, &err), &err);
+    must(wsl_collective_all_reduce_f64(ranks->c[rank], &f64, 1, &err), &err);
     must(wsl_collective_wait(ranks->c[rank], &err), &err);
     REQUIRE(exact == (float)ranks->world * (1 + 0x1p-20f));
     REQUIRE(f64 == (double)ranks->world * (1 + 0x1p-50));
@@ -214,7 +214,7 @@ static void wire_body(struct ranks *ranks, int rank)
         REQUIRE(fabs((double)data[i] - want) <= ranks->world * 0x1p-8 * 1.02 * scale);
         REQUIRE(wsl_bf16_widen(wsl_bf16_round(data[i])) == data[i]);
         if (ranks->world == 2)
-            REQUIRE(data[i] == wsl_bf16_widen(wsl_wire_add(wsl_bf16_round(input(0, i)),
+            REQUIRE(data[i] == wsl_bf16_widen(wsl_bf16_add(wsl_bf16_round(input(0, i)),
                                                            wsl_bf16_round(input(1, i)))));
     }
     pthread_barrier_wait(&ranks->barrier);
@@ -225,8 +225,10 @@ static void wire_body(struct ranks *ranks, int rank)
 static void gradients_travel_as_bf16(void **state)
 {
     for (int world = 2; world <= 4; world++) {
-        struct ranks ranks = {
-            .implementation = *state, .world = world, .wire = WSL_WIRE_BF16, .body = wire_body};
+        struct ranks ranks = {.implementation = *state,
+                              .world = world,
+                              .gradient_dtype = WSL_REDUCE_BF16,
+                              .body = gradient_body};
 
         ranks.context = calloc((size_t)world * GRADIENTS, sizeof(float));
         assert_non_null(ranks.context);
@@ -275,7 +277,7 @@ static void queue_body(struct ranks *ranks, int rank)
     if (rank == 0) {
         before = wsl_clock_ns();
         for (int i = 0; i < OPERATIONS; i++)
-            must(wsl_collective_sum(ranks->c[0], data + i * COUNT, COUNT, &err), &err);
+            must(wsl_collective_all_reduce(ranks->c[0], data + i * COUNT, COUNT, &err), &err);
         REQUIRE(ms_since(before) < 1000);
         REQUIRE(wsl_collective_poll(ranks->c[0], &err) == WSL_COLLECTIVE_PENDING);
         wsl_collective_counts(ranks->c[0], &started, &done);
@@ -284,7 +286,7 @@ static void queue_body(struct ranks *ranks, int rank)
     pthread_barrier_wait(&ranks->barrier);
     if (rank != 0)
         for (int i = 0; i < OPERATIONS; i++)
-            must(wsl_collective_sum(ranks->c[rank], data + i * COUNT, COUNT, &err), &err);
+            must(wsl_collective_all_reduce(ranks->c[rank], data + i * COUNT, COUNT, &err), &err);
     must(wsl_collective_wait(ranks->c[rank], &err), &err);
     REQUIRE(wsl_collective_poll(ranks->c[rank], &err) == WSL_COLLECTIVE_DONE);
     wsl_collective_counts(ranks->c[rank], &started, &done);
@@ -349,10 +351,11 @@ static void abort_body(struct ranks *ranks, int rank)
     pthread_barrier_wait(&ranks->barrier);
     if (rank == ranks->world - 1) {
         sem_wait(&ranks->go);
-        wsl_collective_sum_gradients(ranks->c[rank], data, count, &err); /* may know already */
+        wsl_collective_all_reduce_gradients(ranks->c[rank], data, count,
+                                            &err); /* may know already */
     } else {
-        must(wsl_collective_sum_gradients(ranks->c[rank], data, count, &err), &err);
-        must(wsl_collective_sum_gradients(ranks->c[rank], data, count, &err), &err);
+        must(wsl_collective_all_reduce_gradients(ranks->c[rank], data, count, &err), &err);
+        must(wsl_collective_all_reduce_gradients(ranks->c[rank], data, count, &err), &err);
     }
     if (rank == 0) {
         REQUIRE(wait_with_abort(ranks->c[0], &ms) == WSL_ECANCELLED);
@@ -360,7 +363,8 @@ static void abort_body(struct ranks *ranks, int rank)
         REQUIRE(ms < 100);
         REQUIRE(wsl_collective_wait(ranks->c[0], &err) == WSL_ECANCELLED);
         REQUIRE(wsl_collective_poll(ranks->c[0], &err) == WSL_ECANCELLED);
-        REQUIRE(wsl_collective_sum_gradients(ranks->c[0], data, count, &err) == WSL_ECANCELLED);
+        REQUIRE(wsl_collective_all_reduce_gradients(ranks->c[0], data, count, &err) ==
+                WSL_ECANCELLED);
         sem_post(&ranks->go);
     } else {
         uint64_t before = wsl_clock_ns();
@@ -369,21 +373,24 @@ static void abort_body(struct ranks *ranks, int rank)
         REQUIRE(strstr(err.text, "rank ") != NULL);
         REQUIRE(ms_since(before) < 5000);
         REQUIRE(wsl_collective_wait(ranks->c[rank], &err) == WSL_EPEER);
-        REQUIRE(wsl_collective_sum_gradients(ranks->c[rank], data, count, &err) == WSL_EPEER);
+        REQUIRE(wsl_collective_all_reduce_gradients(ranks->c[rank], data, count, &err) ==
+                WSL_EPEER);
     }
     pthread_barrier_wait(&ranks->barrier);
     free(data);
 }
 
-static void abort_ends_a_sum_and_peers_learn(void **state)
+static void abort_ends_an_all_reduce_and_peers_learn(void **state)
 {
     for (int world = 2; world <= 4; world++)
         run_ranks(&(struct ranks){.implementation = *state, .world = world, .body = abort_body});
-    run_ranks(&(struct ranks){
-        .implementation = *state, .world = 3, .wire = WSL_WIRE_BF16, .body = abort_body});
+    run_ranks(&(struct ranks){.implementation = *state,
+                              .world = 3,
+                              .gradient_dtype = WSL_REDUCE_BF16,
+                              .body = abort_body});
 }
 
-static void abort_ends_a_join(void **state)
+static void abort_ends_a_rendezvous(void **state)
 {
     struct ranks ranks = {.implementation = *state, .world = 3, .timeout_ms = 20000};
     struct wsl_collective_setup setup;
@@ -402,7 +409,7 @@ static void abort_ends_a_join(void **state)
     wsl_local_group_close(ranks.group);
 }
 
-static void close_ends_a_join(void **state)
+static void close_ends_a_rendezvous(void **state)
 {
     struct ranks ranks = {.implementation = *state, .world = 2, .timeout_ms = 20000};
     struct wsl_collective_setup setup;
@@ -418,7 +425,7 @@ static void close_ends_a_join(void **state)
     wsl_local_group_close(ranks.group);
 }
 
-static void a_join_has_a_time_limit(void **state)
+static void a_rendezvous_has_a_time_limit(void **state)
 {
     struct ranks ranks = {.implementation = *state, .world = 2, .timeout_ms = 200};
     struct wsl_collective_setup setup;
@@ -446,7 +453,7 @@ static void timeout_body(struct ranks *ranks, int rank)
         uint64_t before = wsl_clock_ns();
         int r;
 
-        must(wsl_collective_sum(ranks->c[0], data, 10, &err), &err);
+        must(wsl_collective_all_reduce(ranks->c[0], data, 10, &err), &err);
         r = wsl_collective_wait(ranks->c[0], &err);
         printf("# %s: %s after %.0f ms\n", ranks->implementation, err.text, ms_since(before));
         REQUIRE(r == WSL_ETIMEOUT);
@@ -470,7 +477,7 @@ static void a_world_of_one_needs_nobody(void **state)
     float data[3] = {1, 2, 3};
 
     assert_int_equal(wsl_collective_open(&c, &setup, &err), 0);
-    assert_int_equal(wsl_collective_sum(c, data, 3, &err), 0);
+    assert_int_equal(wsl_collective_all_reduce(c, data, 3, &err), 0);
     assert_int_equal(wsl_collective_broadcast(c, data, sizeof(data), 0, &err), 0);
     assert_int_equal(wsl_collective_wait(c, &err), WSL_COLLECTIVE_DONE);
     assert_true(data[0] == 1 && data[1] == 2 && data[2] == 3);
@@ -508,14 +515,14 @@ static void wrong_setups_are_refused(void **state)
 /* clang-format off */
 #define CASE(word, text, function) {word ": " text, function, NULL, NULL, (void *)word}
 #define CASES(word)                                                                                \
-    CASE(word, "sums are right and repeat", sums_are_right_and_repeat),                            \
+    CASE(word, "sums are right and repeat", all_reduces_are_right_and_repeat),                            \
     CASE(word, "gradients travel as bf16", gradients_travel_as_bf16),                              \
     CASE(word, "broadcasts come from each root", broadcasts_come_from_each_root),                  \
     CASE(word, "operations queue in order", operations_queue_in_order),                            \
-    CASE(word, "abort ends a sum and peers learn", abort_ends_a_sum_and_peers_learn),              \
-    CASE(word, "abort ends a join", abort_ends_a_join),                                            \
-    CASE(word, "close ends a join", close_ends_a_join),                                            \
-    CASE(word, "a join has a time limit", a_join_has_a_time_limit),                                \
+    CASE(word, "abort ends a sum and peers learn", abort_ends_an_all_reduce_and_peers_learn),              \
+    CASE(word, "abort ends a join", abort_ends_a_rendezvous),                                            \
+    CASE(word, "close ends a join", close_ends_a_rendezvous),                                            \
+    CASE(word, "a join has a time limit", a_rendezvous_has_a_time_limit),                                \
     CASE(word, "an operation has a time limit", an_operation_has_a_time_limit),                    \
     CASE(word, "a world of one needs nobody", a_world_of_one_needs_nobody),                        \
     CASE(word, "wrong setups are refused", wrong_setups_are_refused)
@@ -554,20 +561,20 @@ static void backends_have_their_implementation(void **state)
     assert_string_equal(wsl_collective_for("ref"), "gloo");
 }
 
-static void wires_have_names(void **state)
+static void dtypes_have_names(void **state)
 {
     struct wsl_err err = {0};
-    enum wsl_wire wire = WSL_WIRE_BF16;
+    enum wsl_reduce_dtype dtype = WSL_REDUCE_BF16;
 
     (void)state;
-    assert_int_equal(wsl_wire_named("", &wire, &err), 0);
-    assert_int_equal(wire, WSL_WIRE_F32);
-    assert_int_equal(wsl_wire_named("bf16", &wire, &err), 0);
-    assert_int_equal(wire, WSL_WIRE_BF16);
-    assert_int_equal(wsl_wire_named("f32", &wire, &err), 0);
-    assert_int_equal(wire, WSL_WIRE_F32);
-    assert_int_equal(wsl_wire_named("f16", &wire, &err), WSL_EINVAL);
-    assert_non_null(strstr(err.text, "gradient_wire"));
+    assert_int_equal(wsl_reduce_dtype_by_name("", &dtype, &err), 0);
+    assert_int_equal(dtype, WSL_REDUCE_F32);
+    assert_int_equal(wsl_reduce_dtype_by_name("bf16", &dtype, &err), 0);
+    assert_int_equal(dtype, WSL_REDUCE_BF16);
+    assert_int_equal(wsl_reduce_dtype_by_name("f32", &dtype, &err), 0);
+    assert_int_equal(dtype, WSL_REDUCE_F32);
+    assert_int_equal(wsl_reduce_dtype_by_name("f16", &dtype, &err), WSL_EINVAL);
+    assert_non_null(strstr(err.text, "gradient_dtype"));
 }
 
 /* Against halves chosen in doubles: between each two neighbours, below, at and above the middle. */
@@ -595,7 +602,7 @@ int main(void)
         CASES("gloo"),
         cmocka_unit_test(nccl_needs_a_gpu),
         cmocka_unit_test(backends_have_their_implementation),
-        cmocka_unit_test(wires_have_names),
+        cmocka_unit_test(dtypes_have_names),
         cmocka_unit_test(floats_are_rounded_to_nearest_even),
     };
 

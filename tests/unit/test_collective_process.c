@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "kernels/collective/collective.h"
-#include "kernels/collective/peers.h"
+#include "kernels/collective/rendezvous.h"
 #include "tests/unit/file_exchange.h"
 
 #include <arpa/inet.h>
@@ -75,7 +75,7 @@ static int sum_once(struct wsl_collective *c, float *data, float value, struct w
 
     for (size_t i = 0; i < COUNT; i++)
         data[i] = value;
-    r = wsl_collective_sum(c, data, COUNT, err);
+    r = wsl_collective_all_reduce(c, data, COUNT, err);
     return r < 0 ? r : wsl_collective_wait(c, err);
 }
 
@@ -168,7 +168,7 @@ static void killed_body(struct scene *s, int rank)
     free(data);
 }
 
-static void a_killed_rank_ends_the_sum_and_the_rest_goes_on(void **state)
+static void a_killed_rank_ends_the_all_reduce_and_the_rest_continues(void **state)
 {
     struct scene s;
 
@@ -249,14 +249,14 @@ static void unequal_body(struct scene *s, int rank)
 
     REQUIRE(wsl_collective_wait(c, &err) == 0);
     REQUIRE(write(s->done[1], "x", 1) == 1);
-    REQUIRE(wsl_collective_sum(c, data, count, &err) == 0);
+    REQUIRE(wsl_collective_all_reduce(c, data, count, &err) == 0);
     r = wsl_collective_wait(c, &err);
     REQUIRE(r == WSL_ETIMEOUT || r == WSL_EPEER);
     wsl_collective_close(c);
     free(data);
 }
 
-static void ranks_that_sum_different_things_end_by_the_time_limit(void **state)
+static void ranks_that_reduce_different_things_end_by_the_time_limit(void **state)
 {
     struct scene s;
 
@@ -280,7 +280,7 @@ struct ghost {
 static int ghost_broadcast(void *context, void *data, size_t size, struct wsl_err *err)
 {
     struct ghost *ghost = context;
-    const struct wsl_peers_address *zero = data;
+    const struct wsl_rendezvous_address *zero = data;
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(zero->port)};
     struct {
         uint8_t token[16];
@@ -401,9 +401,9 @@ static void an_unknown_address_is_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_killed_rank_ends_the_sum_and_the_rest_goes_on),
+        cmocka_unit_test(a_killed_rank_ends_the_all_reduce_and_the_rest_continues),
         cmocka_unit_test(a_stopped_rank_holds_nobody_for_ever),
-        cmocka_unit_test(ranks_that_sum_different_things_end_by_the_time_limit),
+        cmocka_unit_test(ranks_that_reduce_different_things_end_by_the_time_limit),
         cmocka_unit_test(abort_ends_connecting),
         cmocka_unit_test(connecting_has_a_time_limit),
         cmocka_unit_test(nobody_at_the_address),

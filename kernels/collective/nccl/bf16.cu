@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Floats into bf16 for the wire and back. Few blocks: the other processors compute meanwhile. */
+ * Gradients into bf16, as they are sent, and back. Few blocks: the other processors compute
+ * meanwhile. */
 #include "kernels/collective/nccl/bf16.h"
 
 #include "kernels/bf16.h"
@@ -33,14 +34,14 @@ static __global__ void __launch_bounds__(THREADS)
         to[i] = wsl_bf16_widen(from[i]);
 }
 
-extern "C" cudaError_t wsl_wire_launch_round(cudaStream_t stream, const float *from, size_t count,
+extern "C" cudaError_t wsl_nccl_launch_round(cudaStream_t stream, const float *from, size_t count,
                                              uint16_t *to)
 {
     round_floats<<<blocks_for(count), THREADS, 0, stream>>>(from, count, to);
     return cudaGetLastError();
 }
 
-extern "C" cudaError_t wsl_wire_launch_widen(cudaStream_t stream, const uint16_t *from,
+extern "C" cudaError_t wsl_nccl_launch_widen(cudaStream_t stream, const uint16_t *from,
                                              size_t count, float *to)
 {
     widen_floats<<<blocks_for(count), THREADS, 0, stream>>>(from, count, to);

@@ -14,9 +14,9 @@
 extern "C" {
 #endif
 
-cudaError_t wsl_wire_launch_round(cudaStream_t stream, const float *from, size_t count,
+cudaError_t wsl_nccl_launch_round(cudaStream_t stream, const float *from, size_t count,
                                   uint16_t *to);
-cudaError_t wsl_wire_launch_widen(cudaStream_t stream, const uint16_t *from, size_t count,
+cudaError_t wsl_nccl_launch_widen(cudaStream_t stream, const uint16_t *from, size_t count,
                                   float *to);
 
 #ifdef __cplusplus

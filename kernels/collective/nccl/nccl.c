@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The implementation "nccl": sums over GPU memory on a stream beside the compute stream.
+ * The implementation "nccl": all-reduce and broadcast of GPU memory on a stream beside the compute
+ * stream.
  *
  * NCCL frees an operation's resources only by aborting its communicator, and a communicator may be
  * aborted safely only when it is non-blocking and no thread is inside a call of NCCL. So the
  * collective's thread makes all calls; it waits in turns that look at NCCL's error state, the
- * other ranks (peers.h), the time limit, and the flag that abort sets; and after a failure it
+ * other ranks (rendezvous.h), the time limit, and the flag that abort sets; and after a failure it
  * aborts the communicator itself before it returns. An operation is given to the GPU only when its
  * input is computed, so that nothing unfinished of the compute stream can hold up an abort.
  */
@@ -16,17 +17,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STAGING_BYTES (1 << 20)         /* host memory goes through the GPU in pieces of this */
-#define WIRE_FLOATS   ((size_t)4 << 20) /* that travel as bf16 at once: 8 MiB of GPU memory */
-#define CTAS_MAX      16   /* blocks of a sum: leaves the other processors to convolutions */
-#define QUIET_MS      2000 /* to end a healthy communicator in order */
-#define MEET_WAIT_MS  20   /* within the 100 ms that an abort may take */
+#define STAGING_BYTES      (1 << 20) /* host memory goes through the GPU in chunks of this */
+#define BF16_FLOATS        ((size_t)4 << 20) /* sent as bf16 at once: 8 MiB of GPU memory */
+#define CTAS_MAX           16 /* blocks of an all-reduce: leaves the other processors to convolutions */
+#define QUIET_MS           2000 /* to end a healthy communicator in order */
+#define RENDEZVOUS_WAIT_MS 20   /* within the 100 ms that an abort may take */
 
 /* What rank 0 tells all. */
 struct part {
     uint32_t version; /* of NCCL */
     ncclUniqueId id;  /* a new one for every generation */
-    struct wsl_peers_address address;
+    struct wsl_rendezvous_address address;
 };
 
 static int wait_stream(struct wsl_nccl *n, const char *call, struct wsl_err *err)
@@ -36,7 +37,7 @@ static int wait_stream(struct wsl_nccl *n, const char *call, struct wsl_err *err
     return r < 0 ? r : wsl_nccl_wait_event(n, n->done, call, err);
 }
 
-/* ---- before and after: probe, marks, create, join, destroy ---- */
+/* ---- before and after: probe, events, create, rendezvous, destroy ---- */
 
 static int nccl_probe(struct wsl_collective_setup *setup, struct wsl_err *err)
 {
@@ -56,65 +57,66 @@ static int nccl_probe(struct wsl_collective_setup *setup, struct wsl_err *err)
     return wsl_nccl_check_cuda(cudaGetDevice(&setup->device), "cudaGetDevice", err);
 }
 
-/* The device's default stream is where backend and collective meet: `publish` puts it behind the
+/* The device's default stream is where backend and collective meet: `fence` puts it behind the
  * compute stream, and an operation waits for what is in it when it is started. */
-static int nccl_mark(const struct wsl_collective_setup *setup, void **slot, struct wsl_err *err)
+static int nccl_event_record(const struct wsl_collective_setup *setup, void **event,
+                             struct wsl_err *err)
 {
-    cudaEvent_t event = *slot;
+    cudaEvent_t recorded = *event;
     int r = wsl_nccl_check_cuda(cudaSetDevice(setup->device), "cudaSetDevice", err);
 
-    if (r == 0 && !event) {
-        r = wsl_nccl_check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
+    if (r == 0 && !recorded) {
+        r = wsl_nccl_check_cuda(cudaEventCreateWithFlags(&recorded, cudaEventDisableTiming),
                                 "cudaEventCreate", err);
         if (r == 0)
-            *slot = event;
+            *event = recorded;
     }
     return r < 0 ? r
-                 : wsl_nccl_check_cuda(cudaEventRecord(event, cudaStreamLegacy), "cudaEventRecord",
-                                       err);
+                 : wsl_nccl_check_cuda(cudaEventRecord(recorded, cudaStreamLegacy),
+                                       "cudaEventRecord", err);
 }
 
-static void nccl_unmark(void *mark)
+static void nccl_event_free(void *event)
 {
-    cudaEventDestroy(mark);
+    cudaEventDestroy(event);
 }
 
-static int nccl_ready(void *self, void *mark, struct wsl_err *err)
+static int nccl_event_wait(void *self, void *event, struct wsl_err *err)
 {
     struct wsl_nccl *n = self;
     int r;
 
     wsl_nccl_set_deadline(n);
     n->computing = true;
-    r = wsl_nccl_wait_event(n, mark, "computing what is to be summed", err);
+    r = wsl_nccl_wait_event(n, event, "computing what is to be reduced", err);
     n->computing = false;
     if (r < 0)
-        wsl_nccl_abandon(n);
+        wsl_nccl_disconnect(n);
     return r;
 }
 
 static void nccl_destroy(void *self)
 {
     struct wsl_nccl *n = self;
-    struct wsl_peers *peers = n->peers;
+    struct wsl_rendezvous *peers = n->peers;
     struct wsl_err err;
 
-    n->peers = NULL; /* who is gone already does not matter any more */
+    n->peers = NULL; /* who has disconnected does not matter any more */
     if (n->comm) {   /* healthy: all is done here, but may still be on its way to others */
         n->deadline_ns = wsl_clock_ns() + (uint64_t)QUIET_MS * 1000000;
-        if (wsl_nccl_settle(n, ncclCommFinalize(n->comm), "ncclCommFinalize", &err) == 0)
+        if (wsl_nccl_complete(n, ncclCommFinalize(n->comm), "ncclCommFinalize", &err) == 0)
             ncclCommDestroy(n->comm);
         else
             ncclCommAbort(n->comm);
         n->comm = NULL;
     }
-    wsl_peers_close(peers);
+    wsl_rendezvous_close(peers);
     if (n->done)
         cudaEventDestroy(n->done);
     if (n->stream)
         cudaStreamDestroy(n->stream);
     cudaFreeHost(n->pinned);
-    cudaFree(n->wire);
+    cudaFree(n->bf16);
     cudaFree(n->staging);
     free(n);
 }
@@ -134,7 +136,7 @@ static int choose_interface(const struct wsl_collective_setup *setup, struct wsl
 static int nccl_create(void **ret, const struct wsl_collective_setup *setup, struct wsl_err *err)
 {
     struct wsl_nccl *n = calloc(1, sizeof(*n));
-    int least, greatest, r;
+    int lowest, greatest, r;
 
     if (!n)
         return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
@@ -143,7 +145,7 @@ static int nccl_create(void **ret, const struct wsl_collective_setup *setup, str
     if (r == 0)
         r = wsl_nccl_check_cuda(cudaSetDevice(setup->device), "cudaSetDevice", err);
     if (r == 0)
-        r = wsl_nccl_check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest),
+        r = wsl_nccl_check_cuda(cudaDeviceGetStreamPriorityRange(&lowest, &greatest),
                                 "cudaDeviceGetStreamPriorityRange", err);
     if (r == 0)
         r = wsl_nccl_check_cuda(
@@ -156,8 +158,8 @@ static int nccl_create(void **ret, const struct wsl_collective_setup *setup, str
         r = wsl_nccl_check_cuda(cudaMallocHost(&n->pinned, STAGING_BYTES), "cudaMallocHost", err);
     if (r == 0)
         r = wsl_nccl_check_cuda(cudaMalloc(&n->staging, STAGING_BYTES), "cudaMalloc", err);
-    if (r == 0 && setup->wire == WSL_WIRE_BF16)
-        r = wsl_nccl_check_cuda(cudaMalloc((void **)&n->wire, WIRE_FLOATS * sizeof(*n->wire)),
+    if (r == 0 && setup->gradient_dtype == WSL_REDUCE_BF16)
+        r = wsl_nccl_check_cuda(cudaMalloc((void **)&n->bf16, BF16_FLOATS * sizeof(*n->bf16)),
                                 "cudaMalloc", err);
     if (r < 0)
         nccl_destroy(n);
@@ -170,7 +172,8 @@ static int nccl_create(void **ret, const struct wsl_collective_setup *setup, str
 static int exchange(struct wsl_nccl *n, struct part *ret_zero, struct wsl_err *err)
 {
     const struct wsl_collective_setup *s = n->setup;
-    const struct wsl_peers_setup peers = {.rank = s->rank, .world = s->world, .host = s->address};
+    const struct wsl_rendezvous_setup peers = {
+        .rank = s->rank, .world = s->world, .host = s->address};
     struct part zero;
     int version = 0, r;
 
@@ -180,7 +183,7 @@ static int exchange(struct wsl_nccl *n, struct part *ret_zero, struct wsl_err *e
     if (r == 0 && s->rank == 0)
         r = wsl_nccl_check(n, ncclGetUniqueId(&zero.id), "ncclGetUniqueId", err);
     if (r == 0)
-        r = wsl_peers_open(&n->peers, &peers, &zero.address, err);
+        r = wsl_rendezvous_open(&n->peers, &peers, &zero.address, err);
     if (r == 0)
         r = s->exchange.broadcast(s->exchange.context, &zero, sizeof(zero), err);
     if (r == 0 && zero.version != (uint32_t)version)
@@ -191,14 +194,14 @@ static int exchange(struct wsl_nccl *n, struct part *ret_zero, struct wsl_err *e
     return r;
 }
 
-static int meet(struct wsl_nccl *n, struct wsl_err *err)
+static int connect_ranks(struct wsl_nccl *n, struct wsl_err *err)
 {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     struct part zero;
     int r = exchange(n, &zero, err);
 
-    while (r == 0 && (r = wsl_peers_connect(n->peers, &zero.address, NULL, err)) > 0) {
-        wsl_peers_wait(n->peers, MEET_WAIT_MS);
+    while (r == 0 && (r = wsl_rendezvous_connect(n->peers, &zero.address, NULL, err)) > 0) {
+        wsl_rendezvous_wait(n->peers, RENDEZVOUS_WAIT_MS);
         r = n->aborted ? wsl_fail(err, WSL_ECANCELLED, "collective: aborted") : 0;
     }
     if (r < 0)
@@ -206,50 +209,50 @@ static int meet(struct wsl_nccl *n, struct wsl_err *err)
     config.blocking = 0;
     config.maxCTAs = CTAS_MAX;
     config.commName = "wsl";
-    return wsl_nccl_settle(
+    return wsl_nccl_complete(
         n, ncclCommInitRankConfig(&n->comm, n->setup->world, zero.id, n->setup->rank, &config),
         "ncclCommInitRankConfig", err);
 }
 
-static int nccl_join(void *self, struct wsl_err *err)
+static int nccl_rendezvous(void *self, struct wsl_err *err)
 {
     struct wsl_nccl *n = self;
     int r;
 
     wsl_nccl_set_deadline(n);
-    r = meet(n, err);
+    r = connect_ranks(n, err);
     if (r < 0)
-        wsl_nccl_abandon(n);
+        wsl_nccl_disconnect(n);
     return r;
 }
 
 /* ---- operations ---- */
 
 struct work {
-    bool broadcast, rounded; /* rounded: floats that travel as bf16 */
+    bool broadcast, as_bf16; /* as_bf16: floats that are sent as bf16 */
     int root;
     ncclDataType_t type;
     size_t element; /* bytes */
 };
 
-/* All on one stream, so that a piece's floats are rounded when the piece before has been widened.
+/* All on one stream, so that a chunk is rounded only when the chunk before has been widened.
  */
-static int on_gpu_rounded(struct wsl_nccl *n, float *data, size_t count, struct wsl_err *err)
+static int on_gpu_as_bf16(struct wsl_nccl *n, float *data, size_t count, struct wsl_err *err)
 {
     int r = 0;
 
-    for (size_t done = 0; done < count && r == 0; done += WIRE_FLOATS) {
-        size_t piece = count - done < WIRE_FLOATS ? count - done : WIRE_FLOATS;
+    for (size_t done = 0; done < count && r == 0; done += BF16_FLOATS) {
+        size_t chunk = count - done < BF16_FLOATS ? count - done : BF16_FLOATS;
 
-        r = wsl_nccl_check_cuda(wsl_wire_launch_round(n->stream, data + done, piece, n->wire),
+        r = wsl_nccl_check_cuda(wsl_nccl_launch_round(n->stream, data + done, chunk, n->bf16),
                                 "the kernel that rounds gradients", err);
         if (r == 0)
-            r = wsl_nccl_settle(
+            r = wsl_nccl_complete(
                 n,
-                ncclAllReduce(n->wire, n->wire, piece, ncclBfloat16, ncclSum, n->comm, n->stream),
+                ncclAllReduce(n->bf16, n->bf16, chunk, ncclBfloat16, ncclSum, n->comm, n->stream),
                 "ncclAllReduce", err);
         if (r == 0)
-            r = wsl_nccl_check_cuda(wsl_wire_launch_widen(n->stream, n->wire, piece, data + done),
+            r = wsl_nccl_check_cuda(wsl_nccl_launch_widen(n->stream, n->bf16, chunk, data + done),
                                     "the kernel that widens gradients", err);
     }
     return r;
@@ -258,34 +261,34 @@ static int on_gpu_rounded(struct wsl_nccl *n, float *data, size_t count, struct 
 static int on_gpu(struct wsl_nccl *n, const struct work *work, void *data, size_t count,
                   struct wsl_err *err)
 {
-    if (work->rounded)
-        return on_gpu_rounded(n, data, count, err);
+    if (work->as_bf16)
+        return on_gpu_as_bf16(n, data, count, err);
     if (work->broadcast)
-        return wsl_nccl_settle(
+        return wsl_nccl_complete(
             n, ncclBroadcast(data, data, count, work->type, work->root, n->comm, n->stream),
             "ncclBroadcast", err);
-    return wsl_nccl_settle(
+    return wsl_nccl_complete(
         n, ncclAllReduce(data, data, count, work->type, ncclSum, n->comm, n->stream),
         "ncclAllReduce", err);
 }
 
-/* Host memory, piece by piece through the staging buffer. */
+/* Host memory, chunk by chunk through the staging buffer. */
 static int through_staging(struct wsl_nccl *n, const struct work *work, char *data, size_t count,
                            struct wsl_err *err)
 {
-    size_t most = STAGING_BYTES / work->element;
+    size_t max = STAGING_BYTES / work->element;
     int r = 0;
 
-    for (size_t done = 0; done < count && r == 0; done += most) {
-        size_t piece = count - done < most ? count - done : most;
-        size_t bytes = piece * work->element;
+    for (size_t done = 0; done < count && r == 0; done += max) {
+        size_t chunk = count - done < max ? count - done : max;
+        size_t bytes = chunk * work->element;
 
         memcpy(n->pinned, data + done * work->element, bytes);
         r = wsl_nccl_check_cuda(
             cudaMemcpyAsync(n->staging, n->pinned, bytes, cudaMemcpyHostToDevice, n->stream),
             "cudaMemcpyAsync", err);
         if (r == 0)
-            r = on_gpu(n, work, n->staging, piece, err);
+            r = on_gpu(n, work, n->staging, chunk, err);
         if (r == 0)
             r = wsl_nccl_check_cuda(
                 cudaMemcpyAsync(n->pinned, n->staging, bytes, cudaMemcpyDeviceToHost, n->stream),
@@ -314,22 +317,22 @@ static int operate(struct wsl_nccl *n, const struct work *work, void *data, size
             r = wait_stream(n, work->broadcast ? "ncclBroadcast" : "ncclAllReduce", err);
     }
     if (r < 0)
-        wsl_nccl_abandon(n);
+        wsl_nccl_disconnect(n);
     return r;
 }
 
-static int nccl_sum(void *self, void *data, size_t count, enum wsl_sum_type type,
-                    struct wsl_err *err)
+static int nccl_all_reduce(void *self, void *data, size_t count, enum wsl_reduce_dtype dtype,
+                           struct wsl_err *err)
 {
-    struct work work = {.type = type == WSL_SUM_F32 ? ncclFloat32 : ncclFloat64,
-                        .element = type == WSL_SUM_F32 ? sizeof(float) : sizeof(double)};
+    struct work work = {.type = dtype == WSL_REDUCE_F32 ? ncclFloat32 : ncclFloat64,
+                        .element = dtype == WSL_REDUCE_F32 ? sizeof(float) : sizeof(double)};
 
     return operate(self, &work, data, count, err);
 }
 
-static int nccl_sum_rounded(void *self, float *data, size_t count, struct wsl_err *err)
+static int nccl_all_reduce_bf16(void *self, float *data, size_t count, struct wsl_err *err)
 {
-    struct work work = {.rounded = true, .type = ncclFloat32, .element = sizeof(float)};
+    struct work work = {.as_bf16 = true, .type = ncclFloat32, .element = sizeof(float)};
 
     return operate(self, &work, data, count, err);
 }
@@ -348,23 +351,23 @@ static void nccl_abort(void *self)
     n->aborted = true;
 }
 
-static void nccl_leave(void *self)
+static void nccl_disconnect(void *self)
 {
-    wsl_nccl_abandon(self);
+    wsl_nccl_disconnect(self);
 }
 
 const struct wsl_collective_implementation wsl_collective_nccl = {
     .name = "nccl",
     .probe = nccl_probe,
-    .mark = nccl_mark,
-    .ready = nccl_ready,
-    .unmark = nccl_unmark,
+    .event_record = nccl_event_record,
+    .event_wait = nccl_event_wait,
+    .event_free = nccl_event_free,
     .create = nccl_create,
-    .join = nccl_join,
-    .sum = nccl_sum,
-    .sum_rounded = nccl_sum_rounded,
+    .rendezvous = nccl_rendezvous,
+    .all_reduce = nccl_all_reduce,
+    .all_reduce_bf16 = nccl_all_reduce_bf16,
     .broadcast = nccl_broadcast,
     .abort = nccl_abort,
-    .leave = nccl_leave,
+    .disconnect = nccl_disconnect,
     .destroy = nccl_destroy,
 };

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Errors of CUDA and NCCL, waiting in turns, and the end of a communicator that failed.
+ */
 #include "kernels/collective/nccl/internal.h"
 
 #include "base/clock.h"
@@ -7,7 +10,7 @@
 #include <time.h>
 
 #define ABORT_MS 80  /* until an aborted kernel has left the GPU */
-#define GRACE_MS 100 /* for an operation that a rank which is gone had done its part of */
+#define GRACE_MS 100 /* for an operation that a disconnected rank had done its part of */
 
 int wsl_nccl_check_cuda(cudaError_t result, const char *call, struct wsl_err *err)
 {
@@ -53,7 +56,7 @@ static int check_peers(struct wsl_nccl *n, struct wsl_err *err)
 {
     struct wsl_err lost;
 
-    if (!n->peers || wsl_peers_check(n->peers, &lost) == 0)
+    if (!n->peers || wsl_rendezvous_check(n->peers, &lost) == 0)
         return 0;
     if (n->lost_ns == 0)
         n->lost_ns = wsl_clock_ns();
@@ -85,7 +88,8 @@ static int check_state(struct wsl_nccl *n, const char *call, struct wsl_err *err
     return r;
 }
 
-int wsl_nccl_settle(struct wsl_nccl *n, ncclResult_t result, const char *call, struct wsl_err *err)
+int wsl_nccl_complete(struct wsl_nccl *n, ncclResult_t result, const char *call,
+                      struct wsl_err *err)
 {
     int r = result == ncclInProgress ? 0 : wsl_nccl_check(n, result, call, err);
 
@@ -121,11 +125,11 @@ int wsl_nccl_wait_event(struct wsl_nccl *n, cudaEvent_t event, const char *call,
 
 /* The caller's memory is its own again when the stream has run empty: kernels see the abort and
  * leave. */
-void wsl_nccl_abandon(struct wsl_nccl *n)
+void wsl_nccl_disconnect(struct wsl_nccl *n)
 {
     uint64_t until = wsl_clock_ns() + (uint64_t)ABORT_MS * 1000000;
 
-    wsl_peers_close(n->peers); /* first: the others need not wait for our clean-up */
+    wsl_rendezvous_close(n->peers); /* first: the others need not wait for our clean-up */
     n->peers = NULL;
     if (n->comm)
         ncclCommAbort(n->comm);

@@ -1,5 +1,9 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/collective/peers.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One connection from every rank to rank 0, without a thread: all sockets are non-blocking, and
+ * each call does what can be done now.
+ */
+#include "kernels/collective/rendezvous.h"
 
 #include "base/rlimit.h"
 
@@ -16,13 +20,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What a rank says first; then follow its bytes for its neighbours. */
+/* What a rank sends first; then follow its bytes for its neighbours. */
 struct hello {
     uint8_t token[16];
     uint32_t rank; /* all ranks are of one build: host byte order */
 };
 
-/* What rank 0 says: the number of a lost rank, at any time, or NOBODY_LOST once, before the bytes
+/* What rank 0 sends: the number of a lost rank, at any time, or NOBODY_LOST once, before the bytes
  * that a rank's neighbours have for it. */
 #define NOBODY_LOST UINT32_MAX
 
@@ -34,34 +38,34 @@ struct transfer {
     size_t size, done;
 };
 
-struct stranger {
+struct newcomer {
     struct hello hello;
     size_t got; /* bytes of it */
 };
 
-struct wsl_peers {
+struct wsl_rendezvous {
     int rank, world;
     int lost;          /* a rank, or NOBODY */
-    bool met;          /* the meeting is over */
+    bool met;          /* the rendezvous is over */
     bool connected;    /* the others: to rank 0 */
-    bool answering;    /* rank 0: has everything, and hands it out */
-    int known, ready;  /* rank 0: ranks that said hello; ranks whose bytes are here or sent */
+    bool answering;    /* rank 0: has everything, and sends it */
+    int known, ready;  /* rank 0: ranks that sent a hello; ranks whose bytes are here or sent */
     size_t each, part; /* bytes for a neighbour, for all of them */
-    int neighbours[WSL_PEERS_NEIGHBOURS_MAX];
+    int neighbours[WSL_RENDEZVOUS_NEIGHBOURS_MAX];
     int neighbour_count;
     uint8_t token[16];
     /* Descriptors, -1 where there is none: `wake`, `listener` (rank 0), then `links` (rank 0: place
-     * i is rank i; the others: place 0 is rank 0), then `strangers` (rank 0: accepted, no hello
+     * i is rank i; the others: place 0 is rank 0), then `newcomers` (rank 0: accepted, no hello
      * yet; `world` places). */
-    struct pollfd *fds, *links, *strangers;
+    struct pollfd *fds, *links, *newcomers;
     nfds_t fd_count;
-    struct stranger *said; /* by strangers */
+    struct newcomer *hellos; /* of newcomers, as far as they are here */
     /* Rank 0: in[i] has the bytes from rank i, out[i] those for it; the others: in[0], out[0]. */
     struct transfer *in, *out;
     char *bytes; /* of all transfers */
 };
 
-int wsl_peers_neighbours(int rank, int world, int ret[WSL_PEERS_NEIGHBOURS_MAX])
+int wsl_rendezvous_neighbours(int rank, int world, int ret[WSL_RENDEZVOUS_NEIGHBOURS_MAX])
 {
     int count = 0;
 
@@ -121,8 +125,8 @@ static void keep_alive(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
 }
 
-static int start_listening(struct wsl_peers *p, const char *host, struct wsl_peers_address *ret,
-                           struct wsl_err *err)
+static int start_listening(struct wsl_rendezvous *p, const char *host,
+                           struct wsl_rendezvous_address *ret, struct wsl_err *err)
 {
     struct sockaddr_storage bound;
     socklen_t length = sizeof(bound);
@@ -147,7 +151,7 @@ static void set_transfer(struct transfer *t, char **bytes, size_t size)
 }
 
 /* Rank 0 has a transfer each way with every rank, the others with rank 0. */
-static int make_transfers(struct wsl_peers *p, const void *ours, struct wsl_err *err)
+static int make_transfers(struct wsl_rendezvous *p, const void *ours, struct wsl_err *err)
 {
     size_t ends = p->rank == 0 ? (size_t)p->world : 1;
     size_t hello = p->rank == 0 ? 0 : sizeof(struct hello);
@@ -168,19 +172,19 @@ static int make_transfers(struct wsl_peers *p, const void *ours, struct wsl_err 
     return 0;
 }
 
-static int make_places(struct wsl_peers *p, struct wsl_err *err)
+static int make_places(struct wsl_rendezvous *p, struct wsl_err *err)
 {
-    size_t links = p->rank == 0 ? (size_t)p->world : 1, strangers = p->rank == 0 ? links : 0;
+    size_t links = p->rank == 0 ? (size_t)p->world : 1, newcomers = p->rank == 0 ? links : 0;
 
-    p->fd_count = 2 + links + strangers;
+    p->fd_count = 2 + links + newcomers;
     p->fds = calloc(p->fd_count, sizeof(*p->fds));
-    p->said = calloc(strangers + 1, sizeof(*p->said));
-    if (!p->fds || !p->said)
+    p->hellos = calloc(newcomers + 1, sizeof(*p->hellos));
+    if (!p->fds || !p->hellos)
         return wsl_fail(err, WSL_ENOMEM, "collective: out of memory");
     for (nfds_t i = 0; i < p->fd_count; i++)
         p->fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
     p->links = p->fds + 2;
-    p->strangers = p->links + links;
+    p->newcomers = p->links + links;
     p->fds[0].fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return p->fds[0].fd < 0 ? wsl_fail_errno(err, "collective: eventfd") : 0;
 }
@@ -188,7 +192,7 @@ static int make_places(struct wsl_peers *p, struct wsl_err *err)
 enum { OTHER_DESCRIPTORS = 64 }; /* of the process: data, log, sockets to neighbours */
 
 /* Rank 0 has a connection for every rank. Hundreds may be more than a shell's usual limit. */
-static int allow_descriptors(const struct wsl_peers *p, struct wsl_err *err)
+static int allow_descriptors(const struct wsl_rendezvous *p, struct wsl_err *err)
 {
     uint64_t need = (uint64_t)p->world + OTHER_DESCRIPTORS, have;
 
@@ -204,10 +208,10 @@ static int allow_descriptors(const struct wsl_peers *p, struct wsl_err *err)
                     have > OTHER_DESCRIPTORS ? (long long)(have - OTHER_DESCRIPTORS) : 1LL);
 }
 
-int wsl_peers_open(struct wsl_peers **ret, const struct wsl_peers_setup *setup,
-                   struct wsl_peers_address *ret_address, struct wsl_err *err)
+int wsl_rendezvous_open(struct wsl_rendezvous **ret, const struct wsl_rendezvous_setup *setup,
+                        struct wsl_rendezvous_address *ret_address, struct wsl_err *err)
 {
-    struct wsl_peers *p = calloc(1, sizeof(*p));
+    struct wsl_rendezvous *p = calloc(1, sizeof(*p));
     int r;
 
     if (!p)
@@ -215,7 +219,7 @@ int wsl_peers_open(struct wsl_peers **ret, const struct wsl_peers_setup *setup,
     p->rank = setup->rank;
     p->world = setup->world;
     p->lost = NOBODY;
-    p->neighbour_count = wsl_peers_neighbours(p->rank, p->world, p->neighbours);
+    p->neighbour_count = wsl_rendezvous_neighbours(p->rank, p->world, p->neighbours);
     p->each = setup->each;
     p->part = setup->each * (size_t)p->neighbour_count;
     r = allow_descriptors(p, err);
@@ -226,7 +230,7 @@ int wsl_peers_open(struct wsl_peers **ret, const struct wsl_peers_setup *setup,
     if (r == 0 && p->rank == 0)
         r = start_listening(p, setup->host, ret_address, err);
     if (r < 0)
-        wsl_peers_close(p);
+        wsl_rendezvous_close(p);
     else
         *ret = p;
     return r;
@@ -236,7 +240,7 @@ int wsl_peers_open(struct wsl_peers **ret, const struct wsl_peers_setup *setup,
 
 enum { MORE = 1 }; /* not all of it yet */
 
-/* 0: all of it is here; MORE; or -1: the other end is gone. */
+/* 0: all of it is here; MORE; or -1: the other end has disconnected. */
 static int receive(int fd, struct transfer *t)
 {
     while (t->done < t->size) {
@@ -251,7 +255,7 @@ static int receive(int fd, struct transfer *t)
     return 0;
 }
 
-static int give(struct pollfd *link, struct transfer *t)
+static int transmit(struct pollfd *link, struct transfer *t)
 {
     link->events = POLLIN;
     while (t->done < t->size) {
@@ -269,7 +273,7 @@ static int give(struct pollfd *link, struct transfer *t)
     return 0;
 }
 
-static void tell_others(const struct wsl_peers *p, int lost)
+static void notify_others(const struct wsl_rendezvous *p, int lost)
 {
     uint32_t rank = (uint32_t)lost;
 
@@ -278,47 +282,47 @@ static void tell_others(const struct wsl_peers *p, int lost)
             send(p->links[i].fd, &rank, sizeof(rank), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static int lose(struct wsl_peers *p, int rank, struct wsl_err *err)
+static int lose(struct wsl_rendezvous *p, int rank, struct wsl_err *err)
 {
     if (p->lost == NOBODY && p->rank == 0)
-        tell_others(p, rank);
+        notify_others(p, rank);
     p->lost = rank;
-    return wsl_fail(err, WSL_EPEER, "collective: rank %d is gone: its connection ended", rank);
+    return wsl_fail(err, WSL_EPEER, "collective: rank %d disconnected: its connection ended", rank);
 }
 
-/* ---- meeting, rank 0 ---- */
+/* ---- rendezvous, rank 0 ---- */
 
-static void accept_all(struct wsl_peers *p)
+static void accept_all(struct wsl_rendezvous *p)
 {
     for (int place = 0; place < p->world; place++) {
-        if (p->strangers[place].fd >= 0)
+        if (p->newcomers[place].fd >= 0)
             continue;
-        p->strangers[place].fd = accept4(p->fds[1].fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        p->strangers[place].revents = 0;
-        p->said[place].got = 0;
-        if (p->strangers[place].fd < 0)
+        p->newcomers[place].fd = accept4(p->fds[1].fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        p->newcomers[place].revents = 0;
+        p->hellos[place].got = 0;
+        if (p->newcomers[place].fd < 0)
             return;
     }
     /* Full: the kernel's queue keeps the rest. */
 }
 
-static bool is_rank(const struct wsl_peers *p, const struct hello *hello)
+static bool is_rank(const struct wsl_rendezvous *p, const struct hello *hello)
 {
     return memcmp(hello->token, p->token, sizeof(p->token)) == 0 && hello->rank > 0 &&
            hello->rank < (uint32_t)p->world && p->links[hello->rank].fd < 0;
 }
 
-/* A stranger's hello makes it a link; whoever says something else is sent away. */
-static void hear_stranger(struct wsl_peers *p, int place)
+/* A newcomer's hello makes it a link; whoever sends something else is disconnected. */
+static void read_hello(struct wsl_rendezvous *p, int place)
 {
-    struct stranger *s = &p->said[place];
+    struct newcomer *s = &p->hellos[place];
     struct transfer t = {.bytes = (char *)&s->hello, .size = sizeof(s->hello), .done = s->got};
-    int fd = p->strangers[place].fd, r = receive(fd, &t);
+    int fd = p->newcomers[place].fd, r = receive(fd, &t);
 
     s->got = t.done;
     if (r == MORE)
         return;
-    p->strangers[place].fd = -1;
+    p->newcomers[place].fd = -1;
     if (r < 0 || !is_rank(p, &s->hello)) {
         close(fd);
         return;
@@ -329,27 +333,27 @@ static void hear_stranger(struct wsl_peers *p, int place)
 }
 
 /* What rank i gets: from each of its neighbours what that one has for it. */
-static void fill_answer(const struct wsl_peers *p, int i)
+static void fill_answer(const struct wsl_rendezvous *p, int i)
 {
     uint32_t nobody = NOBODY_LOST;
-    int near[WSL_PEERS_NEIGHBOURS_MAX], count = wsl_peers_neighbours(i, p->world, near);
+    int near[WSL_RENDEZVOUS_NEIGHBOURS_MAX], count = wsl_rendezvous_neighbours(i, p->world, near);
     char *to = p->out[i].bytes;
 
     memcpy(to, &nobody, sizeof(nobody));
     to += sizeof(nobody);
     for (int n = 0; n < count; n++) {
-        int theirs[WSL_PEERS_NEIGHBOURS_MAX], at = 0;
+        int theirs[WSL_RENDEZVOUS_NEIGHBOURS_MAX], at = 0;
 
-        wsl_peers_neighbours(near[n], p->world, theirs);
+        wsl_rendezvous_neighbours(near[n], p->world, theirs);
         while (theirs[at] != i)
             at++;
         memcpy(to + (size_t)n * p->each, p->in[near[n]].bytes + (size_t)at * p->each, p->each);
     }
 }
 
-/* A link that has something to say, after its bytes: to rank 0 only that it ends; to the others the
- * number of a lost rank. NOBODY, or who is lost. */
-static int hear_link(const struct wsl_peers *p, int place)
+/* A link that has news after its bytes: for rank 0 only that it ends; for the others the number
+ * of a lost rank. NOBODY, or who is lost. */
+static int read_link(const struct wsl_rendezvous *p, int place)
 {
     uint32_t rank;
     ssize_t n = recv(p->links[place].fd, &rank, sizeof(rank), MSG_DONTWAIT);
@@ -360,7 +364,7 @@ static int hear_link(const struct wsl_peers *p, int place)
 }
 
 /* One turn with every link that has news: receiving, then answering. */
-static int serve_links(struct wsl_peers *p, struct wsl_err *err)
+static int serve_links(struct wsl_rendezvous *p, struct wsl_err *err)
 {
     for (int i = 1; i < p->world; i++) {
         struct transfer *t = p->answering ? &p->out[i] : &p->in[i];
@@ -369,11 +373,11 @@ static int serve_links(struct wsl_peers *p, struct wsl_err *err)
         if (p->links[i].fd < 0 || p->links[i].revents == 0)
             continue;
         if (t->done == t->size) {
-            if (hear_link(p, i) != NOBODY)
+            if (read_link(p, i) != NOBODY)
                 return lose(p, i, err);
             continue;
         }
-        r = p->answering ? give(&p->links[i], t) : receive(p->links[i].fd, t);
+        r = p->answering ? transmit(&p->links[i], t) : receive(p->links[i].fd, t);
         if (r < 0)
             return lose(p, i, err);
         p->ready += r == 0;
@@ -381,7 +385,7 @@ static int serve_links(struct wsl_peers *p, struct wsl_err *err)
     return 0;
 }
 
-static void start_answering(struct wsl_peers *p)
+static void start_answering(struct wsl_rendezvous *p)
 {
     for (int i = 0; i < p->world; i++) {
         fill_answer(p, i);
@@ -392,9 +396,9 @@ static void start_answering(struct wsl_peers *p)
 }
 
 /* Nobody else is wanted. */
-static void stop_listening(struct wsl_peers *p)
+static void stop_listening(struct wsl_rendezvous *p)
 {
-    for (struct pollfd *f = p->strangers; f < p->fds + p->fd_count; f++) {
+    for (struct pollfd *f = p->newcomers; f < p->fds + p->fd_count; f++) {
         if (f->fd >= 0)
             close(f->fd);
         f->fd = -1;
@@ -404,7 +408,7 @@ static void stop_listening(struct wsl_peers *p)
     p->fds[1].fd = -1;
 }
 
-static int connect_others(struct wsl_peers *p, void *ret_theirs, struct wsl_err *err)
+static int connect_others(struct wsl_rendezvous *p, void *ret_theirs, struct wsl_err *err)
 {
     int all = p->world - 1, r = 0;
 
@@ -412,8 +416,8 @@ static int connect_others(struct wsl_peers *p, void *ret_theirs, struct wsl_err 
         if (p->fds[1].revents)
             accept_all(p);
         for (int i = 0; i < p->world; i++)
-            if (p->strangers[i].fd >= 0)
-                hear_stranger(p, i);
+            if (p->newcomers[i].fd >= 0)
+                read_hello(p, i);
         r = serve_links(p, err);
     }
     if (p->known == all)
@@ -430,9 +434,9 @@ static int connect_others(struct wsl_peers *p, void *ret_theirs, struct wsl_err 
     return 0;
 }
 
-/* ---- meeting, the others ---- */
+/* ---- rendezvous, the others ---- */
 
-static int start_connecting(struct wsl_peers *p, const struct wsl_peers_address *zero,
+static int start_connecting(struct wsl_rendezvous *p, const struct wsl_rendezvous_address *zero,
                             struct wsl_err *err)
 {
     struct hello hello = {.rank = (uint32_t)p->rank};
@@ -440,14 +444,14 @@ static int start_connecting(struct wsl_peers *p, const struct wsl_peers_address 
     int fd = make_socket(zero->host, zero->port, false, &why);
 
     if (fd < 0)
-        return wsl_fail(err, WSL_EPEER, "rank 0 is gone: %s", why.text);
+        return wsl_fail(err, WSL_EPEER, "rank 0 disconnected: %s", why.text);
     p->links[0] = (struct pollfd){.fd = fd, .events = POLLOUT};
     memcpy(hello.token, zero->token, sizeof(hello.token));
     memcpy(p->out[0].bytes, &hello, sizeof(hello));
     return 1;
 }
 
-static int check_connected(struct wsl_peers *p, const struct wsl_peers_address *zero,
+static int check_connected(struct wsl_rendezvous *p, const struct wsl_rendezvous_address *zero,
                            struct wsl_err *err)
 {
     int failure = 0;
@@ -455,15 +459,16 @@ static int check_connected(struct wsl_peers *p, const struct wsl_peers_address *
 
     getsockopt(p->links[0].fd, SOL_SOCKET, SO_ERROR, &failure, &length);
     if (failure != 0)
-        return wsl_fail(err, WSL_EPEER, "collective: rank 0 is gone: connect to %s port %u: %s",
-                        zero->host, zero->port, strerror(failure));
+        return wsl_fail(err, WSL_EPEER,
+                        "collective: rank 0 disconnected: connect to %s port %u: %s", zero->host,
+                        zero->port, strerror(failure));
     keep_alive(p->links[0].fd);
     p->connected = true;
     return 0;
 }
 
 /* The answer as far as it is here: it begins with the number of a lost rank, or of nobody. */
-static int take_answer(struct wsl_peers *p, void *ret_theirs, struct wsl_err *err)
+static int take_answer(struct wsl_rendezvous *p, void *ret_theirs, struct wsl_err *err)
 {
     struct transfer *t = &p->in[0];
     int r = receive(p->links[0].fd, t);
@@ -481,8 +486,8 @@ static int take_answer(struct wsl_peers *p, void *ret_theirs, struct wsl_err *er
     return r;
 }
 
-static int connect_zero(struct wsl_peers *p, const struct wsl_peers_address *zero, void *ret_theirs,
-                        struct wsl_err *err)
+static int connect_zero(struct wsl_rendezvous *p, const struct wsl_rendezvous_address *zero,
+                        void *ret_theirs, struct wsl_err *err)
 {
     int r;
 
@@ -492,14 +497,14 @@ static int connect_zero(struct wsl_peers *p, const struct wsl_peers_address *zer
         return 1;
     if (!p->connected && check_connected(p, zero, err) < 0)
         return err ? err->code : WSL_EPEER;
-    r = give(&p->links[0], &p->out[0]);
+    r = transmit(&p->links[0], &p->out[0]);
     if (r < 0)
         return lose(p, 0, err);
     return r == MORE || p->part == 0 ? r : take_answer(p, ret_theirs, err);
 }
 
-int wsl_peers_connect(struct wsl_peers *p, const struct wsl_peers_address *zero, void *ret_theirs,
-                      struct wsl_err *err)
+int wsl_rendezvous_connect(struct wsl_rendezvous *p, const struct wsl_rendezvous_address *zero,
+                           void *ret_theirs, struct wsl_err *err)
 {
     int r;
 
@@ -510,22 +515,22 @@ int wsl_peers_connect(struct wsl_peers *p, const struct wsl_peers_address *zero,
     return r;
 }
 
-/* ---- watching ---- */
+/* ---- liveness ---- */
 
-int wsl_peers_check(struct wsl_peers *p, struct wsl_err *err)
+int wsl_rendezvous_check(struct wsl_rendezvous *p, struct wsl_err *err)
 {
     int count = p->rank == 0 ? p->world : 1, lost = NOBODY;
 
     if (p->lost == NOBODY && poll(p->links, (nfds_t)count, 0) > 0)
         for (int i = 0; i < count && lost == NOBODY; i++)
             if (p->links[i].fd >= 0 && p->links[i].revents != 0)
-                lost = hear_link(p, i);
+                lost = read_link(p, i);
     if (lost == NOBODY && p->lost == NOBODY)
         return 0;
     return lose(p, lost == NOBODY ? p->lost : lost, err);
 }
 
-void wsl_peers_wait(struct wsl_peers *p, int timeout_ms)
+void wsl_rendezvous_wait(struct wsl_rendezvous *p, int timeout_ms)
 {
     uint64_t count;
 
@@ -534,7 +539,7 @@ void wsl_peers_wait(struct wsl_peers *p, int timeout_ms)
         return; /* somebody else has read it */
 }
 
-void wsl_peers_wake(struct wsl_peers *p)
+void wsl_rendezvous_wake(struct wsl_rendezvous *p)
 {
     uint64_t one = 1;
 
@@ -542,7 +547,7 @@ void wsl_peers_wake(struct wsl_peers *p)
         return; /* the counter is full: the wait is over anyway */
 }
 
-void wsl_peers_close(struct wsl_peers *p)
+void wsl_rendezvous_close(struct wsl_rendezvous *p)
 {
     if (!p)
         return;
@@ -550,7 +555,7 @@ void wsl_peers_close(struct wsl_peers *p)
         if (p->fds[i].fd >= 0)
             close(p->fds[i].fd);
     free(p->fds);
-    free(p->said);
+    free(p->hellos);
     free(p->in);
     free(p->out);
     free(p->bytes);
