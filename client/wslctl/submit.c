@@ -94,12 +94,19 @@ static void report(void *context, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
+static void note(void *context, const char *line)
+{
+    (void)context;
+    wsl_ctl_say("note: %s", line);
+}
+
 int wsl_ctl_load_job(const char *file, const struct wsl_arg_list *sets, Wsl__V1__JobSpec **ret)
 {
     struct wsl_jobspec_source source = {.file = strcmp(file, "-") == 0 ? "(stdin)" : file,
                                         .sets = sets->items,
                                         .set_count = (size_t)sets->count,
-                                        .report = report};
+                                        .report = report,
+                                        .note = note};
     struct wsl_buf text = {0};
     struct wsl_err err = {0};
     int r = read_input(file, &text, &err);

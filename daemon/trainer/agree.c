@@ -85,8 +85,8 @@ int wsl_trainer_agree(struct wsl_trainer *t, struct wsl_err *err)
     add(&f, "world", install, "%u", t->assignment->world);
     add(&f, "batch", install, "%u images, %u of a rank in %u micro-batches", t->spec->batch,
         t->slots, t->spec->micro_batches);
-    add(&f, "gradient_wire", install, "%s",
-        *t->spec->gradient_wire ? t->spec->gradient_wire : "f32");
+    add(&f, "gradient_dtype", install, "%s",
+        *t->spec->gradient_dtype ? t->spec->gradient_dtype : "f32");
     add(&f, "net", install, "%" PRIu64 " parameters, shapes %08" PRIx32,
         wsl_net_parameter_count(&t->config), hash_shapes(t->net));
     add(&f, "job specification", install, "checksum %08" PRIx32, hash_spec(t->spec));

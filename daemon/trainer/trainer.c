@@ -104,7 +104,7 @@ static int open_collective(struct wsl_trainer *t, struct wsl_err *err)
         .exchange = wsl_trainer_control_exchange(t->control),
     };
     struct wsl_collective *c;
-    int r = wsl_reduce_dtype_by_name(t->spec->gradient_wire, &setup.gradient_dtype, err);
+    int r = wsl_reduce_dtype_by_name(t->spec->gradient_dtype, &setup.gradient_dtype, err);
 
     if (r == 0)
         r = wsl_collective_open(&c, &setup, err);

@@ -91,8 +91,9 @@ static const struct {
     {"accelerator", "backend"},
     {"retries", "restart.max_machine_errors"},
     {"max_restarts", "restart.max_machine_errors"},
-    {"bf16", "gradient_wire"},
-    {"gradient_dtype", "gradient_wire"},
+    {"bf16", "gradient_dtype"},
+    {"allreduce_dtype", "gradient_dtype"},
+    {"grad_dtype", "gradient_dtype"},
 };
 
 const char *wsl_jobspec_synonym(const char *word)

@@ -33,7 +33,7 @@ const struct wsl_spec_field wsl_spec_fields[] = {
     {"model.width", SPEC_UINT32, SPEC_MODEL, AT(Model, width), 0, 1, 1024, 4, NULL, "4",
      "channels per group in the first stage; doubles with each stage"},
     {"model.image_size", SPEC_UINT32, SPEC_MODEL, AT(Model, image_size), 0, 32, 2048, 224, NULL,
-     "224", "pixels of a training picture's side, a multiple of 32; may also stand at the top"},
+     "224", "pixels of a training image's side, a multiple of 32; may also stand at the top"},
     {"world", SPEC_UINT32, SPEC_TOP, AT(JobSpec, world), 0, 1, 4096, 1, NULL, "1",
      "trainers that share each step"},
     {"batch", SPEC_UINT32, SPEC_TOP, AT(JobSpec, batch), SPEC_REQUIRED, 1, 1 << 20, .standard = "",
@@ -77,16 +77,15 @@ const struct wsl_spec_field wsl_spec_fields[] = {
     {"sampling.window", SPEC_UINT64, SPEC_SAMPLING, AT(Sampling, window), 0, 8, 1e12, 0, NULL,
      "the whole epoch",
      "images shuffled among themselves, read from 8 places of the data set: for disks that are "
-     "slow "
-     "at random reads"},
+     "slow at random reads"},
     {"augmentation.min_area", SPEC_REAL, SPEC_AUGMENTATION, AT(Augmentation, min_area),
-     SPEC_MIN_OPEN, 0, 1, 0.08, NULL, "0.08", "random crop: smallest share of the picture"},
+     SPEC_MIN_OPEN, 0, 1, 0.08, NULL, "0.08", "random crop: smallest share of the image"},
     {"augmentation.flip", SPEC_BOOL_NOT, SPEC_AUGMENTATION, AT(Augmentation, no_flip),
-     .standard = "true", .help = "mirror half of the pictures"},
+     .standard = "true", .help = "mirror half of the images"},
     {"augmentation.brightness", SPEC_REAL, SPEC_AUGMENTATION, AT(Augmentation, brightness),
      SPEC_KEEP_ZERO, 0, 1, 0, NULL, "0", "times a factor drawn from 1 - x to 1 + x; ResNets: 0.4"},
     {"augmentation.contrast", SPEC_REAL, SPEC_AUGMENTATION, AT(Augmentation, contrast),
-     SPEC_KEEP_ZERO, 0, 1, 0, NULL, "0", "likewise, around the picture's mean grey"},
+     SPEC_KEEP_ZERO, 0, 1, 0, NULL, "0", "likewise, around the image's mean grey"},
     {"augmentation.saturation", SPEC_REAL, SPEC_AUGMENTATION, AT(Augmentation, saturation),
      SPEC_KEEP_ZERO, 0, 1, 0, NULL, "0", "likewise, around each pixel's grey"},
     {"augmentation.lighting", SPEC_REAL, SPEC_AUGMENTATION, AT(Augmentation, lighting),
@@ -122,15 +121,14 @@ const struct wsl_spec_field wsl_spec_fields[] = {
      SPEC_KEEP_ZERO, 0, 1000000, 0, NULL, "0",
      "restarts after errors of the job itself (NaN loss)"},
     {"evaluate_every_epochs", SPEC_UINT32, SPEC_TOP, AT(JobSpec, evaluate_every_epochs), 0, 1,
-     1000000, 1, NULL, "1", "how often the held-out pictures are scored"},
+     1000000, 1, NULL, "1", "how often the held-out images are scored"},
     {"backend", SPEC_CHOICE, SPEC_TOP, AT(JobSpec, backend), .words = "cpu ref cuda",
      .standard = "the best the worker has", .help = "what computes"},
     {"max_bad_records", SPEC_REAL, SPEC_TOP, AT(JobSpec, max_bad_records), SPEC_MIN_OPEN, 0, 1,
      0.01, NULL, "0.01", "share of records that may be unreadable before the job fails"},
-    {"gradient_wire", SPEC_CHOICE, SPEC_TOP, AT(JobSpec, gradient_wire), .words = "f32 bf16",
+    {"gradient_dtype", SPEC_CHOICE, SPEC_TOP, AT(JobSpec, gradient_dtype), .words = "f32 bf16",
      .standard = "f32",
-     .help =
-         "how gradients travel between trainers; bf16 sends half the bytes and rounds each sum"},
+     .help = "as what gradients are all-reduced; bf16 sends half the bytes and rounds each sum"},
 };
 
 const size_t wsl_spec_field_count = sizeof wsl_spec_fields / sizeof wsl_spec_fields[0];
@@ -157,6 +155,18 @@ const struct wsl_spec_field *wsl_spec_find(const char *path)
     for (size_t i = 0; i < wsl_spec_field_count; i++)
         if (strcmp(wsl_spec_fields[i].path, path) == 0)
             return &wsl_spec_fields[i];
+    return NULL;
+}
+
+const struct wsl_spec_field *wsl_spec_find_former(const char *path)
+{
+    static const struct {
+        const char *former, *path;
+    } renamed[] = {{"gradient_wire", "gradient_dtype"}};
+
+    for (size_t i = 0; i < sizeof renamed / sizeof renamed[0]; i++)
+        if (strcmp(renamed[i].former, path) == 0)
+            return wsl_spec_find(renamed[i].path);
     return NULL;
 }
 

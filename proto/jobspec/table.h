@@ -67,6 +67,8 @@ extern const size_t wsl_spec_field_count;
 
 /* Row of a path, or NULL. */
 const struct wsl_spec_field *wsl_spec_find(const char *path);
+/* Row of a path that the release before had: still read, with a note, and documented nowhere. */
+const struct wsl_spec_field *wsl_spec_find_former(const char *path);
 const char *wsl_spec_key(const struct wsl_spec_field *field);
 const char *wsl_spec_section_name(enum wsl_spec_section section); /* "" for the top */
 

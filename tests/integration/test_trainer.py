@@ -169,8 +169,8 @@ class Trainer(Case):
         self.assertAlmostEqual(one.baseline_hit5, two.baseline_hit5)
 
     def test_gradients_may_travel_as_bf16(self):
-        for folder, wire in ("a", "bf16"), ("b", "bf16"), ("c", "f32"):
-            self.finish(self.start(folder=folder, spec=self.spec(world=2, epochs=2, gradient_wire=wire)))
+        for folder, dtype in ("a", "bf16"), ("b", "bf16"), ("c", "f32"):
+            self.finish(self.start(folder=folder, spec=self.spec(world=2, epochs=2, gradient_dtype=dtype)))
         rounded, again, exact = (self.checkpoints(folder)[-1] for folder in "abc")
         self.assert_same_weights(rounded, again)
         with self.assertRaises(AssertionError):

@@ -53,7 +53,7 @@ static const char whole[] = "# every field\n"
                             "evaluate_every_epochs: 2\n"
                             "backend: ref\n"
                             "max_bad_records: 0.1\n"
-                            "gradient_wire: bf16\n";
+                            "gradient_dtype: bf16\n";
 
 struct lines {
     struct wsl_buf text;
@@ -171,7 +171,7 @@ static void test_all_fields(void **state)
     assert_true(spec->recompute);
     assert_true(spec->seed == UINT64_MAX);
     assert_string_equal(spec->backend, "ref");
-    assert_string_equal(spec->gradient_wire, "bf16");
+    assert_string_equal(spec->gradient_dtype, "bf16");
     drop(spec);
 }
 
@@ -327,7 +327,7 @@ static const struct mistake mistakes[] = {
     {"kind", "kind: transfer\ninit: {job: x}\n",
      "j.yaml:3: init: must be job:NAME, job:ID or a path,"},
     {"", "backend: tpu\n", "j.yaml:7: backend: must be one of cpu, ref, cuda, is \"tpu\""},
-    {"", "gradient_wire: f16\n", "j.yaml:7: gradient_wire: must be one of f32, bf16, is \"f16\""},
+    {"", "gradient_dtype: f16\n", "j.yaml:7: gradient_dtype: must be one of f32, bf16, is \"f16\""},
     {"", "max_bad_records: 2\n",
      "j.yaml:7: max_bad_records: must be a number more than 0, at most 1"},
     {"", "seed: -1\n",

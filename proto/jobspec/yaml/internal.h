@@ -37,6 +37,10 @@ void wsl_spec_fault(struct wsl_spec_parse *p, int line, const char *path, const 
 void wsl_spec_fault_field(struct wsl_spec_parse *p, int line, const struct wsl_spec_field *field,
                           const char *text);
 
+/* Says something that is no mistake. */
+void wsl_spec_note(const struct wsl_spec_parse *p, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Ends the parse: not the fault of the file. */
 void wsl_spec_no_memory(struct wsl_spec_parse *p);
 

@@ -18,6 +18,7 @@ struct wsl_jobspec_source {
                                 Their mistakes begin with "--set KEY=VALUE: " */
     size_t set_count;
     void (*report)(void *context, const char *line); /* may be NULL */
+    void (*note)(void *context, const char *line);   /* of what works but will not; may be NULL */
     void *context;
 };
 

@@ -235,7 +235,7 @@ static void read_field(struct reader *r, const struct wsl_spec_field *field, int
 
 static const struct wsl_spec_field *field_of(enum wsl_spec_section section, const char *key)
 {
-    /* How large the pictures are belongs to a model; beside a model's name it reads better. */
+    /* How large the images are belongs to a model; beside a model's name it reads better. */
     if (section == SPEC_TOP && strcmp(key, "image_size") == 0)
         return wsl_spec_find("model.image_size");
     for (size_t i = 0; i < wsl_spec_field_count; i++)
@@ -281,6 +281,17 @@ static void unknown_key(struct wsl_spec_parse *p, int line, enum wsl_spec_sectio
         wsl_spec_fault(p, line, path, "unknown key; 'wslctl explain' lists those there are");
 }
 
+/* The field that a key stood for in the release before, or NULL. */
+static const struct wsl_spec_field *former(const struct wsl_spec_parse *p, const char *key,
+                                           int line)
+{
+    const struct wsl_spec_field *field = wsl_spec_find_former(key);
+
+    if (field)
+        wsl_spec_note(p, line, "%s is called %s now", key, field->path);
+    return field;
+}
+
 static void read_section(struct reader *r, enum wsl_spec_section section, int line);
 
 static void read_entry(struct reader *r, enum wsl_spec_section section, const char *key, int line)
@@ -288,6 +299,8 @@ static void read_entry(struct reader *r, enum wsl_spec_section section, const ch
     const struct wsl_spec_field *field = field_of(section, key);
     enum wsl_spec_section inner = section == SPEC_TOP ? section_of(key) : SPEC_SECTIONS;
 
+    if (!field && section == SPEC_TOP)
+        field = former(r->p, key, line);
     if (field) {
         read_field(r, field, line);
     } else if (inner != SPEC_SECTIONS) {
@@ -473,6 +486,8 @@ void wsl_spec_apply_set(struct wsl_spec_parse *p, const char *set)
     }
     snprintf(key, sizeof key, "%.*s", (int)(equals - set), set);
     field = strchr(key, '.') ? wsl_spec_find(key) : field_of(SPEC_TOP, key);
+    if (!field)
+        field = former(p, key, 1);
     if (field && equals[1] != '[' && equals[1] != '{') {
         wsl_spec_begin_field(p, field, 1);
         wsl_spec_set_scalar(p, field, 1, equals + 1, true);

@@ -15,9 +15,21 @@
 
 enum { FAULTS_MAX = 20 };
 
+/* "job.yaml:7", or "--set KEY=VALUE". */
+static void where_of(const struct wsl_spec_parse *p, int line, char *where, size_t size)
+{
+    char name[300];
+
+    if (p->set)
+        snprintf(where, size, "--set %s", wsl_spec_shown(p->set, name, 120));
+    else
+        snprintf(where, size, "%s:%d", wsl_spec_shown(p->source->file, name, sizeof name),
+                 line > 0 ? line : 1);
+}
+
 void wsl_spec_fault(struct wsl_spec_parse *p, int line, const char *path, const char *format, ...)
 {
-    char what[420], text[1024], name[300], where[360];
+    char what[420], text[1024], where[360];
     va_list args;
 
     if (p->stop)
@@ -25,17 +37,28 @@ void wsl_spec_fault(struct wsl_spec_parse *p, int line, const char *path, const 
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    if (p->set)
-        snprintf(where, sizeof where, "--set %s", wsl_spec_shown(p->set, name, 120));
-    else
-        snprintf(where, sizeof where, "%s:%d", wsl_spec_shown(p->source->file, name, sizeof name),
-                 line > 0 ? line : 1);
+    where_of(p, line, where, sizeof where);
     snprintf(text, sizeof text, "%s: %s%s%s", where, path, path[0] ? ": " : "", what);
     if (p->faults++ == 0)
         wsl_fail(&p->first, WSL_EINVAL, "%s", text);
     if (p->source->report)
         p->source->report(p->source->context, text);
     p->stop = !p->source->report || p->faults >= FAULTS_MAX;
+}
+
+void wsl_spec_note(const struct wsl_spec_parse *p, int line, const char *format, ...)
+{
+    char what[420], text[1024], where[360];
+    va_list args;
+
+    if (!p->source->note)
+        return;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    where_of(p, line, where, sizeof where);
+    snprintf(text, sizeof text, "%s: %s", where, what);
+    p->source->note(p->source->context, text);
 }
 
 void wsl_spec_fault_field(struct wsl_spec_parse *p, int line, const struct wsl_spec_field *field,
