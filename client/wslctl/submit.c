@@ -126,14 +126,6 @@ int wsl_ctl_load_job(const char *file, const struct wsl_arg_list *sets, Wsl__V1_
     return r < 0 ? WSL_CTL_USAGE : WSL_CTL_DONE;
 }
 
-static void note_data(const struct wsl_ctl *ctl, const Wsl__V1__JobSpec *spec)
-{
-    char path[PATH_MAX];
-
-    if (wsl_file_join(path, sizeof path, spec->data, "dataset.json") == 0 && !wsl_file_exists(path))
-        wsl_ctl_note(ctl, "note: %s is not on this machine; every worker needs it there", path);
-}
-
 /* ---- the verb ---- */
 
 /* The job files of one command line; of a dry run the jobs are the files', with every default. */
@@ -142,6 +134,7 @@ struct batch {
     Wsl__V1__JobSpec *specs[FILES_MAX];
     Wsl__V1__SubmitResponse *answers[FILES_MAX];
     int count;
+    bool dry_run, no_data_check;
 };
 
 /* -f FILE and plain arguments mean the same. */
@@ -168,7 +161,7 @@ static int collect_files(struct wsl_ctl *ctl, const struct wsl_arg_list *given, 
 }
 
 /* All files are read before the first job is submitted: a mistake in one submits none. */
-static int load_all(const struct wsl_ctl *ctl, struct batch *b, const struct wsl_arg_list *sets)
+static int load_all(struct batch *b, const struct wsl_arg_list *sets)
 {
     int code = WSL_CTL_DONE;
 
@@ -176,15 +169,13 @@ static int load_all(const struct wsl_ctl *ctl, struct batch *b, const struct wsl
         int one = wsl_ctl_load_job(b->files[i], sets, &b->specs[i]);
 
         code = code ? code : one;
-        if (one == WSL_CTL_DONE)
-            note_data(ctl, b->specs[i]);
     }
     if (code != WSL_CTL_DONE && b->count > 1)
         wsl_ctl_say("nothing was submitted");
     return code;
 }
 
-static int send(struct wsl_ctl *ctl, Wsl__V1__JobSpec *spec, bool dry_run,
+static int send(struct wsl_ctl *ctl, const struct batch *b, Wsl__V1__JobSpec *spec,
                 Wsl__V1__SubmitResponse **ret)
 {
     Wsl__V1__SubmitRequest request = WSL__V1__SUBMIT_REQUEST__INIT;
@@ -192,10 +183,11 @@ static int send(struct wsl_ctl *ctl, Wsl__V1__JobSpec *spec, bool dry_run,
     struct wsl_err err = {0};
 
     request.spec = spec;
-    request.dry_run = dry_run;
+    request.dry_run = b->dry_run;
+    request.no_data_check = b->no_data_check;
     if (wsl_ctl_call(ctl, "/wsl.v1.JobService/Submit", &request.base,
                      &wsl__v1__submit_response__descriptor, &answer, &err) < 0) {
-        if (dry_run && wsl_ctl_is_absent(&err)) {
+        if (b->dry_run && wsl_ctl_is_absent(&err)) {
             wsl_ctl_note(ctl, "note: checked here only; no coordinator answers at %s", ctl->server);
             return WSL_CTL_DONE;
         }
@@ -206,8 +198,12 @@ static int send(struct wsl_ctl *ctl, Wsl__V1__JobSpec *spec, bool dry_run,
 }
 
 /* What to know about an accepted job, or one that a dry run would have had accepted. */
-static void note_job(const struct wsl_ctl *ctl, const Wsl__V1__Job *job, bool dry_run)
+static void note_job(const struct wsl_ctl *ctl, const Wsl__V1__SubmitResponse *answer, bool dry_run)
 {
+    const Wsl__V1__Job *job = answer->job;
+
+    if (answer->note[0])
+        wsl_ctl_note(ctl, "note: %s", answer->note);
     if (dry_run && job->reason[0])
         wsl_ctl_note(ctl, "it would wait: %s", job->reason);
     if (dry_run || ctl->format != WSL_CTL_TABLE)
@@ -218,7 +214,7 @@ static void note_job(const struct wsl_ctl *ctl, const Wsl__V1__Job *job, bool dr
 }
 
 /* In order, until the coordinator is not there any more; a job that it refuses stops no other. */
-static int send_all(struct wsl_ctl *ctl, struct batch *b, bool dry_run)
+static int send_all(struct wsl_ctl *ctl, struct batch *b)
 {
     int code = WSL_CTL_DONE, one = WSL_CTL_DONE;
 
@@ -227,12 +223,12 @@ static int send_all(struct wsl_ctl *ctl, struct batch *b, bool dry_run)
         const Wsl__V1__Job *job;
         int r;
 
-        one = send(ctl, b->specs[i], dry_run, &b->answers[i]);
+        one = send(ctl, b, b->specs[i], &b->answers[i]);
         code = code ? code : one;
         job = b->answers[i] ? b->answers[i]->job : NULL;
         if (one != WSL_CTL_DONE || !job)
             continue;
-        if (!dry_run && ctl->format == WSL_CTL_TABLE) { /* at once: the job is durable */
+        if (!b->dry_run && ctl->format == WSL_CTL_TABLE) { /* at once: the job is durable */
             r = ctl->quiet ? wsl_buf_add_format(&out, "%llu\n", (unsigned long long)job->id)
                            : wsl_buf_add_format(&out, "job %llu submitted: %s\n",
                                                 (unsigned long long)job->id,
@@ -240,7 +236,7 @@ static int send_all(struct wsl_ctl *ctl, struct batch *b, bool dry_run)
             one = wsl_ctl_put(&out, r, WSL_CTL_DONE);
             code = code ? code : one;
         }
-        note_job(ctl, job, dry_run);
+        note_job(ctl, b->answers[i], b->dry_run);
     }
     return code;
 }
@@ -282,25 +278,26 @@ int wsl_ctl_submit(struct wsl_ctl *ctl, int argc, char **argv)
 {
     struct wsl_arg_list files = {0}, sets = {0};
     struct batch batch = {0};
-    bool dry_run = false;
     int code, put = WSL_CTL_DONE;
     const struct wsl_arg rows[] = {
         {"file", 'f', WSL_ARG_LIST, &files, 0, 0, "FILE",
          "a job file, as a plain argument is; may be repeated"},
         {"set", 0, WSL_ARG_LIST, &sets, 0, 0, "KEY=VALUE",
          "replaces what the file says; may be repeated"},
-        {"dry-run", 0, WSL_ARG_FLAG, &dry_run, 0, 0, NULL,
+        {"dry-run", 0, WSL_ARG_FLAG, &batch.dry_run, 0, 0, NULL,
          "check everything, submit nothing, and print the job with its defaults"},
+        {"no-data-check", 0, WSL_ARG_FLAG, &batch.no_data_check, 0, 0, NULL,
+         "do not ask the workers whether they have data and init"},
     };
 
-    if (!wsl_ctl_parse(ctl, rows, 3, argc, argv))
+    if (!wsl_ctl_parse(ctl, rows, 4, argc, argv))
         return ctl->exit_code;
     code = collect_files(ctl, &files, &batch);
     if (code == WSL_CTL_DONE)
-        code = load_all(ctl, &batch, &sets);
+        code = load_all(&batch, &sets);
     if (code == WSL_CTL_DONE) {
-        code = send_all(ctl, &batch, dry_run);
-        if (!dry_run)
+        code = send_all(ctl, &batch);
+        if (!batch.dry_run)
             put = put_accepted(ctl, &batch);
         else if (code == WSL_CTL_DONE)
             put = put_dry(ctl, &batch);

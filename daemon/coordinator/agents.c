@@ -15,6 +15,7 @@ struct session {
     struct wsl_coordinator *co;
     struct wsl_rpc_call *call;
     char node[65]; /* empty until the Hello, and after another session took its place */
+    bool checks_paths;
 };
 
 static struct session *session_for(struct wsl_coordinator *co, struct wsl_rpc_call *call)
@@ -62,6 +63,17 @@ void send_to_node(struct wsl_coordinator *co, const char *node,
 
     if (s)
         send_or_break(s, message);
+}
+
+void send_to_checkers(struct wsl_coordinator *co, const Wsl__V1__CoordinatorMessage *message,
+                      void (*each)(void *context, const char *node), void *context)
+{
+    for (struct session *s = co->sessions; s; s = s->next) {
+        if (!s->node[0] || !s->checks_paths)
+            continue;
+        each(context, s->node);
+        send_or_break(s, message);
+    }
 }
 
 void end_session(struct wsl_coordinator *co, const char *node, enum wsl_rpc_status status,
@@ -120,6 +132,7 @@ static void on_hello(struct session *s, const Wsl__V1__Hello *hello)
         wsl_rpc_cancel(old->call);
     }
     snprintf(s->node, sizeof s->node, "%s", hello->name);
+    s->checks_paths = hello->checks_paths;
     wsl_info("event=worker_joined node=%s peer=%s slots=%u trainers=%zu", s->node,
              wsl_rpc_call_peer(s->call), hello->facts->slots, hello->n_trainers);
     send_welcome(s, hello);
@@ -183,6 +196,9 @@ void session_message(struct wsl_rpc_call *call, void *context, const ProtobufCMe
         if (m->exchange->key)
             wsl_cluster_exchange(co->cluster, s->node, m->exchange, co->now());
         drive(co);
+        break;
+    case WSL__V1__WORKER_MESSAGE__BODY_PATHS:
+        data_answered(co, s->node, m->paths);
         break;
     case WSL__V1__WORKER_MESSAGE__BODY_LOG:
         stream_bytes(co, s->node, TRAINER_LOG, m->log->key, m->log->offset, &m->log->data);

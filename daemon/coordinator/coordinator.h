@@ -31,6 +31,7 @@ enum {
 enum trainer_file { TRAINER_LOG, TRAINER_METRICS };
 
 struct act;
+struct data_check;
 struct session;
 struct stream;
 struct follower;
@@ -56,6 +57,9 @@ struct wsl_coordinator {
     size_t unsaved_bytes;
     struct follower *followers;
     size_t follower_count;
+    struct data_check *checks;
+    size_t check_count;
+    uint64_t next_check;
 };
 
 /* ---- driver.c ---- */
@@ -106,9 +110,28 @@ void session_closed(struct wsl_rpc_call *call, void *context);
 /* Sends to the node's session; dropped when it has none. A worker that does not read is cut off. */
 void send_to_node(struct wsl_coordinator *co, const char *node,
                   const Wsl__V1__CoordinatorMessage *message);
+/* To all workers that answer CheckPaths; `each` is called with their names. */
+void send_to_checkers(struct wsl_coordinator *co, const Wsl__V1__CoordinatorMessage *message,
+                      void (*each)(void *context, const char *node), void *context);
 /* Ends the node's session: the worker comes again, and sends what was not acknowledged. */
 void end_session(struct wsl_coordinator *co, const char *node, enum wsl_rpc_status status,
                  const char *text);
+
+/* ---- data_check.c ---- */
+
+enum { DATA_NOTE = 160 };
+
+/* `err`: it must not be accepted, WSL_EINVAL names the path and the workers; else `note` is what the
+ * user should know all the same (empty: nothing). */
+typedef void (*data_checked_fn)(void *context, const struct wsl_err *err, const char *note);
+/* Asks the workers for the paths of a filled specification. `done` is called exactly once: within
+ * seconds, or before it returns (as always when no worker is connected). */
+void data_check(struct wsl_coordinator *co, const Wsl__V1__JobSpec *spec, data_checked_fn done,
+                void *context);
+void data_answered(struct wsl_coordinator *co, const char *node,
+                   const Wsl__V1__PathsChecked *paths);
+void data_checks_tick(struct wsl_coordinator *co);
+void data_checks_free(struct wsl_coordinator *co); /* `done` is told of a WSL_ECANCELLED */
 
 /* ---- streams.c: files of trainers, and their ends ---- */
 
@@ -139,9 +162,6 @@ void on_remove_node(struct wsl_rpc_call *call, void *context, const ProtobufCMes
 
 void on_submit_batch(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
 void batch_closed(struct wsl_rpc_call *call, void *context);
-/* Fills the specification in where it lies, checks it and queues the job; not driven yet. */
-int submit_spec(struct wsl_coordinator *co, Wsl__V1__JobSpec *spec, uint64_t *ret_id,
-                struct wsl_err *err);
 
 /* ---- follow.c ---- */
 

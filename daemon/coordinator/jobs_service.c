@@ -15,6 +15,9 @@ struct pending {
     struct wsl_coordinator *co;
     struct wsl_rpc_call *call; /* NULL: it has ended */
     uint64_t job;
+    Wsl__V1__JobSpec *spec; /* of a submission whose data is being checked */
+    bool owns_spec, dry_run;
+    char note[DATA_NOTE];
 };
 
 void unary_closed(struct wsl_rpc_call *call, void *context)
@@ -69,51 +72,64 @@ static const Wsl__V1__Job *need_job(struct wsl_coordinator *co, struct wsl_rpc_c
 
 /* ---- submit ---- */
 
+static struct wsl_rpc_call *take_submission(struct pending *p)
+{
+    if (p->owns_spec)
+        wsl__v1__job_spec__free_unpacked(p->spec, NULL);
+    return take_call(p);
+}
+
+static void answer_submit(struct wsl_rpc_call *call, const Wsl__V1__Job *job, const char *note)
+{
+    Wsl__V1__SubmitResponse response = WSL__V1__SUBMIT_RESPONSE__INIT;
+
+    response.job = (Wsl__V1__Job *)job;
+    response.note = (char *)note;
+    wsl_rpc_reply(call, &response.base);
+}
+
 static void on_submitted(void *context, const struct wsl_err *err)
 {
     struct pending *p = context;
     struct wsl_coordinator *co = p->co;
     uint64_t id = p->job;
-    struct wsl_rpc_call *call = take_call(p);
 
     if (err) {
+        struct wsl_rpc_call *call = take_submission(p);
+
         wsl_cluster_withdraw(co->cluster, id);
         if (call)
             wsl_rpc_finish_err(call, err);
         return;
     }
     wsl_cluster_accept(co->cluster, id, co->now());
-    if (call) {
-        Wsl__V1__SubmitResponse response = WSL__V1__SUBMIT_RESPONSE__INIT;
-
-        response.job = (Wsl__V1__Job *)wsl_cluster_job(co->cluster, id);
-        wsl_rpc_reply(call, &response.base);
-    }
+    if (p->call)
+        answer_submit(p->call, wsl_cluster_job(co->cluster, id), p->note);
+    take_submission(p);
     drive(co);
 }
 
-static void answer_dry_run(struct wsl_coordinator *co, struct wsl_rpc_call *call,
-                           Wsl__V1__JobSpec *spec)
+static void answer_dry_run(struct pending *p)
 {
-    Wsl__V1__SubmitResponse response = WSL__V1__SUBMIT_RESPONSE__INIT;
     Wsl__V1__Job job = WSL__V1__JOB__INIT;
     uint32_t slots = 0;
     char reason[120];
 
-    for (size_t i = 0; i < wsl_cluster_node_count(co->cluster); i++) {
-        const Wsl__V1__Node *node = wsl_cluster_node_at(co->cluster, i);
+    for (size_t i = 0; i < wsl_cluster_node_count(p->co->cluster); i++) {
+        const Wsl__V1__Node *node = wsl_cluster_node_at(p->co->cluster, i);
 
         slots += node->state == WSL__V1__NODE_STATE__READY ? node->facts->slots : 0;
     }
     snprintf(reason, sizeof reason, "would be accepted; needs %u of the cluster's %u slots",
-             spec->world, slots);
-    job.spec = spec;
+             p->spec->world, slots);
+    job.spec = p->spec;
     job.reason = reason;
     job.state = WSL__V1__JOB_STATE__QUEUED;
-    response.job = &job;
-    wsl_rpc_reply(call, &response.base);
+    answer_submit(p->call, &job, p->note);
+    take_submission(p);
 }
 
+/* Before the workers are asked: what can be told without them. */
 static int check_spec(struct wsl_coordinator *co, Wsl__V1__JobSpec *spec, struct wsl_err *err)
 {
     int r = wsl_jobspec_fill(spec, err);
@@ -123,29 +139,64 @@ static int check_spec(struct wsl_coordinator *co, Wsl__V1__JobSpec *spec, struct
     return r < 0 ? r : wsl_cluster_check_submit(co->cluster, spec, err);
 }
 
+static void on_data_checked(void *context, const struct wsl_err *err, const char *note)
+{
+    struct pending *p = context;
+    struct wsl_coordinator *co = p->co;
+    struct wsl_err refused = {0};
+
+    snprintf(p->note, sizeof p->note, "%s", note);
+    if (!p->call) { /* nobody would hear of the job */
+        take_submission(p);
+        return;
+    }
+    if (err) {
+        wsl_rpc_finish_err(take_submission(p), err);
+        return;
+    }
+    if (p->dry_run) {
+        answer_dry_run(p);
+        return;
+    }
+    if (wsl_cluster_submit(co->cluster, p->spec, co->now(), &p->job, &refused) < 0)
+        wsl_rpc_finish_err(take_submission(p), &refused);
+    else
+        drive_then(co, DRIVE_ONCE, on_submitted, p);
+}
+
+/* The request goes when its handler returns: while workers are asked, a copy of it is needed. */
+static void check_data(struct pending *p, const Wsl__V1__SubmitRequest *request)
+{
+    bool asks = !request->no_data_check && p->co->session_count > 0;
+
+    p->owns_spec = asks;
+    p->spec = asks ? wsl_jobspec_copy(request->spec) : request->spec;
+    if (!p->spec)
+        abort();
+    if (request->no_data_check)
+        on_data_checked(p, NULL, "");
+    else
+        data_check(p->co, p->spec, on_data_checked, p);
+}
+
 void on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__SubmitRequest *request = (const void *)message;
     struct wsl_coordinator *co = context;
-    Wsl__V1__JobSpec *spec = request->spec; /* nobody else reads the request */
     struct wsl_err err = {0};
-    uint64_t id = 0;
-    int r;
+    struct pending *p;
 
-    if (!spec) {
+    if (!request->spec) {
         wsl_rpc_finish(call, WSL_RPC_INVALID_ARGUMENT, "spec: is missing");
         return;
     }
-    if (request->dry_run)
-        r = check_spec(co, spec, &err);
-    else
-        r = submit_spec(co, spec, &id, &err);
-    if (r < 0)
+    if (check_spec(co, request->spec, &err) < 0) {
         wsl_rpc_finish_err(call, &err);
-    else if (request->dry_run)
-        answer_dry_run(co, call, spec);
-    else
-        drive_then(co, DRIVE_ONCE, on_submitted, wait_for_disk(co, call, id));
+        return;
+    }
+    p = wait_for_disk(co, call, 0);
+    p->dry_run = request->dry_run;
+    check_data(p, request);
 }
 
 /* ---- get, list ---- */

@@ -158,6 +158,7 @@ static void on_tick(uv_timer_t *timer)
     if (++app.ticks % (RETRY_MS / TICK_MS) == 0)
         retry_failed(co);
     wsl_cluster_tick(co->cluster, co->now());
+    data_checks_tick(co);
     drive(co);
     poke_waiting(co);
 }
@@ -235,6 +236,7 @@ static void start_timers(struct wsl_coordinator *co)
 static void close_all(struct wsl_coordinator *co)
 {
     co->closing = true;
+    data_checks_free(co);
     wsl_state_close(co->state); /* what was begun is finished: its completions run in here */
     uv_run(co->loop, UV_RUN_DEFAULT);
     free_failed(co);

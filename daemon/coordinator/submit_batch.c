@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * JobService.SubmitBatch: many submissions in one request and one commit.
+ * JobService.SubmitBatch: many submissions in one request and one commit. Their data is checked
+ * first; submissions of one data set share a check.
  */
 #include "daemon/coordinator/coordinator.h"
 #include "proto/jobspec/jobspec.h"
@@ -14,9 +15,14 @@ struct batch {
     struct wsl_coordinator *co;
     struct wsl_rpc_call *call; /* NULL: it has ended */
     size_t count;
+    size_t unchecked; /* items whose data is being checked */
+    bool checks_data, owns_specs;
     struct batch_item {
+        struct batch *batch;
+        Wsl__V1__JobSpec *spec; /* NULL: refused, or submitted */
         Wsl__V1__SubmitResult result;
         struct wsl_err err; /* of one that was refused */
+        char note[DATA_NOTE];
     } items[];
 };
 
@@ -40,6 +46,7 @@ static void answer(struct batch *batch)
         struct batch_item *item = &batch->items[i];
 
         results[i] = &item->result;
+        item->result.note = item->note;
         if (item->result.id)
             continue;
         item->result.status = (uint32_t)wsl_rpc_status_of(item->err.code);
@@ -77,14 +84,63 @@ static void on_batch_saved(void *context, const struct wsl_err *err)
         drive(co);
 }
 
-int submit_spec(struct wsl_coordinator *co, Wsl__V1__JobSpec *spec, uint64_t *ret_id,
-                struct wsl_err *err)
+static void submit_batch(struct batch *batch)
 {
-    int r = wsl_jobspec_fill(spec, err);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct batch_item *item = &batch->items[i];
 
-    if (r == 0)
-        r = wsl_jobspec_check(spec, err);
-    return r < 0 ? r : wsl_cluster_submit(co->cluster, spec, co->now(), ret_id, err);
+        if (item->spec)
+            wsl_cluster_submit(batch->co->cluster, item->spec, batch->co->now(), &item->result.id,
+                               &item->err);
+        if (batch->owns_specs && item->spec)
+            wsl__v1__job_spec__free_unpacked(item->spec, NULL);
+        item->spec = NULL;
+    }
+    drive_then(batch->co, DRIVE_ONCE, on_batch_saved, batch);
+}
+
+/* All are queued together, once the last one's data was looked at. */
+static void release(struct batch *batch)
+{
+    if (--batch->unchecked > 0)
+        return;
+    for (size_t i = 0; !batch->call && i < batch->count; i++) { /* nobody would hear of the jobs */
+        if (batch->owns_specs && batch->items[i].spec)
+            wsl__v1__job_spec__free_unpacked(batch->items[i].spec, NULL);
+        batch->items[i].spec = NULL;
+    }
+    submit_batch(batch);
+}
+
+static void on_item_checked(void *context, const struct wsl_err *err, const char *note)
+{
+    struct batch_item *item = context;
+    struct batch *batch = item->batch;
+
+    if (err) {
+        item->err = *err;
+        if (batch->owns_specs)
+            wsl__v1__job_spec__free_unpacked(item->spec, NULL);
+        item->spec = NULL;
+    }
+    snprintf(item->note, sizeof item->note, "%s", note);
+    release(batch);
+}
+
+/* The request goes when its handler returns: while workers are asked, copies of it are needed. */
+static void check_item(struct batch *batch, struct batch_item *item, Wsl__V1__JobSpec *spec)
+{
+    wsl__v1__submit_result__init(&item->result);
+    item->batch = batch;
+    if (wsl_jobspec_fill(spec, &item->err) < 0 || wsl_jobspec_check(spec, &item->err) < 0)
+        return;
+    item->spec = batch->owns_specs ? wsl_jobspec_copy(spec) : spec;
+    if (!item->spec)
+        abort();
+    if (!batch->checks_data)
+        return;
+    batch->unchecked++;
+    data_check(batch->co, item->spec, on_item_checked, item);
 }
 
 void on_submit_batch(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
@@ -106,12 +162,11 @@ void on_submit_batch(struct wsl_rpc_call *call, void *context, const ProtobufCMe
     batch->co = co;
     batch->call = call;
     batch->count = request->n_specs;
+    batch->checks_data = !request->no_data_check;
+    batch->owns_specs = batch->checks_data && co->session_count > 0;
+    batch->unchecked = 1; /* until all have been looked at */
     wsl_rpc_call_set_data(call, batch);
-    for (size_t i = 0; i < batch->count; i++) {
-        struct batch_item *item = &batch->items[i];
-
-        wsl__v1__submit_result__init(&item->result);
-        submit_spec(co, request->specs[i], &item->result.id, &item->err);
-    }
-    drive_then(co, DRIVE_ONCE, on_batch_saved, batch);
+    for (size_t i = 0; i < batch->count; i++)
+        check_item(batch, &batch->items[i], request->specs[i]);
+    release(batch);
 }

@@ -163,6 +163,19 @@ void wsl_session_refuse(struct wsl_session *s, const struct wsl_trainer_key *key
     send_report(s, &refused);
 }
 
+void wsl_session_send_paths(struct wsl_session *s, const struct wsl_path_answer *answer)
+{
+    Wsl__V1__WorkerMessage message = WSL__V1__WORKER_MESSAGE__INIT;
+    Wsl__V1__PathsChecked paths = WSL__V1__PATHS_CHECKED__INIT;
+
+    paths.id = answer->id;
+    paths.data = (char *)answer->data;
+    paths.init = (char *)answer->init;
+    message.body_case = WSL__V1__WORKER_MESSAGE__BODY_PATHS;
+    message.paths = &paths;
+    send_body(s, &message);
+}
+
 /* ---- Hello and heartbeats ---- */
 
 struct hello_parts {
@@ -216,6 +229,7 @@ static int send_hello(struct wsl_session *s)
     hello.facts = &p->facts;
     hello.instance = s->instance;
     hello.id = (char *)s->setup.id;
+    hello.checks_paths = true;
     hello.n_trainers = table->count;
     hello.trainers = p->report_list;
     message.body_case = WSL__V1__WORKER_MESSAGE__BODY_HELLO;
@@ -313,6 +327,9 @@ static void on_message(struct wsl_rpc_call *call, void *context, const ProtobufC
         key = wsl_table_key(message->forget->key);
         wsl_table_forget(s->setup.table, &key);
         s->setup.on_settled(s->setup.context);
+        break;
+    case WSL__V1__COORDINATOR_MESSAGE__BODY_CHECK:
+        s->setup.on_check(s->setup.context, message->check);
         break;
     default: /* a heartbeat's answer; or of a newer coordinator */
         break;

@@ -8,6 +8,7 @@
 #define WSL_DAEMON_WORKER_SESSION_H
 
 #include "daemon/worker/facts.h"
+#include "daemon/worker/path_check.h"
 #include "daemon/worker/table.h"
 #include "proto/rpc/rpc.h"
 
@@ -28,6 +29,7 @@ struct wsl_session_setup {
     void (*on_start)(void *context, const Wsl__V1__StartTrainer *start);
     void (*on_stop)(void *context, const Wsl__V1__StopTrainer *stop);
     void (*on_exchange)(void *context, const Wsl__V1__ExchangeResult *result);
+    void (*on_check)(void *context, const Wsl__V1__CheckPaths *check);
     void (*on_settled)(void *context); /* acknowledgements came: an entry may be settled */
     /* The bytes of a LOG or METRICS send, see wsl_runner_read(). */
     int (*read)(void *context, const struct wsl_send *send, uint8_t *ret, size_t *ret_count,
@@ -44,6 +46,9 @@ void wsl_session_pump(struct wsl_session *session);
  * the session breaks; the next Hello does not name it, which says as much. */
 void wsl_session_refuse(struct wsl_session *session, const struct wsl_trainer_key *key,
                         const char *reason);
+
+/* The answer to a CheckPaths; lost when the session breaks, as the question is. */
+void wsl_session_send_paths(struct wsl_session *session, const struct wsl_path_answer *answer);
 
 /* Ends the session for good and frees it once its handles are closed. No callback follows. Before
  * wsl_rpc_close(). */

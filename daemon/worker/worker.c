@@ -32,6 +32,7 @@ struct wsl_worker {
     struct wsl_table table;
     struct wsl_rpc *rpc;
     struct wsl_session *session;
+    struct wsl_path_checks *checks;
     uv_timer_t tick;
     bool stopping;
     bool closing;
@@ -145,6 +146,24 @@ static void on_stop(void *context, const Wsl__V1__StopTrainer *stop)
         wsl_runner_stop(t->runner, stop->mode, stop->reason, wsl_clock_ns());
 }
 
+static void on_path_answer(void *context, const struct wsl_path_answer *answer)
+{
+    struct wsl_worker *w = context;
+
+    if (w->session)
+        wsl_session_send_paths(w->session, answer);
+}
+
+/* Without an answer the coordinator takes its job all the same, and says so. */
+static void on_check(void *context, const Wsl__V1__CheckPaths *check)
+{
+    struct wsl_worker *w = context;
+    struct wsl_err err = {0};
+
+    if (wsl_path_checks_ask(w->checks, check->id, check->data, check->init, &err) < 0)
+        wsl_warn("event=paths_not_checked data=\"%s\" reason=\"%s\"", check->data, err.text);
+}
+
 static void on_exchange(void *context, const Wsl__V1__ExchangeResult *result)
 {
     struct wsl_worker *w = context;
@@ -225,6 +244,8 @@ static void close_all(struct wsl_worker *w)
     w->closing = true;
     wsl_session_close(w->session);
     w->session = NULL;
+    wsl_path_checks_close(w->checks);
+    w->checks = NULL;
     while (w->table.count > 0)
         drop_trainer(w, w->table.trainers[w->table.count - 1], false);
     uv_close((uv_handle_t *)&w->tick, on_tick_closed);
@@ -309,6 +330,7 @@ static int open_session(struct wsl_worker *w, struct wsl_err *err)
         .on_start = on_start,
         .on_stop = on_stop,
         .on_exchange = on_exchange,
+        .on_check = on_check,
         .on_settled = on_settled,
         .read = read_spool,
     };
@@ -349,7 +371,9 @@ int wsl_worker_open(struct wsl_worker **ret, const struct wsl_worker_setup *setu
     uv_timer_init(setup->loop, &w->tick);
     w->tick.data = w;
     uv_timer_start(&w->tick, on_tick, TICK_MS, TICK_MS);
-    r = adopt_all(w, err);
+    r = wsl_path_checks_open(&w->checks, setup->loop, on_path_answer, w, err);
+    if (r == 0)
+        r = adopt_all(w, err);
     if (r == 0)
         r = open_session(w, err);
     if (r < 0) {

@@ -25,12 +25,12 @@ SEED = int(os.environ.get("WSL_SEED", "1"))
 class PlayedWorker:
     """One session with the coordinator; what it says is in `received`."""
 
-    def __init__(self, case, name, slots=1, trainers=(), instance="one"):
+    def __init__(self, case, name, slots=1, trainers=(), instance="one", **more):
         self.case, self.out, self.received = case, queue.Queue(), []
         self.channel = rpc.open_channel(case.cluster.address)
         self.call = agent_pb2_grpc.AgentServiceStub(self.channel).Session(iter(self.out.get, None))
         facts = rpc.node_pb2.NodeFacts(host="here", slots=slots, address="127.0.0.1", boot_id="boot")
-        self.send(hello=agent_pb2.Hello(name=name, facts=facts, instance=instance, trainers=trainers))
+        self.send(hello=agent_pb2.Hello(name=name, facts=facts, instance=instance, trainers=trainers, **more))
         self.acks, self.forgotten = {}, set()
         self.welcome = self.next("welcome")
 
@@ -83,8 +83,9 @@ class CoordinatorCase(Case):
         self.jobs = rpc.job_pb2_grpc.JobServiceStub(self.channel)
 
     def submit(self, name, data="/data", **changes):
-        spec = job_spec(name, data, **changes)
-        return self.jobs.Submit(job_pb2.SubmitRequest(spec=spec), timeout=SECONDS).job
+        """Without data of its own it is a job that nobody looks at before it starts."""
+        request = job_pb2.SubmitRequest(spec=job_spec(name, data, **changes), no_data_check=data == "/data")
+        return self.jobs.Submit(request, timeout=SECONDS).job
 
     def get(self, job):
         return self.jobs.Get(job_pb2.GetJobRequest(job=str(job)), timeout=SECONDS)
@@ -175,12 +176,12 @@ class RealTrainers(CoordinatorCase):
                 victim = rng.choice(sorted(known))
                 if self.jobs.Cancel(job_pb2.CancelJobRequest(job=str(victim)), timeout=SECONDS).job.state:
                     known[victim] = (known[victim][0], job_pb2.CANCELLED)
-            in_flight = [self.jobs.Submit.future(job_pb2.SubmitRequest(
+            in_flight = [self.jobs.Submit.future(job_pb2.SubmitRequest(no_data_check=True, 
                 spec=job_spec(f"late-{turn}-{i}", "/data", world=16, batch=32))) for i in range(rng.randrange(8))]
             if in_flight and rng.random() < 0.5:
                 in_flight[0].exception(timeout=SECONDS)  # the kill falls among the others
             batch = [job_spec(f"batch-{turn}-{i}", "/data", world=16, batch=32) for i in range(rng.randrange(1, 40))]
-            batched = self.jobs.SubmitBatch.future(job_pb2.SubmitBatchRequest(specs=batch))
+            batched = self.jobs.SubmitBatch.future(job_pb2.SubmitBatchRequest(specs=batch, no_data_check=True))
             if rng.random() < 0.3:
                 batched.exception(timeout=SECONDS)
             self.cluster.coordinator.kill()
@@ -323,6 +324,80 @@ class RealTrainers(CoordinatorCase):
         except grpc.RpcError as error:
             self.assertEqual(error.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
             return False
+
+
+class DataCheck(CoordinatorCase):
+    """Whether the workers have what a job needs is asked before it is accepted."""
+
+    def data_set(self, name):
+        folder, made = self.cluster.path(name + ".images"), self.cluster.path(name)
+        make_folder(folder, ["red", "blue"], 4)
+        self.assertEqual(self.cluster.wslctl("data", "import", "--folder", folder, "--into", made).returncode, 0)
+        return made
+
+    def ask(self, data, **more):
+        return self.jobs.Submit(job_pb2.SubmitRequest(spec=job_spec("j", data, **more.pop("spec", {})), **more), timeout=SECONDS)
+
+    def refused(self, data, **more):
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.ask(data, **more)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+        return caught.exception.details()
+
+    def test_paths_that_no_worker_has(self):
+        self.start()
+        self.assertEqual(self.ask("/nowhere", dry_run=True).note, "the data was not checked: no worker is connected")
+        for name in ("a", "b"):
+            self.cluster.start_worker(name)
+        self.wait_for("two workers", lambda: self.cluster.wslctl("nodes").stdout.count("ready") == 2)
+        self.assertEqual(self.refused("/nowhere"), "data: /nowhere: no such directory on workers a, b; every worker needs it "
+                                                   "there (--no-data-check submits anyway)")
+        self.assertIn("data: /etc/passwd: not a directory", self.refused("/etc/passwd"))
+        self.assertIn("data: /etc: not a data set (it has no dataset.json)", self.refused("/etc", dry_run=True))
+        good = self.data_set("good")
+        init = {"kind": job_pb2.TRANSFER, "init": job_pb2.Init(checkpoint="/nowhere/step-1")}
+        self.assertIn("init: /nowhere/step-1: no such checkpoint on workers a, b", self.refused(good, spec=init))
+        self.assertEqual(self.ask(good, dry_run=True).note, "")
+        self.assertEqual(self.ask("/nowhere", no_data_check=True).job.spec.data, "/nowhere")
+        done = self.cluster.wslctl("list", "-o", "name")
+        self.assertEqual(done.stdout, "j\n")  # what was refused left nothing behind
+
+    def test_a_batch(self):
+        self.start()
+        self.cluster.start_worker("a")
+        self.wait_for("the worker", lambda: "ready" in self.cluster.wslctl("nodes").stdout)
+        good = self.data_set("good")
+        specs = [job_spec(f"j{i}", data) for i, data in enumerate((good, "/nowhere", good, "/nowhere", ""))]
+        results = self.jobs.SubmitBatch(job_pb2.SubmitBatchRequest(specs=specs), timeout=SECONDS).results
+        self.assertEqual([bool(r.id) for r in results], [True, False, True, False, False])
+        self.assertIn("data: /nowhere: no such directory on worker a", results[1].error)
+        specs = [job_spec("unchecked", "/nowhere")]
+        results = self.jobs.SubmitBatch(job_pb2.SubmitBatchRequest(specs=specs, no_data_check=True), timeout=SECONDS).results
+        self.assertTrue(results[0].id)
+
+    def test_a_worker_that_has_it_and_one_that_does_not(self):
+        self.start()
+        self.cluster.start_worker("a")
+        self.wait_for("the worker", lambda: "ready" in self.cluster.wslctl("nodes").stdout)
+        good = self.data_set("good")
+        other = PlayedWorker(self, "b", checks_paths=True)
+        answer = self.jobs.Submit.future(job_pb2.SubmitRequest(spec=job_spec("j", good)), timeout=SECONDS)
+        question = other.next("check")
+        self.assertEqual((question.data, question.init), (good, ""))
+        other.send(paths=agent_pb2.PathsChecked(id=question.id, data="Stale file handle"))
+        self.assertIn(f"data: {good}: Stale file handle on worker b; every worker needs it there", answer.exception().details())
+        other.close()
+
+    def test_a_worker_that_does_not_answer(self):
+        """As on a network mount whose server is down: the job is accepted after a while, and other calls do not wait."""
+        self.start()
+        silent = PlayedWorker(self, "b", checks_paths=True)
+        answer = self.jobs.Submit.future(job_pb2.SubmitRequest(spec=job_spec("j", "/mnt/data")), timeout=SECONDS)
+        silent.next("check")
+        self.submit("other")  # asked for later, answered at once
+        self.assertFalse(answer.done())
+        self.assertEqual(answer.result().note, "the data was not checked on 1 of 1 workers: no answer from b")
+        silent.close()
 
 
 class PlayedWorkers(CoordinatorCase):
