@@ -152,7 +152,7 @@ static void add_count(struct wsl_buf *out, uint64_t n, const char *what)
     wsl_buf_add_format(out, "  %10s  %s\n", text, what);
 }
 
-static int put_join(const struct wsl_ctl *ctl, const char *into, const struct wsl_join_result *j)
+static int put_join(const struct wsl_ctl *ctl, const char *into, const struct wsl_merge_result *j)
 {
     struct wsl_buf out = {0};
 
@@ -164,8 +164,9 @@ static int put_join(const struct wsl_ctl *ctl, const char *into, const struct ws
                                             "fingerprint", j->fingerprint, "train",
                                             (json_int_t)j->train, "heldout", (json_int_t)j->heldout,
                                             "duplicates", (json_int_t)j->duplicates, "moved",
-                                            (json_int_t)j->moved, "clashes", (json_int_t)j->clashes,
-                                            "cut", (json_int_t)j->cut, "tags", (json_int_t)j->tags),
+                                            (json_int_t)j->moved_to_heldout, "clashes",
+                                            (json_int_t)j->label_conflicts, "cut",
+                                            (json_int_t)j->cut, "tags", (json_int_t)j->tags),
                                   NULL),
             WSL_CTL_DONE);
     if (ctl->quiet)
@@ -175,19 +176,19 @@ static int put_join(const struct wsl_ctl *ctl, const char *into, const struct ws
     add_count(&out, j->heldout, "images held out");
     add_count(&out, j->duplicates,
               "had the same pixels as another: merged into one record with all tags");
-    add_count(&out, j->moved,
+    add_count(&out, j->moved_to_heldout,
               "of them were for training in one data set and held out in another: held out");
-    add_count(&out, j->clashes, "of them had different labels: the first is kept");
+    add_count(&out, j->label_conflicts, "of them had different labels: the first is kept");
     add_count(&out, j->cut, "had more than 64 tags: the rarest are kept");
     add_count(&out, j->tags, "tags");
     return wsl_ctl_put(&out, 0, WSL_CTL_DONE);
 }
 
-static int join(struct wsl_ctl *ctl, struct wsl_join_setup *setup, const char *what)
+static int join(struct wsl_ctl *ctl, struct wsl_merge_setup *setup, const char *what)
 {
     struct wsl_dataset *sets[SETS_MAX] = {0};
     struct bar bar = new_bar(what);
-    struct wsl_join_result result;
+    struct wsl_merge_result result;
     struct wsl_err err = {0};
     int code = 0;
 
@@ -200,7 +201,7 @@ static int join(struct wsl_ctl *ctl, struct wsl_join_setup *setup, const char *w
     wsl_ctl_catch_interrupt();
     setup->cancel = wsl_ctl_interrupt_flag();
     if (code == 0)
-        code = wsl_join(setup, &result, &err);
+        code = wsl_merge(setup, &result, &err);
     end_bar(&bar);
     for (int i = 0; i < ctl->word_count; i++)
         wsl_dataset_close(sets[i]);
@@ -210,7 +211,7 @@ static int join(struct wsl_ctl *ctl, struct wsl_join_setup *setup, const char *w
 
 int wsl_ctl_data_merge(struct wsl_ctl *ctl, int argc, char **argv)
 {
-    struct wsl_join_setup setup = {.heldout = -1};
+    struct wsl_merge_setup setup = {.heldout = -1};
     uint64_t shard_mib = 0;
     const struct wsl_arg rows[] = {
         {"into", 0, WSL_ARG_TEXT, &setup.output, 0, 0, "DIR",
@@ -250,7 +251,7 @@ static int share(struct wsl_ctl *ctl, double part, uint64_t seed, const char *in
         struct wsl_view_result result;
         struct wsl_err err = {0};
 
-        code = wsl_view_share(&setup, part, i == 1, seed, &result, &err);
+        code = wsl_view_subset(&setup, part, i == 1, seed, &result, &err);
         code = wsl_ctl_made(ctl, code, outputs[i], &err);
         if (code == WSL_CTL_DONE)
             code = wsl_ctl_put_view(ctl, outputs[i], &result, "");
@@ -284,6 +285,6 @@ int wsl_ctl_data_split(struct wsl_ctl *ctl, int argc, char **argv)
         return wsl_ctl_usage(ctl, into ? "--rest goes with --share" : "needs --into DIR");
     if (part >= 0)
         return share(ctl, part, seed, into, rest);
-    return join(ctl, &(struct wsl_join_setup){.output = into, .seed = seed, .heldout = heldout},
+    return join(ctl, &(struct wsl_merge_setup){.output = into, .seed = seed, .heldout = heldout},
                 "splitting");
 }

@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What all views share. Internal to storage/derive; contracts are those of view.h.
+ * What views share, and merging with them. Internal to storage/derive; contracts are those of
+ * view.h.
  */
 #ifndef WSL_STORAGE_DERIVE_INTERNAL_H
 #define WSL_STORAGE_DERIVE_INTERNAL_H
 
 #include "storage/dataset/dataset_writer.h"
 #include "storage/derive/view.h"
+
+/* A record of the data set that a view refers to. */
+struct view_record {
+    enum wsl_split split;
+    uint64_t index;
+    uint32_t tags[64];
+    int count;
+    bool counting; /* the first of the two times */
+};
 
 struct view_plan {
     const struct wsl_view_setup *setup;
@@ -18,16 +28,15 @@ struct view_plan {
         keep_order; /* all tags, in this order; else by frequency, without those never trained on */
     const char *kind;
     /* The record's tags in the view, ascending, at most 64; 0: it is left out. Called twice for
-     * each record, and must say the same: `counting` the first time. */
-    int (*rewrite)(void *context, enum wsl_split split, uint64_t index, const uint32_t *tags,
-                   int count, bool counting, uint32_t ret_tags[64]);
+     * each record, and must say the same both times. */
+    int (*rewrite)(void *context, const struct view_record *record, uint32_t ret_tags[64]);
     void *context;
 };
 
 /* `source` says how the view was made; taken, also on failure. */
-int view_make(const struct view_plan *plan, json_t *source, struct wsl_err *err);
+int wsl_view_make(const struct view_plan *plan, json_t *source, struct wsl_err *err);
 
-/* Sorts, removes doubles; returns how many stay. */
-int view_sort_unique(uint32_t *tags, int count);
+/* Sorts, removes duplicates; returns how many stay. */
+int wsl_derive_sort_unique(uint32_t *tags, int count);
 
 #endif

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Each tag of the data set is looked up in the vocabulary once, each record's tags in that table.
+ */
 #include "storage/derive/internal.h"
 
 #include <stdlib.h>
@@ -17,29 +20,26 @@ struct mapping {
     struct wsl_view_result *result;
 };
 
-static int map_record(void *context, enum wsl_split split, uint64_t index, const uint32_t *tags,
-                      int count, bool counting, uint32_t ret_tags[TAGS_MAX])
+static int map_record(void *context, const struct view_record *record, uint32_t ret_tags[TAGS_MAX])
 {
     struct mapping *m = context;
     uint32_t all[TAGS_MAX * WSL_VOCABULARY_MEANINGS_MAX];
     int n = 0;
 
-    (void)split;
-    (void)index;
-    for (int i = 0; i < count; i++)
-        for (int k = 0; k < m->meanings[tags[i]].count; k++)
-            all[n++] = m->meanings[tags[i]].tags[k];
-    n = view_sort_unique(all, n);
+    for (int i = 0; i < record->count; i++)
+        for (int k = 0; k < m->meanings[record->tags[i]].count; k++)
+            all[n++] = m->meanings[record->tags[i]].tags[k];
+    n = wsl_derive_sort_unique(all, n);
     if (n > TAGS_MAX) { /* a vocabulary lists the rarest last: they say most */
         memmove(all, all + n - TAGS_MAX, TAGS_MAX * sizeof *all);
         n = TAGS_MAX;
-        m->result->cut += counting;
+        m->result->cut += record->counting;
     }
     memcpy(ret_tags, all, (size_t)n * sizeof *all);
     return n;
 }
 
-static struct wsl_tag *tags_of(const struct wsl_vocabulary *vocabulary)
+static struct wsl_tag *copy_tags(const struct wsl_vocabulary *vocabulary)
 {
     struct wsl_tag *tags = calloc(vocabulary->tag_count + 1, sizeof *tags);
 
@@ -54,7 +54,7 @@ int wsl_view_map(const struct wsl_view_setup *setup, const struct wsl_vocabulary
 {
     const size_t count = wsl_dataset_tag_count(setup->dataset);
     struct mapping m = {calloc(count + 1, sizeof *m.meanings), vocabulary, ret};
-    struct wsl_tag *tags = tags_of(vocabulary);
+    struct wsl_tag *tags = copy_tags(vocabulary);
     struct view_plan plan = {.setup = setup,
                              .result = ret,
                              .tags = tags,
@@ -74,10 +74,10 @@ int wsl_view_map(const struct wsl_view_setup *setup, const struct wsl_vocabulary
             m.meanings[t].count = wsl_vocabulary_find(vocabulary, name, m.meanings[t].tags);
             ret->unmapped += m.meanings[t].count == 0;
         }
-        r = view_make(&plan,
-                      json_pack("{ss si}", "made_by", "tags map", "vocabulary_tags",
-                                (int)vocabulary->tag_count),
-                      err);
+        r = wsl_view_make(&plan,
+                          json_pack("{ss si}", "made_by", "tags map", "vocabulary_tags",
+                                    (int)vocabulary->tag_count),
+                          err);
     }
     free(m.meanings);
     free(tags);

@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "storage/dataset/dataset_writer.h"
+#include "storage/derive/internal.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,12 +18,12 @@
 
 enum { SETS_MAX = 64, TAGS_MAX = 64, GROUP_TAGS = 4096 };
 
-/* As of an import, so that joining imports of one seed keeps their divisions' nature. */
+/* As of an import, so that merging imports of one seed keeps their divisions' nature. */
 #define ORDER_SALT 0x6f72646572ull /* "order" */
 #define SPLIT_SALT 0x73706c6974ull /* "split" */
 
 /* A tag of the union before ranking. */
-struct united {
+struct merged_tag {
     const char *name, *synset; /* of the first data set that has it */
     uint64_t counts[2];        /* by split */
     uint32_t id;
@@ -34,28 +35,28 @@ struct place {
     uint8_t from, to; /* split, there and in the result; `to` of the first of its group */
 };
 
-struct joining {
-    const struct wsl_join_setup *setup;
-    struct wsl_join_result *result;
-    struct wsl_dataset_writer making;
+struct merge {
+    const struct wsl_merge_setup *setup;
+    struct wsl_merge_result *result;
+    struct wsl_dataset_writer writer;
     bool labels;
-    struct united *tags;
+    struct merged_tag *tags;
     uint32_t tag_count;
     uint32_t *slots; /* by synset and by name: tag + 1, or 0 */
     uint32_t slot_mask;
-    uint32_t *united[SETS_MAX]; /* of each tag of a set: its tag in the union */
+    uint32_t *merged[SETS_MAX]; /* of each tag of a set: its tag in the union */
     struct place *places;
     uint64_t place_count;
 };
 
 /* ---- vocabularies ---- */
 
-static uint32_t *slot_of(const struct joining *j, const char *text, bool synset)
+static uint32_t *find_slot(const struct merge *j, const char *text, bool synset)
 {
     uint32_t at = (uint32_t)XXH3_64bits_withSeed(text, strlen(text), synset) & j->slot_mask;
 
     for (; j->slots[at]; at = (at + 1) & j->slot_mask) {
-        const struct united *tag = &j->tags[j->slots[at] - 1];
+        const struct merged_tag *tag = &j->tags[j->slots[at] - 1];
 
         if (strcmp(synset ? tag->synset : tag->name, text) == 0)
             break;
@@ -65,12 +66,12 @@ static uint32_t *slot_of(const struct joining *j, const char *text, bool synset)
 
 /* Of a tag with a synset: the one with that synset, or that name and none. Of one without: the one
  * with that name. */
-static uint32_t unite(struct joining *j, const struct wsl_tag *tag)
+static uint32_t merge_tag(struct merge *j, const struct wsl_tag *tag)
 {
-    uint32_t *by_name = slot_of(j, tag->name, false), *by_synset = NULL, found = 0;
+    uint32_t *by_name = find_slot(j, tag->name, false), *by_synset = NULL, found = 0;
 
     if (tag->synset[0]) {
-        by_synset = slot_of(j, tag->synset, true);
+        by_synset = find_slot(j, tag->synset, true);
         found = *by_synset;
         if (!found && *by_name && !j->tags[*by_name - 1].synset[0]) {
             found = *by_name;
@@ -80,18 +81,18 @@ static uint32_t unite(struct joining *j, const struct wsl_tag *tag)
         found = *by_name;
     }
     if (!found) {
-        j->tags[j->tag_count] = (struct united){.name = tag->name, .synset = tag->synset};
+        j->tags[j->tag_count] = (struct merged_tag){.name = tag->name, .synset = tag->synset};
         found = ++j->tag_count;
     }
     if (by_synset && !*by_synset)
         *by_synset = found;
-    by_name = slot_of(j, tag->name, false); /* the table has moved on */
+    by_name = find_slot(j, tag->name, false); /* the table has moved on */
     if (!*by_name && strcmp(j->tags[found - 1].name, tag->name) == 0)
         *by_name = found;
     return found - 1;
 }
 
-static int unite_all(struct joining *j, struct wsl_err *err)
+static int merge_vocabularies(struct merge *j, struct wsl_err *err)
 {
     size_t all = 0;
     uint32_t slots = 1024;
@@ -109,26 +110,26 @@ static int unite_all(struct joining *j, struct wsl_err *err)
     for (size_t s = 0; s < j->setup->count; s++) {
         size_t count = wsl_dataset_tag_count(j->setup->datasets[s]);
 
-        j->united[s] = calloc(count + 1, sizeof *j->united[s]);
-        if (!j->united[s])
+        j->merged[s] = calloc(count + 1, sizeof *j->merged[s]);
+        if (!j->merged[s])
             return wsl_fail(err, WSL_ENOMEM, "no memory for the tags of %zu data sets",
                             j->setup->count);
         for (size_t t = 0; t < count; t++)
-            j->united[s][t] = unite(j, wsl_dataset_tag(j->setup->datasets[s], t));
+            j->merged[s][t] = merge_tag(j, wsl_dataset_tag(j->setup->datasets[s], t));
     }
     return 0;
 }
 
 /* ---- records ---- */
 
-static int check_cancel(const struct joining *j, struct wsl_err *err)
+static int check_cancel(const struct merge *j, struct wsl_err *err)
 {
     if (j->setup->cancel && atomic_load(j->setup->cancel))
         return wsl_fail(err, WSL_ECANCELLED, "making %s was cancelled", j->setup->output);
     return 0;
 }
 
-static int list_set(struct joining *j, uint32_t set, struct wsl_err *err)
+static int list_set(struct merge *j, uint32_t set, struct wsl_err *err)
 {
     struct wsl_dataset *ds = j->setup->datasets[set];
     uint64_t seed = wsl_mix64(j->setup->seed, ORDER_SALT);
@@ -166,7 +167,7 @@ static int by_key(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-static int list_all(struct joining *j, struct wsl_err *err)
+static int list_all(struct merge *j, struct wsl_err *err)
 {
     uint64_t all = 0;
     int r = 0;
@@ -185,7 +186,7 @@ static int list_all(struct joining *j, struct wsl_err *err)
     return r;
 }
 
-static uint64_t group_end(const struct joining *j, uint64_t first)
+static uint64_t group_end(const struct merge *j, uint64_t first)
 {
     uint64_t end = first + 1;
 
@@ -195,7 +196,7 @@ static uint64_t group_end(const struct joining *j, uint64_t first)
 }
 
 /* The split that a group of equal pixels goes to: never trained on where any set holds it out. */
-static void divide(struct joining *j)
+static void divide(struct merge *j)
 {
     uint64_t seed = wsl_mix64(j->setup->seed, SPLIT_SALT);
 
@@ -208,7 +209,7 @@ static void divide(struct joining *j)
             held += j->places[i].from == WSL_SPLIT_HELDOUT;
         j->result->duplicates += end - first - 1;
         if (held > 0 && j->setup->heldout < 0)
-            j->result->moved += end - first - held;
+            j->result->moved_to_heldout += end - first - held;
         place->to = held > 0 ? WSL_SPLIT_HELDOUT : WSL_SPLIT_TRAIN;
         if (j->setup->heldout >= 0)
             place->to = (double)(wsl_mix64(seed, place->hash) >> 11) * 0x1p-53 < j->setup->heldout
@@ -217,27 +218,9 @@ static void divide(struct joining *j)
     }
 }
 
-static int by_value(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-static int sort_unique(uint32_t *tags, int count)
-{
-    int kept = 0;
-
-    qsort(tags, (size_t)count, sizeof *tags, by_value);
-    for (int i = 0; i < count; i++)
-        if (kept == 0 || tags[i] != tags[kept - 1])
-            tags[kept++] = tags[i];
-    return kept;
-}
-
-/* The tags of a group, as tags of the union or as ids of the result: at most GROUP_TAGS. A picture
+/* The tags of a group, as tags of the union or as ids of the result: at most GROUP_TAGS. An image
  * has one label only: the first's. */
-static int group_tags(struct joining *j, uint64_t first, bool ids, uint32_t ret[GROUP_TAGS],
+static int group_tags(struct merge *j, uint64_t first, bool ids, uint32_t ret[GROUP_TAGS],
                       int *ret_count, struct wsl_err *err)
 {
     uint64_t end = group_end(j, first);
@@ -253,18 +236,18 @@ static int group_tags(struct joining *j, uint64_t first, bool ids, uint32_t ret[
         if (r < 0)
             return r;
         for (int k = 0; k < count; k++) {
-            uint32_t tag = j->united[place->set][tags[k]];
+            uint32_t tag = j->merged[place->set][tags[k]];
 
             ret[n++] = ids ? j->tags[tag].id : tag;
         }
-        n = sort_unique(ret, n);
+        n = wsl_derive_sort_unique(ret, n);
     }
     *ret_count = n;
     return 0;
 }
 
 /* The label of the first of a group alone. */
-static int first_label(struct joining *j, uint64_t first, bool ids, uint32_t *ret,
+static int first_label(struct merge *j, uint64_t first, bool ids, uint32_t *ret,
                        struct wsl_err *err)
 {
     const struct place *place = &j->places[first];
@@ -274,30 +257,30 @@ static int first_label(struct joining *j, uint64_t first, bool ids, uint32_t *re
                                   place->index, tags, &count, err);
 
     if (r == 0 && count > 0) {
-        uint32_t tag = j->united[place->set][tags[0]];
+        uint32_t tag = j->merged[place->set][tags[0]];
 
         *ret = ids ? j->tags[tag].id : tag;
     }
     return r;
 }
 
-static int tags_of(struct joining *j, uint64_t first, bool ids, uint32_t ret[GROUP_TAGS],
-                   int *ret_count, struct wsl_err *err)
+static int group_tags_or_label(struct merge *j, uint64_t first, bool ids, uint32_t ret[GROUP_TAGS],
+                               int *ret_count, struct wsl_err *err)
 {
     int r = group_tags(j, first, ids, ret, ret_count, err);
 
     if (r < 0 || !j->labels || *ret_count <= 1)
         return r;
-    j->result->clashes += ids ? (uint64_t)*ret_count - 1 : 0;
+    j->result->label_conflicts += ids ? (uint64_t)*ret_count - 1 : 0;
     *ret_count = 1;
     return first_label(j, first, ids, ret, err);
 }
 
-static int count_tags(struct joining *j, struct wsl_err *err)
+static int count_tags(struct merge *j, struct wsl_err *err)
 {
     for (uint64_t first = 0; first < j->place_count; first = group_end(j, first)) {
         uint32_t tags[GROUP_TAGS];
-        int count, r = tags_of(j, first, false, tags, &count, err);
+        int count, r = group_tags_or_label(j, first, false, tags, &count, err);
 
         if (r == 0)
             r = check_cancel(j, err);
@@ -313,8 +296,8 @@ static int count_tags(struct joining *j, struct wsl_err *err)
 
 static int by_images(const void *a, const void *b)
 {
-    const struct united *x = *(const struct united *const *)a,
-                        *y = *(const struct united *const *)b;
+    const struct merged_tag *x = *(const struct merged_tag *const *)a,
+                            *y = *(const struct merged_tag *const *)b;
     int r;
 
     if (x->counts[0] != y->counts[0])
@@ -323,10 +306,10 @@ static int by_images(const void *a, const void *b)
     return r != 0 ? r : strcmp(x->synset, y->synset);
 }
 
-static int rank_tags(struct joining *j, struct wsl_err *err)
+static int rank_tags(struct merge *j, struct wsl_err *err)
 {
-    struct wsl_dataset_info *info = &j->making.info;
-    struct united **ranked = calloc(j->tag_count + 1, sizeof(void *));
+    struct wsl_dataset_info *info = &j->writer.info;
+    struct merged_tag **ranked = calloc(j->tag_count + 1, sizeof(void *));
     int r = 0;
 
     info->tags = calloc(j->tag_count + 1, sizeof *info->tags);
@@ -351,13 +334,13 @@ static int rank_tags(struct joining *j, struct wsl_err *err)
 
 /* ---- writing ---- */
 
-static int write_group(struct joining *j, uint64_t first, struct wsl_err *err)
+static int write_group(struct merge *j, uint64_t first, struct wsl_err *err)
 {
     const struct place *place = &j->places[first];
     enum wsl_split to = (enum wsl_split)place->to;
     uint32_t all[GROUP_TAGS], *tags = all;
     struct wsl_record record;
-    int count, r = tags_of(j, first, true, all, &count, err);
+    int count, r = group_tags_or_label(j, first, true, all, &count, err);
 
     if (r == 0)
         r = check_cancel(j, err);
@@ -372,15 +355,15 @@ static int write_group(struct joining *j, uint64_t first, struct wsl_err *err)
         j->result->cut++;
     }
     for (int k = 0; k < count; k++) {
-        struct wsl_tag *tag = &j->making.info.tags[tags[k]];
+        struct wsl_tag *tag = &j->writer.info.tags[tags[k]];
 
         (*(to == WSL_SPLIT_TRAIN ? &tag->train : &tag->heldout))++;
     }
     (*(to == WSL_SPLIT_TRAIN ? &j->result->train : &j->result->heldout))++;
-    return wsl_dataset_writer_add(&j->making, to, &record, tags, count, err);
+    return wsl_dataset_writer_add(&j->writer, to, &record, tags, count, err);
 }
 
-static int write_all(struct joining *j, struct wsl_err *err)
+static int write_all(struct merge *j, struct wsl_err *err)
 {
     uint64_t done = 0;
 
@@ -403,7 +386,7 @@ static int write_all(struct joining *j, struct wsl_err *err)
 
 /* ---- the whole ---- */
 
-static json_t *describe(const struct joining *j)
+static json_t *describe(const struct merge *j)
 {
     json_t *list = json_array();
 
@@ -413,13 +396,14 @@ static json_t *describe(const struct joining *j)
                             "fingerprint", wsl_dataset_fingerprint(j->setup->datasets[s])));
     return json_pack("{ss so sI sf sI sI}", "made_by", "data merge", "data_sets", list, "seed",
                      (json_int_t)j->setup->seed, "heldout", j->setup->heldout, "duplicates",
-                     (json_int_t)j->result->duplicates, "clashes", (json_int_t)j->result->clashes);
+                     (json_int_t)j->result->duplicates, "clashes",
+                     (json_int_t)j->result->label_conflicts);
 }
 
-static int run(struct joining *j, struct wsl_err *err)
+static int run(struct merge *j, struct wsl_err *err)
 {
     json_t *source;
-    int r = unite_all(j, err);
+    int r = merge_vocabularies(j, err);
 
     if (r == 0)
         r = list_all(j, err);
@@ -434,18 +418,19 @@ static int run(struct joining *j, struct wsl_err *err)
     if (r < 0)
         return r;
     if (j->result->train == 0)
-        return wsl_fail(err, WSL_EINVAL, "no picture to train on is left");
+        return wsl_fail(err, WSL_EINVAL, "no image to train on is left");
     j->result->tags = j->tag_count;
     source = describe(j);
-    r = wsl_dataset_writer_finish(&j->making, source, err);
+    r = wsl_dataset_writer_finish(&j->writer, source, err);
     json_decref(source);
-    memcpy(j->result->fingerprint, j->making.info.fingerprint, sizeof j->result->fingerprint);
+    memcpy(j->result->fingerprint, j->writer.info.fingerprint, sizeof j->result->fingerprint);
     return r;
 }
 
-int wsl_join(const struct wsl_join_setup *setup, struct wsl_join_result *ret, struct wsl_err *err)
+int wsl_merge(const struct wsl_merge_setup *setup, struct wsl_merge_result *ret,
+              struct wsl_err *err)
 {
-    struct joining j = {.setup = setup, .result = ret, .labels = true};
+    struct merge j = {.setup = setup, .result = ret, .labels = true};
     int r;
 
     memset(ret, 0, sizeof *ret);
@@ -456,16 +441,16 @@ int wsl_join(const struct wsl_join_setup *setup, struct wsl_join_result *ret, st
                         setup->heldout);
     for (size_t s = 0; s < setup->count; s++)
         j.labels = j.labels && strcmp(wsl_dataset_kind(setup->datasets[s]), "labels") == 0;
-    r = wsl_dataset_writer_open(&j.making, setup->output, setup->name, j.labels ? "labels" : "tags",
+    r = wsl_dataset_writer_open(&j.writer, setup->output, setup->name, j.labels ? "labels" : "tags",
                                 err);
     if (r < 0)
         return r;
     if (setup->shard_bytes)
-        j.making.shard_bytes = setup->shard_bytes;
+        j.writer.shard_bytes = setup->shard_bytes;
     r = run(&j, err);
-    wsl_dataset_writer_close(&j.making);
+    wsl_dataset_writer_close(&j.writer);
     for (size_t s = 0; s < setup->count; s++)
-        free(j.united[s]);
+        free(j.merged[s]);
     free(j.tags);
     free(j.slots);
     free(j.places);

@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-struct wsl_join_setup {
+struct wsl_merge_setup {
     struct wsl_dataset *const *datasets; /* 1 to 64, open */
     size_t count;
     const char *output, *name; /* as of wsl_dataset_writer_open() */
@@ -22,13 +22,13 @@ struct wsl_join_setup {
     const atomic_bool *cancel; /* looked at between records; NULL: never */
 };
 
-struct wsl_join_result {
+struct wsl_merge_result {
     uint64_t train, heldout; /* records written */
-    uint64_t duplicates;     /* records with the same pixels as another: tags joined */
-    uint64_t moved;   /* of the duplicates: training pictures that another set holds out, so that
-                         the joined one does too */
-    uint64_t clashes; /* of the duplicates, labels only: another label; the first stays */
-    uint64_t cut;     /* records with more than 64 tags: the rarest stay */
+    uint64_t duplicates;     /* records with the same pixels as another: tags merged */
+    /* Of the duplicates: training images that another set holds out, so the merged one does too. */
+    uint64_t moved_to_heldout;
+    uint64_t label_conflicts; /* of the duplicates, labels only: another label; the first stays */
+    uint64_t cut;             /* records with more than 64 tags: the rarest stay */
     uint64_t tags;
     char fingerprint[33];
 };
@@ -36,7 +36,8 @@ struct wsl_join_result {
 /* One data set with the records of all. Tags are the same when their synsets are, or, where one has
  * none, their names. The records' order is a hash of (seed, pixels), as an import's, so every shard
  * is an unbiased sample; 40 bytes a record. It is of labels when all are. WSL_EINVAL, WSL_EEXIST,
- * WSL_ECORRUPT (a damaged picture), WSL_ENOSPC, WSL_ECANCELLED. */
-int wsl_join(const struct wsl_join_setup *setup, struct wsl_join_result *ret, struct wsl_err *err);
+ * WSL_ECORRUPT (a damaged image), WSL_ENOSPC, WSL_ECANCELLED. */
+int wsl_merge(const struct wsl_merge_setup *setup, struct wsl_merge_result *ret,
+              struct wsl_err *err);
 
 #endif

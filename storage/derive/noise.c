@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Draws from the marginal distribution by its running sums; a record's draws depend on its index
+ * alone.
+ */
 #include "base/rng.h"
 #include "storage/derive/internal.h"
 
@@ -41,16 +45,17 @@ static bool has(const uint32_t *tags, int count, int but, uint32_t tag)
     return false;
 }
 
-static int disturb(void *context, enum wsl_split split, uint64_t index, const uint32_t *tags,
-                   int count, bool counting, uint32_t ret_tags[TAGS_MAX])
+static int add_noise(void *context, const struct view_record *record, uint32_t ret_tags[TAGS_MAX])
 {
+    const uint32_t *tags = record->tags;
+    const int count = record->count;
     struct noise *n = context;
     struct wsl_rng rng;
 
     memcpy(ret_tags, tags, (size_t)count * sizeof *tags);
-    if (split != WSL_SPLIT_TRAIN)
+    if (record->split != WSL_SPLIT_TRAIN)
         return count;
-    wsl_rng_start(&rng, n->key, index);
+    wsl_rng_start(&rng, n->key, record->index);
     for (int i = 0; i < count; i++) {
         bool replace = wsl_rng_unit(&rng) < n->p;
         uint32_t tag = tags[i];
@@ -62,10 +67,10 @@ static int disturb(void *context, enum wsl_split split, uint64_t index, const ui
             tag = tags[i];
         }
         ret_tags[i] = tag;
-        if (counting)
+        if (record->counting)
             (*(replace ? &n->result->replaced : &n->result->kept))++;
     }
-    return view_sort_unique(ret_tags, count);
+    return wsl_derive_sort_unique(ret_tags, count);
 }
 
 int wsl_view_noise(const struct wsl_view_setup *setup, double p, uint64_t seed,
@@ -83,7 +88,7 @@ int wsl_view_noise(const struct wsl_view_setup *setup, double p, uint64_t seed,
                              .tag_count = n.tags,
                              .keep_order = true,
                              .kind = strcmp(wsl_dataset_kind(ds), "tags") == 0 ? "tags" : "labels",
-                             .rewrite = disturb,
+                             .rewrite = add_noise,
                              .context = &n};
     uint64_t sum = 0;
     int r;
@@ -99,10 +104,10 @@ int wsl_view_noise(const struct wsl_view_setup *setup, double p, uint64_t seed,
             tags[t] = *wsl_dataset_tag(ds, t);
             n.sums[t] = sum += tags[t].train;
         }
-        r = sum > 0 ? view_make(&plan,
-                                json_pack("{ss sf sI}", "made_by", "tags noise", "p", p, "seed",
-                                          (json_int_t)seed),
-                                err)
+        r = sum > 0 ? wsl_view_make(&plan,
+                                    json_pack("{ss sf sI}", "made_by", "tags noise", "p", p, "seed",
+                                              (json_int_t)seed),
+                                    err)
                     : wsl_fail(err, WSL_EINVAL, "the data set has no tags to draw from");
     }
     free(tags);

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Makes any view in two passes over the records' tags: the first counts, which ranks the tags; the
+ * second writes the tables.
+ */
 #include "storage/derive/internal.h"
 
 #include <stdio.h>
@@ -9,7 +13,7 @@ enum { TAGS_MAX = 64, CHECK_EVERY = 1024 };
 
 struct work {
     const struct view_plan *plan;
-    struct wsl_dataset_writer making;
+    struct wsl_dataset_writer writer;
     uint64_t *counts[2]; /* by split, of each tag before ranking */
     uint32_t *id;        /* of each tag in the view; UINT32_MAX: none */
 };
@@ -21,7 +25,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-int view_sort_unique(uint32_t *tags, int count)
+int wsl_derive_sort_unique(uint32_t *tags, int count)
 {
     int kept = 0;
 
@@ -33,31 +37,29 @@ int view_sort_unique(uint32_t *tags, int count)
     return kept;
 }
 
-/* Tags of a record in the view, before ranking. */
-static int rewrite(struct work *w, enum wsl_split split, uint64_t index, bool counting,
-                   uint32_t ret_tags[TAGS_MAX], int *ret_count, struct wsl_err *err)
+/* Tags of record->split and ->index in the view, before ranking; how many, or a failure. */
+static int rewrite(struct work *w, struct view_record *record, uint32_t ret_tags[TAGS_MAX],
+                   struct wsl_err *err)
 {
     const struct view_plan *plan = w->plan;
-    uint32_t tags[TAGS_MAX];
-    int count, r;
+    int r;
 
-    if (index % CHECK_EVERY == 0 && plan->setup->cancel && atomic_load(plan->setup->cancel))
+    if (record->index % CHECK_EVERY == 0 && plan->setup->cancel && atomic_load(plan->setup->cancel))
         return wsl_fail(err, WSL_ECANCELLED, "the view %s was cancelled", plan->setup->output);
-    r = wsl_dataset_read_tags(plan->setup->dataset, split, index, tags, &count, err);
-    if (r < 0)
-        return r;
-    *ret_count = plan->rewrite(plan->context, split, index, tags, count, counting, ret_tags);
-    return 0;
+    r = wsl_dataset_read_tags(plan->setup->dataset, record->split, record->index, record->tags,
+                              &record->count, err);
+    return r < 0 ? r : plan->rewrite(plan->context, record, ret_tags);
 }
 
 static int count_split(struct work *w, enum wsl_split split, struct wsl_err *err)
 {
     for (uint64_t i = 0; i < wsl_dataset_count(w->plan->setup->dataset, split); i++) {
+        struct view_record record = {.split = split, .index = i, .counting = true};
         uint32_t tags[TAGS_MAX];
-        int count, r = rewrite(w, split, i, true, tags, &count, err);
+        int count = rewrite(w, &record, tags, err);
 
-        if (r < 0)
-            return r;
+        if (count < 0)
+            return count;
         for (int k = 0; k < count; k++)
             w->counts[split][tags[k]]++;
     }
@@ -83,7 +85,7 @@ static int by_images(const void *a, const void *b)
 static int rank_tags(struct work *w, struct wsl_err *err)
 {
     const struct view_plan *plan = w->plan;
-    struct wsl_dataset_info *info = &w->making.info;
+    struct wsl_dataset_info *info = &w->writer.info;
     struct rank *ranks = calloc(plan->tag_count + 1, sizeof *ranks);
     size_t n = 0;
 
@@ -123,7 +125,7 @@ static int give_ids(const struct work *w, uint32_t *tags, int count)
     for (int i = 0; i < count; i++)
         if (w->id[tags[i]] != UINT32_MAX)
             tags[n++] = w->id[tags[i]];
-    return view_sort_unique(tags, n);
+    return wsl_derive_sort_unique(tags, n);
 }
 
 static int write_split(struct work *w, enum wsl_split split, struct wsl_err *err)
@@ -133,10 +135,11 @@ static int write_split(struct work *w, enum wsl_split split, struct wsl_err *err
     int r = 0;
 
     for (uint64_t i = 0; i < records && r == 0; i++) {
+        struct view_record record = {.split = split, .index = i};
         uint32_t tags[TAGS_MAX];
-        int count;
+        int count = rewrite(w, &record, tags, err);
 
-        r = rewrite(w, split, i, false, tags, &count, err);
+        r = count < 0 ? count : 0;
         count = r == 0 ? give_ids(w, tags, count) : 0;
         if (count > 0)
             r = wsl_tag_table_add(&table, i, tags, count, err);
@@ -144,7 +147,7 @@ static int write_split(struct work *w, enum wsl_split split, struct wsl_err *err
             w->plan->result->dropped += r == 0;
     }
     if (r == 0 && table.records > 0)
-        r = wsl_dataset_writer_add_table(&w->making, split, &table, records, err);
+        r = wsl_dataset_writer_add_table(&w->writer, split, &table, records, err);
     *(split == WSL_SPLIT_TRAIN ? &w->plan->result->train : &w->plan->result->heldout) =
         table.records;
     wsl_tag_table_builder_free(&table);
@@ -155,10 +158,10 @@ static int set_base(struct work *w, struct wsl_err *err)
 {
     const struct wsl_view_setup *s = w->plan->setup;
 
-    w->making.info.base = realpath(s->folder, NULL);
-    if (!w->making.info.base)
-        return wsl_fail_errno(err, "cannot find %s", s->folder);
-    snprintf(w->making.info.base_fingerprint, sizeof w->making.info.base_fingerprint, "%s",
+    w->writer.info.base = realpath(s->directory, NULL);
+    if (!w->writer.info.base)
+        return wsl_fail_errno(err, "cannot find %s", s->directory);
+    snprintf(w->writer.info.base_fingerprint, sizeof w->writer.info.base_fingerprint, "%s",
              wsl_dataset_fingerprint(s->dataset));
     return 0;
 }
@@ -176,21 +179,21 @@ static int run(struct work *w, json_t *source, struct wsl_err *err)
         r = write_split(w, (enum wsl_split)s, err);
     if (r < 0)
         return r;
-    result->tags = w->making.info.tag_count;
+    result->tags = w->writer.info.tag_count;
     if (result->train == 0)
         return wsl_fail(err, WSL_EINVAL,
-                        "no picture to train on has a tag that is left: of %zu tags none is on one",
+                        "no image to train on has a tag that is left: of %zu tags none is on one",
                         w->plan->tag_count);
-    r = wsl_dataset_writer_finish(&w->making, source, err);
-    memcpy(result->fingerprint, w->making.info.fingerprint, sizeof result->fingerprint);
+    r = wsl_dataset_writer_finish(&w->writer, source, err);
+    memcpy(result->fingerprint, w->writer.info.fingerprint, sizeof result->fingerprint);
     return r;
 }
 
-int view_make(const struct view_plan *plan, json_t *source, struct wsl_err *err)
+int wsl_view_make(const struct view_plan *plan, json_t *source, struct wsl_err *err)
 {
     const struct wsl_view_setup *s = plan->setup;
     struct work w = {.plan = plan};
-    int r = wsl_dataset_writer_open(&w.making, s->output, s->name, plan->kind, err);
+    int r = wsl_dataset_writer_open(&w.writer, s->output, s->name, plan->kind, err);
 
     if (r == 0) {
         for (int k = 0; k < 2; k++)
@@ -198,7 +201,7 @@ int view_make(const struct view_plan *plan, json_t *source, struct wsl_err *err)
         w.id = calloc(plan->tag_count + 1, sizeof *w.id);
         r = w.counts[0] && w.counts[1] && w.id ? run(&w, source, err)
                                                : wsl_fail(err, WSL_ENOMEM, "no memory for a view");
-        wsl_dataset_writer_close(&w.making);
+        wsl_dataset_writer_close(&w.writer);
     }
     free(w.counts[0]);
     free(w.counts[1]);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Views of a data set (dataset.h): the same pictures with other tags, or fewer pictures. Each call
- * makes a folder, whole or not at all, whose size is about 9 bytes a record and 2 a tag; while it
- * is made it takes up to 20 bytes of memory a record and 10 a tag. They read every record's tags
- * twice, and no picture.
+ * Views of a data set (dataset.h): the same images with other tags, or fewer images. Each call
+ * makes a directory, whole or not at all, whose size is about 9 bytes a record and 2 a tag; while
+ * it is made it takes up to 20 bytes of memory a record and 10 a tag. They read every record's tags
+ * twice, and no image.
  *
  * The same input gives the same fingerprint.
  */
@@ -18,7 +18,7 @@
 /* Where a view is made, and of what. Texts stay the caller's. */
 struct wsl_view_setup {
     struct wsl_dataset *dataset;
-    const char *folder;        /* that it was opened from; the view keeps its absolute path */
+    const char *directory;     /* that it was opened from; the view keeps its absolute path */
     const char *output, *name; /* as of wsl_dataset_writer_open() */
     const atomic_bool *cancel; /* looked at now and then: WSL_ECANCELLED; NULL: never */
 };
@@ -48,9 +48,9 @@ int wsl_view_noise(const struct wsl_view_setup *setup, double p, uint64_t seed,
                    struct wsl_view_result *ret, struct wsl_err *err);
 
 /* A share of the training records, for experiments with less data: those whose draw in [0, 1), a
- * function of (seed, index), is below `share`; with `rest` the others. So a smaller share lies in a
- * greater one. Held-out records and the vocabulary stay as they are. */
-int wsl_view_share(const struct wsl_view_setup *setup, double share, bool rest, uint64_t seed,
-                   struct wsl_view_result *ret, struct wsl_err *err);
+ * function of (seed, index), is below `fraction`; with `rest` the others. So a smaller share lies
+ * in a greater one. Held-out records and the vocabulary stay as they are. */
+int wsl_view_subset(const struct wsl_view_setup *setup, double fraction, bool rest, uint64_t seed,
+                    struct wsl_view_result *ret, struct wsl_err *err);
 
 #endif

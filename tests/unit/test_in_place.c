@@ -258,9 +258,9 @@ static void a_view_of_it_is_read(void **state)
     ds = open_made(w.f);
     snprintf(folder, sizeof folder, "%s/view", w.f->folder);
     setup.dataset = ds;
-    setup.folder = w.f->output;
+    setup.directory = w.f->output;
     setup.output = folder;
-    assert_int_equal(wsl_view_share(&setup, 0.5, false, 0, &result, NULL), 0);
+    assert_int_equal(wsl_view_subset(&setup, 0.5, false, 0, &result, NULL), 0);
     wsl_dataset_close(ds);
     view = open_at(folder);
     assert_string_equal(wsl_dataset_external_file(view), w.file);

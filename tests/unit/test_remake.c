@@ -97,9 +97,9 @@ static int clear(void **state)
     return 0;
 }
 
-static struct wsl_join_setup join_setup(const struct fixture *f)
+static struct wsl_merge_setup join_setup(const struct fixture *f)
 {
-    return (struct wsl_join_setup){
+    return (struct wsl_merge_setup){
         .datasets = f->sets, .count = 2, .output = f->out, .heldout = -1};
 }
 
@@ -138,18 +138,18 @@ static void check_record(const struct wsl_dataset *ds, const struct wsl_record *
 static void joined_sets_have_the_records_and_tags_of_both(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_join_setup setup = join_setup(f);
-    struct wsl_join_result result;
+    struct wsl_merge_setup setup = join_setup(f);
+    struct wsl_merge_result result;
     struct wsl_dataset *ds;
     uint64_t counts[5] = {0};
     char again[96];
     struct wsl_err err;
 
-    if (wsl_join(&setup, &result, &err) < 0)
+    if (wsl_merge(&setup, &result, &err) < 0)
         fail_msg("%s", err.text);
     assert_int_equal(result.duplicates, OVERLAP + MOVED);
-    assert_int_equal(result.moved, MOVED);
-    assert_int_equal(result.clashes, 0);
+    assert_int_equal(result.moved_to_heldout, MOVED);
+    assert_int_equal(result.label_conflicts, 0);
     assert_int_equal(result.train, 2 * TRAIN - OVERLAP - MOVED);
     assert_int_equal(result.heldout, HELDOUT + MOVED);
     assert_int_equal(result.tags, 5); /* dog and hound are one; a crane is not a crane */
@@ -175,11 +175,11 @@ static void joined_sets_have_the_records_and_tags_of_both(void **state)
     wsl_dataset_close(ds);
     snprintf(again, sizeof again, "%s/again", f->folder);
     setup.output = again;
-    assert_int_equal(wsl_join(&setup, &result, NULL), 0);
+    assert_int_equal(wsl_merge(&setup, &result, NULL), 0);
     ds = open_set(again);
     assert_string_equal(wsl_dataset_fingerprint(ds), result.fingerprint);
     wsl_dataset_close(ds);
-    assert_int_equal(wsl_join(&setup, &result, NULL), WSL_EEXIST);
+    assert_int_equal(wsl_merge(&setup, &result, NULL), WSL_EEXIST);
 }
 
 static void labels_that_clash_keep_the_first(void **state)
@@ -191,8 +191,8 @@ static void labels_that_clash_keep_the_first(void **state)
         .tags = names_b, .tag_count = 4, .train = 30, .tags_of = one_of_b, .kind = "labels"};
     char path_a[96], path_b[96];
     struct wsl_dataset *sets[2];
-    struct wsl_join_setup setup = {.datasets = sets, .count = 2, .output = f->out, .heldout = -1};
-    struct wsl_join_result result;
+    struct wsl_merge_setup setup = {.datasets = sets, .count = 2, .output = f->out, .heldout = -1};
+    struct wsl_merge_result result;
     struct wsl_dataset *ds;
     uint64_t differing = 0;
 
@@ -209,9 +209,9 @@ static void labels_that_clash_keep_the_first(void **state)
         one_of_b(i, y);
         differing += strcmp(names_a[x[0]], names_b[y[0]]) != 0;
     }
-    assert_int_equal(wsl_join(&setup, &result, NULL), 0);
+    assert_int_equal(wsl_merge(&setup, &result, NULL), 0);
     assert_int_equal(result.train, 30);
-    assert_int_equal(result.clashes, differing);
+    assert_int_equal(result.label_conflicts, differing);
     ds = open_set(f->out);
     assert_string_equal(wsl_dataset_kind(ds), "labels");
     for (uint64_t i = 0; i < 30; i++) {
@@ -231,27 +231,27 @@ static void labels_that_clash_keep_the_first(void **state)
 static void another_share_is_held_out(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_join_setup setup = join_setup(f);
-    struct wsl_join_result result;
+    struct wsl_merge_setup setup = join_setup(f);
+    struct wsl_merge_result result;
 
     setup.count = 1;
     setup.heldout = 0.5;
-    assert_int_equal(wsl_join(&setup, &result, NULL), 0);
+    assert_int_equal(wsl_merge(&setup, &result, NULL), 0);
     assert_int_equal(result.train + result.heldout, TRAIN + HELDOUT);
-    assert_int_equal(result.moved, 0);
+    assert_int_equal(result.moved_to_heldout, 0);
     assert_in_range(result.heldout, 33, 87); /* binomial of 120: five deviations */
 }
 
 static void a_cancelled_join_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_join_setup setup = join_setup(f);
-    struct wsl_join_result result;
+    struct wsl_merge_setup setup = join_setup(f);
+    struct wsl_merge_result result;
     atomic_bool cancel = true;
     char partial[96];
 
     setup.cancel = &cancel;
-    assert_int_equal(wsl_join(&setup, &result, NULL), WSL_ECANCELLED);
+    assert_int_equal(wsl_merge(&setup, &result, NULL), WSL_ECANCELLED);
     snprintf(partial, sizeof partial, "%s.partial", f->out);
     assert_false(wsl_file_exists(f->out) || wsl_file_exists(partial));
 }
@@ -264,12 +264,12 @@ static void a_share_is_nested_and_leaves_the_rest(void **state)
 
     for (int k = 0; k < 3; k++) {
         char path[96];
-        struct wsl_view_setup setup = {.dataset = f->sets[0], .folder = f->a, .output = path};
+        struct wsl_view_setup setup = {.dataset = f->sets[0], .directory = f->a, .output = path};
         struct wsl_view_result result;
         struct wsl_dataset *view;
 
         snprintf(path, sizeof path, "%s/share-%d", f->folder, k);
-        assert_int_equal(wsl_view_share(&setup, shares[k > 0], k == 2, 4, &result, NULL), 0);
+        assert_int_equal(wsl_view_subset(&setup, shares[k > 0], k == 2, 4, &result, NULL), 0);
         view = open_set(path);
         assert_int_equal(result.heldout, HELDOUT);
         assert_int_equal(wsl_dataset_tag_count(view), 3);

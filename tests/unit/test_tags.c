@@ -122,7 +122,7 @@ static int clear(void **state)
 
 static struct wsl_view_setup view_setup(const struct fixture *f)
 {
-    return (struct wsl_view_setup){.dataset = f->ds, .folder = f->data, .output = f->view};
+    return (struct wsl_view_setup){.dataset = f->ds, .directory = f->data, .output = f->view};
 }
 
 static int find_tag(const struct wsl_dataset *ds, const char *name)
@@ -480,7 +480,7 @@ static void a_view_of_a_view_is_one(void **state)
 {
     struct fixture *f = *state;
     struct wsl_vocabulary_setup setup = {.wordnet = f->wordnet, .only_nouns = true};
-    struct wsl_view_setup second = {.folder = f->view};
+    struct wsl_view_setup second = {.directory = f->view};
     struct wsl_view_result result, again;
     struct wsl_record a, b;
     struct wsl_dataset *view, *noisy;
