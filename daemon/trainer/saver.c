@@ -55,15 +55,16 @@ static void report_written(struct wsl_saver *s, const char *directory, uint64_t 
 static int write_checkpoint(struct wsl_saver *s, struct wsl_err *err)
 {
     const Wsl__V1__Assignment *a = s->setup.assignment;
+    const struct wsl_checkpoint_contents contents = {&s->info, s->snapshot.model,
+                                                     s->snapshot.momentum, s->snapshot.model_count,
+                                                     s->snapshot.momentum_count};
     uint64_t before = wsl_clock_ns(), bytes = 0;
     char directory[4096];
     int r;
 
     s->info.written_ms = wsl_clock_wall_ms();
-    r = wsl_checkpoint_write(a->checkpoint_folder, &s->info, s->snapshot.model,
-                             s->snapshot.momentum, s->snapshot.model_count,
-                             s->snapshot.momentum_count, (int)a->spec->checkpoint->keep, directory,
-                             &bytes, err);
+    r = wsl_checkpoint_write(a->checkpoint_folder, &contents, (int)a->spec->checkpoint->keep,
+                             directory, &bytes, err);
     if (r == 0) {
         report_written(s, directory, bytes, (double)(wsl_clock_ns() - before) / 1e9);
         return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Checkpoints: a folder "step-000000001234" with
+ * Checkpoints: a directory "step-000000001234" with
  *
  *   model.safetensors      weights and BN statistics, torchvision's names, f32: any safetensors
  *                          reader opens it
@@ -8,8 +8,8 @@
  *   manifest.json          step, data position, recipe, size and XXH3-128 of the two files, and a
  *                          checksum of itself
  *
- * written into a temporary folder, synced, then renamed: a folder of that name is whole. Blocking;
- * any thread.
+ * written into a temporary directory, synced, then renamed: a directory of that name is whole.
+ * Blocking; any thread.
  *
  * Errors name the file and the tensor: WSL_ECORRUPT (truncated, bad header, wrong hash), WSL_EINVAL
  * (a tensor missing or of another shape), WSL_ENOSPC (and nothing is left behind).
@@ -58,35 +58,40 @@ int wsl_checkpoint_try(const char *root, const char *uid, uint64_t model_bytes,
 /* Bytes that a file of these tensors takes, and at most a little more. */
 uint64_t wsl_safetensors_size(const struct wsl_named_tensor *tensors, size_t count);
 
+/* What a checkpoint is written of; all of it stays the caller's. */
+struct wsl_checkpoint_contents {
+    const struct wsl_checkpoint_info *info;
+    const struct wsl_named_tensor *model, *momentum; /* momentum may be NULL when there is none */
+    size_t model_count, momentum_count;
+};
+
 /* Writes <root>/step-<step> and then removes the oldest of this job (info->job_uid) beyond `keep`:
- * never the one just written, another job's, nor a folder that is not a checkpoint. Leftover
- * temporary folders of this root are removed first. When the disk is full, all but the newest of
- * the job's go first, and it is tried once more. WSL_EEXIST when another job's checkpoints lie
- * there. */
-int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_info *info,
-                         const struct wsl_named_tensor *model,
-                         const struct wsl_named_tensor *momentum, size_t tensor_count,
-                         size_t momentum_count, int keep, char ret_folder[4096],
-                         uint64_t *ret_bytes, struct wsl_err *err);
+ * never the one just written, another job's, nor a directory that is not a checkpoint. Leftover
+ * temporary directories of this root are removed first. When the disk is full, all but the newest
+ * of the job's go first, and it is tried once more. WSL_EEXIST when another job's checkpoints lie
+ * there; WSL_EAGAIN when another process writes there. */
+int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_contents *contents, int keep,
+                         char ret_directory[4096], uint64_t *ret_bytes, struct wsl_err *err);
 
 /* The newest whole checkpoint of <root> that verifies (hashes), of one job or, with uid NULL, of
  * any. A damaged or foreign one is passed over and named in *ret_note (may be NULL, 400 bytes).
  * WSL_ENOENT when there is none. */
-int wsl_checkpoint_newest(const char *root, const char *uid, char ret_folder[4096], char *ret_note,
-                          struct wsl_err *err);
+int wsl_checkpoint_newest(const char *root, const char *uid, char ret_directory[4096],
+                          char *ret_note, struct wsl_err *err);
 
 /* Is a checkpoint of this job? WSL_EEXIST names both when it is of another. One without an identity
  * may be anybody's. */
-int wsl_checkpoint_check_job(const char *folder, const char *uid, struct wsl_err *err);
+int wsl_checkpoint_check_job(const char *directory, const char *uid, struct wsl_err *err);
 
-/* The folder that `path` means: itself when it is a checkpoint, else the newest whole one in it. */
-int wsl_checkpoint_find(const char *path, char ret_folder[4096], struct wsl_err *err);
+/* The directory that `path` means: itself when it is a checkpoint, else the newest whole one in it.
+ */
+int wsl_checkpoint_find(const char *path, char ret_directory[4096], struct wsl_err *err);
 
-int wsl_checkpoint_read_info(const char *folder, struct wsl_checkpoint_info *ret,
+int wsl_checkpoint_read_info(const char *directory, struct wsl_checkpoint_info *ret,
                              struct wsl_err *err);
 
 /* Sizes and hashes against the manifest. */
-int wsl_checkpoint_verify(const char *folder, struct wsl_err *err);
+int wsl_checkpoint_verify(const char *directory, struct wsl_err *err);
 
 /* ---- safetensors files (https://github.com/huggingface/safetensors, format: 8-byte little-endian
  * header length, JSON header, data) ---- */

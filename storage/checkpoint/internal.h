@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Between the files of this folder only: the manifest of a checkpoint, and the writer that hashes
- * what it writes.
+ * Between the files of this directory only: the manifest of a checkpoint, and the writer that
+ * hashes what it writes.
  */
 #ifndef WSL_STORAGE_CHECKPOINT_INTERNAL_H
 #define WSL_STORAGE_CHECKPOINT_INTERNAL_H
@@ -11,12 +11,12 @@
 
 #include <xxhash.h>
 
-/* Names inside a checkpoint folder. */
+/* Names inside a checkpoint directory. */
 #define WSL_CHECKPOINT_MANIFEST  "manifest.json"
 #define WSL_CHECKPOINT_MODEL     "model.safetensors"
 #define WSL_CHECKPOINT_OPTIMIZER "optimizer.safetensors"
 
-/* What a temporary folder's name begins with; the next writer sweeps it away. */
+/* What a temporary directory's name begins with; the next writer removes it. */
 #define WSL_CHECKPOINT_WRITING ".writing-"
 
 struct wsl_checkpoint_file {
@@ -35,18 +35,19 @@ struct wsl_checkpoint_manifest {
 int wsl_checkpoint_manifest_print(const struct wsl_checkpoint_manifest *manifest,
                                   struct wsl_buf *out, struct wsl_err *err);
 
-/* Reads <folder>/manifest.json; on success ret->info is freed with wsl_checkpoint_info_free(). */
-int wsl_checkpoint_manifest_read(const char *folder, struct wsl_checkpoint_manifest *ret,
+/* Reads <directory>/manifest.json; on success ret->info is freed with wsl_checkpoint_info_free().
+ */
+int wsl_checkpoint_manifest_read(const char *directory, struct wsl_checkpoint_manifest *ret,
                                  struct wsl_err *err);
 
-/* Makes the folder of a job's checkpoints and locks it until *ret_fd is closed. WSL_EAGAIN: another
- * process writes there. */
+/* Makes the directory of a job's checkpoints and locks it until *ret_fd is closed. WSL_EAGAIN:
+ * another process writes there. */
 int wsl_checkpoint_open_root(const char *root, int *ret_fd, struct wsl_err *err);
 /* WSL_EEXIST when a checkpoint there is another job's. A damaged manifest does not say whose it is,
  * and is in nobody's way. */
 int wsl_checkpoint_check_owner(const char *root, const char *uid, struct wsl_err *err);
 /* Removes what killed writers left. Under the lock. */
-void wsl_checkpoint_sweep(const char *root);
+void wsl_checkpoint_remove_leftovers(const char *root);
 
 /* Writes a new file (never over an old one), synced; tells its size and the XXH3-128 of its bytes.
  * A file that could not be written whole is removed. */

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * manifest.json to and from its struct. Whatever is read from it is checked before it is used; the
+ * checksum is over the text without its own field.
+ */
 #include "base/file.h"
 #include "storage/checkpoint/internal.h"
 
@@ -169,12 +173,12 @@ static bool read_u64(const json_t *root, const char *key, uint64_t *ret)
     return errno == 0 && *end == '\0';
 }
 
-static bool read_int(const json_t *root, const char *key, int least, int *ret)
+static bool read_int(const json_t *root, const char *key, int min, int *ret)
 {
     const json_t *value = json_object_get(root, key);
     json_int_t n = json_integer_value(value);
 
-    if (!json_is_integer(value) || n < least || n > INT32_MAX)
+    if (!json_is_integer(value) || n < min || n > INT32_MAX)
         return false;
     *ret = (int)n;
     return true;
@@ -315,7 +319,7 @@ static int read_json(const char *path, json_t *root, struct wsl_checkpoint_manif
     return 0;
 }
 
-int wsl_checkpoint_manifest_read(const char *folder, struct wsl_checkpoint_manifest *ret,
+int wsl_checkpoint_manifest_read(const char *directory, struct wsl_checkpoint_manifest *ret,
                                  struct wsl_err *err)
 {
     struct wsl_checkpoint_manifest m = {0};
@@ -325,8 +329,8 @@ int wsl_checkpoint_manifest_read(const char *folder, struct wsl_checkpoint_manif
     char path[4096];
     int r;
 
-    if (wsl_file_join(path, sizeof path, folder, WSL_CHECKPOINT_MANIFEST) < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
+    if (wsl_file_join(path, sizeof path, directory, WSL_CHECKPOINT_MANIFEST) < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", directory);
     r = wsl_file_read(path, MANIFEST_MAX, &text, err);
     if (r < 0)
         return r;
@@ -345,11 +349,11 @@ int wsl_checkpoint_manifest_read(const char *folder, struct wsl_checkpoint_manif
     return 0;
 }
 
-int wsl_checkpoint_read_info(const char *folder, struct wsl_checkpoint_info *ret,
+int wsl_checkpoint_read_info(const char *directory, struct wsl_checkpoint_info *ret,
                              struct wsl_err *err)
 {
     struct wsl_checkpoint_manifest manifest;
-    int r = wsl_checkpoint_manifest_read(folder, &manifest, err);
+    int r = wsl_checkpoint_manifest_read(directory, &manifest, err);
 
     if (r == 0)
         *ret = manifest.info;

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Reads safetensors files: the header is checked whole before the first value is copied, the data
+ * are converted on the way out of the map.
+ */
 #include "storage/checkpoint/checkpoint.h"
 
 #include <errno.h>

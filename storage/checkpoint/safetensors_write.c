@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Writes a safetensors file and hashes what it writes in the same pass.
+ */
 #include "base/buf.h"
 #include "base/file.h"
 #include "storage/checkpoint/internal.h"

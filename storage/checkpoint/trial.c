@@ -25,7 +25,7 @@ static int fail_room(const char *root, uint64_t largest, uint64_t bytes, struct 
                         "-f) is %.2f MB",
                         root, (double)largest / 1e6, (double)limit.rlim_cur / 1e6);
     if (statvfs(root, &fs) < 0)
-        return wsl_fail_errno(err, "cannot use the checkpoint folder %s", root);
+        return wsl_fail_errno(err, "cannot use the checkpoint directory %s", root);
     return wsl_fail(err, WSL_ENOSPC, "%s: a checkpoint takes %.2f MB, and %.2f MB are free", root,
                     (double)bytes / 1e6, (double)fs.f_bavail * (double)fs.f_frsize / 1e6);
 }
@@ -58,24 +58,24 @@ static int try_file(const char *path, uint64_t bytes)
 static int try_locked(const char *root, const uint64_t bytes[2], struct wsl_err *err)
 {
     static const char *const names[] = {WSL_CHECKPOINT_MODEL, WSL_CHECKPOINT_OPTIMIZER};
-    char folder[4096 - 64], path[4096];
+    char directory[4096 - 64], path[4096];
     int r = 0;
 
-    if (wsl_file_join(folder, sizeof folder, root, WSL_CHECKPOINT_WRITING "trial") < 0)
+    if (wsl_file_join(directory, sizeof directory, root, WSL_CHECKPOINT_WRITING "trial") < 0)
         return wsl_fail(err, WSL_EINVAL, "path too long: %s", root);
-    wsl_checkpoint_sweep(root);
-    if (mkdir(folder, 0755) < 0)
-        return wsl_fail_errno(err, "cannot write to the checkpoint folder %s", root);
+    wsl_checkpoint_remove_leftovers(root);
+    if (mkdir(directory, 0755) < 0)
+        return wsl_fail_errno(err, "cannot write to the checkpoint directory %s", root);
     for (int i = 0; i < 2 && r == 0; i++) {
-        r = wsl_file_join(path, sizeof path, folder, names[i]);
-        assert(r == 0); /* `folder` left room */
+        r = wsl_file_join(path, sizeof path, directory, names[i]);
+        assert(r == 0); /* `directory` left room */
         if (try_file(path, bytes[i]) == 0)
             continue;
         r = errno == ENOSPC || errno == EDQUOT || errno == EFBIG
                 ? fail_room(root, bytes[i], bytes[0] + bytes[1], err)
-                : wsl_fail_errno(err, "cannot write to the checkpoint folder %s", root);
+                : wsl_fail_errno(err, "cannot write to the checkpoint directory %s", root);
     }
-    wsl_file_remove_tree(folder, NULL);
+    wsl_file_remove_tree(directory, NULL);
     return r;
 }
 

@@ -73,7 +73,7 @@ static int copy_into(int from, int to, const char *into, const atomic_bool *canc
 }
 
 /* Gives the file its name, unless something has it by now. */
-static int name_it(const char *temporary, const char *into, struct wsl_err *err)
+static int publish_file(const char *temporary, const char *into, struct wsl_err *err)
 {
     int rc = renameat2(AT_FDCWD, temporary, AT_FDCWD, into, RENAME_NOREPLACE);
 
@@ -105,24 +105,24 @@ static int copy_file(const char *from, const char *into, const atomic_bool *canc
     if (close(target) < 0 && rc == 0)
         rc = wsl_fail_errno(err, "cannot write %s", into);
     if (rc == 0)
-        rc = name_it(temporary, into, err);
+        rc = publish_file(temporary, into, err);
     if (rc < 0)
         unlink(temporary);
     return rc;
 }
 
-static int export(const char *folder, const char *into, const atomic_bool *cancel,
+static int export(const char *directory, const char *into, const atomic_bool *cancel,
                   struct wsl_model_file_info *ret, struct wsl_err *err)
 {
     struct wsl_checkpoint_info info = {0};
     char path[4096];
     int rc;
 
-    if (wsl_file_join(path, sizeof path, folder, "model.safetensors") < 0)
-        return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", folder);
-    rc = wsl_checkpoint_verify(folder, err);
+    if (wsl_file_join(path, sizeof path, directory, "model.safetensors") < 0)
+        return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", directory);
+    rc = wsl_checkpoint_verify(directory, err);
     if (rc == 0)
-        rc = wsl_checkpoint_read_info(folder, &info, err);
+        rc = wsl_checkpoint_read_info(directory, &info, err);
     if (rc < 0)
         return rc;
     rc = check_source(path, &info, ret, err);
@@ -131,7 +131,7 @@ static int export(const char *folder, const char *into, const atomic_bool *cance
 }
 
 int wsl_model_file_export(const char *checkpoint, const char *into, const atomic_bool *cancel,
-                          struct wsl_model_file_info *ret, char ret_folder[4096],
+                          struct wsl_model_file_info *ret, char ret_directory[4096],
                           struct wsl_err *err)
 {
     struct stat st;
@@ -140,6 +140,6 @@ int wsl_model_file_export(const char *checkpoint, const char *into, const atomic
     /* Said before gigabytes are compared. */
     if (lstat(into, &st) == 0)
         return wsl_fail(err, WSL_EEXIST, "%s exists; remove it, or give another name", into);
-    rc = wsl_checkpoint_find(checkpoint, ret_folder, err);
-    return rc < 0 ? rc : export(ret_folder, into, cancel, ret, err);
+    rc = wsl_checkpoint_find(checkpoint, ret_directory, err);
+    return rc < 0 ? rc : export(ret_directory, into, cancel, ret, err);
 }

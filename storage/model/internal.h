@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Between the files of this folder: an open file of weights, its tensors under the names that a net
- * has for them.
+ * Between the files of this directory: an open file of weights, its tensors under the names that a
+ * net has for them.
  */
 #ifndef WSL_STORAGE_MODEL_INTERNAL_H
 #define WSL_STORAGE_MODEL_INTERNAL_H

@@ -38,11 +38,11 @@ int wsl_model_file_check(const char *path, struct wsl_model_file_info *ret,
 int wsl_model_file_load(struct wsl_net *net, const char *path, enum wsl_tensor_slot slot,
                         bool with_head, struct wsl_model_file_info *ret, struct wsl_err *err);
 
-/* Copies the weights of a checkpoint (its folder, or a folder of checkpoints: the newest whole one)
- * into a new file, after comparing them with the manifest: all of it or nothing. WSL_EEXIST when
- * the file is there already. `cancel` (may be NULL) ends it with WSL_ECANCELLED. */
+/* Copies the weights of a checkpoint (its directory, or a directory of checkpoints: the newest
+ * whole one) into a new file, after comparing them with the manifest: all of it or nothing.
+ * WSL_EEXIST when the file is there already. `cancel` (may be NULL) ends it with WSL_ECANCELLED. */
 int wsl_model_file_export(const char *checkpoint, const char *into, const atomic_bool *cancel,
-                          struct wsl_model_file_info *ret, char ret_folder[4096],
+                          struct wsl_model_file_info *ret, char ret_directory[4096],
                           struct wsl_err *err);
 
 #endif

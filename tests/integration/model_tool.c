@@ -101,7 +101,9 @@ static int make_checkpoint(const char *root, const struct options *o, struct wsl
     if (rc < 0)
         return wsl_fail(err, rc, "no memory for the weights");
     info = info_of(&config);
-    rc = wsl_checkpoint_write(root, &info, tensors, NULL, count, 0, 9, folder, &bytes, err);
+    rc = wsl_checkpoint_write(root,
+                              &(struct wsl_checkpoint_contents){&info, tensors, NULL, count, 0}, 9,
+                              folder, &bytes, err);
     if (rc == 0)
         printf("%s\n", folder);
     for (size_t i = 0; i < count; i++)

@@ -354,8 +354,9 @@ static int write_at(const char *root, uint64_t step, int keep, struct wsl_err *e
     char where[4096];
     uint64_t bytes;
 
-    return wsl_checkpoint_write(root, &info, tensors, tensors, TENSORS, 2, keep, where, &bytes,
-                                err);
+    return wsl_checkpoint_write(
+        root, &(struct wsl_checkpoint_contents){&info, tensors, tensors, TENSORS, 2}, keep, where,
+        &bytes, err);
 }
 
 static void expect_newest(const char *root, const char *name)
@@ -377,9 +378,11 @@ static void checkpoint_round_trip(void **state)
     uint64_t bytes = 0;
 
     (void)state;
-    assert_int_equal(wsl_checkpoint_write(in_folder("job/run"), &info, tensors, tensors, TENSORS, 2,
-                                          2, where, &bytes, &err),
-                     0);
+    assert_int_equal(
+        wsl_checkpoint_write(in_folder("job/run"),
+                             &(struct wsl_checkpoint_contents){&info, tensors, tensors, TENSORS, 2},
+                             2, where, &bytes, &err),
+        0);
     assert_string_equal(where, in_folder("job/run/step-000000001234"));
     assert_true(bytes > sizeof conv * 2);
     assert_int_equal(count_entries(where), 3);
@@ -409,9 +412,11 @@ static void checkpoint_round_trip(void **state)
     /* nothing optional, and again over the same step: replaced, no litter */
     info.class_names = NULL;
     info.recipe = NULL;
-    assert_int_equal(wsl_checkpoint_write(in_folder("job/run"), &info, tensors, NULL, 1, 0, 2,
-                                          where, &bytes, &err),
-                     0);
+    assert_int_equal(
+        wsl_checkpoint_write(in_folder("job/run"),
+                             &(struct wsl_checkpoint_contents){&info, tensors, NULL, 1, 0}, 2,
+                             where, &bytes, &err),
+        0);
     assert_int_equal(count_entries(in_folder("job/run")), 1);
     assert_int_equal(wsl_checkpoint_read_info(where, &back, &err), 0);
     assert_null(back.class_names);
@@ -437,8 +442,10 @@ static void bad_infos_are_refused(void **state)
             info.recipe = bad;
         else
             info.classes = 0;
-        assert_int_equal(wsl_checkpoint_write(in_folder("bad"), &info, tensors, tensors, TENSORS, 2,
-                                              2, where, &bytes, &err),
+        assert_int_equal(wsl_checkpoint_write(
+                             in_folder("bad"),
+                             &(struct wsl_checkpoint_contents){&info, tensors, tensors, TENSORS, 2},
+                             2, where, &bytes, &err),
                          WSL_EINVAL);
         assert_int_equal(wsl_file_exists(in_folder("bad")) ? count_entries(in_folder("bad")) : 0,
                          0);
@@ -534,8 +541,9 @@ static int write_as(const char *root, const char *uid, uint64_t step, int keep, 
     uint64_t bytes;
 
     snprintf(info.job_uid, sizeof info.job_uid, "%s", uid);
-    return wsl_checkpoint_write(root, &info, tensors, tensors, TENSORS, 2, keep, where, &bytes,
-                                err);
+    return wsl_checkpoint_write(
+        root, &(struct wsl_checkpoint_contents){&info, tensors, tensors, TENSORS, 2}, keep, where,
+        &bytes, err);
 }
 
 #define UID_A "aaaaaaaa000000000000000000000001"
@@ -641,7 +649,8 @@ static int expect_no_room(const char *root, size_t count, int code)
     struct wsl_err err = {0};
     char where[4096];
     uint64_t bytes;
-    int r = wsl_checkpoint_write(root, &info, &big, &big, 1, 1, 2, where, &bytes, &err);
+    int r = wsl_checkpoint_write(root, &(struct wsl_checkpoint_contents){&info, &big, &big, 1, 1},
+                                 2, where, &bytes, &err);
 
     free(values);
     if (r >= 0 || (code && r != code) ||
@@ -708,7 +717,8 @@ static int crowded_disk_child(const char *root)
     for (uint64_t step = 1; step <= 4; step++) { /* 128 KiB each */
         struct wsl_checkpoint_info info = info_at(step);
 
-        if (wsl_checkpoint_write(root, &info, &big, &big, 1, 1, 3, where, &bytes, &err) < 0)
+        if (wsl_checkpoint_write(root, &(struct wsl_checkpoint_contents){&info, &big, &big, 1, 1},
+                                 3, where, &bytes, &err) < 0)
             return (int)step;
     }
     return count_entries(root) == 2 && strstr(where, "000000000004") ? 0 : 9;

@@ -562,7 +562,9 @@ static void write_checkpoint(const char *root, const struct weights *w,
     uint64_t bytes;
 
     memcpy(info.depths, config.depths, sizeof info.depths);
-    if (wsl_checkpoint_write(root, &info, w->items, NULL, w->count, 0, 9, where, &bytes, &err))
+    if (wsl_checkpoint_write(root,
+                             &(struct wsl_checkpoint_contents){&info, w->items, NULL, w->count, 0},
+                             9, where, &bytes, &err))
         fail_msg("%s", err.text);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Checkpoint folders: written whole or not at all, the newest whole one found, old ones removed.
+ * Checkpoint directories: written whole or not at all, the newest whole one found, old ones
+ * removed.
  */
 #include "base/clock.h"
 #include "base/file.h"
@@ -36,7 +37,7 @@ static bool step_of_name(const char *name, uint64_t *ret_step)
     return true;
 }
 
-/* A folder (no link) that has a manifest: what we may take for ours. */
+/* A directory (no link) that has a manifest: what we may take for ours. */
 static bool is_checkpoint(const char *root, const char *name)
 {
     char path[4096];
@@ -66,7 +67,7 @@ static int list_steps(const char *root, uint64_t **ret, size_t *ret_count, struc
     const struct dirent *entry;
 
     if (!dir)
-        return wsl_fail_errno(err, "cannot open the checkpoint folder %s", root);
+        return wsl_fail_errno(err, "cannot open the checkpoint directory %s", root);
     while ((entry = readdir(dir))) {
         if (!step_of_name(entry->d_name, &step) || !is_checkpoint(root, entry->d_name))
             continue;
@@ -133,7 +134,7 @@ static int hash_file(const char *path, struct wsl_checkpoint_file *ret, struct w
     return r;
 }
 
-static int verify_file(const char *folder, const char *name,
+static int verify_file(const char *directory, const char *name,
                        const struct wsl_checkpoint_file *should, struct wsl_err *err)
 {
     struct wsl_checkpoint_file is;
@@ -141,8 +142,8 @@ static int verify_file(const char *folder, const char *name,
     struct stat st;
     int r;
 
-    if (wsl_file_join(path, sizeof path, folder, name) < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
+    if (wsl_file_join(path, sizeof path, directory, name) < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", directory);
     if (stat(path, &st) < 0)
         return wsl_fail_errno(err, "cannot open %s", path);
     if ((uint64_t)st.st_size != should->bytes)
@@ -157,42 +158,42 @@ static int verify_file(const char *folder, const char *name,
     return 0;
 }
 
-int wsl_checkpoint_verify(const char *folder, struct wsl_err *err)
+int wsl_checkpoint_verify(const char *directory, struct wsl_err *err)
 {
     struct wsl_checkpoint_manifest manifest;
-    int r = wsl_checkpoint_manifest_read(folder, &manifest, err);
+    int r = wsl_checkpoint_manifest_read(directory, &manifest, err);
 
     if (r < 0)
         return r;
-    r = verify_file(folder, WSL_CHECKPOINT_MODEL, &manifest.model, err);
+    r = verify_file(directory, WSL_CHECKPOINT_MODEL, &manifest.model, err);
     if (r == 0)
-        r = verify_file(folder, WSL_CHECKPOINT_OPTIMIZER, &manifest.optimizer, err);
+        r = verify_file(directory, WSL_CHECKPOINT_OPTIMIZER, &manifest.optimizer, err);
     wsl_checkpoint_info_free(&manifest.info);
     return r;
 }
 
 /* ---- whose it is ---- */
 
-int wsl_checkpoint_check_job(const char *folder, const char *uid, struct wsl_err *err)
+int wsl_checkpoint_check_job(const char *directory, const char *uid, struct wsl_err *err)
 {
     struct wsl_checkpoint_info is = {0};
-    int r = wsl_checkpoint_read_info(folder, &is, err);
+    int r = wsl_checkpoint_read_info(directory, &is, err);
 
     if (r == 0 && is.job_uid[0] && strcmp(is.job_uid, uid) != 0)
         r = wsl_fail(err, WSL_EEXIST,
                      "%s is of another job: %llu '%s', identity %s, not %s (does another cluster "
                      "keep its checkpoints in the same place?)",
-                     folder, (unsigned long long)is.job, is.job_name, is.job_uid,
+                     directory, (unsigned long long)is.job, is.job_name, is.job_uid,
                      uid[0] ? uid : "none");
     wsl_checkpoint_info_free(&is);
     return r;
 }
 
 /* Written by this very job: what it may remove. */
-static bool is_own(const char *folder, const char *uid)
+static bool is_own(const char *directory, const char *uid)
 {
     struct wsl_checkpoint_info is = {0};
-    bool own = wsl_checkpoint_read_info(folder, &is, NULL) == 0 && strcmp(is.job_uid, uid) == 0;
+    bool own = wsl_checkpoint_read_info(directory, &is, NULL) == 0 && strcmp(is.job_uid, uid) == 0;
 
     wsl_checkpoint_info_free(&is);
     return own;
@@ -202,46 +203,46 @@ int wsl_checkpoint_check_owner(const char *root, const char *uid, struct wsl_err
 {
     uint64_t *steps = NULL;
     size_t count = 0;
-    char folder[4096];
+    char directory[4096];
     int r = list_steps(root, &steps, &count, err);
 
     for (size_t i = 0; i < count && r == 0; i++) {
         struct wsl_err why;
 
-        r = step_path(root, steps[i], folder, err);
-        if (r == 0 && wsl_checkpoint_check_job(folder, uid, &why) == WSL_EEXIST)
+        r = step_path(root, steps[i], directory, err);
+        if (r == 0 && wsl_checkpoint_check_job(directory, uid, &why) == WSL_EEXIST)
             r = wsl_fail(err, WSL_EEXIST, "%s", why.text);
     }
     free(steps);
     return r;
 }
 
-static int check_candidate(const char *folder, const char *uid, struct wsl_err *err)
+static int check_candidate(const char *directory, const char *uid, struct wsl_err *err)
 {
-    int r = uid ? wsl_checkpoint_check_job(folder, uid, err) : 0;
+    int r = uid ? wsl_checkpoint_check_job(directory, uid, err) : 0;
 
-    return r < 0 ? r : wsl_checkpoint_verify(folder, err);
+    return r < 0 ? r : wsl_checkpoint_verify(directory, err);
 }
 
-int wsl_checkpoint_newest(const char *root, const char *uid, char ret_folder[4096], char *ret_note,
-                          struct wsl_err *err)
+int wsl_checkpoint_newest(const char *root, const char *uid, char ret_directory[4096],
+                          char *ret_note, struct wsl_err *err)
 {
     uint64_t *steps = NULL;
     size_t count = 0, passed_over = 0;
     struct wsl_err why;
-    char folder[4096];
+    char directory[4096];
     int r;
 
     if (ret_note)
         ret_note[0] = '\0';
     r = list_steps(root, &steps, &count, err);
     for (size_t i = 0; i < count && r == 0; i++) {
-        r = step_path(root, steps[i], folder, err);
+        r = step_path(root, steps[i], directory, err);
         if (r < 0)
             break;
-        if (check_candidate(folder, uid, &why) == 0) {
+        if (check_candidate(directory, uid, &why) == 0) {
             free(steps);
-            memcpy(ret_folder, folder, strlen(folder) + 1);
+            memcpy(ret_directory, directory, strlen(directory) + 1);
             return 0;
         }
         if (ret_note && passed_over++ == 0)
@@ -254,36 +255,36 @@ int wsl_checkpoint_newest(const char *root, const char *uid, char ret_folder[409
                     uid ? " of the job" : "", root, count, uid ? " or of another job" : "");
 }
 
-int wsl_checkpoint_find(const char *path, char ret_folder[4096], struct wsl_err *err)
+int wsl_checkpoint_find(const char *path, char ret_directory[4096], struct wsl_err *err)
 {
     char inside[4096];
 
     if (wsl_file_join(inside, sizeof inside, path, WSL_CHECKPOINT_MODEL) < 0)
         return wsl_fail(err, WSL_ELIMIT, "%.200s...: path too long", path);
     if (!wsl_file_exists(inside))
-        return wsl_checkpoint_newest(path, NULL, ret_folder, NULL, err);
-    memcpy(ret_folder, path, strlen(path) + 1); /* shorter than `inside` */
+        return wsl_checkpoint_newest(path, NULL, ret_directory, NULL, err);
+    memcpy(ret_directory, path, strlen(path) + 1); /* shorter than `inside` */
     return 0;
 }
 
 /* ---- writing ---- */
 
-/* One writer at a time: each sweeps away temporary folders. Held until the descriptor is closed. */
+/* One writer at a time: each removes temporary directories. Held until the descriptor is closed. */
 static int lock_root(const char *root, int *ret_fd, struct wsl_err *err)
 {
     int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0)
-        return wsl_fail_errno(err, "cannot open the checkpoint folder %s", root);
+        return wsl_fail_errno(err, "cannot open the checkpoint directory %s", root);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
         close(fd);
         return wsl_fail(err, WSL_EAGAIN, "another process writes checkpoints into %s", root);
     }
-    *ret_fd = fd; /* where folders cannot be locked (NFS), the coordinator's word must do */
+    *ret_fd = fd; /* where directories cannot be locked (NFS), the coordinator's word must do */
     return 0;
 }
 
-void wsl_checkpoint_sweep(const char *root)
+void wsl_checkpoint_remove_leftovers(const char *root)
 {
     DIR *dir = opendir(root);
     const struct dirent *entry;
@@ -298,17 +299,17 @@ void wsl_checkpoint_sweep(const char *root)
     closedir(dir);
 }
 
-/* Takes the name away first, so that no half-removed folder goes by a checkpoint's name. */
-static void remove_checkpoint(const char *root, const char *folder)
+/* Takes the name away first, so that no half-removed directory goes by a checkpoint's name. */
+static void remove_checkpoint(const char *root, const char *directory)
 {
-    char gone[4096];
+    char removing[4096];
 
-    if ((size_t)snprintf(gone, sizeof gone, "%s/" WSL_CHECKPOINT_WRITING "removing", root) >=
-        sizeof gone)
+    if ((size_t)snprintf(removing, sizeof removing, "%s/" WSL_CHECKPOINT_WRITING "removing",
+                         root) >= sizeof removing)
         return;
-    wsl_file_remove_tree(gone, NULL);
-    if (rename(folder, gone) == 0)
-        wsl_file_remove_tree(gone, NULL);
+    wsl_file_remove_tree(removing, NULL);
+    if (rename(directory, removing) == 0)
+        wsl_file_remove_tree(removing, NULL);
 }
 
 /* Removes the job's oldest beyond `keep`; the one of step `written` counts and is spared. Failures
@@ -317,39 +318,33 @@ static int keep_newest(const char *root, const char *uid, uint64_t written, int 
 {
     uint64_t *steps = NULL;
     size_t count = 0, kept = written == NO_STEP ? 0 : 1;
-    char folder[4096];
+    char directory[4096];
     int removed = 0;
 
     if (list_steps(root, &steps, &count, NULL) < 0)
         return 0;
     for (size_t i = 0; i < count; i++) {
-        if (steps[i] == written || step_path(root, steps[i], folder, NULL) < 0 ||
-            !is_own(folder, uid) || (int64_t)kept++ < keep)
+        if (steps[i] == written || step_path(root, steps[i], directory, NULL) < 0 ||
+            !is_own(directory, uid) || (int64_t)kept++ < keep)
             continue;
-        remove_checkpoint(root, folder);
+        remove_checkpoint(root, directory);
         removed++;
     }
     free(steps);
     return removed;
 }
 
-struct contents {
-    const struct wsl_checkpoint_info *info;
-    const struct wsl_named_tensor *model, *momentum;
-    size_t model_count, momentum_count;
-};
-
-/* step_path() left room for the names of this folder. */
-static void join(char path[4096], const char *folder, const char *name)
+/* step_path() left room for the names of this directory. */
+static void join_path(char path[4096], const char *directory, const char *name)
 {
-    int r = wsl_file_join(path, 4096, folder, name);
+    int r = wsl_file_join(path, 4096, directory, name);
 
     assert(r == 0);
     (void)r;
 }
 
-static int fill_folder(const char *folder, const struct contents *c, uint64_t *ret_bytes,
-                       struct wsl_err *err)
+static int fill_directory(const char *directory, const struct wsl_checkpoint_contents *c,
+                          uint64_t *ret_bytes, struct wsl_err *err)
 {
     struct wsl_checkpoint_manifest manifest = {.info = *c->info};
     struct wsl_buf text = {0};
@@ -358,18 +353,18 @@ static int fill_folder(const char *folder, const struct contents *c, uint64_t *r
 
     if (manifest.info.written_ms == 0)
         manifest.info.written_ms = wsl_clock_wall_ms();
-    join(path, folder, WSL_CHECKPOINT_MODEL);
+    join_path(path, directory, WSL_CHECKPOINT_MODEL);
     r = wsl_safetensors_write_new(path, c->model, c->model_count, &manifest.model, err);
     if (r < 0)
         return r;
-    join(path, folder, WSL_CHECKPOINT_OPTIMIZER);
+    join_path(path, directory, WSL_CHECKPOINT_OPTIMIZER);
     r = wsl_safetensors_write_new(path, c->momentum, c->momentum_count, &manifest.optimizer, err);
     if (r < 0)
         return r;
     r = wsl_checkpoint_manifest_print(&manifest, &text, err);
     if (r == 0) {
-        join(path, folder, WSL_CHECKPOINT_MANIFEST);
-        r = wsl_file_write_atomic(path, text.data, text.size, err); /* syncs the folder too */
+        join_path(path, directory, WSL_CHECKPOINT_MANIFEST);
+        r = wsl_file_write_atomic(path, text.data, text.size, err); /* syncs the directory too */
     }
     *ret_bytes = manifest.model.bytes + manifest.optimizer.bytes + text.size;
     wsl_buf_free(&text);
@@ -377,63 +372,63 @@ static int fill_folder(const char *folder, const struct contents *c, uint64_t *r
 }
 
 /* Gives `temporary` its name. When a checkpoint of that step is there already (training went back
- * and came by again), the two are exchanged in one step: the name is never without a whole folder.
- */
-static int publish(const char *temporary, const char *folder, struct wsl_err *err)
+ * and came by again), the two are exchanged in one step: the name is never without a whole
+ * directory. */
+static int publish(const char *temporary, const char *directory, struct wsl_err *err)
 {
-    if (rename(temporary, folder) == 0)
+    if (rename(temporary, directory) == 0)
         return 0;
     if (errno != EEXIST && errno != ENOTEMPTY)
-        return wsl_fail_errno(err, "cannot rename to %s", folder);
-    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, folder, RENAME_EXCHANGE) < 0) {
+        return wsl_fail_errno(err, "cannot rename to %s", directory);
+    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, directory, RENAME_EXCHANGE) < 0) {
         if (errno != EINVAL && errno != ENOSYS)
-            return wsl_fail_errno(err, "cannot replace %s", folder);
+            return wsl_fail_errno(err, "cannot replace %s", directory);
         /* a file system that cannot: older checkpoints bridge the moment */
-        if (wsl_file_remove_tree(folder, err) < 0)
-            return wsl_err_prefix(err, "cannot replace %s", folder);
-        if (rename(temporary, folder) < 0)
-            return wsl_fail_errno(err, "cannot rename to %s", folder);
+        if (wsl_file_remove_tree(directory, err) < 0)
+            return wsl_err_prefix(err, "cannot replace %s", directory);
+        if (rename(temporary, directory) < 0)
+            return wsl_fail_errno(err, "cannot rename to %s", directory);
     }
     wsl_file_remove_tree(temporary, NULL);
     return 0;
 }
 
-static int write_once(const char *root, const struct contents *c, const char *folder,
-                      uint64_t *ret_bytes, struct wsl_err *err)
+static int write_once(const char *root, const struct wsl_checkpoint_contents *c,
+                      const char *directory, uint64_t *ret_bytes, struct wsl_err *err)
 {
     char temporary[4096];
     int r;
 
     snprintf(temporary, sizeof temporary, "%s/" WSL_CHECKPOINT_WRITING "%0*llu", root, STEP_DIGITS,
              (unsigned long long)c->info->step);
-    wsl_checkpoint_sweep(root);
+    wsl_checkpoint_remove_leftovers(root);
     if (mkdir(temporary, 0755) < 0)
-        return wsl_fail_errno(err, "cannot make folder %s", temporary);
-    r = fill_folder(temporary, c, ret_bytes, err);
+        return wsl_fail_errno(err, "cannot make directory %s", temporary);
+    r = fill_directory(temporary, c, ret_bytes, err);
     if (r == 0)
-        r = publish(temporary, folder, err);
+        r = publish(temporary, directory, err);
     if (r < 0)
         wsl_file_remove_tree(temporary, NULL);
     return r;
 }
 
-static int write_locked(const char *root, const struct contents *c, char folder[4096],
-                        uint64_t *ret_bytes, struct wsl_err *err)
+static int write_locked(const char *root, const struct wsl_checkpoint_contents *c,
+                        char directory[4096], uint64_t *ret_bytes, struct wsl_err *err)
 {
     char parent[4096];
     int r = wsl_checkpoint_check_owner(root, c->info->job_uid, err);
 
     if (r == 0)
-        r = step_path(root, c->info->step, folder, err);
+        r = step_path(root, c->info->step, directory, err);
     if (r == 0)
-        r = write_once(root, c, folder, ret_bytes, err);
+        r = write_once(root, c, directory, ret_bytes, err);
     /* The newest one stays whatever happens; the others are worth less than this one. */
     if (r == WSL_ENOSPC && keep_newest(root, c->info->job_uid, NO_STEP, 1) > 0)
-        r = write_once(root, c, folder, ret_bytes, err);
+        r = write_once(root, c, directory, ret_bytes, err);
     if (r < 0)
         return r;
     r = wsl_file_sync_directory(root, err);
-    join(parent, root, ".."); /* root itself may be new */
+    join_path(parent, root, ".."); /* root itself may be new */
     return r < 0 ? r : wsl_file_sync_directory(parent, err);
 }
 
@@ -447,14 +442,11 @@ int wsl_checkpoint_open_root(const char *root, int *ret_fd, struct wsl_err *err)
     return lock_root(root, ret_fd, err);
 }
 
-int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_info *info,
-                         const struct wsl_named_tensor *model,
-                         const struct wsl_named_tensor *momentum, size_t tensor_count,
-                         size_t momentum_count, int keep, char ret_folder[4096],
-                         uint64_t *ret_bytes, struct wsl_err *err)
+int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_contents *contents, int keep,
+                         char ret_directory[4096], uint64_t *ret_bytes, struct wsl_err *err)
 {
-    const struct contents c = {info, model, momentum, tensor_count, momentum_count};
-    char folder[4096];
+    const struct wsl_checkpoint_info *info = contents->info;
+    char directory[4096];
     uint64_t bytes = 0;
     int fd = -1, r;
 
@@ -464,10 +456,10 @@ int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_info *inf
     r = wsl_checkpoint_open_root(root, &fd, err);
     if (r < 0)
         return r;
-    r = write_locked(root, &c, folder, &bytes, err);
+    r = write_locked(root, contents, directory, &bytes, err);
     if (r == 0) {
         keep_newest(root, info->job_uid, info->step, keep);
-        memcpy(ret_folder, folder, strlen(folder) + 1);
+        memcpy(ret_directory, directory, strlen(directory) + 1);
         *ret_bytes = bytes;
     }
     close(fd);
