@@ -90,12 +90,12 @@ static int put_export(const struct wsl_ctl *ctl, const char *to, const struct ws
             wsl_ctl_json_document("export",
                                   json_pack("{s:o, s:I, s:I}", "to",
                                             wsl_ctl_json_text(to, strlen(to)), "pictures",
-                                            (json_int_t)x->pictures, "bytes", (json_int_t)x->bytes),
+                                            (json_int_t)x->images, "bytes", (json_int_t)x->bytes),
                                   NULL),
             WSL_CTL_DONE);
     if (ctl->quiet)
         return WSL_CTL_DONE;
-    wsl_ctl_count(x->pictures, count);
+    wsl_ctl_count(x->images, count);
     wsl_ctl_bytes(x->bytes, bytes);
     return wsl_ctl_put(&out, wsl_buf_add_format(&out, "%s: %s images, %s\n", to, count, bytes),
                        WSL_CTL_DONE);
@@ -120,7 +120,7 @@ int wsl_ctl_data_export(struct wsl_ctl *ctl, int argc, char **argv)
         return ctl->exit_code;
     if (!to)
         return wsl_ctl_usage(ctl, "needs --to DIR or --to FILE.tar");
-    setup.form = ends_with(to, ".tar") ? WSL_EXPORT_TAR : WSL_EXPORT_FOLDER;
+    setup.form = ends_with(to, ".tar") ? WSL_EXPORT_TAR : WSL_EXPORT_DIRECTORY;
     setup.output = to;
     setup.splits = splits_of(split, setup.form == WSL_EXPORT_TAR);
     if (!setup.splits)

@@ -203,16 +203,16 @@ static int choose(struct wsl_ctl *ctl, struct sampling *s)
 
 static int write_sheet(struct wsl_ctl *ctl, struct sampling *s)
 {
-    struct wsl_sheet_setup setup = {.dataset = s->ds,
-                                    .split = s->split,
-                                    .records = s->records,
-                                    .count = s->found,
-                                    .columns = (int)s->columns,
-                                    .side = (int)s->side,
-                                    .quality = (int)s->quality};
+    struct wsl_contact_sheet_setup setup = {.dataset = s->ds,
+                                            .split = s->split,
+                                            .records = s->records,
+                                            .count = s->found,
+                                            .columns = (int)s->columns,
+                                            .side = (int)s->side,
+                                            .quality = (int)s->quality};
     struct wsl_buf jpeg = {0};
     struct wsl_err err = {0};
-    int r = wsl_sheet_make(&setup, &jpeg, &err);
+    int r = wsl_contact_sheet_make(&setup, &jpeg, &err);
 
     if (r == 0)
         r = wsl_file_write_atomic(s->into, jpeg.data, jpeg.size, &err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Records as files of a folder, or as members of a tar (POSIX.1-1988 ustar, pax(1)).
+ * Records as files of a directory, or as members of a tar (POSIX.1-1988 ustar, pax(1)).
  */
 #include "storage/export/export.h"
 
@@ -19,48 +19,49 @@
 
 enum { BLOCK = 512 };
 
-struct exporting {
+struct export
+{
     const struct wsl_export_setup *setup;
     struct wsl_export_result *result;
     bool labels;
     char partial[PATH_MAX];
     FILE *tar;      /* of that form */
-    FILE *manifest; /* of a folder of tags, for the split at hand */
-    uint8_t *jpeg;  /* the picture at hand */
+    FILE *manifest; /* of a directory of tags, for the current split */
+    uint8_t *jpeg;  /* the current image */
     size_t capacity;
     uint64_t done, total;
 };
 
-static const char *const split_words[2] = {"train", "heldout"};
+static const char *const split_names[2] = {"train", "heldout"};
 
-static int take_jpeg(struct exporting *x, const struct wsl_record *record, struct wsl_err *err)
+static int copy_jpeg(struct export *x, const struct wsl_record *record, struct wsl_err *err)
 {
     if (record->jpeg_size > x->capacity) {
         uint8_t *more = realloc(x->jpeg, record->jpeg_size);
 
         if (!more)
-            return wsl_fail(err, WSL_ENOMEM, "no memory for a picture");
+            return wsl_fail(err, WSL_ENOMEM, "no memory for an image");
         x->jpeg = more;
         x->capacity = record->jpeg_size;
     }
     return wsl_record_copy(record, x->jpeg, err);
 }
 
-static const char *tag_name(const struct exporting *x, const struct wsl_record *record, int i)
+static const char *tag_name(const struct export *x, const struct wsl_record *record, int i)
 {
     return wsl_dataset_tag(x->setup->dataset, record->tags[i])->name;
 }
 
 /* ---- tar ---- */
 
-static int put(struct exporting *x, const void *bytes, size_t size, struct wsl_err *err)
+static int put(struct export *x, const void *bytes, size_t size, struct wsl_err *err)
 {
     if (size > 0 && fwrite(bytes, 1, size, x->tar) != size)
         return wsl_fail_errno(err, "cannot write %s", x->partial);
     return 0;
 }
 
-static int put_member(struct exporting *x, const char *name, const void *bytes, size_t size,
+static int put_member(struct export *x, const char *name, const void *bytes, size_t size,
                       struct wsl_err *err)
 {
     static const char zeros[BLOCK];
@@ -86,7 +87,7 @@ static int put_member(struct exporting *x, const char *name, const void *bytes, 
     return r == 0 ? put(x, zeros, (BLOCK - size % BLOCK) % BLOCK, err) : r;
 }
 
-static char *describe(const struct exporting *x, const struct wsl_record *record)
+static char *describe(const struct export *x, const struct wsl_record *record)
 {
     json_t *names = json_array(), *ids = json_array(), *object;
     char *text;
@@ -104,7 +105,7 @@ static char *describe(const struct exporting *x, const struct wsl_record *record
     return text;
 }
 
-static int put_record(struct exporting *x, uint64_t index, const struct wsl_record *record,
+static int put_record(struct export *x, uint64_t index, const struct wsl_record *record,
                       struct wsl_err *err)
 {
     char name[40], class[16];
@@ -128,7 +129,7 @@ static int put_record(struct exporting *x, uint64_t index, const struct wsl_reco
     return r;
 }
 
-/* ---- folder ---- */
+/* ---- directory ---- */
 
 static int write_file(const char *path, const void *bytes, size_t size, struct wsl_err *err)
 {
@@ -143,7 +144,7 @@ static int write_file(const char *path, const void *bytes, size_t size, struct w
     return 0;
 }
 
-static int add_line(struct exporting *x, const char *file, const struct wsl_record *record,
+static int add_line(struct export *x, const char *file, const struct wsl_record *record,
                     struct wsl_err *err)
 {
     fprintf(x->manifest, "%s\t", file);
@@ -158,7 +159,7 @@ static int add_line(struct exporting *x, const char *file, const struct wsl_reco
                                : 0;
 }
 
-static int save_record(struct exporting *x, enum wsl_split split, uint64_t index,
+static int save_record(struct export *x, enum wsl_split split, uint64_t index,
                        const struct wsl_record *record, struct wsl_err *err)
 {
     char path[PATH_MAX], label[256] = "";
@@ -168,10 +169,10 @@ static int save_record(struct exporting *x, enum wsl_split split, uint64_t index
         snprintf(label, sizeof label, "%s/", tag_name(x, record, 0));
         for (char *p = label; p[1]; p++)
             *p = *p == '/' || (p == label && *p == '.') ? '_' : *p;
-        n = snprintf(path, sizeof path, "%s/%s/%s", x->partial, split_words[split], label);
+        n = snprintf(path, sizeof path, "%s/%s/%s", x->partial, split_names[split], label);
         r = n < (int)sizeof path ? wsl_file_make_directories(path, err) : WSL_ELIMIT;
     }
-    n = snprintf(path, sizeof path, "%s/%s/%s%08llu.jpg", x->partial, split_words[split], label,
+    n = snprintf(path, sizeof path, "%s/%s/%s%08llu.jpg", x->partial, split_names[split], label,
                  (unsigned long long)index);
     if (n >= (int)sizeof path)
         return wsl_fail(err, WSL_ELIMIT, "path too long: %.100s", x->partial);
@@ -182,14 +183,14 @@ static int save_record(struct exporting *x, enum wsl_split split, uint64_t index
     return r;
 }
 
-static int begin_split(struct exporting *x, enum wsl_split split, struct wsl_err *err)
+static int begin_split(struct export *x, enum wsl_split split, struct wsl_err *err)
 {
     char path[PATH_MAX];
     int n;
 
     if (x->tar)
         return 0;
-    n = snprintf(path, sizeof path, "%s/%s", x->partial, split_words[split]);
+    n = snprintf(path, sizeof path, "%s/%s", x->partial, split_names[split]);
     if (n + 4 >= (int)sizeof path)
         return wsl_fail(err, WSL_ELIMIT, "path too long: %.100s", x->partial);
     if (wsl_file_make_directories(path, err) < 0)
@@ -201,7 +202,7 @@ static int begin_split(struct exporting *x, enum wsl_split split, struct wsl_err
     return x->manifest ? 0 : wsl_fail_errno(err, "cannot make %s", path);
 }
 
-static int end_split(struct exporting *x, int r, struct wsl_err *err)
+static int end_split(struct export *x, int r, struct wsl_err *err)
 {
     FILE *manifest = x->manifest;
 
@@ -213,7 +214,7 @@ static int end_split(struct exporting *x, int r, struct wsl_err *err)
 
 /* ---- the whole ---- */
 
-static int export_split(struct exporting *x, enum wsl_split split, struct wsl_err *err)
+static int export_split(struct export *x, enum wsl_split split, struct wsl_err *err)
 {
     const struct wsl_export_setup *s = x->setup;
     int r = begin_split(x, split, err);
@@ -226,10 +227,10 @@ static int export_split(struct exporting *x, enum wsl_split split, struct wsl_er
         if (r == 0)
             r = wsl_dataset_read(s->dataset, split, i, &record, err);
         if (r == 0)
-            r = take_jpeg(x, &record, err);
+            r = copy_jpeg(x, &record, err);
         if (r == 0)
             r = x->tar ? put_record(x, i, &record, err) : save_record(x, split, i, &record, err);
-        x->result->pictures += r == 0;
+        x->result->images += r == 0;
         x->result->bytes += r == 0 ? record.jpeg_size : 0;
         if (r == 0 && s->progress)
             s->progress(s->context, ++x->done, x->total);
@@ -237,7 +238,7 @@ static int export_split(struct exporting *x, enum wsl_split split, struct wsl_er
     return end_split(x, r, err);
 }
 
-static int open_output(struct exporting *x, struct wsl_err *err)
+static int open_output(struct export *x, struct wsl_err *err)
 {
     const char *output = x->setup->output;
     size_t n = strlen(output);
@@ -252,14 +253,14 @@ static int open_output(struct exporting *x, struct wsl_err *err)
     snprintf(x->partial, sizeof x->partial, "%.*s.partial", (int)n, output);
     if (wsl_file_remove_tree(x->partial, err) < 0)
         return WSL_EIO;
-    if (x->setup->form == WSL_EXPORT_FOLDER)
+    if (x->setup->form == WSL_EXPORT_DIRECTORY)
         return wsl_file_make_directories(x->partial, err);
     x->tar = fopen(x->partial, "wbe");
     return x->tar ? 0 : wsl_fail_errno(err, "cannot make %s", x->partial);
 }
 
 /* Two blocks of zeros end a tar. */
-static int close_tar(struct exporting *x, int r, struct wsl_err *err)
+static int close_tar(struct export *x, int r, struct wsl_err *err)
 {
     static const char zeros[2 * BLOCK];
     FILE *tar = x->tar;
@@ -277,9 +278,9 @@ static int close_tar(struct exporting *x, int r, struct wsl_err *err)
 int wsl_export(const struct wsl_export_setup *setup, struct wsl_export_result *ret,
                struct wsl_err *err)
 {
-    struct exporting x = {.setup = setup,
-                          .result = ret,
-                          .labels = strcmp(wsl_dataset_kind(setup->dataset), "labels") == 0};
+    struct export x = {.setup = setup,
+                       .result = ret,
+                       .labels = strcmp(wsl_dataset_kind(setup->dataset), "labels") == 0};
     char output[PATH_MAX];
     int r;
 

@@ -108,7 +108,7 @@ static void put_glyph(struct wsl_image *image, int x, int y, const uint8_t *rows
         }
 }
 
-void font_draw(struct wsl_image *image, int x, int y, int right, const char *text, uint8_t grey)
+void wsl_font_draw(struct wsl_image *image, int x, int y, int right, const char *text, uint8_t grey)
 {
     const unsigned char *at = (const unsigned char *)text;
 

@@ -13,6 +13,7 @@ enum { FONT_WIDTH = 5, FONT_HEIGHT = 7, FONT_ADVANCE = 6 };
 /* Draws UTF-8 text from (x, y), its upper left corner, in one grey; cut at `right`. A character
  * that the font lacks is a box; letters with accents are shown without where Unicode's Latin-1
  * has them. */
-void font_draw(struct wsl_image *image, int x, int y, int right, const char *text, uint8_t grey);
+void wsl_font_draw(struct wsl_image *image, int x, int y, int right, const char *text,
+                   uint8_t grey);
 
 #endif

@@ -336,7 +336,7 @@ static void a_tar_has_a_picture_and_a_description_of_each_record(void **state)
         setup.output = path[i];
         assert_int_equal(wsl_export(&setup, &result, NULL), 0);
     }
-    assert_int_equal(result.pictures, MOVED);
+    assert_int_equal(result.images, MOVED);
     assert_int_equal(wsl_export(&setup, &result, NULL), WSL_EEXIST);
     setup.splits = 3;
     assert_int_equal(wsl_export(&setup, &result, NULL), WSL_EINVAL);
@@ -361,16 +361,16 @@ static void a_sheet_shows_also_what_cannot_be_read(void **state)
 {
     struct fixture *f = *state;
     static const uint64_t records[] = {5, 1, 99, 100}; /* no JPEGs; and one beyond the end */
-    struct wsl_sheet_setup setup = {.dataset = f->sets[0],
-                                    .records = records,
-                                    .count = 3,
-                                    .columns = 2,
-                                    .side = 64,
-                                    .quality = 95};
+    struct wsl_contact_sheet_setup setup = {.dataset = f->sets[0],
+                                            .records = records,
+                                            .count = 3,
+                                            .columns = 2,
+                                            .side = 64,
+                                            .quality = 95};
     struct wsl_image image;
     struct wsl_buf jpeg = {0};
 
-    assert_int_equal(wsl_sheet_make(&setup, &jpeg, NULL), 0);
+    assert_int_equal(wsl_contact_sheet_make(&setup, &jpeg, NULL), 0);
     assert_int_equal(wsl_image_decode(jpeg.data, jpeg.size, NULL, &image, NULL), 0);
     assert_int_equal(image.width, 8 + 2 * 72);
     /* The cells: grey for the unreadable, white where there is none. */
@@ -380,10 +380,10 @@ static void a_sheet_shows_also_what_cannot_be_read(void **state)
     wsl_image_free(&image);
     wsl_buf_clear(&jpeg);
     setup.count = 0;
-    assert_int_equal(wsl_sheet_make(&setup, &jpeg, NULL), WSL_EINVAL);
+    assert_int_equal(wsl_contact_sheet_make(&setup, &jpeg, NULL), WSL_EINVAL);
     setup.count =
         4; /* not readable either; still a sheet would be wrong: the number is no record */
-    assert_int_equal(wsl_sheet_make(&setup, &jpeg, NULL), WSL_EINVAL);
+    assert_int_equal(wsl_contact_sheet_make(&setup, &jpeg, NULL), WSL_EINVAL);
     wsl_buf_free(&jpeg);
 }
 
@@ -394,7 +394,7 @@ static int ink(const char *text, int right)
     int dark = 0;
 
     memset(pixels, 255, sizeof pixels);
-    font_draw(&image, 1, 1, right, text, 0);
+    wsl_font_draw(&image, 1, 1, right, text, 0);
     for (size_t i = 0; i < sizeof pixels; i += 3)
         dark += pixels[i] == 0;
     return dark;
