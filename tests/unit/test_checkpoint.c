@@ -348,15 +348,21 @@ static struct wsl_checkpoint_info info_at(uint64_t step)
     };
 }
 
-static int write_at(const char *root, uint64_t step, int keep, struct wsl_err *err)
+static int write_info(const char *root, const struct wsl_checkpoint_info *info, int keep,
+                      struct wsl_err *err)
 {
-    struct wsl_checkpoint_info info = info_at(step);
+    const struct wsl_checkpoint_contents contents = {info, tensors, tensors, TENSORS, 2};
     char where[4096];
     uint64_t bytes;
 
-    return wsl_checkpoint_write(
-        root, &(struct wsl_checkpoint_contents){&info, tensors, tensors, TENSORS, 2}, keep, where,
-        &bytes, err);
+    return wsl_checkpoint_write(root, &contents, keep, where, &bytes, err);
+}
+
+static int write_at(const char *root, uint64_t step, int keep, struct wsl_err *err)
+{
+    struct wsl_checkpoint_info info = info_at(step);
+
+    return write_info(root, &info, keep, err);
 }
 
 static void expect_newest(const char *root, const char *name)
@@ -427,9 +433,8 @@ static void checkpoint_round_trip(void **state)
 static void bad_infos_are_refused(void **state)
 {
     struct wsl_checkpoint_info info;
-    char where[4096], bad[] = "\xff";
+    char bad[] = "\xff";
     struct wsl_err err;
-    uint64_t bytes;
 
     (void)state;
     for (int i = 0; i < 4; i++) {
@@ -442,11 +447,7 @@ static void bad_infos_are_refused(void **state)
             info.recipe = bad;
         else
             info.classes = 0;
-        assert_int_equal(wsl_checkpoint_write(
-                             in_folder("bad"),
-                             &(struct wsl_checkpoint_contents){&info, tensors, tensors, TENSORS, 2},
-                             2, where, &bytes, &err),
-                         WSL_EINVAL);
+        assert_int_equal(write_info(in_folder("bad"), &info, 2, &err), WSL_EINVAL);
         assert_int_equal(wsl_file_exists(in_folder("bad")) ? count_entries(in_folder("bad")) : 0,
                          0);
     }
@@ -537,13 +538,9 @@ static void keep_removes_the_oldest_only(void **state)
 static int write_as(const char *root, const char *uid, uint64_t step, int keep, struct wsl_err *err)
 {
     struct wsl_checkpoint_info info = info_at(step);
-    char where[4096];
-    uint64_t bytes;
 
     snprintf(info.job_uid, sizeof info.job_uid, "%s", uid);
-    return wsl_checkpoint_write(
-        root, &(struct wsl_checkpoint_contents){&info, tensors, tensors, TENSORS, 2}, keep, where,
-        &bytes, err);
+    return write_info(root, &info, keep, err);
 }
 
 #define UID_A "aaaaaaaa000000000000000000000001"
