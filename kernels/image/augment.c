@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The geometry of augmentation: random resized crop and centre crop.
+ */
 #include "base/rng.h"
 #include "kernels/image/image.h"
 

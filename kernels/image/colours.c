@@ -11,10 +11,10 @@
 
 #include <math.h>
 
-/* Luma of ITU-R BT.601, as Pillow turns pictures grey. */
+/* Luma of ITU-R BT.601, as Pillow turns images grey. */
 static const double grey[3] = {0.299, 0.587, 0.114};
 
-/* Principal components of the colours of ImageNet's pictures, in shares of full scale, RGB: values
+/* Principal components of the colours of ImageNet's images, in shares of full scale, RGB: values
  * and vectors as published with fb.resnet.torch (facebookarchive/fb.resnet.torch,
  * datasets/imagenet.lua), the rule of Krizhevsky et al. 2012, section 4.1. */
 static const double component_size[3] = {0.2175, 0.0188, 0.0045};
@@ -50,7 +50,7 @@ static void scale(struct line *l, double f)
     }
 }
 
-/* x becomes f * x + (1 - f) * mean grey of the picture as it is by now. */
+/* x becomes f * x + (1 - f) * mean grey of the image as it is by now. */
 static void contrast(struct line *l, double f, const double mean[3])
 {
     double middle = 0;
@@ -101,9 +101,9 @@ static void jitter_line(struct line *l, const struct wsl_colour_jitter *j, struc
 
 static int32_t fixed(double v)
 {
-    const double most = 1 << 27; /* four of them and a byte's worth more stay in 32 bits */
+    const double max = 1 << 27; /* four of them and a byte's worth more stay in 32 bits */
 
-    return (int32_t)lrint(fmax(-most, fmin(most, v * (1 << WSL_COLOUR_BITS))));
+    return (int32_t)lrint(fmax(-max, fmin(max, v * (1 << WSL_COLOUR_BITS))));
 }
 
 void wsl_augment_colours_with(enum wsl_cpu_level level, const struct wsl_colour_jitter *jitter,

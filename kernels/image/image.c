@@ -37,57 +37,51 @@ int wsl_image_size(const void *bytes, size_t size, int *ret_width, int *ret_heig
     return unknown_format(bytes, size, err);
 }
 
-int wsl_image_decode_result(struct wsl_image_scratch *room, const void *bytes, size_t size,
-                            const struct wsl_image_result *result, uint8_t *out,
-                            struct wsl_err *err)
+static int decode_crop(struct wsl_image_scratch *scratch, const void *bytes, size_t size,
+                       const struct wsl_image_crop *crop, uint8_t *out, struct wsl_err *err)
 {
-    struct wsl_image_result rest = *result;
-    bool is_kept = false;
+    struct wsl_image_crop rest = *crop;
+    bool is_scratch = false;
     struct wsl_image image = {0};
     int r;
 
-    if (result->width < 1 || result->height < 1)
-        return wsl_fail(err, WSL_EINVAL, "a result of %d x %d pixels", result->width,
-                        result->height);
+    if (crop->width < 1 || crop->height < 1)
+        return wsl_fail(err, WSL_EINVAL, "a result of %d x %d pixels", crop->width, crop->height);
     if (wsl_jpeg_is(bytes, size)) {
-        r = wsl_jpeg_decode_part(room, bytes, size, &rest, &image, err);
-        is_kept = r == 1;
+        r = wsl_jpeg_decode_crop(scratch, bytes, size, &rest, &image, err);
+        is_scratch = r == 1;
     } else {
         r = wsl_image_decode(bytes, size, NULL, &image, err);
     }
     if (r >= 0)
         r = wsl_resize_with(wsl_resize_choose(NULL), &image, &rest, out, err);
-    if (!is_kept)
+    if (!is_scratch)
         wsl_image_free(&image);
-    wsl_image_scratch_trim(room);
+    wsl_image_scratch_trim(scratch);
     return r;
 }
 
-int wsl_image_check(struct wsl_image_scratch *room, const void *bytes, size_t size, int *ret_width,
-                    int *ret_height, uint64_t *ret_hash, struct wsl_err *err)
+int wsl_image_decode_crop(struct wsl_image_scratch *scratch, const void *bytes, size_t size,
+                          const struct wsl_image_crop *crop, uint8_t *out, struct wsl_err *err)
+{
+    struct wsl_image_scratch own = {0};
+    int r = decode_crop(scratch ? scratch : &own, bytes, size, crop, out, err);
+
+    wsl_image_scratch_free(&own);
+    return r;
+}
+
+int wsl_image_check(struct wsl_image_scratch *scratch, const void *bytes, size_t size,
+                    struct wsl_image_info *ret, struct wsl_err *err)
 {
     struct wsl_image image = {0};
-    int fast = wsl_jpeg_decode_in_scratch(room, bytes, size, &image, err);
+    int fast = wsl_jpeg_decode_in_scratch(scratch, bytes, size, &image, err);
     int r = fast == 0 ? wsl_image_decode(bytes, size, NULL, &image, err) : fast;
 
-    if (r >= 0) {
-        *ret_width = image.width;
-        *ret_height = image.height;
-        *ret_hash = wsl_image_pixel_hash(&image);
-    }
+    if (r >= 0)
+        *ret = (struct wsl_image_info){image.width, image.height, wsl_image_pixel_hash(&image)};
     if (fast == 0)
         wsl_image_free(&image);
-    wsl_image_scratch_trim(room);
+    wsl_image_scratch_trim(scratch);
     return r < 0 ? r : 0;
-}
-
-int wsl_image_decode_part(const void *bytes, size_t size, struct wsl_rect part, int width,
-                          int height, bool flip, uint8_t *out, struct wsl_err *err)
-{
-    const struct wsl_image_result result = {part, width, height, flip};
-    struct wsl_image_scratch room = {0};
-    int r = wsl_image_decode_result(&room, bytes, size, &result, out, err);
-
-    wsl_image_scratch_free(&room);
-    return r;
 }

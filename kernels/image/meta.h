@@ -15,7 +15,7 @@
 
 struct wsl_jpeg_header {
     int width, height;
-    int components; /* 1: grey, 3: colour, 4: four inks */
+    int components; /* 1: grey, 3: RGB or YCbCr, 4: CMYK or YCCK */
     bool progressive;
     bool has_exif;
     int orientation;      /* Exif's, 1 to 8; 1: as it is stored, and when there is none */
@@ -34,14 +34,14 @@ int wsl_jpeg_header(const uint8_t *bytes, size_t size, struct wsl_jpeg_header *r
  * is none, or not all of it. WSL_ENOMEM, WSL_ELIMIT. */
 int wsl_jpeg_profile(const uint8_t *bytes, size_t size, struct wsl_buf *out, struct wsl_err *err);
 
-/* Whether a colour profile leaves the colours of a JPEG with that many components as they are, or
- * is one that viewers pass over. */
-bool wsl_profile_is_idle(const uint8_t *bytes, size_t size, int components);
+/* Whether a colour profile is as good as sRGB for a JPEG with that many components (or one that
+ * viewers ignore): applying it would change nothing. */
+bool wsl_profile_is_srgb(const uint8_t *bytes, size_t size, int components);
 
 /* The orientation that Exif data (from their TIFF header on) ask for; 1 when there is none. */
 int wsl_exif_orientation(const uint8_t *bytes, size_t size);
 
-/* Appends the same JPEG coded anew without loss: baseline, Huffman tables of its own, a restart
+/* Appends the same JPEG re-encoded without loss: baseline, Huffman tables of its own, a restart
  * marker after each row of blocks, no application data but what its colours need. Every coefficient
  * stays. WSL_ECORRUPT, WSL_EUNSUPPORTED (what baseline cannot hold), WSL_ELIMIT, WSL_ENOMEM. */
 int wsl_jpeg_transcode(const uint8_t *bytes, size_t size, struct wsl_buf *out, struct wsl_err *err);

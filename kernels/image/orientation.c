@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Orientations: JEITA CP-3451 (Exif 2.3), tag 0x0112: where the stored picture's first row and
+ * Orientations: JEITA CP-3451 (Exif 2.3), tag 0x0112: where the stored image's first row and
  * first column belong.
  */
 #include "kernels/image/image.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int wsl_image_turn(struct wsl_image *image, int orientation, struct wsl_err *err)
+int wsl_image_apply_orientation(struct wsl_image *image, int orientation, struct wsl_err *err)
 {
     /* Row 0 on the right or left: the sides are swapped. Then which of them run backwards. */
     bool swapped = orientation >= 5;
@@ -22,7 +22,7 @@ int wsl_image_turn(struct wsl_image *image, int orientation, struct wsl_err *err
         return 0;
     to = malloc((size_t)width * (size_t)height * 3);
     if (!to)
-        return wsl_fail(err, WSL_ENOMEM, "no memory to turn a picture of %d x %d", width, height);
+        return wsl_fail(err, WSL_ENOMEM, "no memory to turn an image of %d x %d", width, height);
     for (int y = 0; y < height; y++)
         for (int x = 0; x < width; x++) {
             int across = right ? width - 1 - x : x, down = bottom ? height - 1 - y : y;

@@ -13,7 +13,7 @@
 int wsl_image_check_size(int64_t width, int64_t height, const struct wsl_image_limits *limits,
                          struct wsl_err *err);
 
-/* WSL_EINVAL unless `part` is not empty and inside a picture of width x height. */
-int wsl_image_check_part(int width, int height, struct wsl_rect part, struct wsl_err *err);
+/* WSL_EINVAL unless `area` is not empty and inside an image of width x height. */
+int wsl_image_check_area(int width, int height, struct wsl_rect area, struct wsl_err *err);
 
 #endif

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * PNG by libpng: everything becomes RGBA row by row, then RGB on white.
+ */
 #include "kernels/image/png_file.h"
 
 #include "kernels/image/meta.h"
@@ -17,8 +20,8 @@ struct work {
     size_t size, at;
     png_structp png;
     png_infop info;
-    struct wsl_row_sink raster;
-    uint8_t *rgba;   /* one row, or the whole picture when interlaced */
+    struct wsl_row_sink sink;
+    uint8_t *rgba;   /* one row, or the whole image when interlaced */
     uint8_t *rgb;    /* one row, on white */
     png_bytepp rows; /* interlaced: where each row goes */
     struct wsl_profile *profile;
@@ -59,7 +62,7 @@ bool wsl_png_is(const uint8_t *bytes, size_t size)
 static void close_work(struct work *w)
 {
     png_destroy_read_struct(&w->png, &w->info, NULL);
-    wsl_row_sink_close(&w->raster);
+    wsl_row_sink_close(&w->sink);
     wsl_profile_close(w->profile);
     free(w->rgba);
     free(w->rgb);
@@ -121,8 +124,8 @@ static void take_meta(struct work *w)
 static void row_on_white(struct work *w, const uint8_t *rgba)
 {
     if (w->profile)
-        wsl_profile_row(w->profile, rgba, 4, w->rgb, w->raster.width);
-    for (int x = 0; x < w->raster.width; x++) {
+        wsl_profile_row(w->profile, rgba, 4, w->rgb, w->sink.width);
+    for (int x = 0; x < w->sink.width; x++) {
         unsigned alpha = rgba[x * 4 + 3];
 
         for (int c = 0; c < 3; c++)
@@ -131,7 +134,7 @@ static void row_on_white(struct work *w, const uint8_t *rgba)
                            255u * (255u - alpha) + 127u) /
                           255u);
     }
-    wsl_row_sink_row(&w->raster, w->rgb);
+    wsl_row_sink_row(&w->sink, w->rgb);
 }
 
 static void read_interlaced(struct work *w, size_t row_bytes, int height)
@@ -156,7 +159,7 @@ static int take_memory(struct work *w, int width, int height, bool interlaced, s
     return 0;
 }
 
-static int read_picture(struct work *w, const struct wsl_image_limits *limits, struct wsl_err *err)
+static int read_image(struct work *w, const struct wsl_image_limits *limits, struct wsl_err *err)
 {
     int width, height, r;
     bool interlaced;
@@ -169,12 +172,12 @@ static int read_picture(struct work *w, const struct wsl_image_limits *limits, s
         return wsl_fail(err, WSL_ELIMIT,
                         "an interlaced PNG of %d x %d, more than the %llu pixels allowed for one",
                         width, height, (unsigned long long)WSL_PNG_INTERLACED_MAX);
-    r = wsl_row_sink_open(&w->raster, width, height, 8, limits, err);
+    r = wsl_row_sink_open(&w->sink, width, height, 8, limits, err);
     if (r == 0)
         r = take_memory(w, width, height, interlaced, err);
     if (r < 0)
         return r;
-    if (limits && limits->as_seen)
+    if (limits && limits->apply_exif_and_icc)
         take_meta(w);
     set_transforms(w);
     if (interlaced)
@@ -209,10 +212,10 @@ int wsl_png_decode(const uint8_t *bytes, size_t size, const struct wsl_image_lim
         close_work(w);
         return r;
     }
-    r = read_picture(w, limits, err);
+    r = read_image(w, limits, err);
     if (r == 0)
-        r = wsl_row_sink_take(&w->raster, ret, err);
-    if (r == 0 && (r = wsl_image_turn(ret, w->orientation, err)) < 0)
+        r = wsl_row_sink_take(&w->sink, ret, err);
+    if (r == 0 && (r = wsl_image_apply_orientation(ret, w->orientation, err)) < 0)
         wsl_image_free(ret);
     close_work(w);
     return r;

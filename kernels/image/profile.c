@@ -22,15 +22,15 @@ struct wsl_profile {
 static cmsColorSpaceSignature space_of(enum wsl_profile_colours colours)
 {
     return colours == WSL_PROFILE_GREY   ? cmsSigGrayData
-           : colours == WSL_PROFILE_INKS ? cmsSigCmykData
+           : colours == WSL_PROFILE_CMYK ? cmsSigCmykData
                                          : cmsSigRgbData;
 }
 
-/* Adobe's inverted inks: 255 is none. */
+/* Adobe's inverted CMYK: 255 is no ink. */
 static cmsUInt32Number format_of(enum wsl_profile_colours colours)
 {
     return colours == WSL_PROFILE_GREY   ? TYPE_GRAY_8
-           : colours == WSL_PROFILE_INKS ? TYPE_CMYK_8_REV
+           : colours == WSL_PROFILE_CMYK ? TYPE_CMYK_8_REV
                                          : TYPE_RGB_8;
 }
 
@@ -58,7 +58,7 @@ static bool changes_nothing(const struct wsl_profile *p)
     uint8_t in[GRID * GRID * GRID * 3], out[GRID * GRID * GRID * 3];
     int n = GRID * GRID * GRID;
 
-    if (p->colours == WSL_PROFILE_INKS)
+    if (p->colours == WSL_PROFILE_CMYK)
         return false;
     for (int i = 0; i < n; i++)
         for (int c = 0, rest = i; c < 3; c++, rest /= GRID)
@@ -79,7 +79,7 @@ struct wsl_profile *wsl_profile_open(const uint8_t *bytes, size_t size,
     if (!p)
         return NULL;
     p->colours = colours;
-    p->channels = colours == WSL_PROFILE_GREY ? 1 : colours == WSL_PROFILE_INKS ? 4 : 3;
+    p->channels = colours == WSL_PROFILE_GREY ? 1 : colours == WSL_PROFILE_CMYK ? 4 : 3;
     p->transform = make_transform(bytes, size, colours);
     if (p->transform && !changes_nothing(p))
         return p;
@@ -113,14 +113,14 @@ void wsl_profile_row(const struct wsl_profile *p, const uint8_t *from, int step,
     }
 }
 
-bool wsl_profile_is_idle(const uint8_t *bytes, size_t size, int components)
+bool wsl_profile_is_srgb(const uint8_t *bytes, size_t size, int components)
 {
     struct wsl_profile *p = wsl_profile_open(bytes, size,
                                              components == 1   ? WSL_PROFILE_GREY
-                                             : components == 4 ? WSL_PROFILE_INKS
+                                             : components == 4 ? WSL_PROFILE_CMYK
                                                                : WSL_PROFILE_RGB);
-    bool idle = p == NULL;
+    bool srgb = p == NULL;
 
     wsl_profile_close(p);
-    return idle;
+    return srgb;
 }

@@ -11,13 +11,13 @@
 enum wsl_profile_colours {
     WSL_PROFILE_RGB,
     WSL_PROFILE_GREY,
-    WSL_PROFILE_INKS, /* CMYK as Adobe stores it: 255 is no ink */
+    WSL_PROFILE_CMYK, /* CMYK as Adobe stores it: 255 is no ink */
 };
 
 struct wsl_profile;
 
 /* NULL when nothing has to be done: a profile that is as good as sRGB (2 levels at most on a grid
- * of colours), or one that viewers pass over - damaged, or of other colours than the picture. No
+ * of colours), or one that viewers ignore: damaged, or of other colours than the image. No
  * other errors: without memory the colours stay as they are. Some 100 us. */
 struct wsl_profile *wsl_profile_open(const uint8_t *bytes, size_t size,
                                      enum wsl_profile_colours colours);

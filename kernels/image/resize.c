@@ -71,7 +71,7 @@ static int taps_make(struct wsl_resize_taps *t, int size, double start, double l
 {
     double step = length / size;
     double scale = step < 1 ? 1 : step;
-    size_t most;
+    size_t taps_max;
 
     t->size = (size + 3) / 4 * 4;
     t->pair_count = 1;
@@ -84,8 +84,8 @@ static int taps_make(struct wsl_resize_taps *t, int size, double start, double l
         if ((count + 1) / 2 > t->pair_count)
             t->pair_count = (count + 1) / 2;
     }
-    most = 2 * (size_t)t->pair_count;
-    t->weights = calloc((size_t)t->size * most, sizeof *t->weights);
+    taps_max = 2 * (size_t)t->pair_count;
+    t->weights = calloc((size_t)t->size * taps_max, sizeof *t->weights);
     if (!t->weights)
         return WSL_ENOMEM;
     for (int i = 0; i < size; i++) {
@@ -93,7 +93,7 @@ static int taps_make(struct wsl_resize_taps *t, int size, double start, double l
         double centre = start + (i + 0.5) * step;
         int count = span_of(centre, scale, limit, &t->first[to]);
 
-        set_weights(t->weights + (size_t)to * most, count, centre - t->first[to], scale);
+        set_weights(t->weights + (size_t)to * taps_max, count, centre - t->first[to], scale);
     }
     return 0;
 }
@@ -108,7 +108,7 @@ struct work {
     uint8_t *ring; /* line of source row y at (y % ring_lines) * stride */
     size_t stride;
     int ring_lines;
-    uint8_t *tails;        /* copies of rows at the picture's end, with room to read on */
+    uint8_t *tails;        /* copies of rows at the image's end, with room to read on */
     const uint8_t **lines; /* of the result being made */
     int next;              /* source row whose line is made next */
 };
@@ -209,29 +209,27 @@ void wsl_resize_reach(double from, double length, int size, int limit, int *ret_
 }
 
 int wsl_resize_with(const struct wsl_resize_passes *passes, const struct wsl_image *from,
-                    const struct wsl_image_result *result, uint8_t *out, struct wsl_err *err)
+                    const struct wsl_image_crop *crop, uint8_t *out, struct wsl_err *err)
 {
     struct work w = {.passes = passes, .from = from};
-    int width = result->width, height = result->height, r;
+    int width = crop->width, height = crop->height, r;
 
     if (width < 1 || height < 1)
         return wsl_fail(err, WSL_EINVAL, "a result of %d x %d pixels", width, height);
-    r = wsl_image_check_part(from->width, from->height, result->part, err);
+    r = wsl_image_check_area(from->width, from->height, crop->area, err);
     if (r < 0)
         return r;
-    r = open_work(&w, result->part, width, height, result->flip);
+    r = open_work(&w, crop->area, width, height, crop->flip);
     if (r == 0)
         make_rows(&w, height, (size_t)width * 3, out);
     else
-        wsl_fail(err, r, "no memory to resize a picture to %d x %d", width, height);
+        wsl_fail(err, r, "no memory to resize an image to %d x %d", width, height);
     close_work(&w);
     return r;
 }
 
-int wsl_image_resize(const struct wsl_image *from, struct wsl_rect part, int width, int height,
-                     bool flip, uint8_t *out, struct wsl_err *err)
+int wsl_image_resize(const struct wsl_image *from, const struct wsl_image_crop *crop, uint8_t *out,
+                     struct wsl_err *err)
 {
-    const struct wsl_image_result result = {part, width, height, flip};
-
-    return wsl_resize_with(wsl_resize_choose(NULL), from, &result, out, err);
+    return wsl_resize_with(wsl_resize_choose(NULL), from, crop, out, err);
 }

@@ -60,6 +60,6 @@ void wsl_resize_reach(double from, double length, int size, int limit, int *ret_
 
 /* wsl_image_resize() with passes of the caller's choice. */
 int wsl_resize_with(const struct wsl_resize_passes *passes, const struct wsl_image *from,
-                    const struct wsl_image_result *result, uint8_t *out, struct wsl_err *err);
+                    const struct wsl_image_crop *crop, uint8_t *out, struct wsl_err *err);
 
 #endif

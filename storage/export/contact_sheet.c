@@ -46,8 +46,9 @@ static int put_image(struct sheet *s, const struct wsl_record *record, int x, in
     height = image.height >= image.width ? side : side * image.height / image.width;
     width = width > 0 ? width : 1;
     height = height > 0 ? height : 1;
-    r = wsl_image_resize(&image, (struct wsl_rect){0, 0, image.width, image.height}, width, height,
-                         false, s->fitted, err);
+    r = wsl_image_resize(
+        &image, &(struct wsl_image_crop){{0, 0, image.width, image.height}, width, height, false},
+        s->fitted, err);
     wsl_image_free(&image);
     left = x + (side - width) / 2;
     top = y + (side - height) / 2;

@@ -44,7 +44,7 @@ struct worker {
     struct decode_pool *decode_pool;
     struct import *im;
     struct wsl_buf file, jpeg, again, profile;
-    struct wsl_image_scratch room;
+    struct wsl_image_scratch scratch;
     struct import_reader reader;
     uint64_t srgb_profile; /* hash of the last profile that was as good as sRGB */
 };
@@ -85,7 +85,7 @@ static bool profile_is_srgb(struct worker *w, const struct wsl_jpeg_header *head
     hash = XXH3_64bits_withSeed(w->profile.data, w->profile.size, (uint64_t)header->components);
     if (hash == w->srgb_profile)
         return true;
-    if (!wsl_profile_is_idle(w->profile.data, w->profile.size, header->components))
+    if (!wsl_profile_is_srgb(w->profile.data, w->profile.size, header->components))
         return false;
     w->srgb_profile = hash;
     return true;
@@ -156,7 +156,9 @@ static int shrink(const struct import *im, struct wsl_image *image, struct wsl_e
     small.height += small.height == 0;
     small.pixels = malloc((size_t)small.width * (size_t)small.height * 3);
     r = small.pixels
-            ? wsl_image_resize(image, all, small.width, small.height, false, small.pixels, err)
+            ? wsl_image_resize(image,
+                               &(struct wsl_image_crop){all, small.width, small.height, false},
+                               small.pixels, err)
             : wsl_fail(err, WSL_ENOMEM, "no memory for a smaller image");
     wsl_image_free(r == 0 ? image : &small);
     if (r == 0)
@@ -167,7 +169,8 @@ static int shrink(const struct import *im, struct wsl_image *image, struct wsl_e
 static int decode(const struct import *im, const struct item *item, const struct wsl_buf *file,
                   struct wsl_image *image, struct wsl_err *err)
 {
-    const struct wsl_image_limits limits = {.side_max = im->setup->side_max, .as_seen = true};
+    const struct wsl_image_limits limits = {.side_max = im->setup->side_max,
+                                            .apply_exif_and_icc = true};
     int r;
 
     if (item->form == SOURCE_FILE)
@@ -192,10 +195,12 @@ static void keep(struct worker *w, struct item *item, const struct wsl_jpeg_head
 /* A kept JPEG shows as it is stored: nothing turns it or changes its colours. */
 static int check_kept(struct worker *w, struct item *item, struct wsl_err *err)
 {
-    int width, height;
+    struct wsl_image_info info;
+    int r = wsl_image_check(&w->scratch, w->file.data, w->file.size, &info, err);
 
-    return wsl_image_check(&w->room, w->file.data, w->file.size, &width, &height, &item->pixel_hash,
-                           err);
+    if (r == 0)
+        item->pixel_hash = info.pixel_hash;
+    return r;
 }
 
 static int make_jpeg(struct worker *w, struct item *item, struct wsl_err *err)
@@ -394,7 +399,7 @@ static void *work(void *context)
     wsl_buf_free(&w.jpeg);
     wsl_buf_free(&w.again);
     wsl_buf_free(&w.profile);
-    wsl_image_scratch_free(&w.room);
+    wsl_image_scratch_free(&w.scratch);
     wsl_import_reader_close(&w.reader);
     wsl_thread_pool_leave(&decode_pool->threads, r, &err);
     return NULL;

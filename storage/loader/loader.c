@@ -85,7 +85,7 @@ static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position,
 {
     struct wsl_record *rec = &scratch->record;
     const struct wsl_loader_setup *s = &l->setup;
-    struct wsl_image_result result = {.width = s->image_size, .height = s->image_size};
+    struct wsl_image_crop crop = {.width = s->image_size, .height = s->image_size};
     int width, height;
     int r = wsl_dataset_read(s->dataset, s->split, record, rec, err);
 
@@ -105,12 +105,12 @@ static int load_record(struct wsl_loader *l, uint64_t record, uint64_t position,
     if (r < 0)
         return r;
     if (s->augment)
-        result.part =
-            wsl_augment_crop(width, height, s->min_area, l->augment_key, position, &result.flip);
+        crop.area =
+            wsl_augment_crop(width, height, s->min_area, l->augment_key, position, &crop.flip);
     else
-        result.part = wsl_augment_centre(width, height);
-    result.flip = result.flip && !s->no_flip;
-    r = wsl_image_decode_result(&scratch->image, scratch->jpeg, rec->jpeg_size, &result, out, err);
+        crop.area = wsl_augment_centre(width, height);
+    crop.flip = crop.flip && !s->no_flip;
+    r = wsl_image_decode_crop(&scratch->image, scratch->jpeg, rec->jpeg_size, &crop, out, err);
     if (r == 0 && s->augment)
         wsl_augment_colours(&s->jitter, l->augment_key, position, out, l->image_bytes / 3);
     return r;

@@ -58,21 +58,21 @@ static struct wsl_buf transcode(const struct wsl_buf *from, int rows)
     return file;
 }
 
-static int measure(struct wsl_image_scratch *room, const struct wsl_buf forms[FORMS],
+static int measure(struct wsl_image_scratch *scratch, const struct wsl_buf forms[FORMS],
                    uint64_t number, double seconds[FORMS], struct wsl_err *err)
 {
     static uint8_t out[FORMS][BYTES];
-    struct wsl_image_result result = {.width = SIZE, .height = SIZE};
+    struct wsl_image_crop result = {.width = SIZE, .height = SIZE};
     int width, height;
     int r = wsl_image_size(forms[0].data, forms[0].size, &width, &height, err);
 
     if (r == 0)
-        result.part = wsl_augment_crop(width, height, 0.08, 7, number, &result.flip);
+        result.area = wsl_augment_crop(width, height, 0.08, 7, number, &result.flip);
     for (int warm = 1; r == 0 && warm >= 0; warm--) /* the first time fills the room */
         for (int k = 0; r == 0 && k < FORMS; k++) {
             double begin = cpu_seconds();
 
-            r = wsl_image_decode_result(room, forms[k].data, forms[k].size, &result, out[k], err);
+            r = wsl_image_decode_crop(scratch, forms[k].data, forms[k].size, &result, out[k], err);
             if (!warm)
                 seconds[k] += cpu_seconds() - begin;
         }
@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 {
     static const char *const names[FORMS] = {"libjpeg", "ours", "ours, restarts"};
     int rounds = argc > 2 ? atoi(argv[1]) : 0;
-    struct wsl_image_scratch room = {0};
+    struct wsl_image_scratch scratch = {0};
     double seconds[FORMS] = {0}, count = (double)rounds * (argc - 2);
 
     if (rounds < 1) {
@@ -101,7 +101,7 @@ int main(int argc, char **argv)
         for (int k = 0; r == 0 && k < FORMS; k++)
             forms[k] = transcode(&file, restart_rows[k]);
         for (int n = 0; r == 0 && n < rounds; n++)
-            r = measure(&room, forms, (uint64_t)(i * rounds + n), seconds, &err);
+            r = measure(&scratch, forms, (uint64_t)(i * rounds + n), seconds, &err);
         if (r < 0) {
             fprintf(stderr, "decode: %s: %s\n", argv[i], err.text);
             return 1;
@@ -110,7 +110,7 @@ int main(int argc, char **argv)
             wsl_buf_free(&forms[k]);
         wsl_buf_free(&file);
     }
-    wsl_image_scratch_free(&room);
+    wsl_image_scratch_free(&scratch);
     for (int k = 0; k < FORMS; k++)
         printf("%-15s %7.0f us  %.2f times\n", names[k], seconds[k] / count * 1e6,
                seconds[0] / seconds[k]);

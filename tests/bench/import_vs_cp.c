@@ -52,7 +52,8 @@ static int put_crops(struct world *w, const char *path, struct wsl_err *err)
         bool flip;
         struct wsl_rect part = wsl_augment_crop(image.width, image.height, 0.2, 1, w->made, &flip);
 
-        r = wsl_image_resize(&image, part, WIDTH, HEIGHT, flip, crop.pixels, err);
+        r = wsl_image_resize(&image, &(struct wsl_image_crop){part, WIDTH, HEIGHT, flip},
+                             crop.pixels, err);
         wsl_buf_clear(&jpeg);
         if (r == 0)
             r = wsl_image_encode_jpeg(&crop, 95, &jpeg, err);

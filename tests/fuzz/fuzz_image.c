@@ -12,18 +12,18 @@
 
 static void compare(const uint8_t *bytes, size_t size, int width, int height)
 {
-    struct wsl_image_result result = {{0, 0, width, height}, width, height, false};
-    struct wsl_image_scratch room = {0};
+    struct wsl_image_crop result = {{0, 0, width, height}, width, height, false};
+    struct wsl_image_scratch scratch = {0};
     struct wsl_image ours = {0}, whole = {0};
     struct wsl_err err;
 
-    if (wsl_jpeg_fast(&room, bytes, size, &result, &ours, &err) == 1 &&
+    if (wsl_jpeg_fast(&scratch, bytes, size, &result, &ours, &err) == 1 &&
         (wsl_jpeg_decode(bytes, size, NULL, &whole, &err) != 0 || whole.width != ours.width ||
          whole.height != ours.height ||
          memcmp(whole.pixels, ours.pixels, (size_t)width * (size_t)height * 3) != 0))
         abort();
     wsl_image_free(&whole);
-    wsl_image_scratch_free(&room);
+    wsl_image_scratch_free(&scratch);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
@@ -43,9 +43,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     fuzz_check_line(r, &err);
     if (r < 0 || (int64_t)width * height > 1 << 20)
         return 0;
-    r = wsl_image_decode_part(
-        bytes, size, (struct wsl_rect){width * 0.3, height * 0.2, width * 0.6, height * 0.7}, 24,
-        24, true, out, &err);
+    r = wsl_image_decode_crop(
+        NULL, bytes, size,
+        &(struct wsl_image_crop){
+            (struct wsl_rect){width * 0.3, height * 0.2, width * 0.6, height * 0.7}, 24, 24, true},
+        out, &err);
     fuzz_check_line(r, &err);
     if (wsl_jpeg_is(bytes, size))
         compare(bytes, size, width, height);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Files and what Pillow made of them are in data/image (see make.py there); parts of JPEGs against
- * the long way. Real pictures are taken from Debian's packages where they are
+ * the long way. Real images are taken from Debian's packages where they are
  * installed.
  */
 #include "base/file.h"
@@ -70,38 +70,35 @@ static void kinds_of_files_become_the_rgb_that_pillow_makes(void **state)
 
 static void must_check(const struct wsl_buf *file)
 {
-    struct wsl_image_scratch room = {0};
+    struct wsl_image_scratch scratch = {0};
     struct wsl_image image = image_decode(file->data, file->size, 0);
-    int width = 0, height = 0;
-    uint64_t hash = 0;
+    struct wsl_image_info info = {0};
 
-    assert_int_equal(wsl_image_check(&room, file->data, file->size, &width, &height, &hash, NULL),
-                     0);
-    assert_int_equal(width, image.width);
-    assert_int_equal(height, image.height);
-    assert_true(hash == wsl_image_pixel_hash(&image));
-    wsl_image_scratch_free(&room);
+    assert_int_equal(wsl_image_check(&scratch, file->data, file->size, &info, NULL), 0);
+    assert_int_equal(info.width, image.width);
+    assert_int_equal(info.height, image.height);
+    assert_true(info.pixel_hash == wsl_image_pixel_hash(&image));
+    wsl_image_scratch_free(&scratch);
     wsl_image_free(&image);
 }
 
 /* Our own decoder, libjpeg for what that leaves to it or is too large for it, libpng. */
-static void a_check_knows_the_picture_without_giving_it(void **state)
+static void a_check_knows_the_image_without_giving_it(void **state)
 {
     static const char *const files[] = {"colour.jpg",    "progressive.jpg", "full-chroma.jpg",
                                         "grey-jpeg.jpg", "cmyk.jpg",        "rgba.png"};
     struct wsl_image large = image_draw(2100, 2100, 5);
     struct wsl_buf file = image_encode(&large, 80);
-    struct wsl_image_scratch room = {0};
+    struct wsl_image_scratch scratch = {0};
     struct wsl_err err = {0};
-    int width, height;
-    uint64_t hash;
+    struct wsl_image_info info;
 
     (void)state;
     must_check(&file);
-    assert_int_equal(wsl_image_check(&room, file.data, file.size / 2, &width, &height, &hash, &err),
+    assert_int_equal(wsl_image_check(&scratch, file.data, file.size / 2, &info, &err),
                      WSL_ECORRUPT);
     assert_non_null(strstr(err.text, "bad JPEG at byte"));
-    wsl_image_scratch_free(&room);
+    wsl_image_scratch_free(&scratch);
     wsl_image_free(&large);
     wsl_buf_free(&file);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -135,12 +132,18 @@ static void resize_agrees_with_pillow(void **state)
 
         snprintf(name, sizeof name, "resize-%zu.png", i);
         expected = image_decode_data(name);
-        assert_int_equal(wsl_image_resize(&source, part, width, height, false, out, NULL), 0);
+        assert_int_equal(wsl_image_resize(&source,
+                                          &(struct wsl_image_crop){part, width, height, false}, out,
+                                          NULL),
+                         0);
         d = image_compare(out, expected.pixels, image_bytes_of(&expected));
         if (d.mean > 0.05 || d.most > 1)
             fail_msg("resize %zu differs by %g on average, %d at most", i, d.mean, d.most);
         mirrored = malloc((size_t)width * (size_t)height * 3);
-        assert_int_equal(wsl_image_resize(&source, part, width, height, true, mirrored, NULL), 0);
+        assert_int_equal(wsl_image_resize(&source,
+                                          &(struct wsl_image_crop){part, width, height, true},
+                                          mirrored, NULL),
+                         0);
         for (int y = 0; y < height; y++)
             for (int x = 0; x < width; x++)
                 assert_memory_equal(mirrored + (y * width + x) * 3,
@@ -168,7 +171,7 @@ static void every_instruction_set_gives_the_same_bits(void **state)
         struct wsl_image image = image_draw(1 + (int)wsl_rng_below(&rng, (uint64_t)sides),
                                             1 + (int)wsl_rng_below(&rng, (uint64_t)sides), i);
         double x = wsl_rng_unit(&rng) * image.width, y = wsl_rng_unit(&rng) * image.height;
-        const struct wsl_image_result result = {
+        const struct wsl_image_crop result = {
             {x, y, (image.width - x) * (0.01 + 0.99 * wsl_rng_unit(&rng)),
              (image.height - y) * (0.01 + 0.99 * wsl_rng_unit(&rng))},
             1 + (int)wsl_rng_below(&rng, 150),
@@ -262,9 +265,9 @@ static void four_inks_become_rgb(void **state)
     }
 }
 
-/* ---- large pictures ---- */
+/* ---- large images ---- */
 
-static void a_shrunk_picture_is_the_resized_one(void **state)
+static void a_shrunk_image_is_the_resized_one(void **state)
 {
     static const int sides[] = {640, 300, 200, 100, 33};
     struct wsl_image image = image_draw(1003, 701, 4);
@@ -279,9 +282,12 @@ static void a_shrunk_picture_is_the_resized_one(void **state)
 
         assert_int_equal(small.width, sides[i]);
         assert_int_equal(small.height, (sides[i] * 701 + 501) / 1003);
-        assert_int_equal(wsl_image_resize(&whole, (struct wsl_rect){0, 0, 1003, 701}, small.width,
-                                          small.height, false, expected, NULL),
-                         0);
+        assert_int_equal(
+            wsl_image_resize(&whole,
+                             &(struct wsl_image_crop){(struct wsl_rect){0, 0, 1003, 701},
+                                                      small.width, small.height, false},
+                             expected, NULL),
+            0);
         d = image_compare(small.pixels, expected, image_bytes_of(&small));
         if (d.mean > 1.0)
             fail_msg("shrunk to %d: differs by %g on average, %d at most", sides[i], d.mean,
@@ -315,9 +321,12 @@ static void check_parts(const struct wsl_buf *file, uint64_t seed, int rounds,
         struct image_difference d;
         struct wsl_err err;
 
-        if (wsl_image_decode_part(file->data, file->size, part, size, size, flip, out, &err) < 0)
+        if (wsl_image_decode_crop(NULL, file->data, file->size,
+                                  &(struct wsl_image_crop){part, size, size, flip}, out, &err) < 0)
             fail_msg("%s", err.text);
-        assert_int_equal(wsl_image_resize(&whole, part, size, size, flip, expected, NULL), 0);
+        assert_int_equal(wsl_image_resize(&whole, &(struct wsl_image_crop){part, size, size, flip},
+                                          expected, NULL),
+                         0);
         d = image_compare(out, expected, (size_t)size * (size_t)size * 3);
         /* Scaled ones: half a level on average on photographs, more on hard edges like these. */
         if (scaled) {
@@ -507,7 +516,7 @@ static void colours_move_as_they_are_meant_to(void **state)
     assert_true(fabs(sqrt(square) - 0.56) < 0.15);
 }
 
-/* ---- real pictures ---- */
+/* ---- real images ---- */
 
 static struct {
     int seen, refused;
@@ -540,7 +549,7 @@ static int read_one(const char *path, const struct stat *st, int type, struct FT
     return tally.seen >= 60;
 }
 
-static void pictures_of_debian_packages_are_read(void **state)
+static void images_of_debian_packages_are_read(void **state)
 {
     static const char *const trees[] = {"/usr/share/tuxpaint/stamps/animals",
                                         "/usr/share/openclipart/png/animals"};
@@ -551,7 +560,7 @@ static void pictures_of_debian_packages_are_read(void **state)
         nftw(trees[i], read_one, 16, FTW_PHYS);
     if (tally.seen == 0)
         skip();
-    print_message("# %d real pictures\n", tally.seen);
+    print_message("# %d real images\n", tally.seen);
     assert_int_equal(tally.refused, 0);
 }
 
@@ -559,19 +568,19 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kinds_of_files_become_the_rgb_that_pillow_makes),
-        cmocka_unit_test(a_check_knows_the_picture_without_giving_it),
+        cmocka_unit_test(a_check_knows_the_image_without_giving_it),
         cmocka_unit_test(resize_agrees_with_pillow),
         cmocka_unit_test(every_instruction_set_gives_the_same_bits),
         cmocka_unit_test(interlaced_png_of_sixteen_bits),
         cmocka_unit_test(four_inks_become_rgb),
-        cmocka_unit_test(a_shrunk_picture_is_the_resized_one),
+        cmocka_unit_test(a_shrunk_image_is_the_resized_one),
         cmocka_unit_test(a_part_is_what_the_long_way_gives),
         cmocka_unit_test(a_jpeg_goes_out_and_comes_back),
         cmocka_unit_test(crops_have_legal_sizes_and_the_expected_spread),
         cmocka_unit_test(odd_shapes_get_the_largest_legal_crop),
         cmocka_unit_test(colours_are_the_same_bits_everywhere),
         cmocka_unit_test(colours_move_as_they_are_meant_to),
-        cmocka_unit_test(pictures_of_debian_packages_are_read),
+        cmocka_unit_test(images_of_debian_packages_are_read),
     };
 
     return cmocka_run_group_tests_name("image", tests, NULL, NULL);

@@ -136,7 +136,7 @@ static void headers_with_absurd_sizes_are_refused(void **state)
     must_fail(jpeg.data, jpeg.size, WSL_ELIMIT, "65500 x 65500");
     set_jpeg_size(&jpeg, 65535, 65535);
     must_fail(jpeg.data, jpeg.size, WSL_ECORRUPT, "65500");
-    /* Under pixels_max, but these need the picture in memory while they are read. */
+    /* Under pixels_max, but these need the image in memory while they are read. */
     set_jpeg_size(&progressive, 20000, 20000);
     must_fail(progressive.data, progressive.size, WSL_ELIMIT, "progressive");
     set_png_size(&interlaced, 20000, 20000);
@@ -186,14 +186,14 @@ static void cut_files_are_damaged(void **state)
     }
 }
 
-/* Flips bits of one to eight bytes; whatever comes out, it is a picture or a line. */
+/* Flips bits of one to eight bytes; whatever comes out, it is an image or a line. */
 static void flipped_bytes_do_no_harm(void **state)
 {
     enum { ROUNDS = 4000, SEED = 41 };
     const struct wsl_image_limits limits = {.pixels_max = 1 << 20, .side_max = 64};
     struct wsl_buf files[IMAGE_KINDS];
     struct wsl_rng rng;
-    int pictures = 0;
+    int images = 0;
 
     (void)state;
     wsl_rng_start(&rng, SEED, 0);
@@ -214,18 +214,20 @@ static void flipped_bytes_do_no_harm(void **state)
         r = wsl_image_decode(bytes, file->size, &limits, &image, &err);
         if (r < 0 && (err.text[0] == '\0' || strchr(err.text, '\n')))
             fail_msg("seed %d round %d: %d \"%s\"", SEED, round, r, err.text);
-        pictures += r == 0;
+        images += r == 0;
         wsl_image_free(&image);
         if (wsl_image_size(bytes, file->size, &width, &height, NULL) == 0 &&
             (int64_t)width * height < 1 << 20)
-            wsl_image_decode_part(
-                bytes, file->size,
-                (struct wsl_rect){width * 0.3, height * 0.2, width * 0.6, height * 0.7}, 16, 16,
-                false, out, NULL);
+            wsl_image_decode_crop(
+                NULL, bytes, file->size,
+                &(struct wsl_image_crop){
+                    (struct wsl_rect){width * 0.3, height * 0.2, width * 0.6, height * 0.7}, 16, 16,
+                    false},
+                out, NULL);
         free(bytes);
     }
     /* Flips in pixels of a JPEG often pass, checksums of a PNG never. */
-    assert_in_range(pictures, 1, ROUNDS / 2);
+    assert_in_range(images, 1, ROUNDS / 2);
     for (int i = 0; i < IMAGE_KINDS; i++)
         wsl_buf_free(&files[i]);
 }
@@ -267,16 +269,20 @@ static void parts_outside_are_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        assert_int_equal(
-            wsl_image_decode_part(jpeg.data, jpeg.size, parts[i], 8, 8, false, out, NULL),
-            WSL_EINVAL);
-        assert_int_equal(
-            wsl_image_decode_part(png.data, png.size, parts[i], 8, 8, false, out, NULL),
-            WSL_EINVAL);
+        assert_int_equal(wsl_image_decode_crop(NULL, jpeg.data, jpeg.size,
+                                               &(struct wsl_image_crop){parts[i], 8, 8, false}, out,
+                                               NULL),
+                         WSL_EINVAL);
+        assert_int_equal(wsl_image_decode_crop(NULL, png.data, png.size,
+                                               &(struct wsl_image_crop){parts[i], 8, 8, false}, out,
+                                               NULL),
+                         WSL_EINVAL);
     }
-    assert_int_equal(wsl_image_decode_part(png.data, png.size, (struct wsl_rect){0, 0, 9, 9}, 0, 8,
-                                           false, out, NULL),
-                     WSL_EINVAL);
+    assert_int_equal(
+        wsl_image_decode_crop(NULL, png.data, png.size,
+                              &(struct wsl_image_crop){(struct wsl_rect){0, 0, 9, 9}, 0, 8, false},
+                              out, NULL),
+        WSL_EINVAL);
     wsl_buf_free(&jpeg);
     wsl_buf_free(&png);
 }

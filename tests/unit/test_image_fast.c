@@ -52,20 +52,20 @@ static struct wsl_image photograph(int number, int side)
 
 /* Every instruction set gives the pixels of `whole` that a resize of the part needs. */
 static void check_part(const struct wsl_buf *file, const struct wsl_image *whole,
-                       const struct wsl_image_result *wanted)
+                       const struct wsl_image_crop *wanted)
 {
-    struct wsl_image_scratch room = {0};
+    struct wsl_image_scratch scratch = {0};
 
     for (int k = 0; k < CAPS; k++) {
-        struct wsl_image_result result = *wanted;
+        struct wsl_image_crop result = *wanted;
         struct wsl_image image = {0};
         const struct wsl_jpeg_loops *loops = wsl_jpeg_choose(caps[k]);
         int x, y;
 
-        assert_int_equal(wsl_jpeg_fast_with(loops, &room, file->data, file->size, &result, &image),
-                         1);
-        x = (int)(wanted->part.x - result.part.x + 0.5);
-        y = (int)(wanted->part.y - result.part.y + 0.5);
+        assert_int_equal(
+            wsl_jpeg_fast_with(loops, &scratch, file->data, file->size, &result, &image), 1);
+        x = (int)(wanted->area.x - result.area.x + 0.5);
+        y = (int)(wanted->area.y - result.area.y + 0.5);
         assert_true(x >= 0 && y >= 0 && x + image.width <= whole->width &&
                     y + image.height <= whole->height);
         for (int i = 0; i < image.height; i++)
@@ -75,12 +75,12 @@ static void check_part(const struct wsl_buf *file, const struct wsl_image *whole
                 fail_msg("%s: row %d of %dx%d+%d+%d of %d x %d differs", loops->name, i,
                          image.width, image.height, x, y, whole->width, whole->height);
     }
-    wsl_image_scratch_free(&room);
+    wsl_image_scratch_free(&scratch);
 }
 
-static struct wsl_image_result all_of(const struct wsl_image *image)
+static struct wsl_image_crop all_of(const struct wsl_image *image)
 {
-    return (struct wsl_image_result){
+    return (struct wsl_image_crop){
         {0, 0, image->width, image->height}, image->width, image->height, false};
 }
 
@@ -94,11 +94,11 @@ static void photographs_are_decoded_to_the_same_bits(void **state)
             struct wsl_image image = photograph(n * 3, 200 + 31 * n);
             struct wsl_buf file = image_encode_as(&image, &ordinary[k]);
             struct wsl_image whole = image_decode(file.data, file.size, 0);
-            struct wsl_image_result result = all_of(&whole);
+            struct wsl_image_crop result = all_of(&whole);
 
             check_part(&file, &whole, &result);
             for (uint64_t i = 0; i < PARTS; i++) {
-                result.part =
+                result.area =
                     wsl_augment_crop(whole.width, whole.height, 0.02, (uint64_t)n, i, &result.flip);
                 result.width = result.height = 64 + (int)i * 16;
                 check_part(&file, &whole, &result);
@@ -119,19 +119,22 @@ static void small_and_odd_sizes_are_decoded_to_the_same_bits(void **state)
         for (int height = 1; height <= 35; height += 1 + width % 3) {
             struct wsl_image image = {malloc((size_t)width * (size_t)height * 3), width, height};
             const struct image_jpeg *kind = &ordinary[(width + height) % KINDS];
-            struct wsl_image_result result;
+            struct wsl_image_crop result;
             struct wsl_buf file;
             struct wsl_image whole;
 
-            assert_int_equal(wsl_image_resize(&photo,
-                                              (struct wsl_rect){0, 0, photo.width, photo.height},
-                                              width, height, false, image.pixels, NULL),
-                             0);
+            assert_int_equal(
+                wsl_image_resize(
+                    &photo,
+                    &(struct wsl_image_crop){(struct wsl_rect){0, 0, photo.width, photo.height},
+                                             width, height, false},
+                    image.pixels, NULL),
+                0);
             file = image_encode_as(&image, kind);
             whole = image_decode(file.data, file.size, 0);
             result = all_of(&whole);
             check_part(&file, &whole, &result);
-            result.part = (struct wsl_rect){width / 3, height / 3, width - width / 3 - 1,
+            result.area = (struct wsl_rect){width / 3, height / 3, width - width / 3 - 1,
                                             height - height / 3};
             check_part(&file, &whole, &result);
             wsl_image_free(&whole);
@@ -148,16 +151,16 @@ static void other_kinds_are_left_to_libjpeg(void **state)
     (void)state;
     for (size_t k = 0; k < sizeof unusual / sizeof *unusual; k++) {
         struct wsl_buf file = image_encode_as(&image, &unusual[k]);
-        struct wsl_image_result result = all_of(&image);
-        struct wsl_image_scratch room = {0};
+        struct wsl_image_crop result = all_of(&image);
+        struct wsl_image_scratch scratch = {0};
         struct wsl_image part;
         uint8_t *out = malloc(image_bytes_of(&image));
 
-        assert_int_equal(wsl_jpeg_fast(&room, file.data, file.size, &result, &part, NULL), 0);
-        assert_int_equal(wsl_image_decode_result(&room, file.data, file.size, &result, out, NULL),
+        assert_int_equal(wsl_jpeg_fast(&scratch, file.data, file.size, &result, &part, NULL), 0);
+        assert_int_equal(wsl_image_decode_crop(&scratch, file.data, file.size, &result, out, NULL),
                          0);
         free(out);
-        wsl_image_scratch_free(&room);
+        wsl_image_scratch_free(&scratch);
         wsl_buf_free(&file);
     }
     wsl_image_free(&image);
@@ -248,11 +251,11 @@ static void change(struct wsl_rng *rng, struct wsl_buf *file)
     }
 }
 
-/* Whatever our decoder says of a whole picture, libjpeg says too. */
+/* Whatever our decoder says of a whole image, libjpeg says too. */
 static void changed_files_are_never_decoded_to_other_bits(void **state)
 {
     enum { ROUNDS = 6000, SEED = 318 };
-    struct wsl_image_scratch room = {0};
+    struct wsl_image_scratch scratch = {0};
     struct wsl_buf files[KINDS * 2];
     struct wsl_rng rng;
     int ours = 0, both_bad = 0;
@@ -269,9 +272,9 @@ static void changed_files_are_never_decoded_to_other_bits(void **state)
         const struct wsl_buf *from = &files[round % (KINDS * 2)];
         struct wsl_buf file = {0};
         struct wsl_image whole = {0}, image = {0};
-        struct wsl_image_result result;
+        struct wsl_image_crop result;
+        struct wsl_image_info info;
         int width, height, r, libjpeg;
-        uint64_t hash;
 
         assert_int_equal(wsl_buf_add(&file, from->data, from->size), 0);
         change(&rng, &file);
@@ -280,8 +283,8 @@ static void changed_files_are_never_decoded_to_other_bits(void **state)
             uint8_t *exact = malloc(file.size); /* so that a read beyond it is seen */
 
             memcpy(exact, file.data, file.size);
-            result = (struct wsl_image_result){{0, 0, width, height}, width, height, false};
-            r = wsl_jpeg_fast_with(wsl_jpeg_choose(caps[round % CAPS]), &room, exact, file.size,
+            result = (struct wsl_image_crop){{0, 0, width, height}, width, height, false};
+            r = wsl_jpeg_fast_with(wsl_jpeg_choose(caps[round % CAPS]), &scratch, exact, file.size,
                                    &result, &image);
             libjpeg = wsl_jpeg_is(exact, file.size)
                           ? wsl_jpeg_decode(exact, file.size, NULL, &whole, NULL)
@@ -290,8 +293,8 @@ static void changed_files_are_never_decoded_to_other_bits(void **state)
                 (libjpeg != 0 || memcmp(image.pixels, whole.pixels, image_bytes_of(&image)) != 0))
                 fail_msg("seed %d round %d: %s", SEED, round,
                          libjpeg ? "libjpeg finds it damaged" : "other pixels");
-            if (wsl_image_check(&room, exact, file.size, &width, &height, &hash, NULL) != libjpeg ||
-                (libjpeg == 0 && hash != wsl_image_pixel_hash(&whole)))
+            if (wsl_image_check(&scratch, exact, file.size, &info, NULL) != libjpeg ||
+                (libjpeg == 0 && info.pixel_hash != wsl_image_pixel_hash(&whole)))
                 fail_msg("seed %d round %d: a check says something else", SEED, round);
             ours += r == 1;
             both_bad += r == 0 && libjpeg < 0;
@@ -304,7 +307,7 @@ static void changed_files_are_never_decoded_to_other_bits(void **state)
     assert_true(ours > ROUNDS / 20 && both_bad > ROUNDS / 20);
     for (int i = 0; i < KINDS * 2; i++)
         wsl_buf_free(&files[i]);
-    wsl_image_scratch_free(&room);
+    wsl_image_scratch_free(&scratch);
 }
 
 int main(void)

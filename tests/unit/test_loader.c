@@ -400,9 +400,10 @@ static void pictures_are_what_the_parts_say(void **state)
             assert_int_equal(batch.records[slot], record);
             assert_int_equal(n, tags_of(record, tags));
             assert_memory_equal(batch.tags + batch.tag_begin[slot], tags, n * sizeof *tags);
-            assert_int_equal(
-                wsl_image_decode_part(jpeg.data, jpeg.size, part, SIZE, SIZE, flip, expected, NULL),
-                0);
+            assert_int_equal(wsl_image_decode_crop(NULL, jpeg.data, jpeg.size,
+                                                   &(struct wsl_image_crop){part, SIZE, SIZE, flip},
+                                                   expected, NULL),
+                             0);
             wsl_augment_colours(&setup.jitter, wsl_order_augment_key(&order), position, expected,
                                 PICTURE / 3);
             assert_memory_equal(batch.pixels + slot * PICTURE, expected, PICTURE);
@@ -529,10 +530,12 @@ static void an_evaluation_leaves_bad_records_out(void **state)
             uint8_t expected[PICTURE];
 
             times[batch.records[i]]++;
-            assert_int_equal(wsl_image_decode_part(jpeg.data, jpeg.size,
-                                                   wsl_augment_centre(width, height), SIZE, SIZE,
-                                                   false, expected, NULL),
-                             0);
+            assert_int_equal(
+                wsl_image_decode_crop(
+                    NULL, jpeg.data, jpeg.size,
+                    &(struct wsl_image_crop){wsl_augment_centre(width, height), SIZE, SIZE, false},
+                    expected, NULL),
+                0);
             assert_memory_equal(batch.pixels + i * PICTURE, expected, PICTURE);
             wsl_buf_free(&jpeg);
         }

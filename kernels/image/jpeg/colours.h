@@ -115,7 +115,7 @@ static inline void tints(__m256i cb, __m256i cr, __m256i ret[3])
 }
 
 /* [third][colour]: which pixel's byte, if of this colour, is at each place of a third of the 48
- * bytes that 16 pixels have in a picture. */
+ * bytes that 16 pixels have in an image. */
 static const int8_t thirds[3][3][16] = {
     {{0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1, -1, 5},
      {-1, 0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1, -1},

@@ -8,11 +8,10 @@
 
 #include "kernels/image/image.h"
 
-/* The pixels that a resize to `result` reads (wsl_jpeg_decode_scaled). 1: they are the scratch's;
+/* The pixels that a resize to `crop` reads (wsl_jpeg_decode_scaled). 1: they are the scratch's;
  * 0: they are the caller's to free. */
-int wsl_jpeg_decode_part(struct wsl_image_scratch *scratch, const uint8_t *bytes, size_t size,
-                         struct wsl_image_result *result, struct wsl_image *ret,
-                         struct wsl_err *err);
+int wsl_jpeg_decode_crop(struct wsl_image_scratch *scratch, const uint8_t *bytes, size_t size,
+                         struct wsl_image_crop *crop, struct wsl_image *ret, struct wsl_err *err);
 
 /* All pixels, in the scratch's memory: 1; or 0 when that is not possible (not an ordinary file, or
  * a large one); WSL_ENOMEM. */

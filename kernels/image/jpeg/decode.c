@@ -40,7 +40,7 @@ static void cmyk_to_rgb(const uint8_t *from, uint8_t *to, int width)
 struct work {
     struct jpeg_decompress_struct d;
     struct wsl_jpeg_error trap;
-    struct wsl_row_sink raster;
+    struct wsl_row_sink sink;
     uint8_t *row; /* output_width * components, then room for a converted row */
     struct wsl_profile *profile;
     struct wsl_buf profile_bytes;
@@ -50,7 +50,7 @@ struct work {
 static void close_work(struct work *w)
 {
     jpeg_destroy_decompress(&w->d);
-    wsl_row_sink_close(&w->raster);
+    wsl_row_sink_close(&w->sink);
     wsl_profile_close(w->profile);
     wsl_buf_free(&w->profile_bytes);
     free(w->row);
@@ -87,12 +87,12 @@ static int read_rows(struct work *w, int rows, struct wsl_err *err)
             return wsl_fail(err, WSL_ECORRUPT, "bad JPEG: it ends early");
         if (w->profile) {
             wsl_profile_row(w->profile, w->row, w->d.out_color_components, rgb, width);
-            wsl_row_sink_row(&w->raster, rgb);
+            wsl_row_sink_row(&w->sink, rgb);
         } else if (w->d.out_color_space == JCS_CMYK) {
             cmyk_to_rgb(w->row, rgb, width);
-            wsl_row_sink_row(&w->raster, rgb);
+            wsl_row_sink_row(&w->sink, rgb);
         } else {
-            wsl_row_sink_row(&w->raster, w->row);
+            wsl_row_sink_row(&w->sink, w->row);
         }
     }
     return 0;
@@ -130,7 +130,7 @@ static void take_meta(struct work *w, const uint8_t *bytes, size_t size)
     if (look.profile_bytes > 0 && wsl_jpeg_profile(bytes, size, &w->profile_bytes, NULL) == 0)
         w->profile = wsl_profile_open(w->profile_bytes.data, w->profile_bytes.size,
                                       components == 1   ? WSL_PROFILE_GREY
-                                      : components == 4 ? WSL_PROFILE_INKS
+                                      : components == 4 ? WSL_PROFILE_CMYK
                                                         : WSL_PROFILE_RGB);
 }
 
@@ -161,7 +161,7 @@ static int decode_whole(struct work *w, const struct wsl_image_limits *limits, s
     int r = start(w, eighths, err);
 
     if (r == 0)
-        r = wsl_row_sink_open(&w->raster, width, height, eighths, limits, err);
+        r = wsl_row_sink_open(&w->sink, width, height, eighths, limits, err);
     if (r == 0)
         r = read_rows(w, (int)w->d.output_height, err);
     if (r == 0)
@@ -183,13 +183,13 @@ int wsl_jpeg_decode(const uint8_t *bytes, size_t size, const struct wsl_image_li
         return r;
     }
     r = read_header(w, bytes, size, limits, err);
-    if (r == 0 && limits && limits->as_seen)
+    if (r == 0 && limits && limits->apply_exif_and_icc)
         take_meta(w, bytes, size);
     if (r == 0)
         r = decode_whole(w, limits, err);
     if (r == 0)
-        r = wsl_row_sink_take(&w->raster, ret, err);
-    if (r == 0 && (r = wsl_image_turn(ret, w->orientation, err)) < 0)
+        r = wsl_row_sink_take(&w->sink, ret, err);
+    if (r == 0 && (r = wsl_image_apply_orientation(ret, w->orientation, err)) < 0)
         wsl_image_free(ret);
     close_work(w);
     return r;
@@ -212,7 +212,7 @@ static int decode_part(struct work *w, struct wsl_rect *part, int width, int hei
     cut_x = (JDIMENSION)first_column;
     cut_width = (JDIMENSION)columns;
     jpeg_crop_scanline(&w->d, &cut_x, &cut_width);
-    r = wsl_row_sink_open(&w->raster, (int)cut_width, rows, 8, NULL, err);
+    r = wsl_row_sink_open(&w->sink, (int)cut_width, rows, 8, NULL, err);
     if (r < 0)
         return r;
     if (first_row > 0)
@@ -227,7 +227,7 @@ static int decode_part(struct work *w, struct wsl_rect *part, int width, int hei
     return 0;
 }
 
-int wsl_jpeg_decode_scaled(const uint8_t *bytes, size_t size, struct wsl_image_result *result,
+int wsl_jpeg_decode_scaled(const uint8_t *bytes, size_t size, struct wsl_image_crop *crop,
                            struct wsl_image *ret, struct wsl_err *err)
 {
     struct work *w = open_work();
@@ -242,11 +242,11 @@ int wsl_jpeg_decode_scaled(const uint8_t *bytes, size_t size, struct wsl_image_r
     }
     r = read_header(w, bytes, size, NULL, err);
     if (r == 0)
-        r = wsl_image_check_part((int)w->d.image_width, (int)w->d.image_height, result->part, err);
+        r = wsl_image_check_area((int)w->d.image_width, (int)w->d.image_height, crop->area, err);
     if (r == 0)
-        r = decode_part(w, &result->part, result->width, result->height, err);
+        r = decode_part(w, &crop->area, crop->width, crop->height, err);
     if (r == 0)
-        r = wsl_row_sink_take(&w->raster, ret, err);
+        r = wsl_row_sink_take(&w->sink, ret, err);
     close_work(w);
     return r;
 }

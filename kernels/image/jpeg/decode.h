@@ -21,10 +21,10 @@ int wsl_jpeg_decode(const uint8_t *bytes, size_t size, const struct wsl_image_li
  * our own filter has the last word. libjpeg-turbo is fast at 1, 2, 4 and 8 eighths only. */
 int wsl_jpeg_choose_eighths(double factor);
 
-/* The pixels that a resize to `result` reads, decoded with as little of the rest as can be, at
+/* The pixels that a resize to `crop` reads, decoded with as little of the rest as can be, at
  * half, a quarter or an eighth of the scale where that leaves at least twice the result.
- * result->part becomes the same part in pixels of *ret, which the caller frees. */
-int wsl_jpeg_decode_scaled(const uint8_t *bytes, size_t size, struct wsl_image_result *result,
+ * crop->area becomes the same part in pixels of *ret, which the caller frees. */
+int wsl_jpeg_decode_scaled(const uint8_t *bytes, size_t size, struct wsl_image_crop *crop,
                            struct wsl_image *ret, struct wsl_err *err);
 
 #endif

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An image as a baseline JPEG, by libjpeg.
+ */
 #include "kernels/image/image.h"
 #include "kernels/image/jpeg/error.h"
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which of libjpeg's warnings are errors, and how errors get back to the caller.
+ */
 #include "kernels/image/jpeg/error.h"
 
 #include <jerror.h>

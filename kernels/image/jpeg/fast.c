@@ -27,7 +27,7 @@ enum {
     COM = 0xfe,
 };
 
-enum { ROWS_MAX = 8192, PLANE_BORDER = 16, MOST_SIZE = 10 };
+enum { ROWS_MAX = 8192, PLANE_BORDER = 16, SIZE_MAX_BITS = 10 };
 
 struct file {
     const uint8_t *at, *end; /* what is still to be read of the headers, later of the scan */
@@ -45,7 +45,7 @@ struct file {
     struct window {
         int x, y, width, height;
     } window; /* pixels wanted */
-    struct wsl_image_scratch *room;
+    struct wsl_image_scratch *scratch;
     uint8_t *samples; /* memory of the planes, and behind them room for two lines of the first */
     size_t samples_size;
     uint8_t *clean; /* entropy-coded bytes without stuffing */
@@ -74,14 +74,14 @@ static bool take_quants(struct file *f, const uint8_t *p, const uint8_t *end)
 /* For all bits that begin with `code` and from which its coefficient's sign is seen. */
 static void fill_entries(struct wsl_jpeg_huffman *t, uint32_t code, uint32_t length, uint8_t symbol)
 {
-    uint32_t half, *entry = t->look + (code << (WSL_JPEG_LOOK - length));
+    uint32_t half, *entry = t->lookup + (code << (WSL_JPEG_LOOKUP_BITS - length));
 
-    if (length == WSL_JPEG_LOOK) {
+    if (length == WSL_JPEG_LOOKUP_BITS) {
         if ((symbol & 15) == 0)
             *entry = wsl_jpeg_entry(t, code, length, symbol, 0);
         return;
     }
-    half = 1u << (WSL_JPEG_LOOK - length - 1);
+    half = 1u << (WSL_JPEG_LOOKUP_BITS - length - 1);
     for (uint32_t first_bit = 0; first_bit < 2; first_bit++) {
         uint32_t value = wsl_jpeg_entry(t, code, length, symbol, first_bit);
 
@@ -96,7 +96,7 @@ static bool make_huffman(struct wsl_jpeg_huffman *t, const uint8_t *counts, cons
     unsigned code = 0;
     int k = 0;
 
-    memset(t->look, 0, sizeof t->look);
+    memset(t->lookup, 0, sizeof t->lookup);
     memset(t->symbols, 0, sizeof t->symbols);
     memcpy(t->symbols, symbols, (size_t)total);
     for (int length = 1; length <= 16; length++, code <<= 1) {
@@ -109,9 +109,9 @@ static bool make_huffman(struct wsl_jpeg_huffman *t, const uint8_t *counts, cons
             return false;
         t->offset[length] = k - (int)code;
         for (int i = 0; i < n; i++, code++, k++) {
-            if ((symbols[k] & 15) > MOST_SIZE + t->is_dc || (t->is_dc && symbols[k] > 15))
-                return false; /* 8-bit pictures have no such coefficients */
-            if (length <= WSL_JPEG_LOOK)
+            if ((symbols[k] & 15) > SIZE_MAX_BITS + t->is_dc || (t->is_dc && symbols[k] > 15))
+                return false; /* 8-bit images have no such coefficients */
+            if (length <= WSL_JPEG_LOOKUP_BITS)
                 fill_entries(t, code, (uint32_t)length, symbols[k]);
         }
         t->max_code[length] = (int32_t)((code << (16 - length)) - 1);
@@ -284,7 +284,7 @@ static int open_planes(struct file *f)
         at[i] = f->samples_size + PLANE_BORDER;
         f->samples_size += (size_t)(s->end_row - s->first_row) * (size_t)c->v * 8 * c->stride;
     }
-    f->samples = wsl_image_scratch_take(f->room, WSL_SCRATCH_SAMPLES,
+    f->samples = wsl_image_scratch_take(f->scratch, WSL_SCRATCH_SAMPLES,
                                         f->samples_size + 2 * s->components[0].stride);
     if (!f->samples)
         return WSL_ENOMEM;
@@ -365,7 +365,7 @@ static bool decode_in_one(struct file *f)
 
 /* ---- pixels ---- */
 
-/* Samples beyond the picture's edges: the last one again, as libjpeg has it. */
+/* Samples beyond the image's edges: the last one again, as libjpeg has it. */
 static void extend_colours(struct file *f, const struct wsl_jpeg_component *c)
 {
     int first = f->scan.first_column * 8, last = (f->width + 1) / 2 - 1 - first;
@@ -388,10 +388,10 @@ static const uint8_t *line_of(const struct wsl_jpeg_component *c, int row)
     return c->plane + (size_t)row * c->stride;
 }
 
-/* The colours of picture row y from column x of the planes on, `width` of them; in *room where they
+/* The colours of image row y from column x of the planes on, `width` of them; in *line where they
  * have to be widened. */
 static const uint8_t *colour_line(const struct file *f, const struct wsl_jpeg_component *c, int y,
-                                  int x, int width, uint8_t *room)
+                                  int x, int width, uint8_t *line)
 {
     int top = f->scan.first_row * 8, last = (f->height + 1) / 2 - 1;
     int near = y / 2, far = y & 1 ? near + 1 : near - 1; /* the nearest, the second nearest */
@@ -400,8 +400,8 @@ static const uint8_t *colour_line(const struct file *f, const struct wsl_jpeg_co
         return line_of(c, y - top) + x;
     far = far < 0 ? 0 : far > last ? last : far;
     f->loops->widen(line_of(c, near - top) + x / 2, line_of(c, far - top) + x / 2,
-                    (x + width + 1) / 2 - x / 2, room);
-    return room + x % 2;
+                    (x + width + 1) / 2 - x / 2, line);
+    return line + x % 2;
 }
 
 static int make_pixels(struct file *f, struct wsl_image *ret)
@@ -409,10 +409,10 @@ static int make_pixels(struct file *f, struct wsl_image *ret)
     const struct wsl_jpeg_component *c = f->scan.components;
     const struct window *w = &f->window;
     int side = 8 * c[0].h, x = w->x - f->scan.first_column * side;
-    uint8_t *room = f->samples + f->samples_size;
+    uint8_t *lines = f->samples + f->samples_size;
     uint8_t *out;
 
-    out = wsl_image_scratch_take(f->room, WSL_SCRATCH_PIXELS,
+    out = wsl_image_scratch_take(f->scratch, WSL_SCRATCH_PIXELS,
                                  (size_t)w->width * (size_t)w->height * 3);
     if (!out)
         return WSL_ENOMEM;
@@ -421,8 +421,8 @@ static int make_pixels(struct file *f, struct wsl_image *ret)
         extend_colours(f, &c[i]);
     for (int y = w->y; y < w->y + w->height; y++, out += (size_t)w->width * 3)
         f->loops->to_rgb(line_of(&c[0], y - f->scan.first_row * side) + x,
-                         colour_line(f, &c[1], y, x, w->width, room),
-                         colour_line(f, &c[2], y, x, w->width, room + c[0].stride), w->width, out);
+                         colour_line(f, &c[1], y, x, w->width, lines),
+                         colour_line(f, &c[2], y, x, w->width, lines + c[0].stride), w->width, out);
     return 0;
 }
 
@@ -434,31 +434,31 @@ const struct wsl_jpeg_loops *wsl_jpeg_choose(const char *cap)
     return all[wsl_cpu_level(cap)];
 }
 
-/* False unless the part is inside the picture. */
-static bool set_window(struct file *f, const struct wsl_image_result *result)
+/* False unless the part is inside the image. */
+static bool set_window(struct file *f, const struct wsl_image_crop *crop)
 {
     struct window *w = &f->window;
-    const struct wsl_rect *part = &result->part;
+    const struct wsl_rect *area = &crop->area;
 
     if (wsl_image_check_size(f->width, f->height, NULL, NULL) < 0 ||
-        wsl_image_check_part(f->width, f->height, *part, NULL) < 0)
+        wsl_image_check_area(f->width, f->height, *area, NULL) < 0)
         return false;
-    wsl_resize_reach(part->x, part->width, result->width, f->width, &w->x, &w->width);
-    wsl_resize_reach(part->y, part->height, result->height, f->height, &w->y, &w->height);
+    wsl_resize_reach(area->x, area->width, crop->width, f->width, &w->x, &w->width);
+    wsl_resize_reach(area->y, area->height, crop->height, f->height, &w->y, &w->height);
     return true;
 }
 
 /* 1, 0 or WSL_ENOMEM as wsl_jpeg_fast(). */
-static int decode(struct file *f, const struct wsl_image_result *result, struct wsl_image *ret)
+static int decode(struct file *f, const struct wsl_image_crop *crop, struct wsl_image *ret)
 {
     int r;
 
-    if (!take_headers(f) || !is_ordinary(f) || !set_window(f, result))
+    if (!take_headers(f) || !is_ordinary(f) || !set_window(f, crop))
         return 0;
     r = open_planes(f);
     if (r < 0)
         return r;
-    f->clean = wsl_image_scratch_take(f->room, WSL_SCRATCH_BYTES,
+    f->clean = wsl_image_scratch_take(f->scratch, WSL_SCRATCH_BYTES,
                                       (size_t)(f->end - f->at) + WSL_JPEG_PADDING);
     if (!f->clean)
         return WSL_ENOMEM;
@@ -476,11 +476,11 @@ static void clear(struct file *f)
         f->huffman[i / 4][i % 4].is_there = false;
 }
 
-int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_scratch *room,
-                       const uint8_t *bytes, size_t size, struct wsl_image_result *result,
+int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_scratch *scratch,
+                       const uint8_t *bytes, size_t size, struct wsl_image_crop *crop,
                        struct wsl_image *ret)
 {
-    struct file *f = wsl_image_scratch_take(room, WSL_SCRATCH_TABLES, sizeof *f);
+    struct file *f = wsl_image_scratch_take(scratch, WSL_SCRATCH_TABLES, sizeof *f);
     int r;
 
     if (!f)
@@ -488,20 +488,20 @@ int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_scra
     clear(f);
     f->at = bytes;
     f->end = bytes + size;
-    f->room = room;
+    f->scratch = scratch;
     f->loops = loops;
-    r = decode(f, result, ret);
+    r = decode(f, crop, ret);
     if (r == 1) {
-        result->part.x -= f->window.x;
-        result->part.y -= f->window.y;
+        crop->area.x -= f->window.x;
+        crop->area.y -= f->window.y;
     }
     return r;
 }
 
-int wsl_jpeg_fast(struct wsl_image_scratch *room, const uint8_t *bytes, size_t size,
-                  struct wsl_image_result *result, struct wsl_image *ret, struct wsl_err *err)
+int wsl_jpeg_fast(struct wsl_image_scratch *scratch, const uint8_t *bytes, size_t size,
+                  struct wsl_image_crop *crop, struct wsl_image *ret, struct wsl_err *err)
 {
-    int r = wsl_jpeg_fast_with(wsl_jpeg_choose(NULL), room, bytes, size, result, ret);
+    int r = wsl_jpeg_fast_with(wsl_jpeg_choose(NULL), scratch, bytes, size, crop, ret);
 
     return r < 0 ? wsl_fail(err, r, "no memory to decode a JPEG") : r;
 }

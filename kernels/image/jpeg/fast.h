@@ -14,16 +14,16 @@
 
 #include "kernels/image/image.h"
 
-/* Decodes, at full scale, the pixels that a resize to `result` reads. 1: *ret has them in the
- * room's memory, exactly as libjpeg gives them for the whole picture, and result->part becomes the
+/* Decodes, at full scale, the pixels that a resize to `crop` reads. 1: *ret has them in the
+ * scratch's memory, exactly as libjpeg gives them for the whole image, and crop->area becomes the
  * same part in pixels of *ret; 0: not an ordinary file, or the part is not inside: ask libjpeg;
  * WSL_ENOMEM. */
-int wsl_jpeg_fast(struct wsl_image_scratch *room, const uint8_t *bytes, size_t size,
-                  struct wsl_image_result *result, struct wsl_image *ret, struct wsl_err *err);
+int wsl_jpeg_fast(struct wsl_image_scratch *scratch, const uint8_t *bytes, size_t size,
+                  struct wsl_image_crop *crop, struct wsl_image *ret, struct wsl_err *err);
 
 /* ---- between the files of the decoder ---- */
 
-enum { WSL_JPEG_LOOK = 11 }; /* bits that a look into a table takes */
+enum { WSL_JPEG_LOOKUP_BITS = 11 }; /* bits that a look into a table takes */
 
 /* What a code and the first bit behind it mean, never 0: bits 0-5 the bits of the code and of its
  * coefficient, 8-15 how far the position in the block advances, 16-31 what to add to all these bits
@@ -31,7 +31,7 @@ enum { WSL_JPEG_LOOK = 11 }; /* bits that a look into a table takes */
 enum { WSL_JPEG_END = 128 /* the block ends */, WSL_JPEG_NO_CODE = 64 /* advance of neither */ };
 
 struct wsl_jpeg_huffman {
-    uint32_t look[1 << WSL_JPEG_LOOK]; /* 0: no code, or one that needs more bits */
+    uint32_t lookup[1 << WSL_JPEG_LOOKUP_BITS]; /* 0: no code, or one that needs more bits */
     int32_t max_code[18]; /* largest code of each length, left-aligned in 16 bits; [17]: all */
     int32_t offset[17];   /* symbols[(code of length n) + offset[n]] */
     uint8_t symbols[256];
@@ -44,9 +44,9 @@ static inline uint32_t wsl_jpeg_entry(const struct wsl_jpeg_huffman *table, uint
 {
     uint32_t size = symbol & 15, run = symbol >> 4; /* of a DC code 0 */
     uint32_t advance = table->is_dc || size > 0 || run == 15 ? run + 1 : (uint32_t)WSL_JPEG_END;
-    uint32_t least = first_bit || size == 0 ? 0 : 1 - (1u << size);
+    uint32_t smallest = first_bit || size == 0 ? 0 : 1 - (1u << size);
 
-    return (length + size) | advance << 8 | (least - (code << size)) << 16;
+    return (length + size) | advance << 8 | (smallest - (code << size)) << 16;
 }
 
 struct wsl_jpeg_component {
@@ -65,7 +65,8 @@ struct wsl_jpeg_scan {
     int first_row, end_row;       /* likewise */
 };
 
-/* Entropy-coded bytes without their stuffing; at least WSL_JPEG_PADDING readable bytes follow. */
+/* Entropy-coded bytes without their stuffing; at smallest WSL_JPEG_PADDING readable bytes
+ * follow. */
 enum { WSL_JPEG_PADDING = 512 };
 struct wsl_jpeg_bits {
     const uint8_t *bytes;
@@ -86,8 +87,8 @@ struct wsl_jpeg_loops {
 };
 
 /* wsl_jpeg_fast() with loops of the caller's choice. */
-int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_scratch *room,
-                       const uint8_t *bytes, size_t size, struct wsl_image_result *result,
+int wsl_jpeg_fast_with(const struct wsl_jpeg_loops *loops, struct wsl_image_scratch *scratch,
+                       const uint8_t *bytes, size_t size, struct wsl_image_crop *crop,
                        struct wsl_image *ret);
 
 /* The best that this machine can run and that is not above `cap` ("v1", "v3", "v4"; NULL: no cap).

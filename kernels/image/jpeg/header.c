@@ -83,7 +83,7 @@ static int skip_pixels(struct walk *w, struct wsl_err *err)
     }
 }
 
-/* At a marker's 0xff. Returns 1 at the end of the picture. */
+/* At a marker's 0xff. Returns 1 at the end of the image. */
 static int take_segment(struct walk *w, struct wsl_err *err)
 {
     size_t begin = w->at, size;

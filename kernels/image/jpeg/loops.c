@@ -34,7 +34,7 @@ static __attribute__((noinline)) uint32_t look_further(const struct wsl_jpeg_huf
                                                        uint64_t ahead)
 {
     int32_t code = (int32_t)(ahead >> 48);
-    uint32_t length = WSL_JPEG_LOOK;
+    uint32_t length = WSL_JPEG_LOOKUP_BITS;
 
     while (code > table->max_code[length])
         length++;
@@ -48,7 +48,7 @@ static __attribute__((noinline)) uint32_t look_further(const struct wsl_jpeg_huf
 
 static inline uint32_t look(const struct reader *r, const struct wsl_jpeg_huffman *table)
 {
-    uint32_t entry = table->look[r->ahead >> (64 - WSL_JPEG_LOOK)];
+    uint32_t entry = table->lookup[r->ahead >> (64 - WSL_JPEG_LOOKUP_BITS)];
 
     return __builtin_expect(entry == 0, 0) ? look_further(table, r->ahead) : entry;
 }
@@ -70,7 +70,7 @@ static inline void skip(struct reader *r, uint32_t entry)
     r->count -= entry;
 }
 
-enum { BAD_BLOCK = -1, DC_MOST = 1 << 14 };
+enum { BAD_BLOCK = -1, DC_MAX = 1 << 14 };
 
 /* Reads a block; `block`, all zeros, gets its coefficients when `keep`. Returns the zigzag position
  * of the last, or BAD_BLOCK. No code with its coefficient is longer than 27 bits. */
@@ -86,7 +86,7 @@ static inline __attribute__((always_inline)) int read_block(struct reader *reade
     entry = look(&r, c->dc);
     *dc += value_of(&r, entry);
     skip(&r, entry);
-    if (*dc > DC_MOST || *dc < -DC_MOST || advance_of(entry) != 1 || r.at > r.end + 8)
+    if (*dc > DC_MAX || *dc < -DC_MAX || advance_of(entry) != 1 || r.at > r.end + 8)
         return BAD_BLOCK;
     if (keep)
         block[0] = (int16_t)*dc;

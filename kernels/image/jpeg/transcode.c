@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A JPEG re-encoded from its coefficients: other tables and restart markers, the same pixels.
+ */
 #include "kernels/image/jpeg/decode.h"
 #include "kernels/image/jpeg/error.h"
 #include "kernels/image/meta.h"
@@ -32,7 +35,7 @@ static int copy(struct work *w, const uint8_t *bytes, size_t size, struct wsl_er
     jpeg_read_header(&w->d, TRUE);
     if ((uint64_t)w->d.image_width * w->d.image_height > WSL_JPEG_PROGRESSIVE_MAX)
         return wsl_fail(
-            err, WSL_ELIMIT, "a JPEG of %u x %u, more than the %llu pixels that are coded anew",
+            err, WSL_ELIMIT, "a JPEG of %u x %u, more than the %llu pixels that are re-encoded",
             w->d.image_width, w->d.image_height, (unsigned long long)WSL_JPEG_PROGRESSIVE_MAX);
     if (w->d.num_components > 4)
         return wsl_fail(err, WSL_EUNSUPPORTED, "a JPEG of %d components", w->d.num_components);
@@ -53,7 +56,7 @@ int wsl_jpeg_transcode(const uint8_t *bytes, size_t size, struct wsl_buf *out, s
     int r;
 
     if (!w)
-        return wsl_fail(err, WSL_ENOMEM, "no memory to code a JPEG anew");
+        return wsl_fail(err, WSL_ENOMEM, "no memory to re-encode a JPEG");
     w->d.err = w->c.err = wsl_jpeg_error_set(&w->trap);
     if (setjmp(w->trap.back)) {
         r = wsl_fail(err, WSL_ECORRUPT, "bad JPEG: %s", w->trap.text);

@@ -20,7 +20,7 @@
 enum { CONST_BITS = 13, PASS1_BITS = 2 };
 
 /* Powers of two less one; sums of four such coefficients still fit in 16 bits. */
-enum { COEFFICIENT_MOST = 8191, SAMPLE_MOST = 511 };
+enum { COEFFICIENT_MAX = 8191, SAMPLE_MAX = 511 };
 
 /* wsl_jpeg_places: where the coefficient of each position of the zigzag lies in a block, and its
  * quantiser too. wsl_jpeg_to_samples: false where libjpeg's vectors could overflow; `out` is then
@@ -69,23 +69,23 @@ static inline __attribute__((always_inline)) void transform(const __m256i p[4], 
     }
 }
 
-/* Two rows after each other in 16 bits, clamped; *most grows to the largest magnitude. */
-static inline __m256i pack(__m256i a, __m256i b, __m256i *most)
+/* Two rows after each other in 16 bits, clamped; *max grows to the largest magnitude. */
+static inline __m256i pack(__m256i a, __m256i b, __m256i *max)
 {
     __m256i both = _mm256_packs_epi32(a, b);
 
-    *most = _mm256_max_epu16(*most, _mm256_abs_epi16(both));
+    *max = _mm256_max_epu16(*max, _mm256_abs_epi16(both));
     return both;
 }
 
 /* From rows to pairs of columns as the transform takes them. */
-static inline void turn(const __m256i r[8], __m256i p[4], __m256i *most)
+static inline void turn(const __m256i r[8], __m256i p[4], __m256i *max)
 {
     __m256i halves[4];
 
     for (int i = 0; i < 2; i++) {
-        __m256 a = _mm256_castsi256_ps(pack(r[4 * i], r[4 * i + 1], most));
-        __m256 b = _mm256_castsi256_ps(pack(r[4 * i + 2], r[4 * i + 3], most));
+        __m256 a = _mm256_castsi256_ps(pack(r[4 * i], r[4 * i + 1], max));
+        __m256 b = _mm256_castsi256_ps(pack(r[4 * i + 2], r[4 * i + 3], max));
 
         halves[i] = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
         halves[2 + i] = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
@@ -108,7 +108,7 @@ static inline void store_rows(__m256i rows, uint8_t *out, size_t stride)
 
 /* Columns to rows of bytes. */
 static inline void store_samples(const __m256i columns[8], uint8_t *out, size_t stride,
-                                 __m256i *most)
+                                 __m256i *max)
 {
     const __m256i across = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
@@ -116,7 +116,7 @@ static inline void store_samples(const __m256i columns[8], uint8_t *out, size_t 
 
     for (int i = 0; i < 2; i++) {
         const __m256i *c = columns + 4 * i;
-        __m256i bytes = _mm256_packs_epi16(pack(c[0], c[1], most), pack(c[2], c[3], most));
+        __m256i bytes = _mm256_packs_epi16(pack(c[0], c[1], max), pack(c[2], c[3], max));
 
         bytes = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)); /* from -128..127 to 0..255 */
         four[i] = _mm256_shuffle_epi8(bytes, across);
@@ -145,8 +145,8 @@ static inline __attribute__((always_inline)) bool wsl_jpeg_to_samples(const int1
     transform(p, CONST_BITS + PASS1_BITS + 3, r);
     store_samples(r, out, stride, &outer);
     excess = _mm256_and_si256(excess, _mm256_set1_epi16(~1));
-    inner = _mm256_and_si256(inner, _mm256_set1_epi16(~COEFFICIENT_MOST));
-    outer = _mm256_and_si256(outer, _mm256_set1_epi16(~SAMPLE_MOST));
+    inner = _mm256_and_si256(inner, _mm256_set1_epi16(~COEFFICIENT_MAX));
+    outer = _mm256_and_si256(outer, _mm256_set1_epi16(~SAMPLE_MAX));
     excess = _mm256_or_si256(excess, _mm256_or_si256(inner, outer));
     return _mm256_testz_si256(excess, excess);
 }
@@ -208,14 +208,14 @@ static inline __attribute__((always_inline)) void transpose(v8 r[8])
     }
 }
 
-/* Adds bits above those of `most` to *over where a value's magnitude exceeds it. */
-static inline __attribute__((always_inline)) void note_excess(const v8 r[8], int most, v8 *over)
+/* Adds bits above those of `max` to *over where a value's magnitude exceeds it. */
+static inline __attribute__((always_inline)) void note_excess(const v8 r[8], int max, v8 *over)
 {
     v8 bits = {0};
 
     for (int i = 0; i < 8; i++)
         bits |= r[i] ^ (r[i] >> 31);
-    *over |= bits & ~most;
+    *over |= bits & ~max;
 }
 
 static inline bool is_zero(const v8 *v)
@@ -239,12 +239,12 @@ static inline __attribute__((always_inline)) bool wsl_jpeg_to_samples(const int1
         memcpy(&q, quants + 8 * i, sizeof q);
         r[i] = __builtin_convertvector(c, v8) * __builtin_convertvector(q, v8);
     }
-    note_excess(r, COEFFICIENT_MOST, &over);
+    note_excess(r, COEFFICIENT_MAX, &over);
     transform(r, CONST_BITS - PASS1_BITS);
-    note_excess(r, COEFFICIENT_MOST, &over);
+    note_excess(r, COEFFICIENT_MAX, &over);
     transpose(r);
     transform(r, CONST_BITS + PASS1_BITS + 3);
-    note_excess(r, SAMPLE_MOST, &over);
+    note_excess(r, SAMPLE_MAX, &over);
     transpose(r);
     for (int i = 0; i < 8; i++) {
         v8 s = r[i] + 128;
@@ -266,7 +266,7 @@ static inline bool wsl_jpeg_flat_samples(int dc, int quant, uint8_t *out, size_t
     int value = ((dc * quant * (1 << PASS1_BITS) + (1 << (PASS1_BITS + 2))) >> (PASS1_BITS + 3));
     int sample = value + 128;
 
-    if (value > SAMPLE_MOST || value < -SAMPLE_MOST)
+    if (value > SAMPLE_MAX || value < -SAMPLE_MAX)
         return false;
     sample = sample < 0 ? 0 : sample > 255 ? 255 : sample;
     for (int i = 0; i < 8; i++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pictures as a viewer shows them - turned, with their colour profiles, the first of an animation -
+ * Images as a viewer shows them - turned, with their colour profiles, the first of an animation -
  * and JPEGs handled without decoding: looked at, coded anew.
  */
 #include "image_files.h"
@@ -24,7 +24,7 @@
 
 static struct wsl_image see(const struct wsl_buf *file)
 {
-    const struct wsl_image_limits limits = {.as_seen = true};
+    const struct wsl_image_limits limits = {.apply_exif_and_icc = true};
     struct wsl_image image = {0};
     struct wsl_err err;
 
@@ -143,7 +143,7 @@ static void turn(struct wsl_image *image, int orientation)
 static struct wsl_buf encode_png(const struct wsl_image *image, const struct wsl_buf *profile,
                                  double gamma, int orientation);
 
-static void pictures_are_turned(void **state)
+static void images_are_turned(void **state)
 {
     struct wsl_image plain = photograph();
     struct wsl_buf jpeg = image_encode(&plain, 95);
@@ -327,7 +327,7 @@ static void profiles_are_heeded(void **state)
     (void)state;
     to_adobe(&adobe);
     assert_true(image_compare(plain.pixels, adobe.pixels, image_bytes_of(&plain)).most > 8);
-    assert_false(wsl_profile_is_idle(profile.data, profile.size, 3));
+    assert_false(wsl_profile_is_srgb(profile.data, profile.size, 3));
     file = encode_png(&adobe, &profile, 0, 0);
     is = see(&file);
     must_be_near(&is, &plain, 1, 6);
@@ -341,10 +341,10 @@ static void profiles_are_heeded(void **state)
     must_be_near(&is, &plain, 1.5, 20);
     wsl_image_free(&is);
     wsl_buf_free(&file);
-    /* A damaged one, or of other colours than the picture, is passed over. */
+    /* A damaged one, or of other colours than the image, is passed over. */
     half = (struct wsl_buf){.data = profile.data, .size = profile.size / 2};
-    assert_true(wsl_profile_is_idle(half.data, half.size, 3));
-    assert_true(wsl_profile_is_idle(profile.data, profile.size, 1));
+    assert_true(wsl_profile_is_srgb(half.data, half.size, 3));
+    assert_true(wsl_profile_is_srgb(profile.data, profile.size, 1));
     file = encode_jpeg(adobe.pixels, adobe.width, adobe.height, 3, &half);
     is = see(&file);
     must_be_near(&is, &adobe, 1.5, 20);
@@ -352,7 +352,7 @@ static void profiles_are_heeded(void **state)
     wsl_buf_free(&file);
     wsl_buf_free(&profile);
     profile = save_profile(cmsCreate_sRGBProfile());
-    assert_true(wsl_profile_is_idle(profile.data, profile.size, 3));
+    assert_true(wsl_profile_is_srgb(profile.data, profile.size, 3));
     wsl_buf_free(&profile);
     wsl_image_free(&plain);
     wsl_image_free(&adobe);
@@ -555,7 +555,7 @@ static void looking_agrees_with_libjpeg(void **state)
         assert_int_equal(look.height, height);
         assert_int_equal(look.components, components[i]);
         assert_int_equal(look.progressive, i == 1);
-        /* Other application data do not make it another picture; another byte does. */
+        /* Other application data do not make it another image; another byte does. */
         other = jpeg_with_exif(&file, 6, true);
         assert_int_equal(wsl_jpeg_header(other.data, other.size, &again, NULL), 0);
         assert_true(again.hash == look.hash);
@@ -654,7 +654,7 @@ static void coding_anew_loses_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pictures_are_turned),
+        cmocka_unit_test(images_are_turned),
         cmocka_unit_test(odd_exif_is_no_fault),
         cmocka_unit_test(profiles_are_heeded),
         cmocka_unit_test(large_profiles_come_in_pieces),
