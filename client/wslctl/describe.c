@@ -54,7 +54,7 @@ static void add_head(struct wsl_buf *out, const Wsl__V1__Job *job, bool color)
     wsl_buf_add_format(out, "%-14s %s%s%s%s\n", "State:", paint, word, paint[0] ? "\033[0m" : "",
                        job->cancel_requested && !wsl_ctl_job_ended(job) ? " (stopping)" : "");
     if (job->reason[0])
-        add_line(out, "Reason:", "%s", job->reason);
+        add_line(out, "Reason:", "%s", wsl_ctl_job_detail(job));
     add_time(out, "Submitted:", job->submitted_ms, now);
     add_time(out, "Started:", job->started_ms, now);
     add_time(out, "Ended:", job->ended_ms, now);
@@ -84,7 +84,7 @@ static void add_progress(struct wsl_buf *out, const Wsl__V1__Job *job)
     if (p) {
         wsl_ctl_progress(job, 0, text, sizeof text);
         add_line(out, "Progress:", "%s", text);
-        if (p->step > 0)
+        if (wsl_ctl_is_measured(p))
             add_line(out, "Learning rate:", "%g", p->learning_rate);
         if (p->bad_records > 0)
             add_line(out, "Bad records:", "%llu were replaced", (unsigned long long)p->bad_records);

@@ -120,6 +120,17 @@ int wsl_ctl_word_number(const ProtobufCEnumDescriptor *type, const char *word)
     return -1;
 }
 
+const char *wsl_ctl_job_detail(const Wsl__V1__Job *job)
+{
+    return job->detail[0] ? job->detail : job->reason;
+}
+
+bool wsl_ctl_is_measured(const Wsl__V1__Progress *progress)
+{
+    return progress->step > 0 && (progress->epoch > 0 || progress->loss > 0 || progress->hit1 > 0 ||
+                                  progress->images_per_second > 0);
+}
+
 bool wsl_ctl_job_ended(const Wsl__V1__Job *job)
 {
     return job->state == WSL__V1__JOB_STATE__SUCCEEDED ||
@@ -171,7 +182,7 @@ static void fill_parts(const Wsl__V1__Job *job, char parts[PARTS][PART_TEXT], in
                  (unsigned long long)p->total_steps);
     else
         snprintf(parts[STEP], PART_TEXT, "step %llu", (unsigned long long)p->step);
-    if (p->step == 0)
+    if (!wsl_ctl_is_measured(p))
         return;
     snprintf(parts[EPOCH], PART_TEXT, "epoch %.2f", p->epoch);
     snprintf(parts[LOSS], PART_TEXT, "loss %s", wsl_number_text(p->loss, 4, loss));

@@ -35,6 +35,10 @@ void wsl_ctl_word(const ProtobufCEnumDescriptor *type, int value, char text[WSL_
 int wsl_ctl_word_number(const ProtobufCEnumDescriptor *type, const char *word);
 
 bool wsl_ctl_job_ended(const Wsl__V1__Job *job);
+/* The whole of why a job is in its state; `reason` is short. */
+const char *wsl_ctl_job_detail(const Wsl__V1__Job *job);
+/* Has its generation reported yet? Until then progress is only the step it starts from. */
+bool wsl_ctl_is_measured(const Wsl__V1__Progress *progress);
 
 /* "[#####     ]" of `width` characters, brackets included (at least 4). */
 void wsl_ctl_bar(double share, int width, char *text, size_t size);

@@ -30,14 +30,15 @@ static const struct wsl_ctl_column wide[] = {
 static void add_progress_cells(struct wsl_ctl_table *table, const Wsl__V1__Job *job, bool is_wide)
 {
     const Wsl__V1__Progress *p = job->progress;
-    bool moved = p && p->step > 0;
+    bool moved = p && wsl_ctl_is_measured(p);
     char left[WSL_CTL_TEXT] = "-", loss[WSL_NUMBER_TEXT];
 
     if (p && p->total_steps)
         wsl_ctl_cell(table, "%llu/%llu", (unsigned long long)p->step,
                      (unsigned long long)p->total_steps);
     else
-        wsl_ctl_cell(table, moved ? "%llu" : "-", moved ? (unsigned long long)p->step : 0);
+        wsl_ctl_cell(table, p && p->step > 0 ? "%llu" : "-",
+                     p && p->step > 0 ? (unsigned long long)p->step : 0);
     if (is_wide)
         wsl_ctl_cell(table, moved ? "%.2f" : "-", moved ? p->epoch : 0);
     wsl_ctl_cell(table, "%s", moved ? wsl_number_text(p->loss, 4, loss) : "-");

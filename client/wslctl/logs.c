@@ -134,7 +134,7 @@ static void say_waiting(const struct wsl_ctl *ctl, const Wsl__V1__Job *job)
         return;
     wsl_ctl_job_title(job, title, sizeof title);
     wsl_ctl_note(ctl, "job %s is queued%s%s; its log is printed once it starts", title,
-                 job->reason[0] ? ": " : "", job->reason);
+                 job->reason[0] ? ": " : "", wsl_ctl_job_detail(job));
 }
 
 /* ---- the verb ---- */

@@ -171,7 +171,8 @@ static int decide(struct wsl_run *run, const Wsl__V1__Job *job)
     if (run->fresh)
         return start_afresh(run, job);
     if (job->state == WSL__V1__JOB_STATE__FAILED || job->state == WSL__V1__JOB_STATE__CANCELLED) {
-        wsl_ctl_note(run->ctl, "the last run ended early (%s); this one begins anew", job->reason);
+        wsl_ctl_note(run->ctl, "the last run ended early (%s); this one begins anew",
+                     wsl_ctl_job_detail(job));
         return start_new(run);
     }
     if (wsl_jobspec_differences(job->spec, run->spec, &changes) < 0) {

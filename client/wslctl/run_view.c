@@ -117,7 +117,7 @@ static void show_state(struct wsl_run_view *view, const Wsl__V1__Job *job)
 {
     if (view->begun && !view->stopping && job->state != view->state &&
         job->state == WSL__V1__JOB_STATE__RECOVERING)
-        put_line(view, "a trainer ended: %s", job->reason);
+        put_line(view, "a trainer ended: %s", wsl_ctl_job_detail(job));
 }
 
 static void show_progress(struct wsl_run_view *view, const Wsl__V1__Job *job)
@@ -173,7 +173,7 @@ void wsl_run_view_update(void *context, const Wsl__V1__WatchJobResponse *update)
         view->step = job->progress->step;
         view->total_steps = job->progress->total_steps;
     }
-    snprintf(view->reason, sizeof view->reason, "%s", job->reason);
+    snprintf(view->reason, sizeof view->reason, "%s", wsl_ctl_job_detail(job));
     show_notes(view, update);
     show_state(view, job);
     show_evaluation(view, job);

@@ -52,6 +52,35 @@ static void set_state(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState 
     c->changed = c->changed || (to != S(STARTING) && to != S(RUNNING));
 }
 
+enum { REASON_MAX = 100 }; /* bytes of a short one */
+
+/* Its first statement, cut at a word when even that is long. */
+static void shorten(const char *text, char ret_short[REASON_MAX + 4])
+{
+    const char *end = strstr(text, "; ");
+    size_t n = end ? (size_t)(end - text) : strlen(text);
+
+    if (n > REASON_MAX) {
+        n = REASON_MAX;
+        while (n > REASON_MAX / 2 && text[n] != ' ')
+            n--;
+        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+            n--;
+        snprintf(ret_short, REASON_MAX + 4, "%.*s...", (int)n, text);
+        return;
+    }
+    snprintf(ret_short, REASON_MAX + 4, "%.*s", (int)n, text);
+}
+
+static void set_reason(Wsl__V1__Job *pb, const char *text)
+{
+    char brief[REASON_MAX + 4];
+
+    shorten(text, brief);
+    set_text(&pb->reason, brief);
+    set_text(&pb->detail, strcmp(brief, text) == 0 ? "" : text);
+}
+
 void move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now,
               const char *format, ...)
 {
@@ -66,7 +95,7 @@ void move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int6
     clean_text(reason);
     add_event(c, job, now, "state", "%s -> %s: %s", states[pb->state].word, states[to].word,
               reason);
-    set_text(&pb->reason, reason);
+    set_reason(pb, reason);
     job->wait = (struct wait){.kind = WAIT_NONE};
     if (pb->started_ms == 0 && (to == S(RUNNING) || to == S(SUCCEEDED)))
         pb->started_ms = now;
@@ -358,6 +387,7 @@ void end_generation(struct wsl_cluster *c, struct job *job, int64_t now)
 static void share_fate(struct wsl_cluster *c, struct job *job, uint32_t rank, int64_t now)
 {
     enum stop stop;
+    char reason[TEXT_MAX];
 
     if (job->stop >= STOP_GRACEFUL)
         return;
@@ -378,8 +408,10 @@ static void share_fate(struct wsl_cluster *c, struct job *job, uint32_t rank, in
     default:
         stop = is_saving(job) ? STOP_GRACEFUL : STOP_KILL;
     }
-    set_textf(&job->pb->reason, "stopping the other trainers: rank %u on %s: %s", rank,
-              job->pb->ranks[rank]->node, job->pb->ranks[rank]->reason);
+    snprintf(reason, sizeof reason, "stopping the other trainers: rank %u on %s: %.350s", rank,
+             job->pb->ranks[rank]->node, job->pb->ranks[rank]->reason);
+    clean_text(reason);
+    set_reason(job->pb, reason);
     stop_ranks(c, job, stop, now);
 }
 

@@ -104,6 +104,21 @@ static void tell_places(const struct job *job, char *text, size_t size)
         snprintf(text + n, size - n, ", ...");
 }
 
+/* What an earlier generation had reached beyond the checkpoint is lost; until the new one reports,
+ * it is where it starts. */
+static void restart_progress(Wsl__V1__Job *pb)
+{
+    uint64_t total = pb->progress ? pb->progress->total_steps : 0;
+
+    if (!pb->progress)
+        return;
+    wsl__v1__progress__free_unpacked(pb->progress, NULL);
+    pb->progress = must_alloc(sizeof *pb->progress);
+    wsl__v1__progress__init(pb->progress);
+    pb->progress->step = pb->checkpoint_step;
+    pb->progress->total_steps = total;
+}
+
 static void start(struct wsl_cluster *c, struct job *job, int64_t now)
 {
     Wsl__V1__Job *pb = job->pb;
@@ -124,6 +139,7 @@ static void start(struct wsl_cluster *c, struct job *job, int64_t now)
     pb->generation++;
     give_identity(c, job); /* one that was submitted before there were any */
     job->start_step = pb->checkpoint_step;
+    restart_progress(pb);
     job->waits_noted = 0;
     job->restored = false;
     tell_places(job, places, sizeof places);
@@ -194,8 +210,10 @@ void tell_wait(const struct wsl_cluster *c, struct job *job)
     if (w.kind == WAIT_NONE || (backs_off && is_behind(c, job)))
         return;
     tell(c, job, &w, text, sizeof text);
-    if (strcmp(text, job->pb->reason) != 0)
-        set_text(&job->pb->reason, text);
+    if (strcmp(text, job->pb->reason) == 0)
+        return;
+    set_text(&job->pb->reason, text);
+    set_text(&job->pb->detail, "");
 }
 
 /* Of what was before a restart, no event tells again. */

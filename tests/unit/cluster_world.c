@@ -414,6 +414,24 @@ void world_checkpoint(struct world *w, const char *node, uint64_t job, uint32_t 
     world_drain(w);
 }
 
+void world_progress(struct world *w, const char *node, uint64_t job, uint32_t generation,
+                    uint64_t step)
+{
+    Wsl__V1__TrainerMetric metric = WSL__V1__TRAINER_METRIC__INIT;
+    Wsl__V1__Progress progress = WSL__V1__PROGRESS__INIT;
+    Wsl__V1__TrainerKey key;
+
+    set_key(&key, job, generation, 0);
+    progress.step = step;
+    progress.total_steps = 1000;
+    progress.epoch = (double)step / 100;
+    progress.loss = 2.5;
+    metric.body_case = WSL__V1__TRAINER_METRIC__BODY_PROGRESS;
+    metric.progress = &progress;
+    wsl_cluster_metric(w->cluster, node, &key, &metric, w->now);
+    world_drain(w);
+}
+
 void world_note(struct world *w, const char *node, uint64_t job, uint32_t generation,
                 const char *text)
 {
@@ -492,7 +510,9 @@ Wsl__V1__JobState world_state(struct world *w, uint64_t id)
 
 const char *world_reason(struct world *w, uint64_t id)
 {
-    return world_job(w, id)->reason;
+    const Wsl__V1__Job *job = world_job(w, id);
+
+    return job->detail[0] ? job->detail : job->reason;
 }
 
 size_t world_events_of(struct world *w, uint64_t id, const char *kind)

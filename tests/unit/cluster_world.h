@@ -78,6 +78,9 @@ void world_exited(struct world *w, const char *node, uint64_t job, uint32_t gene
                   uint32_t rank, Wsl__V1__TrainerOutcome outcome, const char *reason);
 void world_checkpoint(struct world *w, const char *node, uint64_t job, uint32_t generation,
                       uint64_t step);
+/* Of 1000 steps. */
+void world_progress(struct world *w, const char *node, uint64_t job, uint32_t generation,
+                    uint64_t step);
 void world_note(struct world *w, const char *node, uint64_t job, uint32_t generation,
                 const char *text);
 void world_exchange(struct world *w, const char *node, uint64_t job, uint32_t generation,
@@ -91,7 +94,7 @@ void world_heartbeat(struct world *w, const char *node);
 
 const Wsl__V1__Job *world_job(struct world *w, uint64_t id);
 Wsl__V1__JobState world_state(struct world *w, uint64_t id);
-const char *world_reason(struct world *w, uint64_t id);
+const char *world_reason(struct world *w, uint64_t id); /* the whole of it */
 size_t world_events_of(struct world *w, uint64_t id, const char *kind);
 
 /* Takes the next message out; NULL: none. Freed by the caller with world_free_sent(). */

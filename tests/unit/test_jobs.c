@@ -657,9 +657,58 @@ static void a_job_that_finished_all_the_same_has_succeeded(void **state)
 
 #define STORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+static void a_reason_is_short_and_its_detail_whole(void **state)
+{
+    uint64_t id = running(1, 1);
+    char line[341];
+
+    (void)state;
+    world_exited(&w, "a", id, 1, 0, O(MACHINE_ERROR),
+                 "killed by signal 9 (KILL); last line of its log: step 812, loss 2.9633");
+    assert_string_equal(world_job(&w, id)->reason, "rank 0 on a: killed by signal 9 (KILL)");
+    assert_string_equal(world_job(&w, id)->detail,
+                        "rank 0 on a: killed by signal 9 (KILL); last line of its log: step 812, "
+                        "loss 2.9633; starts again from the beginning, there is no checkpoint yet "
+                        "(restart 1)");
+    world_pass(&w, 5000);
+    world_started(&w, "a", id, 2, 0);
+    assert_string_equal(world_job(&w, id)->detail, "");
+    memset(line, 'x', 340);
+    for (size_t i = 7; i < 340; i += 8)
+        line[i] = ' ';
+    line[340] = '\0';
+    world_exited(&w, "a", id, 2, 0, O(MACHINE_ERROR), line);
+    assert_in_range(strlen(world_job(&w, id)->reason), 50, 103);
+    assert_string_equal(strrchr(world_job(&w, id)->reason, 'x'), "x...");
+    assert_non_null(strstr(world_job(&w, id)->detail, line + 8));
+}
+
+static void progress_begins_anew_with_a_generation(void **state)
+{
+    uint64_t id = running(1, 2);
+    const Wsl__V1__Progress *p;
+
+    (void)state;
+    world_progress(&w, "a", id, 1, 80);
+    assert_int_equal(world_job(&w, id)->progress->step, 80);
+    world_exited(&w, "a", id, 1, 0, O(MACHINE_ERROR), "lost");
+    assert_int_equal(world_job(&w, id)->progress->step, 80); /* what it had reached, until then */
+    world_pass(&w, 5000);
+    p = world_job(&w, id)->progress;
+    assert_true(p->step == 0 && p->total_steps == 1000 && p->epoch == 0 && p->loss == 0);
+    world_started(&w, "a", id, 2, 0);
+    world_progress(&w, "a", id, 2, 60);
+    world_checkpoint(&w, "a", id, 2, 50);
+    world_exited(&w, "a", id, 2, 0, O(MACHINE_ERROR), "lost");
+    world_pass(&w, 5000);
+    assert_int_equal(world_job(&w, id)->progress->step, 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        STORY(a_reason_is_short_and_its_detail_whole),
+        STORY(progress_begins_anew_with_a_generation),
         STORY(a_job_goes_through_its_life),
         STORY(an_assignment_says_all),
         STORY(a_quick_rank_may_finish_before_another_is_up),
