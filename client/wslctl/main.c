@@ -52,7 +52,9 @@ static const struct wsl_ctl_verb verbs[] = {
      "  wslctl describe 7", wsl_ctl_describe},
     {"logs", NULL, "JOB", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON | WSL_CTL_NDJSON,
      "Print the output of a job's trainers.",
-     "Each line begins with the rank it is from. With -f, Ctrl-C stops following; the job "
+     "Each line begins with the rank it is from. Of a job with more than 16 ranks only rank 0's "
+     "output is printed unless --rank or --all-ranks is given. With -f, Ctrl-C stops following; "
+     "the job "
      "continues.",
      "  wslctl logs -f --rank 0 --tail 20 clipart-tags", wsl_ctl_logs},
     {"watch", NULL, "JOB", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON | WSL_CTL_NDJSON,

@@ -21,6 +21,7 @@ enum {
     READ_MAX = 32 << 10,
     METRICS_READ_MAX = CHUNK_MAX,
     POINTS_MAX = 64,
+    AFTER_MAX = 16384,    /* positions of a Logs request */
     TAIL_MAX = 8 << 20,   /* how far back from a file's end the last lines are looked for */
     LAST_BYTES_MS = 5000, /* after a job's end: how long its trainers' last bytes may take */
 };
@@ -45,6 +46,8 @@ struct follower {
     bool one_rank;       /* LOGS */
     uint32_t rank;
     uint32_t tail_lines;
+    struct cursor *after; /* LOGS: where an earlier stream broke off */
+    size_t after_count;
     struct cursor *cursors; /* LOGS, METRICS: in the order of generations and ranks */
     size_t cursor_count;
     uint32_t generations; /* that have cursors */
@@ -92,6 +95,7 @@ void follower_closed(struct wsl_rpc_call *call, void *context)
         }
     }
     co->follower_count--;
+    free(f->after);
     free(f->cursors);
     free(f);
 }
@@ -202,6 +206,21 @@ static uint64_t tail_offset(const struct follower *f, struct cursor c, uint32_t 
     return at;
 }
 
+/* Of a stream that goes on: generations before the first that it had seen are not wanted. */
+static bool resume_cursor(const struct follower *f, struct cursor *c)
+{
+    uint32_t first = UINT32_MAX;
+
+    for (size_t i = 0; i < f->after_count; i++) {
+        const struct cursor *a = &f->after[i];
+
+        first = a->generation < first ? a->generation : first;
+        if (a->generation == c->generation && a->rank == c->rank)
+            c->offset = a->offset;
+    }
+    return f->after_count == 0 || c->generation >= first;
+}
+
 /* Cursors for generations that have come since; a follower of the newest lines begins there in the
  * newest one. */
 static void extend_cursors(struct follower *f, const Wsl__V1__Job *job)
@@ -218,7 +237,7 @@ static void extend_cursors(struct follower *f, const Wsl__V1__Job *job)
         for (uint32_t rank = 0; rank < world; rank++) {
             struct cursor c = {.generation = g, .rank = rank};
 
-            if (f->one_rank && rank != f->rank)
+            if ((f->one_rank && rank != f->rank) || !resume_cursor(f, &c))
                 continue;
             if (f->tail_lines && first_time && g < job->generation)
                 continue;
@@ -249,6 +268,7 @@ static int send_log(struct follower *f, struct cursor *c, bool ended)
     response.rank = c->rank;
     response.text.data = bytes;
     response.text.len = whole;
+    response.offset = c->offset;
     r = wsl_rpc_send(f->call, &response.base);
     if (r < 0)
         return r;
@@ -397,6 +417,24 @@ void on_watch(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *
         pump(f);
 }
 
+static bool keep_positions(struct follower *f, const Wsl__V1__LogsRequest *request)
+{
+    if (request->n_after > AFTER_MAX) {
+        finish(f, WSL_RPC_INVALID_ARGUMENT, "after: at most 16384 positions");
+        return false;
+    }
+    f->after = calloc(request->n_after + 1, sizeof *f->after);
+    if (!f->after)
+        abort();
+    for (size_t i = 0; i < request->n_after; i++) {
+        const Wsl__V1__LogPosition *p = request->after[i];
+
+        f->after[f->after_count++] =
+            (struct cursor){.generation = p->generation, .rank = p->rank, .offset = p->offset};
+    }
+    return true;
+}
+
 void on_logs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__LogsRequest *request = (const void *)message;
@@ -409,7 +447,9 @@ void on_logs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *m
     f->follow = request->follow;
     f->one_rank = request->one_rank;
     f->rank = request->rank;
-    f->tail_lines = request->tail_lines;
+    f->tail_lines = request->n_after > 0 ? 0 : request->tail_lines;
+    if (!keep_positions(f, request))
+        return;
     world = wsl_cluster_job(f->co->cluster, f->job)->spec->world;
     if (f->one_rank && f->rank >= world) {
         snprintf(text, sizeof text, "rank: the job has ranks 0 to %u, %u is none of them",

@@ -451,6 +451,31 @@ class PlayedWorkers(CoordinatorCase):
         while (key.job, key.generation, key.rank) not in worker.forgotten:
             worker.next("forget")
 
+    def test_logs_are_followed_over_a_restart(self):
+        """'logs -f' goes on where it was, whatever was printed before the coordinator's end: nothing twice, nothing lost."""
+        self.start()
+        worker = self.connect("w")
+        job, key = self.start_job(worker)
+        worker.log(key, 0, b"one\ntwo\nthree\n")
+        self.wait_ack(worker, key, log_offset=14)
+        with subprocess.Popen([program("wslctl"), "--server", self.cluster.address, "logs", "-f", "--tail", "2", str(job)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+            self.addCleanup(follower.kill)
+            self.assertEqual([follower.stdout.readline() for _ in range(2)], ["0| two\n", "0| three\n"])
+            self.cluster.coordinator.kill()
+            self.assertIn("lost the coordinator", follower.stderr.readline())
+            worker.close()
+            self.start()
+            running = agent_pb2.TrainerReport(key=key, state=agent_pb2.TRAINER_STARTED, pid=1, phase="training")
+            worker = self.connect("w", trainers=[running])
+            worker.log(key, 14, b"four\n")
+            self.assertEqual(follower.stdout.readline(), "0| four\n")
+            self.assertIn("the coordinator is back", follower.stderr.readline())
+            worker.report(key, agent_pb2.TRAINER_EXITED, outcome=agent_pb2.FINISHED, log_bytes=19)
+            self.assertEqual(follower.stdout.read(), "")
+            self.assertEqual(follower.wait(SECONDS), 0)
+        worker.close()
+
     def test_checkpoint_and_notes_are_told_once(self):
         """Metrics are sent again after a broken session and after kill -9; what they say counts once."""
         def framed(*metrics):

@@ -449,6 +449,17 @@ class AgainstFake(Wslctl):
         self.assertEqual(lines[0], {"version": 1, "generation": 1, "rank": 1, "text": "first of 1\nsecond of 1"})
         self.assertEqual(lines[1]["text"], "after a restart ?")
 
+    def test_logs_of_many_ranks(self):
+        del self.fake.job.ranks[:]
+        for rank in range(20):
+            self.fake.job.ranks.add(rank=rank, node="a", outcome="machine error" if rank == 7 else "peer lost")
+        done = self.run_ok("logs", "tags", errors="replace")
+        self.assertEqual(done.stdout.splitlines(), ["0| first of 0", "0| second of 0", "0.2| after a restart \ufffd"])
+        self.assertIn("rank 0 of 20; 'wslctl logs 7 --rank N' prints another one's log, --all-ranks all of them", done.stderr)
+        self.assertIn("rank 7 failed: 'wslctl logs 7 --rank 7'", done.stderr)
+        done = self.run_ok("logs", "tags", "--all-ranks", errors="replace")
+        self.assertEqual((len(done.stdout.splitlines()), done.stderr), (5, ""))
+
     def test_describe_and_nodes(self):
         text = self.run_ok("describe", "tags").stdout
         for words in ("Name:          tags", "State:         running", "Submitted:     2018-05-02 10:11:12 UTC",
