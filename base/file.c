@@ -4,6 +4,8 @@
  */
 #include "base/file.h"
 
+#include "base/dirlock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -11,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -201,13 +202,10 @@ int wsl_file_lock(const char *path, int *ret_fd, struct wsl_err *err)
 
     if (fd < 0)
         return wsl_fail_errno(err, "cannot open %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        r = errno == EWOULDBLOCK
-                ? wsl_fail(err, WSL_EEXIST, "%s is locked by another process", path)
-                : wsl_fail_errno(err, "cannot lock %s", path);
+    r = wsl_dirlock_lock(fd, path, err);
+    if (r < 0)
         close(fd);
-        return r;
-    }
-    *ret_fd = fd;
-    return 0;
+    else
+        *ret_fd = fd;
+    return r;
 }

@@ -37,8 +37,8 @@ bool wsl_file_exists(const char *path);
 int wsl_file_join(char *ret_path, size_t size, const char *directory, const char *name);
 
 /* Takes an exclusive lock on `path` (created when missing) for as long as the returned descriptor
- * stays open; the kernel drops it when the process dies. WSL_EEXIST when another process holds it.
- */
+ * stays open (dirlock.h). WSL_EEXIST when another process holds it; WSL_EUNSUPPORTED where the file
+ * system has no locks. */
 int wsl_file_lock(const char *path, int *ret_fd, struct wsl_err *err);
 
 #endif

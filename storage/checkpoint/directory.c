@@ -4,6 +4,7 @@
  * removed.
  */
 #include "base/clock.h"
+#include "base/dirlock.h"
 #include "base/file.h"
 #include "storage/checkpoint/internal.h"
 
@@ -15,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -269,19 +269,25 @@ int wsl_checkpoint_find(const char *path, char ret_directory[4096], struct wsl_e
 
 /* ---- writing ---- */
 
+void wsl_checkpoint_close_root(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
 /* One writer at a time: each removes temporary directories. Held until the descriptor is closed. */
 static int lock_root(const char *root, int *ret_fd, struct wsl_err *err)
 {
-    int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct wsl_err why;
+    int r = wsl_dirlock_take(root, ret_fd, &why);
 
-    if (fd < 0)
-        return wsl_fail_errno(err, "cannot open the checkpoint directory %s", root);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
-        close(fd);
+    if (r == WSL_EEXIST)
         return wsl_fail(err, WSL_EAGAIN, "another process writes checkpoints into %s", root);
+    if (r == WSL_EUNSUPPORTED) { /* NFS without locks: the coordinator's word must do */
+        *ret_fd = -1;
+        return 0;
     }
-    *ret_fd = fd; /* where directories cannot be locked (NFS), the coordinator's word must do */
-    return 0;
+    return r < 0 ? wsl_fail(err, r, "checkpoint directory: %s", why.text) : 0;
 }
 
 void wsl_checkpoint_remove_leftovers(const char *root)
@@ -462,6 +468,6 @@ int wsl_checkpoint_write(const char *root, const struct wsl_checkpoint_contents 
         memcpy(ret_directory, directory, strlen(directory) + 1);
         *ret_bytes = bytes;
     }
-    close(fd);
+    wsl_checkpoint_close_root(fd);
     return r;
 }

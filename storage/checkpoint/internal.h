@@ -40,9 +40,10 @@ int wsl_checkpoint_manifest_print(const struct wsl_checkpoint_manifest *manifest
 int wsl_checkpoint_manifest_read(const char *directory, struct wsl_checkpoint_manifest *ret,
                                  struct wsl_err *err);
 
-/* Makes the directory of a job's checkpoints and locks it until *ret_fd is closed. WSL_EAGAIN:
- * another process writes there. */
+/* Makes the directory of a job's checkpoints and locks it until *ret_fd is given to close_root().
+ * *ret_fd is -1 where the file system has no locks. WSL_EAGAIN: another process writes there. */
 int wsl_checkpoint_open_root(const char *root, int *ret_fd, struct wsl_err *err);
+void wsl_checkpoint_close_root(int fd);
 /* WSL_EEXIST when a checkpoint there is another job's. A damaged manifest does not say whose it is,
  * and is in nobody's way. */
 int wsl_checkpoint_check_owner(const char *root, const char *uid, struct wsl_err *err);

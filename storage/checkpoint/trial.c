@@ -90,6 +90,6 @@ int wsl_checkpoint_try(const char *root, const char *uid, uint64_t model_bytes,
     r = wsl_checkpoint_check_owner(root, uid, err);
     if (r == 0)
         r = try_locked(root, bytes, err);
-    close(fd);
+    wsl_checkpoint_close_root(fd);
     return r;
 }

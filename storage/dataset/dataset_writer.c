@@ -8,44 +8,15 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/utf8.h"
-#include "storage/dataset/staging_dir.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-/* ---- the directory ---- */
-
-static int trim_output(struct wsl_dataset_writer *w, const char *output, struct wsl_err *err)
-{
-    size_t n = strlen(output);
-    const char *last;
-
-    while (n > 1 && output[n - 1] == '/')
-        n--;
-    if (n == 0 || n + sizeof ".partial" > sizeof w->output)
-        return wsl_fail(err, WSL_EINVAL, "'%.80s' cannot be the name of a directory to make",
-                        output);
-    memcpy(w->output, output, n);
-    w->output[n] = '\0';
-    last = strrchr(w->output, '/') ? strrchr(w->output, '/') + 1 : w->output;
-    if (!*last || strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
-        return wsl_fail(err, WSL_EINVAL, "'%.80s' cannot be the name of a directory to make",
-                        output);
-    strcpy(stpcpy(w->directory, w->output), ".partial");
-    return 0;
-}
 
 static int set_name(struct wsl_dataset_writer *w, const char *name, struct wsl_err *err)
 {
-    const char *last = strrchr(w->output, '/');
-
     if (!name || !*name)
-        name = last ? last + 1 : w->output;
+        name = wsl_staging_dir_name(&w->staging);
     if (!wsl_utf8_is_clean(name, strlen(name)) || strlen(name) > 255)
         return wsl_fail(err, WSL_EINVAL,
                         "name: must be UTF-8 without control characters, of at most 255 bytes");
@@ -56,22 +27,20 @@ static int set_name(struct wsl_dataset_writer *w, const char *name, struct wsl_e
 int wsl_dataset_writer_open(struct wsl_dataset_writer *w, const char *output, const char *name,
                             const char *kind, struct wsl_err *err)
 {
-    struct stat st;
     int r;
 
     memset(w, 0, sizeof *w);
-    w->lock = -1;
     w->shard_bytes = (uint64_t)1 << 30;
     w->info.kind = kind;
-    r = trim_output(w, output, err);
-    if (r == 0 && lstat(w->output, &st) == 0)
-        r = wsl_fail(err, WSL_EEXIST, "%s exists: remove it or choose another name", w->output);
+    r = wsl_staging_dir_set(&w->staging, output, err);
+    if (r == 0)
+        r = wsl_staging_dir_check(&w->staging, err);
     if (r == 0)
         r = set_name(w, name, err);
     if (r == 0)
-        r = wsl_staging_dir_lock(w->directory, "process", &w->lock, err);
+        r = wsl_staging_dir_open(&w->staging, "process", err);
     if (r == 0) /* what a killed writer left */
-        r = wsl_staging_dir_clear(w->directory, NULL, err);
+        r = wsl_staging_dir_clear(&w->staging, NULL, err);
     if (r < 0)
         wsl_dataset_writer_close(w);
     return r;
@@ -118,7 +87,7 @@ static int open_writer(struct wsl_dataset_writer *w, enum wsl_split split, struc
         return r;
     snprintf(file, sizeof file, "shard-%05zu.lmdb", w->shards++);
     w->split = (int)split;
-    return wsl_shard_writer_open(&w->shard_writer, w->directory, file, w->shard_bytes, err);
+    return wsl_shard_writer_open(&w->shard_writer, w->staging.directory, file, w->shard_bytes, err);
 }
 
 int wsl_dataset_writer_add(struct wsl_dataset_writer *w, enum wsl_split split,
@@ -153,7 +122,7 @@ int wsl_dataset_writer_add_table(struct wsl_dataset_writer *w, enum wsl_split sp
 {
     uint64_t *images = calloc(w->info.tag_count + 1, sizeof *images);
     const struct wsl_tag_table_target target = {
-        .directory = w->directory,
+        .directory = w->staging.directory,
         .file = split == WSL_SPLIT_TRAIN ? "train.tags" : "heldout.tags",
         .base = base,
         .images = images,
@@ -173,22 +142,6 @@ int wsl_dataset_writer_add_table(struct wsl_dataset_writer *w, enum wsl_split sp
 
 /* ---- the end ---- */
 
-static int publish(struct wsl_dataset_writer *w, struct wsl_err *err)
-{
-    int r = wsl_file_sync_directory(w->directory, err);
-
-    if (r < 0)
-        return r;
-    r = renameat2(AT_FDCWD, w->directory, AT_FDCWD, w->output, RENAME_NOREPLACE);
-    if (r < 0 && (errno == EINVAL || errno == ENOSYS)) /* a file system without that flag */
-        r = rename(w->directory, w->output);
-    if (r < 0)
-        return wsl_fail_errno(err, "cannot rename %s to %s", w->directory, w->output);
-    close(w->lock);
-    w->lock = -1;
-    return wsl_file_sync_parent(w->output, err);
-}
-
 int wsl_dataset_writer_finish(struct wsl_dataset_writer *w, json_t *source, struct wsl_err *err)
 {
     char now[WSL_CLOCK_TEXT_SIZE];
@@ -200,18 +153,15 @@ int wsl_dataset_writer_finish(struct wsl_dataset_writer *w, json_t *source, stru
     w->info.created = strdup(now);
     if (!w->info.created || !source)
         return wsl_fail(err, WSL_ENOMEM, "no memory for " WSL_DATASET_FILE);
-    r = wsl_dataset_info_save(&w->info, w->directory, source, err);
-    return r < 0 ? r : publish(w, err);
+    r = wsl_dataset_info_save(&w->info, w->staging.directory, source, err);
+    return r < 0 ? r : wsl_staging_dir_publish(&w->staging, NULL, err);
 }
 
 void wsl_dataset_writer_close(struct wsl_dataset_writer *w)
 {
     wsl_shard_writer_close(w->shard_writer);
-    if (w->output[0] && w->lock >= 0) {
-        wsl_file_remove_tree(w->directory, NULL);
-        close(w->lock);
-    }
+    wsl_staging_dir_discard(&w->staging);
     wsl_dataset_info_free(&w->info);
     memset(w, 0, sizeof *w);
-    w->lock = -1;
+    w->staging.lock = -1;
 }

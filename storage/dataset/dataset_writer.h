@@ -11,15 +11,12 @@
 
 #include "storage/dataset/dataset.h"
 #include "storage/dataset/dataset_info.h"
+#include "storage/dataset/staging_dir.h"
 #include "storage/dataset/tag_table.h"
-
-#include <limits.h>
 
 struct wsl_dataset_writer {
     struct wsl_dataset_info info; /* of the new data set: the caller fills in tags and base */
-    char output[PATH_MAX];        /* without blanks at the end */
-    char directory[PATH_MAX];     /* where files go meanwhile */
-    int lock;
+    struct wsl_staging_dir staging;
     struct wsl_shard_writer *shard_writer;
     uint64_t shard_bytes; /* 1 GiB */
     size_t shards;

@@ -5,26 +5,26 @@
 #include "storage/export/export.h"
 
 #include "base/file.h"
+#include "storage/dataset/staging_dir.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <assert.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { BLOCK = 512 };
 
-struct export
-{
+#define TAR "tar" /* the name of one in the staging directory */
+
+struct job {
     const struct wsl_export_setup *setup;
     struct wsl_export_result *result;
     bool labels;
-    char partial[PATH_MAX];
+    struct wsl_staging_dir staging;
     FILE *tar;      /* of that form */
     FILE *manifest; /* of a directory of tags, for the current split */
     uint8_t *jpeg;  /* the current image */
@@ -34,7 +34,7 @@ struct export
 
 static const char *const split_names[2] = {"train", "heldout"};
 
-static int copy_jpeg(struct export *x, const struct wsl_record *record, struct wsl_err *err)
+static int copy_jpeg(struct job *x, const struct wsl_record *record, struct wsl_err *err)
 {
     if (record->jpeg_size > x->capacity) {
         uint8_t *more = realloc(x->jpeg, record->jpeg_size);
@@ -47,21 +47,21 @@ static int copy_jpeg(struct export *x, const struct wsl_record *record, struct w
     return wsl_record_copy(record, x->jpeg, err);
 }
 
-static const char *tag_name(const struct export *x, const struct wsl_record *record, int i)
+static const char *tag_name(const struct job *x, const struct wsl_record *record, int i)
 {
     return wsl_dataset_tag(x->setup->dataset, record->tags[i])->name;
 }
 
 /* ---- tar ---- */
 
-static int put(struct export *x, const void *bytes, size_t size, struct wsl_err *err)
+static int put(struct job *x, const void *bytes, size_t size, struct wsl_err *err)
 {
     if (size > 0 && fwrite(bytes, 1, size, x->tar) != size)
-        return wsl_fail_errno(err, "cannot write %s", x->partial);
+        return wsl_fail_errno(err, "cannot write %s", x->staging.directory);
     return 0;
 }
 
-static int put_member(struct export *x, const char *name, const void *bytes, size_t size,
+static int put_member(struct job *x, const char *name, const void *bytes, size_t size,
                       struct wsl_err *err)
 {
     static const char zeros[BLOCK];
@@ -87,7 +87,7 @@ static int put_member(struct export *x, const char *name, const void *bytes, siz
     return r == 0 ? put(x, zeros, (BLOCK - size % BLOCK) % BLOCK, err) : r;
 }
 
-static char *describe(const struct export *x, const struct wsl_record *record)
+static char *describe(const struct job *x, const struct wsl_record *record)
 {
     json_t *names = json_array(), *ids = json_array(), *object;
     char *text;
@@ -105,7 +105,7 @@ static char *describe(const struct export *x, const struct wsl_record *record)
     return text;
 }
 
-static int put_record(struct export *x, uint64_t index, const struct wsl_record *record,
+static int put_record(struct job *x, uint64_t index, const struct wsl_record *record,
                       struct wsl_err *err)
 {
     char name[40], class[16];
@@ -144,7 +144,7 @@ static int write_file(const char *path, const void *bytes, size_t size, struct w
     return 0;
 }
 
-static int add_line(struct export *x, const char *file, const struct wsl_record *record,
+static int add_line(struct job *x, const char *file, const struct wsl_record *record,
                     struct wsl_err *err)
 {
     fprintf(x->manifest, "%s\t", file);
@@ -155,11 +155,12 @@ static int add_line(struct export *x, const char *file, const struct wsl_record 
             fputc(*p == ',' ? ' ' : *p, x->manifest);
     }
     fputc('\n', x->manifest);
-    return ferror(x->manifest) ? wsl_fail_errno(err, "cannot write a manifest in %s", x->partial)
-                               : 0;
+    return ferror(x->manifest)
+               ? wsl_fail_errno(err, "cannot write a manifest in %s", x->staging.directory)
+               : 0;
 }
 
-static int save_record(struct export *x, enum wsl_split split, uint64_t index,
+static int save_record(struct job *x, enum wsl_split split, uint64_t index,
                        const struct wsl_record *record, struct wsl_err *err)
 {
     char path[PATH_MAX], label[256] = "";
@@ -169,52 +170,52 @@ static int save_record(struct export *x, enum wsl_split split, uint64_t index,
         snprintf(label, sizeof label, "%s/", tag_name(x, record, 0));
         for (char *p = label; p[1]; p++)
             *p = *p == '/' || (p == label && *p == '.') ? '_' : *p;
-        n = snprintf(path, sizeof path, "%s/%s/%s", x->partial, split_names[split], label);
+        n = snprintf(path, sizeof path, "%s/%s/%s", x->staging.directory, split_names[split],
+                     label);
         r = n < (int)sizeof path ? wsl_file_make_directories(path, err) : WSL_ELIMIT;
     }
-    n = snprintf(path, sizeof path, "%s/%s/%s%08llu.jpg", x->partial, split_names[split], label,
-                 (unsigned long long)index);
+    n = snprintf(path, sizeof path, "%s/%s/%s%08llu.jpg", x->staging.directory, split_names[split],
+                 label, (unsigned long long)index);
     if (n >= (int)sizeof path)
-        return wsl_fail(err, WSL_ELIMIT, "path too long: %.100s", x->partial);
+        return wsl_fail(err, WSL_ELIMIT, "path too long: %.100s", x->staging.directory);
     if (r == 0)
         r = write_file(path, x->jpeg, record->jpeg_size, err);
     if (r == 0 && x->manifest)
-        r = add_line(x, path + strlen(x->partial) + 1, record, err);
+        r = add_line(x, path + strlen(x->staging.directory) + 1, record, err);
     return r;
 }
 
-static int begin_split(struct export *x, enum wsl_split split, struct wsl_err *err)
+static int begin_split(struct job *x, enum wsl_split split, struct wsl_err *err)
 {
     char path[PATH_MAX];
-    int n;
+    int n, r;
 
     if (x->tar)
         return 0;
-    n = snprintf(path, sizeof path, "%s/%s", x->partial, split_names[split]);
+    n = snprintf(path, sizeof path, "%s/%s", x->staging.directory, split_names[split]);
     if (n + 4 >= (int)sizeof path)
-        return wsl_fail(err, WSL_ELIMIT, "path too long: %.100s", x->partial);
-    if (wsl_file_make_directories(path, err) < 0)
-        return WSL_EIO;
-    if (x->labels)
-        return 0;
+        return wsl_fail(err, WSL_ELIMIT, "path too long: %.100s", x->staging.directory);
+    r = wsl_file_make_directories(path, err);
+    if (r < 0 || x->labels)
+        return r;
     strcat(path, ".tsv");
     x->manifest = fopen(path, "we");
     return x->manifest ? 0 : wsl_fail_errno(err, "cannot make %s", path);
 }
 
-static int end_split(struct export *x, int r, struct wsl_err *err)
+static int end_split(struct job *x, int r, struct wsl_err *err)
 {
     FILE *manifest = x->manifest;
 
     x->manifest = NULL;
     if (manifest && fclose(manifest) != 0 && r == 0)
-        r = wsl_fail_errno(err, "cannot write a manifest in %s", x->partial);
+        r = wsl_fail_errno(err, "cannot write a manifest in %s", x->staging.directory);
     return r;
 }
 
 /* ---- the whole ---- */
 
-static int export_split(struct export *x, enum wsl_split split, struct wsl_err *err)
+static int export_split(struct job *x, enum wsl_split split, struct wsl_err *err)
 {
     const struct wsl_export_setup *s = x->setup;
     int r = begin_split(x, split, err);
@@ -238,29 +239,32 @@ static int export_split(struct export *x, enum wsl_split split, struct wsl_err *
     return end_split(x, r, err);
 }
 
-static int open_output(struct export *x, struct wsl_err *err)
+static int open_output(struct job *x, struct wsl_err *err)
 {
-    const char *output = x->setup->output;
-    size_t n = strlen(output);
-    struct stat st;
+    char path[PATH_MAX];
+    int r = wsl_staging_dir_set(&x->staging, x->setup->output, err);
 
-    while (n > 1 && output[n - 1] == '/')
-        n--;
-    if (n == 0 || n + sizeof ".partial" > sizeof x->partial)
-        return wsl_fail(err, WSL_EINVAL, "'%.80s' cannot be the name of an export", output);
-    if (lstat(output, &st) == 0)
-        return wsl_fail(err, WSL_EEXIST, "%s exists: remove it or choose another name", output);
-    snprintf(x->partial, sizeof x->partial, "%.*s.partial", (int)n, output);
-    if (wsl_file_remove_tree(x->partial, err) < 0)
-        return WSL_EIO;
-    if (x->setup->form == WSL_EXPORT_DIRECTORY)
-        return wsl_file_make_directories(x->partial, err);
-    x->tar = fopen(x->partial, "wbe");
-    return x->tar ? 0 : wsl_fail_errno(err, "cannot make %s", x->partial);
+    if (r < 0)
+        return r;
+    r = wsl_staging_dir_check(&x->staging, err);
+    if (r < 0) {
+        if (x->setup->form == WSL_EXPORT_TAR)
+            wsl_staging_dir_remove_published(&x->staging, TAR);
+        return r;
+    }
+    r = wsl_staging_dir_open(&x->staging, "export", err);
+    if (r == 0) /* what a killed export left */
+        r = wsl_staging_dir_clear(&x->staging, NULL, err);
+    if (r < 0 || x->setup->form != WSL_EXPORT_TAR)
+        return r;
+    r = wsl_file_join(path, sizeof path, x->staging.directory, TAR);
+    assert(r == 0); /* staging left room */
+    x->tar = fopen(path, "wbe");
+    return x->tar ? 0 : wsl_fail_errno(err, "cannot make %s", path);
 }
 
 /* Two blocks of zeros end a tar. */
-static int close_tar(struct export *x, int r, struct wsl_err *err)
+static int close_tar(struct job *x, int r, struct wsl_err *err)
 {
     static const char zeros[2 * BLOCK];
     FILE *tar = x->tar;
@@ -270,19 +274,43 @@ static int close_tar(struct export *x, int r, struct wsl_err *err)
     if (r == 0)
         r = put(x, zeros, sizeof zeros, err);
     if (r == 0 && (fflush(tar) != 0 || fsync(fileno(tar)) < 0))
-        r = wsl_fail_errno(err, "cannot write %s", x->partial);
-    fclose(tar);
+        r = wsl_fail_errno(err, "cannot write %s", x->staging.directory);
+    fclose(tar); /* what it had to write is written */
+    return r;
+}
+
+/* A directory's files, which may be many, are synced together. */
+static int publish(struct job *x, struct wsl_err *err)
+{
+    int r;
+
+    if (x->setup->form == WSL_EXPORT_TAR)
+        return wsl_staging_dir_publish(&x->staging, TAR, err);
+    r = wsl_staging_dir_sync(&x->staging, err);
+    return r < 0 ? r : wsl_staging_dir_publish(&x->staging, NULL, err);
+}
+
+static int run(struct job *x, struct wsl_err *err)
+{
+    int r = open_output(x, err);
+
+    for (int s = 0; r == 0 && s < 2; s++)
+        if (x->setup->splits & 1 << s)
+            r = export_split(x, (enum wsl_split)s, err);
+    r = close_tar(x, r, err);
+    if (r == 0)
+        r = publish(x, err);
+    wsl_staging_dir_discard(&x->staging);
+    free(x->jpeg);
     return r;
 }
 
 int wsl_export(const struct wsl_export_setup *setup, struct wsl_export_result *ret,
                struct wsl_err *err)
 {
-    struct export x = {.setup = setup,
-                       .result = ret,
-                       .labels = strcmp(wsl_dataset_kind(setup->dataset), "labels") == 0};
-    char output[PATH_MAX];
-    int r;
+    struct job x = {.setup = setup,
+                    .result = ret,
+                    .labels = strcmp(wsl_dataset_kind(setup->dataset), "labels") == 0};
 
     memset(ret, 0, sizeof *ret);
     if (setup->form == WSL_EXPORT_TAR && setup->splits != 1 << WSL_SPLIT_TRAIN &&
@@ -291,19 +319,5 @@ int wsl_export(const struct wsl_export_setup *setup, struct wsl_export_result *r
     for (int s = 0; s < 2; s++)
         if (setup->splits & 1 << s)
             x.total += wsl_dataset_count(setup->dataset, (enum wsl_split)s);
-    r = open_output(&x, err);
-    if (r < 0)
-        return r;
-    for (int s = 0; r == 0 && s < 2; s++)
-        if (setup->splits & 1 << s)
-            r = export_split(&x, (enum wsl_split)s, err);
-    r = close_tar(&x, r, err);
-    free(x.jpeg);
-    snprintf(output, sizeof output, "%.*s", (int)(strlen(x.partial) - strlen(".partial")),
-             x.partial);
-    if (r == 0 && rename(x.partial, output) < 0)
-        r = wsl_fail_errno(err, "cannot rename %s to %s", x.partial, output);
-    if (r < 0)
-        wsl_file_remove_tree(x.partial, NULL);
-    return r;
+    return run(&x, err);
 }

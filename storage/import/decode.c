@@ -269,7 +269,7 @@ static int spool(struct import *im, struct item *item, const struct wsl_buf *jpe
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return wsl_fail_errno(err, "cannot write images to %s", im->directory);
+            return wsl_fail_errno(err, "cannot write images to %s", im->staging.directory);
         done += (size_t)n;
     }
     item->spool_at = at;

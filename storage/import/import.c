@@ -23,6 +23,8 @@
 
 _Static_assert(PATH_MAX <= 4096, "paths of struct import");
 
+#define SET "set" /* in the staging directory: what becomes the output */
+
 /* ---- settings ---- */
 
 void wsl_import_defaults(struct wsl_import_setup *setup)
@@ -78,31 +80,6 @@ static int check_setup(const struct wsl_import_setup *s, struct wsl_err *err)
     return check_in_place(s, err);
 }
 
-/* `output` without slashes at its end; its last part in *ret_name, what is before that in
- * ret_parent. */
-static int split_output(const char *output, char path[PATH_MAX], char ret_parent[PATH_MAX],
-                        const char **ret_name, struct wsl_err *err)
-{
-    size_t n = strlen(output);
-    char *slash;
-
-    while (n > 1 && output[n - 1] == '/')
-        n--;
-    if (n + sizeof ".partial/set" > PATH_MAX)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", output);
-    memcpy(path, output, n);
-    path[n] = '\0';
-    slash = strrchr(path, '/');
-    *ret_name = slash ? slash + 1 : path;
-    if (**ret_name == '\0' || strcmp(*ret_name, ".") == 0 || strcmp(*ret_name, "..") == 0)
-        return wsl_fail(err, WSL_EINVAL, "output: %s is not the name of a new directory", output);
-    if (!slash)
-        strcpy(ret_parent, ".");
-    else
-        snprintf(ret_parent, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    return 0;
-}
-
 static bool is_list(enum wsl_import_kind kind)
 {
     return kind == WSL_IMPORT_MANIFEST || kind == WSL_IMPORT_JSONL;
@@ -153,14 +130,14 @@ static int open_work(struct import *im, struct wsl_err *err)
     int r = wsl_import_journal_open(im, err);
 
     if (r == 0 && !wsl_import_journal_has_work(im->journal))
-        r = wsl_staging_dir_clear(im->directory, "journal", err);
+        r = wsl_staging_dir_clear(&im->staging, "journal", err);
     if (r == 0)
         r = wsl_file_make_directories(im->set, err);
     if (r < 0)
         return r;
-    r = wsl_file_join(path, sizeof path, im->directory, "spool");
+    r = wsl_file_join(path, sizeof path, im->staging.directory, "spool");
     if (r < 0)
-        return wsl_fail(err, r, "path too long: %s/spool", im->directory);
+        return wsl_fail(err, r, "path too long: %s/spool", im->staging.directory);
     im->spool = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     return im->spool < 0 ? wsl_fail_errno(err, "cannot make %s", path) : 0;
 }
@@ -202,45 +179,21 @@ static int remove_leftovers(const struct import *im, struct wsl_err *err)
 }
 
 /* From here on the data set is there: whole, and on the disk. */
-static int publish(const struct import *im, const char *output, const char *parent,
-                   struct wsl_err *err)
+static int publish(struct import *im, struct wsl_err *err)
 {
     int r = remove_leftovers(im, err);
 
     if (r == 0)
         r = wsl_file_sync_directory(im->set, err);
-    if (r < 0)
-        return r;
-    r = renameat2(AT_FDCWD, im->set, AT_FDCWD, output, RENAME_NOREPLACE);
-    if (r < 0 && (errno == EINVAL || errno == ENOSYS)) /* a file system without that flag */
-        r = rename(im->set, output);
-    if (r < 0)
-        return wsl_fail_errno(err, "cannot rename %s to %s", im->set, output);
-    r = wsl_file_sync_directory(parent, err);
-    if (r < 0)
-        wsl_file_remove_tree(output, NULL);
-    return r;
-}
-
-/* A data set is there. An import that was killed just after may have left the directory of its
- * work. */
-static int fail_exists(const struct import *im, const char *output, struct wsl_err *err)
-{
-    int lock;
-
-    if (wsl_file_exists(im->directory) && !wsl_file_exists(im->set) &&
-        wsl_staging_dir_lock(im->directory, "import", &lock, NULL) == 0) {
-        wsl_file_remove_tree(im->directory, NULL);
-        close(lock);
-    }
-    return wsl_fail(err, WSL_EEXIST, "%s exists: remove it or choose another name", output);
+    return r < 0 ? r : wsl_staging_dir_publish(&im->staging, SET, err);
 }
 
 /* ---- the whole ---- */
 
-static int prepare(struct import *im, const char *name, struct wsl_err *err)
+static int prepare(struct import *im, struct wsl_err *err)
 {
     const struct wsl_import_setup *setup = im->setup;
+    const char *name = wsl_staging_dir_name(&im->staging);
     int r = 0;
 
     im->info.name = strdup(setup->name && *setup->name ? setup->name : name);
@@ -295,13 +248,15 @@ static int run(struct import *im, struct wsl_err *err)
 
 /* Work that the same call would go on with is worth keeping; of what cannot become a data set
  * nothing is. A journal of other settings is not ours. */
-static void clean_up(const struct import *im, int r)
+static void clean_up(struct import *im, int r)
 {
     bool others = r == WSL_EEXIST && !im->journal;
     bool useful = r < 0 && r != WSL_EINVAL && wsl_import_journal_has_work(im->journal);
 
-    if (!others && !useful)
-        wsl_file_remove_tree(im->directory, NULL);
+    if (others || useful)
+        wsl_staging_dir_close(&im->staging);
+    else
+        wsl_staging_dir_discard(&im->staging);
 }
 
 static void add_remedy(int r, struct wsl_err *err)
@@ -312,19 +267,17 @@ static void add_remedy(int r, struct wsl_err *err)
         strcpy(err->text + n, "; free some space and repeat the command: it resumes from here");
 }
 
-static int run_in_directory(struct import *im, const char *output, const char *parent,
-                            struct wsl_err *err)
+static int run_staged(struct import *im, struct wsl_err *err)
 {
-    int lock, r = wsl_staging_dir_lock(im->directory, "import", &lock, err);
+    int r = wsl_staging_dir_open(&im->staging, "import", err);
 
     if (r < 0)
         return r;
     r = run(im, err);
     if (r == 0)
-        r = publish(im, output, parent, err);
+        r = publish(im, err);
     clean_up(im, r);
     add_remedy(r, err);
-    close(lock);
     return r;
 }
 
@@ -332,28 +285,27 @@ int wsl_import_run(const struct wsl_import_setup *setup, struct wsl_import_resul
                    struct wsl_err *err)
 {
     struct import im = {.setup = setup, .result = ret, .spool = -1};
-    char output[PATH_MAX], parent[PATH_MAX];
     uint64_t start = wsl_clock_ns();
-    const char *name = NULL;
-    struct stat st;
     int r;
 
     memset(ret, 0, sizeof *ret);
     im.paths.limit = (size_t)1 << 40;
     r = check_setup(setup, err);
     if (r == 0)
-        r = split_output(setup->output, output, parent, &name, err);
+        r = wsl_staging_dir_set(&im.staging, setup->output, err);
     if (r == 0)
         r = find_base(&im, err);
     if (r < 0)
         return r;
-    strcpy(stpcpy(im.directory, output), ".partial"); /* split_output() left room */
-    strcpy(stpcpy(im.set, im.directory), "/set");
-    if (lstat(output, &st) == 0)
-        return fail_exists(&im, output, err);
-    r = prepare(&im, name, err);
+    strcpy(stpcpy(im.set, im.staging.directory), "/" SET); /* staging left room */
+    r = wsl_staging_dir_check(&im.staging, err);
+    if (r < 0) {
+        wsl_staging_dir_remove_published(&im.staging, SET);
+        return r;
+    }
+    r = prepare(&im, err);
     if (r == 0)
-        r = run_in_directory(&im, output, parent, err);
+        r = run_staged(&im, err);
     free_import(&im);
     ret->elapsed_ns = wsl_clock_ns() - start;
     return r;

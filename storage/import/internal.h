@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "storage/dataset/dataset_info.h"
+#include "storage/dataset/staging_dir.h"
 #include "storage/import/import.h"
 #include "storage/import/source.h"
 #include "storage/vocabulary/builder.h"
@@ -71,9 +72,9 @@ enum { ITEM_BLOCK = 1 << 16, ITEM_BLOCKS = 1 << 15 };
 struct import {
     const struct wsl_import_setup *setup;
     struct wsl_import_result *result;
-    char directory[4096]; /* "<output>.partial" */
-    char set[4096];       /* its directory "set" */
-    char base[4096];      /* relative paths of the source start here */
+    struct wsl_staging_dir staging;
+    char set[4096];  /* its directory "set", which becomes the output */
+    char base[4096]; /* relative paths of the source start here */
     struct source source;
     struct import_skips skips;
     bool labels; /* an image has one, instead of tags */
@@ -196,7 +197,7 @@ struct image_note {
     uint64_t detail; /* offset in the journal's memory, 0: none */
 };
 
-/* Opens the journal in im->directory, or begins one. WSL_EEXIST: it is of other settings. Sets
+/* Opens the journal in im->staging.directory, or begins one. WSL_EEXIST: it is of other settings. Sets
  * im->spool_end. */
 int wsl_import_journal_open(struct import *im, struct wsl_err *err);
 void wsl_import_journal_close(struct journal *journal); /* NULL is fine */

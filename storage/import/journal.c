@@ -93,7 +93,7 @@ static int fail_other(const struct import *im, const char *before, const char *n
     return wsl_fail(err, WSL_EEXIST,
                     "%.150s holds an import that was interrupted and had '%.*s', not '%.*s': "
                     "repeat its command to resume it, or remove the directory",
-                    im->directory, (int)(a < 60 ? a : 60), a ? before : "nothing more",
+                    im->staging.directory, (int)(a < 60 ? a : 60), a ? before : "nothing more",
                     (int)(b < 60 ? b : 60), b ? now : "nothing more");
 }
 
@@ -205,7 +205,7 @@ static int load_notes(struct import *im, struct journal *j, const struct wsl_buf
         j->has_work = true;
     }
     *ret_end = at;
-    return r < 0 ? wsl_fail(err, r, "no memory for the journal in %s", im->directory) : 0;
+    return r < 0 ? wsl_fail(err, r, "no memory for the journal in %s", im->staging.directory) : 0;
 }
 
 /* ---- writing ---- */
@@ -324,7 +324,7 @@ static int resume(struct import *im, struct journal *j, const struct wsl_buf *fi
     }
     r = load_notes(im, j, file, &end, err);
     if (r == 0 && (ftruncate(j->fd, (off_t)end) < 0 || lseek(j->fd, (off_t)end, SEEK_SET) < 0))
-        r = wsl_fail_errno(err, "cannot write %s/journal", im->directory);
+        r = wsl_fail_errno(err, "cannot write %s/journal", im->staging.directory);
     return r;
 }
 
@@ -333,14 +333,15 @@ static int open_journal(struct import *im, struct journal *j, struct wsl_err *er
     struct wsl_buf file = {.limit = (size_t)1 << 40}, settings = {0};
     struct note_head head;
     char path[PATH_MAX];
-    int r = wsl_file_join(path, sizeof path, im->directory, "journal");
+    int r = wsl_file_join(path, sizeof path, im->staging.directory, "journal");
 
     if (r == 0)
         r = describe(im, &settings);
     if (r == 0 && wsl_buf_add(&j->details, "", 1) < 0)
         r = WSL_ENOMEM;
     if (r < 0)
-        r = wsl_fail(err, r, "cannot begin the journal in %s: %s", im->directory, wsl_err_name(r));
+        r = wsl_fail(err, r, "cannot begin the journal in %s: %s", im->staging.directory,
+                     wsl_err_name(r));
     else if (wsl_file_exists(path))
         r = wsl_file_read(path, file.limit, &file, err);
     if (r == 0) {
@@ -366,7 +367,7 @@ int wsl_import_journal_open(struct import *im, struct wsl_err *err)
 
     if (!j)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a journal");
-    j->directory = im->directory;
+    j->directory = im->staging.directory;
     j->fd = -1;
     j->details.limit = (size_t)1 << 40;
     pthread_mutex_init(&j->lock, NULL);

@@ -188,9 +188,10 @@ static int read_spool(const struct import *im, const struct item *item, struct w
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return wsl_fail_errno(err, "cannot read images back from %s", im->directory);
+            return wsl_fail_errno(err, "cannot read images back from %s", im->staging.directory);
         if (n == 0)
-            return wsl_fail(err, WSL_EIO, "the images in %s were cut: remove it", im->directory);
+            return wsl_fail(err, WSL_EIO, "the images in %s were cut: remove it",
+                            im->staging.directory);
         jpeg->size += (size_t)n;
     }
     return 0;
@@ -215,7 +216,7 @@ static int read_jpeg(struct writer_scratch *writer_scratch, const struct import 
     if (r == 0 &&
         (jpeg->size != item->jpeg_size || wsl_crc32c(0, jpeg->data, jpeg->size) != item->crc32c))
         r = wsl_fail(err, WSL_EIO, "%s changed during the import: repeat the command",
-                     item->spooled ? im->directory : wsl_import_path(im, item));
+                     item->spooled ? im->staging.directory : wsl_import_path(im, item));
     return r;
 }
 
@@ -404,7 +405,7 @@ static int write_quarantine(const struct import *im, struct wsl_err *err)
                                item->detail ? ": " : "", item->detail ? item->detail : "");
     }
     if (r < 0)
-        r = wsl_fail(err, r, "cannot write the quarantine of %s: %s", im->directory,
+        r = wsl_fail(err, r, "cannot write the quarantine of %s: %s", im->staging.directory,
                      wsl_err_name(r));
     else
         r = wsl_file_write_atomic(path, text.data ? text.data : (const uint8_t *)"", text.size,

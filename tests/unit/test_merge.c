@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Data sets joined and exported, the sheet, shares; on made-up records.
+ * Data sets merged, and parts of them; on made-up records.
  */
 #include "base/file.h"
-#include "kernels/image/image.h"
 #include "storage/dataset/dataset_writer.h"
 #include "storage/derive/merge.h"
 #include "storage/derive/view.h"
-#include "storage/export/contact_sheet.h"
-#include "storage/export/export.h"
-#include "storage/export/font.h"
 #include "tests/unit/checked_set.h"
 #include "tests/unit/tag_sets.h"
 
@@ -97,7 +93,7 @@ static int clear(void **state)
     return 0;
 }
 
-static struct wsl_merge_setup join_setup(const struct fixture *f)
+static struct wsl_merge_setup merge_setup(const struct fixture *f)
 {
     return (struct wsl_merge_setup){
         .datasets = f->sets, .count = 2, .output = f->out, .heldout = -1};
@@ -135,10 +131,10 @@ static void check_record(const struct wsl_dataset *ds, const struct wsl_record *
     assert_int_equal(has(r, find(ds, "", "bird")), in_b);
 }
 
-static void joined_sets_have_the_records_and_tags_of_both(void **state)
+static void merged_sets_have_the_records_and_tags_of_both(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_merge_setup setup = join_setup(f);
+    struct wsl_merge_setup setup = merge_setup(f);
     struct wsl_merge_result result;
     struct wsl_dataset *ds;
     uint64_t counts[5] = {0};
@@ -182,7 +178,7 @@ static void joined_sets_have_the_records_and_tags_of_both(void **state)
     assert_int_equal(wsl_merge(&setup, &result, NULL), WSL_EEXIST);
 }
 
-static void labels_that_clash_keep_the_first(void **state)
+static void labels_in_conflict_keep_the_first(void **state)
 {
     struct fixture *f = *state;
     static const struct tag_set a = {
@@ -231,7 +227,7 @@ static void labels_that_clash_keep_the_first(void **state)
 static void another_share_is_held_out(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_merge_setup setup = join_setup(f);
+    struct wsl_merge_setup setup = merge_setup(f);
     struct wsl_merge_result result;
 
     setup.count = 1;
@@ -242,10 +238,10 @@ static void another_share_is_held_out(void **state)
     assert_in_range(result.heldout, 33, 87); /* binomial of 120: five deviations */
 }
 
-static void a_cancelled_join_leaves_nothing(void **state)
+static void a_cancelled_merge_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
-    struct wsl_merge_setup setup = join_setup(f);
+    struct wsl_merge_setup setup = merge_setup(f);
     struct wsl_merge_result result;
     atomic_bool cancel = true;
     char partial[96];
@@ -256,7 +252,7 @@ static void a_cancelled_join_leaves_nothing(void **state)
     assert_false(wsl_file_exists(f->out) || wsl_file_exists(partial));
 }
 
-static void a_share_is_nested_and_leaves_the_rest(void **state)
+static void a_subset_is_nested_and_leaves_the_rest(void **state)
 {
     static const double shares[] = {0.2, 0.6};
     struct fixture *f = *state;
@@ -287,145 +283,16 @@ static void a_share_is_nested_and_leaves_the_rest(void **state)
     }
 }
 
-/* ---- export ---- */
-
-static uint64_t number(const uint8_t *octal, int digits)
-{
-    uint64_t n = 0;
-
-    for (int i = 0; i < digits; i++)
-        n = n * 8 + (uint64_t)(octal[i] - '0');
-    return n;
-}
-
-/* Walks a tar by its own rules; returns the members. */
-static int walk_tar(const struct wsl_buf *tar, const char *names[], int limit)
-{
-    size_t at = 0;
-    int members = 0;
-
-    while (tar->data[at] != 0) {
-        uint8_t *head = tar->data + at;
-        unsigned sum = 8 * ' ';
-
-        for (int i = 0; i < 512; i++)
-            sum += i >= 148 && i < 156 ? 0 : head[i];
-        assert_int_equal(number(head + 148, 6), sum);
-        assert_memory_equal(head + 257, "ustar", 6);
-        assert_true(members < limit);
-        names[members++] = (const char *)head;
-        at += 512 + (number(head + 124, 11) + 511) / 512 * 512;
-        assert_true(at + 1024 <= tar->size);
-    }
-    assert_int_equal(tar->size, at + 1024);
-    return members;
-}
-
-static void a_tar_has_a_picture_and_a_description_of_each_record(void **state)
-{
-    struct fixture *f = *state;
-    struct wsl_export_setup setup = {
-        .dataset = f->sets[1], .form = WSL_EXPORT_TAR, .splits = 1 << WSL_SPLIT_HELDOUT};
-    const char *names[3 * MOVED];
-    struct wsl_export_result result;
-    struct wsl_buf tar = {0}, again = {0};
-    char path[2][96];
-
-    for (int i = 0; i < 2; i++) {
-        snprintf(path[i], sizeof path[i], "%s/%d.tar", f->folder, i);
-        setup.output = path[i];
-        assert_int_equal(wsl_export(&setup, &result, NULL), 0);
-    }
-    assert_int_equal(result.images, MOVED);
-    assert_int_equal(wsl_export(&setup, &result, NULL), WSL_EEXIST);
-    setup.splits = 3;
-    assert_int_equal(wsl_export(&setup, &result, NULL), WSL_EINVAL);
-    assert_int_equal(wsl_file_read(path[0], 1 << 20, &tar, NULL), 0);
-    assert_int_equal(wsl_file_read(path[1], 1 << 20, &again, NULL), 0);
-    assert_int_equal(tar.size, again.size);
-    assert_memory_equal(tar.data, again.data, tar.size);
-    assert_int_equal(walk_tar(&tar, names, 3 * MOVED), 2 * MOVED);
-    assert_string_equal(names[0], "00000000.jpg");
-    assert_string_equal(names[2 * MOVED - 1], "00000009.json");
-    assert_string_equal(names[0] + 512, "no JPEG, of picture 1");
-    assert_string_equal(names[1] + 512,
-                        "{\"tags\":[\"cat\",\"bird\"],\"ids\":[1,3],\"source\":\"picture-1\","
-                        "\"width\":40,\"height\":30}");
-    wsl_buf_free(&tar);
-    wsl_buf_free(&again);
-}
-
-/* ---- the sheet ---- */
-
-static void a_sheet_shows_also_what_cannot_be_read(void **state)
-{
-    struct fixture *f = *state;
-    static const uint64_t records[] = {5, 1, 99, 100}; /* no JPEGs; and one beyond the end */
-    struct wsl_contact_sheet_setup setup = {.dataset = f->sets[0],
-                                            .records = records,
-                                            .count = 3,
-                                            .columns = 2,
-                                            .side = 64,
-                                            .quality = 95};
-    struct wsl_image image;
-    struct wsl_buf jpeg = {0};
-
-    assert_int_equal(wsl_contact_sheet_make(&setup, &jpeg, NULL), 0);
-    assert_int_equal(wsl_image_decode(jpeg.data, jpeg.size, NULL, &image, NULL), 0);
-    assert_int_equal(image.width, 8 + 2 * 72);
-    /* The cells: grey for the unreadable, white where there is none. */
-    assert_in_range(image.pixels[((size_t)40 * (size_t)image.width + 40) * 3], 150, 170);
-    assert_in_range(image.pixels[((size_t)(image.height - 60) * (size_t)image.width + 120) * 3],
-                    245, 255);
-    wsl_image_free(&image);
-    wsl_buf_clear(&jpeg);
-    setup.count = 0;
-    assert_int_equal(wsl_contact_sheet_make(&setup, &jpeg, NULL), WSL_EINVAL);
-    setup.count =
-        4; /* not readable either; still a sheet would be wrong: the number is no record */
-    assert_int_equal(wsl_contact_sheet_make(&setup, &jpeg, NULL), WSL_EINVAL);
-    wsl_buf_free(&jpeg);
-}
-
-static int ink(const char *text, int right)
-{
-    uint8_t pixels[100 * 9 * 3];
-    struct wsl_image image = {pixels, 100, 9};
-    int dark = 0;
-
-    memset(pixels, 255, sizeof pixels);
-    wsl_font_draw(&image, 1, 1, right, text, 0);
-    for (size_t i = 0; i < sizeof pixels; i += 3)
-        dark += pixels[i] == 0;
-    return dark;
-}
-
-static void the_font_draws_what_it_has_and_boxes_for_the_rest(void **state)
-{
-    (void)state;
-    assert_int_equal(ink("", 100), 0);
-    assert_int_equal(ink(" ", 100), 0);
-    assert_int_equal(ink("cat", 100), ink("CAT", 100));
-    assert_int_equal(ink("\xc3\xa9", 100), ink("e", 100));
-    assert_int_equal(ink("\xe2\x82\xac", 100), 20); /* one box for one character */
-    assert_int_equal(ink("\xff\xf0", 100), ink("~~", 100) == 40 ? 40 : -1);
-    assert_int_equal(ink("catcat", 7), ink("c", 100)); /* cut at `right` */
-    assert_true(ink("x", 100) != ink("y", 100));
-}
-
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, make, clear)
     const struct CMUnitTest tests[] = {
-        CASE(joined_sets_have_the_records_and_tags_of_both),
-        CASE(labels_that_clash_keep_the_first),
+        CASE(merged_sets_have_the_records_and_tags_of_both),
+        CASE(labels_in_conflict_keep_the_first),
         CASE(another_share_is_held_out),
-        CASE(a_cancelled_join_leaves_nothing),
-        CASE(a_share_is_nested_and_leaves_the_rest),
-        CASE(a_tar_has_a_picture_and_a_description_of_each_record),
-        CASE(a_sheet_shows_also_what_cannot_be_read),
-        cmocka_unit_test(the_font_draws_what_it_has_and_boxes_for_the_rest),
+        CASE(a_cancelled_merge_leaves_nothing),
+        CASE(a_subset_is_nested_and_leaves_the_rest),
     };
 
-    return cmocka_run_group_tests_name("remake", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("merge", tests, NULL, NULL);
 }
