@@ -29,6 +29,7 @@
 #define WSL_KERNELS_OPS_H
 
 #include "base/err.h"
+#include "kernels/cuda_settings.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -119,6 +120,7 @@ struct wsl_device_setup {
     int threads; /* cpu: compute threads */
     bool inference_only;
     enum wsl_precision precision;
+    struct wsl_cuda_settings cuda;
     /* For arithmetic, also where the hardware is missing: no device is touched, and only the
      * entries about sizes, conv_open, conv_weight_count, workspace_bytes and close may be
      * called. */

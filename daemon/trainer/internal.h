@@ -11,6 +11,7 @@
 #include "daemon/trainer/metrics.h"
 #include "daemon/trainer/saver.h"
 #include "daemon/trainer/schedule.h"
+#include "daemon/trainer/trainer.h"
 #include "kernels/collective/collective.h"
 #include "kernels/model/net.h"
 #include "storage/dataset/dataset.h"
@@ -40,7 +41,7 @@ struct wsl_interval {
 struct wsl_trainer {
     const Wsl__V1__Assignment *assignment;
     const Wsl__V1__JobSpec *spec;
-    uint32_t timeout_ms;
+    const struct wsl_trainer_options *options;
 
     struct wsl_trainer_control *control;
     struct wsl_metrics *metrics;

@@ -72,7 +72,7 @@ static void set_signals(void)
     wsl_rlimit_file_size_is_an_error();
 }
 
-static int run(const char *directory, uint64_t timeout_s)
+static int run(const char *directory, const struct wsl_trainer_options *options)
 {
     Wsl__V1__Assignment *assignment = NULL;
     struct wsl_trainer_end end = {.outcome = WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR};
@@ -88,7 +88,7 @@ static int run(const char *directory, uint64_t timeout_s)
     if (read_assignment(&assignment, &err) < 0)
         snprintf(end.reason, sizeof(end.reason), "%s", err.text);
     else
-        wsl_trainer_run(assignment, (uint32_t)(timeout_s * 1000), &end);
+        wsl_trainer_run(assignment, options, &end);
     if (assignment)
         wsl__v1__assignment__free_unpacked(assignment, NULL);
     good = end.outcome == WSL__V1__TRAINER_OUTCOME__FINISHED ||
@@ -107,6 +107,7 @@ int main(int argc, char **argv)
     const char *directory = NULL;
     bool version = false;
     uint64_t timeout_s = 120;
+    struct wsl_trainer_options options = {0};
     const struct wsl_arg rows[] = {
         {.name = "run-folder",
          .type = WSL_ARG_TEXT,
@@ -119,13 +120,18 @@ int main(int argc, char **argv)
          .min = 1,
          .max = 86400,
          .value = "SECONDS",
-         .help = "longest wait for the other ranks, in joining and in each sum (120)"},
-        {.name = "version", .type = WSL_ARG_FLAG, .target = &version, .help = "print it and end"},
+         .help =
+             "longest wait for the other ranks, in the rendezvous and in each all-reduce (120)"},
+        WSL_CUDA_SETTINGS_ROWS(options.cuda),
+        {.name = "version",
+         .type = WSL_ARG_FLAG,
+         .target = &version,
+         .help = "print the version and exit"},
     };
     const struct wsl_args args = {
         .usage = "wsl-trainer --run-folder DIR",
         .about = "Trains as one rank of a job. Started by wsl-worker; SIGTERM stops it at the next "
-                 "step,\nafter a checkpoint. Exit 0: finished or stopped; outcome.pb says which.",
+                 "step, after a checkpoint.\nExit 0: finished or stopped; outcome.pb says which.",
         .rows = rows,
         .row_count = sizeof(rows) / sizeof(*rows),
     };
@@ -149,5 +155,6 @@ int main(int argc, char **argv)
         fprintf(stderr, "wsl-trainer: %s\n", err.text);
         return WSL_ARGS_WRONG;
     }
-    return run(directory, timeout_s);
+    options.timeout_ms = (uint32_t)(timeout_s * 1000);
+    return run(directory, &options);
 }

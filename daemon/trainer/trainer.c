@@ -75,6 +75,7 @@ static int open_net(struct wsl_trainer *t, struct wsl_err *err)
         .micro_batch = (int)(t->slots / t->spec->micro_batches),
         .recompute = t->spec->recompute,
         .threads = (int)t->spec->threads,
+        .cuda = t->options->cuda,
     };
 
     if (model->n_depths > 4)
@@ -100,7 +101,7 @@ static int open_collective(struct wsl_trainer *t, struct wsl_err *err)
         .rank = (int)a->rank,
         .world = (int)a->world,
         .address = a->address,
-        .timeout_ms = t->timeout_ms,
+        .timeout_ms = t->options->timeout_ms,
         .exchange = wsl_trainer_control_exchange(t->control),
     };
     struct wsl_collective *c;
@@ -421,12 +422,11 @@ static void close_all(struct wsl_trainer *t)
     pthread_mutex_destroy(&t->abort_lock);
 }
 
-void wsl_trainer_run(Wsl__V1__Assignment *assignment, uint32_t timeout_ms,
+void wsl_trainer_run(Wsl__V1__Assignment *assignment, const struct wsl_trainer_options *options,
                      struct wsl_trainer_end *ret)
 {
-    struct wsl_trainer t = {.timeout_ms = timeout_ms,
-                            .saved_step = UINT64_MAX,
-                            .evaluation = WSL__V1__EVALUATION__INIT};
+    struct wsl_trainer t = {
+        .options = options, .saved_step = UINT64_MAX, .evaluation = WSL__V1__EVALUATION__INIT};
     struct wsl_trainer_control_setup setup = {
         .job = assignment->job,
         .generation = assignment->generation,

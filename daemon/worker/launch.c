@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -139,7 +140,8 @@ static bool is_kept(const char *variable)
     return false;
 }
 
-#define VISIBLE "CUDA_VISIBLE_DEVICES="
+#define VISIBLE       "CUDA_VISIBLE_DEVICES="
+#define ARGUMENTS_MAX 16 /* beside those that the launch itself gives */
 
 /* `visible`: "CUDA_VISIBLE_DEVICES=..." in the place of ours, or NULL. */
 static char **small_environment(char *visible)
@@ -191,13 +193,18 @@ static int set_attributes(posix_spawnattr_t *attributes)
 static int spawn(const struct wsl_launch *launch, const char *folder, const char *log,
                  const char *gpu, pid_t *ret)
 {
-    char *arguments[] = {(char *)launch->trainer, (char *)"--run-folder", (char *)folder, NULL};
+    char *arguments[ARGUMENTS_MAX + 4] = {(char *)launch->trainer, (char *)"--run-folder",
+                                          (char *)folder};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     char visible[sizeof VISIBLE + WSL_GPU_ID_SIZE];
     char **environment = small_environment(launch->assigns_gpus ? visible : NULL);
     int r;
 
+    for (size_t i = 0; launch->arguments && launch->arguments[i]; i++) {
+        assert(i < ARGUMENTS_MAX);
+        arguments[3 + i] = (char *)launch->arguments[i];
+    }
     snprintf(visible, sizeof visible, VISIBLE "%s", gpu);
     if (!environment)
         return ENOMEM;

@@ -11,10 +11,11 @@
 
 /* What all trainers of this daemon have in common; absolute paths, valid as long as it runs. */
 struct wsl_launch {
-    const char *trainer;     /* the program */
-    const char *trainers;    /* folder of the run folders */
-    const char *checkpoints; /* folder of the jobs' checkpoint folders */
-    bool assigns_gpus;       /* each trainer is given one, or none (gpus.h) */
+    const char *trainer;          /* the program */
+    const char *const *arguments; /* more of them, NULL after the last; NULL: none */
+    const char *trainers;         /* folder of the run folders */
+    const char *checkpoints;      /* folder of the jobs' checkpoint folders */
+    bool assigns_gpus;            /* each trainer is given one, or none (gpus.h) */
 };
 
 /* <trainers>/<job>-<generation>-<rank>, and back. */

@@ -11,6 +11,7 @@
 #include "base/rlimit.h"
 #include "base/stdfds.h"
 #include "daemon/worker/address.h"
+#include "daemon/worker/cuda_options.h"
 #include "daemon/worker/identity.h"
 #include "daemon/worker/worker.h"
 
@@ -32,6 +33,7 @@ struct options {
     uint64_t slots, lifeline;
     double stop_grace;
     bool stop_trainers, share_gpus, version;
+    struct wsl_cuda_options cuda;
 };
 
 /* Paths as the daemon uses them: absolute, so that they mean the same to a later one. */
@@ -65,6 +67,7 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
          "trainers run at a time (default: one per GPU; without GPUs 1)"},
         {"share-gpus", 0, WSL_ARG_FLAG, &o->share_gpus, 0, 0, NULL,
          "let trainers share a GPU: more slots than GPUs, or several workers"},
+        WSL_CUDA_OPTIONS_ROWS(&o->cuda),
         {"trainer", 0, WSL_ARG_TEXT, &o->trainer, 0, 0, "PATH",
          "the trainer program (default: wsl-trainer beside this one or in ../libexec/wsl)"},
         {"checkpoints", 0, WSL_ARG_TEXT, &o->checkpoints, 0, 0, "DIR",
@@ -272,6 +275,7 @@ static int serve(const struct options *o, struct wsl_err *err)
 {
     static struct paths paths;
     static struct machine machine;
+    static struct wsl_trainer_arguments arguments;
     static char id[WSL_IDENTITY_SIZE];
     char host[65] = "worker";
     struct wsl_address_facts address;
@@ -291,6 +295,7 @@ static int serve(const struct options *o, struct wsl_err *err)
         .state = paths.state,
         .checkpoints = paths.checkpoints,
         .trainer = paths.trainer,
+        .trainer_arguments = arguments.items,
         .facts = &machine.facts,
         .gpus = &machine.gpus,
         .stop_grace_ms = (uint32_t)(o->stop_grace * 1000),
@@ -299,6 +304,8 @@ static int serve(const struct options *o, struct wsl_err *err)
     r = fit_name(setup.name, err);
     if (r == 0)
         r = find_paths(o, &paths, err);
+    if (r == 0)
+        r = wsl_cuda_options_arguments(&o->cuda, &arguments, err);
     if (r < 0)
         return r;
     r = wsl_file_lock(paths.lock, &lock, err);

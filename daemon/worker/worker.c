@@ -349,6 +349,7 @@ int wsl_worker_open(struct wsl_worker **ret, const struct wsl_worker_setup *setu
     w->setup = *setup;
     wsl_table_init(&w->table, setup->slots);
     w->launch = (struct wsl_launch){.trainer = setup->trainer,
+                                    .arguments = setup->trainer_arguments,
                                     .trainers = w->trainers,
                                     .checkpoints = setup->checkpoints,
                                     .assigns_gpus = setup->gpus->assigned};

@@ -16,11 +16,12 @@ struct wsl_worker_setup {
     uv_loop_t *loop;
     const char *coordinator; /* address */
     const char *name;
-    const char *id;          /* of wsl_identity_read() */
-    const char *address;     /* where other machines' trainers reach this one */
-    const char *state;       /* folder; absolute, exists, locked by the caller */
-    const char *checkpoints; /* folder; absolute */
-    const char *trainer;     /* program; absolute */
+    const char *id;                       /* of wsl_identity_read() */
+    const char *address;                  /* where other machines' trainers reach this one */
+    const char *state;                    /* folder; absolute, exists, locked by the caller */
+    const char *checkpoints;              /* folder; absolute */
+    const char *trainer;                  /* program; absolute */
+    const char *const *trainer_arguments; /* more of them for each, NULL after the last */
     uint32_t slots;
     const struct wsl_facts *facts; /* of this machine, as the coordinator is to know it */
     const struct wsl_gpus *gpus;   /* that trainers are given */

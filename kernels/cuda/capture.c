@@ -11,12 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-void wsl_cuda_capture_init(struct wsl_cuda_capture *capture, wsl_cuda_run_fn run,
+void wsl_cuda_capture_init(struct wsl_cuda_capture *capture, bool on, wsl_cuda_run_fn run,
                            wsl_cuda_prepare_fn prepare)
 {
-    const char *wish = getenv("WSL_CUDA_GRAPH");
-
-    capture->on = wish && strcmp(wish, "1") == 0;
+    capture->on = on;
     capture->run = run;
     capture->prepare = prepare;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Inside the cuda backend: CUDA graphs of a step's launches (WSL_CUDA_GRAPH=1).
+ * Inside the cuda backend: CUDA graphs of a step's launches (setting `graphs`).
  *
  * The entries of ops.h between two boundaries are a segment. A boundary is whatever must stay
  * outside of a graph: images, loss, update, copies, `fence`,
@@ -77,8 +77,8 @@ struct wsl_cuda_capture {
     int segment_count, oldest;
 };
 
-/* WSL_CUDA_GRAPH=1 is on, everything else off. */
-void wsl_cuda_capture_init(struct wsl_cuda_capture *capture, wsl_cuda_run_fn run,
+/* `on`: graphs are wanted; otherwise every call is run as it comes. */
+void wsl_cuda_capture_init(struct wsl_cuda_capture *capture, bool on, wsl_cuda_run_fn run,
                            wsl_cuda_prepare_fn prepare);
 /* After everything enqueued is done. Zeroed memory is fine. */
 void wsl_cuda_capture_fini(struct wsl_cuda_capture *capture);

@@ -14,9 +14,9 @@
 
 #include "kernels/cuda/capture.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/plan.h"
 #include "kernels/cuda/plan_cache.h"
 #include "kernels/cuda/segments.h"
-#include "kernels/cuda/workspace.h"
 #include "kernels/ops.h"
 
 #define WSL_CUDA_BLOCKS          24                /* a net takes 15 at most */

@@ -148,7 +148,8 @@ static int cuda_open(struct wsl_device **ret, const struct wsl_device_setup *set
     dev->setup = *setup;
     dev->count = setup->batch;
     dev->f32 = setup->precision == WSL_PRECISION_F32;
-    wsl_cuda_capture_init(&dev->capture, wsl_cuda_record_run, wsl_cuda_record_prepare);
+    wsl_cuda_capture_init(&dev->capture, setup->cuda.graphs, wsl_cuda_record_run,
+                          wsl_cuda_record_prepare);
     rc = setup->sizes_only ? 0 : start(dev, err);
     if (rc) {
         cuda_close(dev);
@@ -227,7 +228,7 @@ static size_t workspace_bytes(struct wsl_device *dev, size_t *ret_more)
 {
     size_t convs, halves = working_count(dev, &convs) + dev->weights_max;
 
-    *ret_more = wsl_cuda_workspace_max();
+    *ret_more = wsl_cuda_workspace_max(&dev->setup.cuda);
     return halves * sizeof(uint16_t) + (dev->sums_floats + 2 * dev->channels) * sizeof(float);
 }
 

@@ -5,6 +5,8 @@
  * channels a group the heuristics know none; and its fallback list. */
 #include "kernels/cuda/plan.h"
 
+#include "kernels/cuda/layout.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +22,17 @@ struct search {
     size_t
         workspace_min; /* workspace that an otherwise good plan wanted, SIZE_MAX: there was none */
 };
+
+struct wsl_cuda_problem wsl_cuda_problem_of(const struct wsl_conv_shape *shape, int batch,
+                                            enum wsl_cuda_direction direction, bool f32, bool add)
+{
+    struct wsl_cuda_problem problem = {
+        .direction = direction, .f32 = f32, .add = add, .batch = batch, .shape = *shape};
+
+    problem.shape.in.channels = wsl_cuda_stored(shape->in.channels);
+    problem.shape.out.channels = wsl_cuda_stored(shape->out.channels);
+    return problem;
+}
 
 static void destroy(cudnnBackendDescriptor_t d)
 {
@@ -238,11 +251,12 @@ int wsl_cuda_graph_plans(const struct wsl_cuda_graph *graph, size_t workspace_ma
         return 0;
     wsl_cuda_problem_text(&graph->problem, text);
     if (s.workspace_min < SIZE_MAX)
-        return wsl_fail(err, WSL_EUNSUPPORTED,
-                        "cuDNN %zu has no deterministic engine for the convolution \"%s\" with "
-                        "%zu MiB of workspace; it needs %zu MiB: set WSL_CUDA_WORKSPACE_MIB, "
-                        "or use a smaller batch",
-                        cudnnGetVersion(), text, workspace_max >> 20, (s.workspace_min >> 20) + 1);
+        return wsl_fail(
+            err, WSL_EUNSUPPORTED,
+            "cuDNN %zu has no deterministic engine for the convolution \"%s\" with "
+            "%zu MiB of workspace; it needs %zu MiB: raise the worker's --cuda-workspace-mib, "
+            "or use a smaller batch",
+            cudnnGetVersion(), text, workspace_max >> 20, (s.workspace_min >> 20) + 1);
     return wsl_fail(err, WSL_EUNSUPPORTED,
                     "cuDNN %zu has no deterministic engine for the convolution \"%s\"",
                     cudnnGetVersion(), text);

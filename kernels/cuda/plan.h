@@ -42,6 +42,10 @@ bool wsl_cuda_problem_equal(const struct wsl_cuda_problem *a, const struct wsl_c
 void wsl_cuda_problem_text(const struct wsl_cuda_problem *problem,
                            char ret_text[WSL_CUDA_PROBLEM_TEXT]);
 
+/* One direction of a convolution, with channels as they are stored. */
+struct wsl_cuda_problem wsl_cuda_problem_of(const struct wsl_conv_shape *shape, int batch,
+                                            enum wsl_cuda_direction direction, bool f32, bool add);
+
 struct wsl_cuda_graph {
     const struct wsl_cuda_target *target;
     struct wsl_cuda_problem problem;

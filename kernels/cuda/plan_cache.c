@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The file of plans: where it lies, reading what is whole of it, replacing it.
+ */
 #include "kernels/cuda/plan_cache.h"
 
 #include "base/crc32c.h"
@@ -11,31 +14,41 @@
 
 #define CRC_DIGITS 8
 
-void wsl_cuda_cache_path(const char *gpu, size_t cudnn_version, char *ret_path, size_t size)
+/* Letters and digits of a GPU's name, in lower case. */
+static void name_of(const char *gpu, char *name, size_t size)
 {
-    const char *own = getenv("WSL_CUDA_PLANS"), *cache = getenv("XDG_CACHE_HOME"),
-               *home = getenv("HOME");
-    char name[96];
     size_t n = 0;
-    int length;
 
-    for (; gpu[n] && n < sizeof name - 1; n++)
+    for (; gpu[n] && n < size - 1; n++)
         name[n] = isalnum((unsigned char)gpu[n]) ? (char)tolower((unsigned char)gpu[n]) : '-';
     name[n] = '\0';
+}
+
+void wsl_cuda_cache_path(const char *directory, const char *gpu, size_t cudnn_version,
+                         char ret_path[WSL_CUDA_CACHE_PATH])
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME"), *parts[2] = {"", ""};
+    char name[96];
+    int length;
+
     *ret_path = '\0';
-    if (own && !*own)
+    name_of(gpu, name, sizeof name);
+    if (directory && strcmp(directory, "none") == 0)
         return;
-    if (own)
-        length = snprintf(ret_path, size, "%s/cuda-%s-cudnn%zu.plans", own, name, cudnn_version);
-    else if (cache && *cache)
-        length =
-            snprintf(ret_path, size, "%s/wsl/cuda-%s-cudnn%zu.plans", cache, name, cudnn_version);
-    else if (home && *home)
-        length = snprintf(ret_path, size, "%s/.cache/wsl/cuda-%s-cudnn%zu.plans", home, name,
-                          cudnn_version);
-    else
+    if (directory) {
+        parts[0] = directory;
+    } else if (cache && *cache) {
+        parts[0] = cache;
+        parts[1] = "/wsl";
+    } else if (home && *home) {
+        parts[0] = home;
+        parts[1] = "/.cache/wsl";
+    } else {
         return;
-    if (length < 0 || (size_t)length >= size)
+    }
+    length = snprintf(ret_path, WSL_CUDA_CACHE_PATH, "%s%s/cuda-%s-cudnn%zu.plans", parts[0],
+                      parts[1], name, cudnn_version);
+    if (length < 0 || length >= WSL_CUDA_CACHE_PATH)
         *ret_path = '\0';
 }
 

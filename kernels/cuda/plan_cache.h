@@ -27,9 +27,10 @@ struct wsl_cuda_cache {
     bool changed; /* since it was read */
 };
 
-/* "$WSL_CUDA_PLANS/cuda-<gpu>-cudnn<version>.plans", in $XDG_CACHE_HOME/wsl or ~/.cache/wsl without
- * that; "" where none of these is set, or WSL_CUDA_PLANS is empty. */
-void wsl_cuda_cache_path(const char *gpu, size_t cudnn_version, char *ret_path, size_t size);
+/* "DIRECTORY/cuda-<gpu>-cudnn<version>.plans"; directory NULL: $XDG_CACHE_HOME/wsl or ~/.cache/wsl.
+ * "" for "none", where none of these is known, or when the path is too long. */
+void wsl_cuda_cache_path(const char *directory, const char *gpu, size_t cudnn_version,
+                         char ret_path[WSL_CUDA_CACHE_PATH]);
 
 /* Reads what can be read; a missing or damaged file is an empty cache. WSL_ENOMEM is all that can
  * fail. fini is safe on zeroed memory. */

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One range after the other, cut at the copies that begin or end within it.
+ */
 #include "kernels/cuda/segments.h"
 
 /* The copy that holds value `at`, or NULL; *ret_end is where that answer stops being true. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which plan computes each convolution in each direction. From the cache; else the fastest of the
- * most promising ones, timed once on this GPU and put into the cache; else, where there is no
- * memory to time them or WSL_CUDA_TUNE is 0, cuDNN's first guess. Once selected, a plan stays. */
+ * Which plan computes each convolution in each direction. From the cache; else the fastest of
+ * the most promising ones, timed once on this GPU and put into the cache; else, where there is
+ * no memory to time them or tuning is switched off, cuDNN's first guess. Once selected, a plan
+ * stays. */
 #include "kernels/cuda/cuda.h"
 
 #include <math.h>
@@ -10,26 +11,6 @@
 #include <string.h>
 
 #define RUNS 3 /* timed, of each plan */
-
-size_t wsl_cuda_workspace_max(void)
-{
-    const char *text = getenv("WSL_CUDA_WORKSPACE_MIB");
-    char *end;
-    unsigned long mib = text ? strtoul(text, &end, 10) : 0;
-
-    return text && end != text && !*end && mib <= 1 << 20 ? (size_t)mib << 20 : (size_t)1 << 30;
-}
-
-struct wsl_cuda_problem wsl_cuda_problem_of(const struct wsl_conv_shape *shape, int batch,
-                                            enum wsl_cuda_direction direction, bool f32, bool add)
-{
-    struct wsl_cuda_problem problem = {
-        .direction = direction, .f32 = f32, .add = add, .batch = batch, .shape = *shape};
-
-    problem.shape.in.channels = wsl_cuda_stored(shape->in.channels);
-    problem.shape.out.channels = wsl_cuda_stored(shape->out.channels);
-    return problem;
-}
 
 /* ---- timing ---- */
 
@@ -53,12 +34,11 @@ static bool take(void **ret, size_t bytes, cudaStream_t stream)
 
 static void tuner_init(struct tuner *t, struct wsl_device *dev)
 {
-    const char *wish = getenv("WSL_CUDA_TUNE");
     size_t in = 0, out = 0, weights = dev->weights_max * sizeof(float);
 
     t->dev = dev;
-    t->workspace_max = wsl_cuda_workspace_max();
-    if (wish && strcmp(wish, "0") == 0)
+    t->workspace_max = wsl_cuda_workspace_max(&dev->setup.cuda);
+    if (dev->setup.cuda.no_tuning)
         return;
     for (struct wsl_conv *c = dev->convs; c; c = c->next) {
         size_t x = wsl_cuda_activation_bytes(dev, &c->shape.in);
@@ -241,7 +221,7 @@ int wsl_cuda_select_plans(struct wsl_device *dev, struct wsl_err *err)
     if (status != cudaSuccess)
         return wsl_cuda_fail(err, status, "cudaGetDeviceProperties");
     tuner_init(&t, dev);
-    wsl_cuda_cache_path(properties.name, cudnnGetVersion(), path, sizeof path);
+    wsl_cuda_cache_path(dev->setup.cuda.plans, properties.name, cudnnGetVersion(), path);
     rc = wsl_cuda_cache_init(&t.cache, path, properties.name, cudnnGetVersion(), err);
     for (struct wsl_conv *c = dev->convs; rc == 0 && c; c = c->next)
         rc = plans_of(&t, c, err);

@@ -171,7 +171,8 @@ static int plan(struct wsl_net *net, bool sizes_only, struct wsl_err *err)
                                       .inference_only = net->setup.inference_only,
                                       .sizes_only = sizes_only,
                                       .precision =
-                                          net->setup.f32 ? WSL_PRECISION_F32 : WSL_PRECISION_BEST};
+                                          net->setup.f32 ? WSL_PRECISION_F32 : WSL_PRECISION_BEST,
+                                      .cuda = net->setup.cuda};
     int rc = net->ops->open(&net->dev, &device, err);
 
     if (rc == 0)

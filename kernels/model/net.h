@@ -17,6 +17,7 @@
 #define WSL_KERNELS_MODEL_NET_H
 
 #include "base/err.h"
+#include "kernels/cuda_settings.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -69,6 +70,7 @@ struct wsl_net_setup {
     bool recompute;      /* BN and ReLU inside of a block are computed again for the backward pass,
                             not kept: less memory, the same bits */
     bool f32;            /* no number is rounded to less than a float (cuda: to bf16), to compare */
+    struct wsl_cuda_settings cuda;
 };
 
 /* Takes all memory it will ever need; WSL_ENOMEM says how much was wanted for what. Weights are not

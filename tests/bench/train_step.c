@@ -17,6 +17,7 @@ struct options {
     const char *model, *depths, *backend;
     uint64_t groups, width, image, classes, batch, threads, steps, warm_up;
     bool profile;
+    struct wsl_cuda_settings cuda;
 };
 
 static int fill_config(const struct options *o, struct wsl_net_config *ret, struct wsl_err *err)
@@ -144,7 +145,7 @@ static int print_profile(const struct options *o, struct wsl_net *net, const str
 static int bench(const struct options *o, struct wsl_err *err)
 {
     struct wsl_net_setup setup = {
-        .backend = o->backend, .batch = (int)o->batch, .threads = (int)o->threads};
+        .backend = o->backend, .batch = (int)o->batch, .threads = (int)o->threads, .cuda = o->cuda};
     struct times times = {.seconds = calloc(o->steps, sizeof *times.seconds)};
     struct batch batch = {0};
     struct wsl_net *net = NULL;
@@ -204,6 +205,7 @@ int main(int argc, char **argv)
         {"threads", 0, WSL_ARG_UINT, &o.threads, 1, 1024, "N", "compute threads"},
         {"steps", 0, WSL_ARG_UINT, &o.steps, 1, 100000, "N", "measured steps"},
         {"warm-up", 0, WSL_ARG_UINT, &o.warm_up, 0, 1000, "N", "steps before them"},
+        WSL_CUDA_SETTINGS_ROWS(o.cuda),
         {"profile", 0, WSL_ARG_FLAG, &o.profile, 0, 0, NULL, "then as many steps with a clock"},
     };
     const struct wsl_args args = {"train_step [options]",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a test may ask of the make-believe GPU (fake_runtime.c, fake_kernels.c): make calls fail,
+ * What a test may ask of the fake GPU (fake_runtime.c, fake_kernels.c): make calls fail,
  * and see what ran. A stream that captures runs nothing: its jobs become a graph, and every launch
  * of the graph runs them again, with the arguments of the capture.
  */

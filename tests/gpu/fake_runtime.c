@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A make-believe GPU: what kernels/cuda calls of CUDA's runtime and of cuDNN, on host memory and at
+ * A fake GPU: what kernels/cuda calls of CUDA's runtime and of cuDNN, on host memory and at
  * once. Fresh memory is full of NaN. Three engines can compute any convolution: one that is not
  * deterministic, one that wants more workspace than anybody allows, and the right one, which writes
  * all over its workspace. Whatever blocks is an error while a stream captures. */
@@ -348,7 +348,7 @@ cudaError_t cudaGetLastError(void)
 
 const char *cudaGetErrorString(cudaError_t rc)
 {
-    return rc == cudaErrorMemoryAllocation ? "out of memory" : "a make-believe error";
+    return rc == cudaErrorMemoryAllocation ? "out of memory" : "an error of the fake GPU";
 }
 
 /* ---- cuDNN: descriptors that remember what they are told ---- */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Every operation of one backend against ref, on this machine's device, in its best precision and
- * in f32: the scenarios of tests/unit/ops_scenarios.h. Usage: gpu_ops [BACKEND], default cuda. Exit
- * status 77 when the backend cannot run here.
+ * in f32: the scenarios of tests/unit/ops_scenarios.h. Usage: gpu_ops [options] [BACKEND], default
+ * cuda. Exit status 77 when the backend cannot run here.
  */
+#include "base/args.h"
 #include "tests/unit/ops_scenarios.h"
 
 #include <setjmp.h>
@@ -38,10 +39,20 @@ static void test_hits_and_ties(void **state)
 int main(int argc, char **argv)
 {
     struct CMUnitTest tests[OPS_SCENARIOS + 1] = {cmocka_unit_test(test_hits_and_ties)};
+    const struct wsl_arg rows[] = {WSL_CUDA_SETTINGS_ROWS(ops_cuda_settings)};
+    const struct wsl_args args = {"gpu_ops [options] [BACKEND]", "Operations against ref.", rows,
+                                  sizeof rows / sizeof rows[0]};
     const struct wsl_ops *ops;
     struct wsl_err err;
+    int words, rc = wsl_args_parse(&args, argc, argv, &words, &err);
 
-    backend = argc > 1 ? argv[1] : "cuda";
+    if (rc == WSL_ARGS_HELP)
+        return 0;
+    if (rc < 0) {
+        fprintf(stderr, "gpu_ops: %s\n", err.text);
+        return 2;
+    }
+    backend = words > 0 ? argv[argc - words] : "cuda";
     snprintf(in_floats, sizeof in_floats, "%s f32", backend);
     if (wsl_ops_find(backend, &ops, &err) < 0) {
         fprintf(stderr, "gpu_ops: %s\n", err.text);

@@ -19,6 +19,7 @@ struct options {
     bool twice;
     uint64_t width, image, classes, batch, threads, steps;
     double rate, tolerance;
+    struct wsl_cuda_settings cuda;
 };
 
 #define STEPS_MAX 1000
@@ -114,7 +115,8 @@ static int train(const struct options *o, const char *backend, struct curve *ret
                                              .classes = (int)o->classes},
                                   .backend = backend,
                                   .batch = (int)o->batch,
-                                  .threads = (int)o->threads};
+                                  .threads = (int)o->threads,
+                                  .cuda = o->cuda};
     struct batch batch = {0};
     struct wsl_net *net = NULL;
     int rc = make_batch(&batch, o, err);
@@ -206,6 +208,7 @@ int main(int argc, char **argv)
         {"threads", 0, WSL_ARG_UINT, &o.threads, 1, 1024, "N", "compute threads of cpu (1)"},
         {"steps", 0, WSL_ARG_UINT, &o.steps, 2, STEPS_MAX, "N", "steps (20)"},
         {"rate", 0, WSL_ARG_REAL, &o.rate, 1e-9, 10, "R", "learning rate (0.001)"},
+        WSL_CUDA_SETTINGS_ROWS(o.cuda),
         {"tolerance", 0, WSL_ARG_REAL, &o.tolerance, 0, 1, "R", "of the curves (0.03)"},
     };
     const struct wsl_args args = {"gpu_train [options]", "Short trainings, compared.", rows,

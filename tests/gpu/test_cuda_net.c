@@ -3,6 +3,7 @@
  * Whole nets on a GPU against the cpu backend: with floats, where only the order of sums differs,
  * and with bf16, as it trains. Exits 77, with the reason, where there is no GPU. Linked with the
  * fake_ files of this folder it runs without one, and tests the backend's C half. */
+#include "base/args.h"
 #include "kernels/model/net.h"
 
 #include <math.h>
@@ -17,7 +18,7 @@
 #define BATCH   8
 #define CLASSES 11
 #define SKIPPED 77
-/* A make-believe GPU takes smaller ones: see cuda_host in tests/meson.build. */
+/* The fake GPU takes smaller ones: see cuda_host in tests/meson.build. */
 #ifndef IMAGE
 #define IMAGE   64
 #define CONFIGS 3
@@ -40,6 +41,8 @@ static const struct wsl_net_config configs[] = {
     {.stages = 4, .depths = {1, 2, 1, 1}, .groups = 32, .width = 4},
     {.stages = 2, .depths = {1, 1}, .groups = 32, .width = 48},
 };
+static struct wsl_cuda_settings settings;
+
 static struct wsl_net *open_net(const struct wsl_net_config *config, struct kind kind)
 {
     struct wsl_net_setup setup = {.config = *config,
@@ -48,7 +51,8 @@ static struct wsl_net *open_net(const struct wsl_net_config *config, struct kind
                                   .threads = 2,
                                   .f32 = kind.f32,
                                   .micro_batch = kind.micro_batch,
-                                  .recompute = kind.recompute};
+                                  .recompute = kind.recompute,
+                                  .cuda = settings};
     struct wsl_net *net = NULL;
     struct wsl_err err = {0};
 
@@ -357,7 +361,7 @@ static void test_what_is_not_finite_is_named(void **state)
 static int skip_without_gpu(void)
 {
     struct wsl_net_setup setup = {
-        .config = configs[0], .backend = "cuda", .batch = 1, .threads = 1};
+        .config = configs[0], .backend = "cuda", .batch = 1, .threads = 1, .cuda = settings};
     struct wsl_net *net = NULL;
     struct wsl_err err = {0};
     int rc;
@@ -372,8 +376,11 @@ static int skip_without_gpu(void)
     return SKIPPED;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const struct wsl_arg rows[] = {WSL_CUDA_SETTINGS_ROWS(settings)};
+    const struct wsl_args args = {"test_cuda_net [options]", "Nets on a GPU.", rows,
+                                  sizeof rows / sizeof rows[0]};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_floats_agree),
         cmocka_unit_test(test_bf16_is_near),
@@ -385,7 +392,9 @@ int main(void)
         cmocka_unit_test(test_pieces_and_recompute),
         cmocka_unit_test(test_what_is_not_finite_is_named),
     };
-    int skip = skip_without_gpu();
+    int words, skip;
 
+    assert_int_equal(wsl_args_parse(&args, argc, argv, &words, NULL), WSL_ARGS_RUN);
+    skip = skip_without_gpu();
     return skip ? skip : cmocka_run_group_tests_name("cuda_net", tests, NULL, NULL);
 }

@@ -298,6 +298,17 @@ class Gpus(WorkerCase):
         self.assertEqual(self.gpu_of(self.start_trainer(key(job=2))), [self.ids[1]])
         self.assertEqual(self.gpu_of(self.start_trainer(key(job=3))), [self.ids[1]])
 
+    def test_cuda_settings_reach_the_trainer(self):
+        self.start("--cuda-graphs", "--cuda-no-tuning", "--cuda-plans", os.path.join(self.folder, "a", "plans"),
+                   "--cuda-workspace-mib", "512")
+        words = contents("/proc/%d/cmdline" % self.start_trainer(K)).decode().split("\0")
+        at = words.index("--cuda-graphs")
+        self.assertEqual(words[at:at + 6], ["--cuda-graphs", "--cuda-no-tuning", "--cuda-plans",
+                                            os.path.realpath(os.path.join(self.folder, "a", "plans")),
+                                            "--cuda-workspace-mib", "512"])
+        self.assert_one_line(self.refused("--cuda-workspace-mib", "0"), "--cuda-workspace-mib", "outside 1 to 1048576")
+        self.assert_one_line(self.refused("--cuda-plans", "/dev/null/plans"), "--cuda-plans", "/dev/null/plans")
+
     def refused(self, *options, state="other", visible=None):
         done = subprocess.run([*self.command()[:3], "--state", os.path.join(self.folder, state), "--name", "w2", "--trainer",
                                program("wsl-trainer"), *options], text=True, capture_output=True, timeout=60, check=False,

@@ -40,6 +40,8 @@ float ops_round_bf16(float x)
 
 #define POOL_BYTES ((size_t)64 << 20)
 
+struct wsl_cuda_settings ops_cuda_settings;
+
 void ops_open_world(struct world *w, const char *isa, int count)
 {
     ops_open_world_threads(w, isa, count, 1);
@@ -58,7 +60,7 @@ void ops_open_world_threads(struct world *w, const char *isa, int count, int thr
 
 void ops_open_backend(struct world *w, const char *backend, int count)
 {
-    struct wsl_device_setup setup = {.batch = BATCH, .threads = 1};
+    struct wsl_device_setup setup = {.batch = BATCH, .threads = 1, .cuda = ops_cuda_settings};
     struct wsl_err err = {0};
     void *pool = NULL;
     char name[16] = "";

@@ -23,6 +23,9 @@ struct ops_log {
     size_t count, capacity, next;
 };
 
+/* Of devices that ops_open_backend opens from now on. */
+extern struct wsl_cuda_settings ops_cuda_settings;
+
 /* An open device that works on `count` images. */
 struct world {
     const struct wsl_ops *ops;

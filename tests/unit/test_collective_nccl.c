@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The contract of the collective over nccl.c, with NCCL itself played (fake_nccl.h): once with host
+ * The contract of the collective over nccl.c, with a fake NCCL (fake_nccl.h): once with host
  * memory, once with memory that counts as the GPU's.
  */
 #define COLLECTIVE_CASES_ONLY

@@ -18,7 +18,7 @@
 #define GPU     "A GPU, 141 GB"
 #define VERSION 91900
 
-static char folder[64], path[256];
+static char folder[64], path[WSL_CUDA_CACHE_PATH];
 
 static int make_folder(void **state)
 {
@@ -37,8 +37,7 @@ static void open_cache(struct wsl_cuda_cache *cache, size_t version)
 {
     struct wsl_err err = {0};
 
-    setenv("WSL_CUDA_PLANS", folder, 1);
-    wsl_cuda_cache_path(GPU, VERSION, path, sizeof path);
+    wsl_cuda_cache_path(folder, GPU, VERSION, path);
     if (wsl_cuda_cache_init(cache, path, GPU, version, &err))
         fail_msg("%s", err.text);
 }
@@ -139,24 +138,23 @@ static void test_damage(void **state)
 
 static void test_where_it_lies(void **state)
 {
-    char where[256];
+    char where[WSL_CUDA_CACHE_PATH], long_name[WSL_CUDA_CACHE_PATH];
 
     (void)state;
-    setenv("WSL_CUDA_PLANS", "/x", 1);
-    wsl_cuda_cache_path("NVIDIA H200", 91900, where, sizeof where);
+    wsl_cuda_cache_path("/x", "NVIDIA H200", 91900, where);
     assert_string_equal(where, "/x/cuda-nvidia-h200-cudnn91900.plans");
-    wsl_cuda_cache_path("NVIDIA H200", 91900, where, 20);
+    memset(long_name, 'd', sizeof long_name - 20);
+    long_name[sizeof long_name - 20] = '\0';
+    wsl_cuda_cache_path(long_name, "NVIDIA H200", 91900, where);
     assert_string_equal(where, ""); /* does not fit */
-    setenv("WSL_CUDA_PLANS", "", 1);
-    wsl_cuda_cache_path("NVIDIA H200", 91900, where, sizeof where);
+    wsl_cuda_cache_path("none", "NVIDIA H200", 91900, where);
     assert_string_equal(where, "");
-    unsetenv("WSL_CUDA_PLANS");
     setenv("XDG_CACHE_HOME", "/c", 1);
-    wsl_cuda_cache_path("NVIDIA H200", 91900, where, sizeof where);
+    wsl_cuda_cache_path(NULL, "NVIDIA H200", 91900, where);
     assert_string_equal(where, "/c/wsl/cuda-nvidia-h200-cudnn91900.plans");
     unsetenv("XDG_CACHE_HOME");
     setenv("HOME", "/h", 1);
-    wsl_cuda_cache_path("NVIDIA H200", 91900, where, sizeof where);
+    wsl_cuda_cache_path(NULL, "NVIDIA H200", 91900, where);
     assert_string_equal(where, "/h/.cache/wsl/cuda-nvidia-h200-cudnn91900.plans");
 }
 

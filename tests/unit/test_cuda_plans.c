@@ -3,7 +3,6 @@
  * Without a GPU: what cuDNN would compute our nets with on an H200 that is only described to it.
  * Goes through the cuda backend's own search (kernels/cuda/plan.c). */
 #include "kernels/cuda/plan.h"
-#include "kernels/cuda/workspace.h"
 
 #include "base/file.h"
 #include "kernels/model/graph.h"
@@ -16,8 +15,9 @@
 
 #include <cmocka.h>
 
-#define BATCH    128
-#define PROBLEMS 400
+#define WORKSPACE_MAX ((size_t)WSL_CUDA_WORKSPACE_MIB << 20)
+#define BATCH         128
+#define PROBLEMS      400
 
 static struct wsl_cuda_target h200;
 
@@ -99,7 +99,7 @@ static void check_problem(const struct wsl_cuda_problem *problem, size_t *larges
     wsl_cuda_problem_text(problem, text);
     if (wsl_cuda_graph_init(&graph, &h200, problem, &err))
         fail_msg("%s", err.text);
-    if (wsl_cuda_graph_plans(&graph, wsl_cuda_workspace_max(), &plan, 1, &count, &err))
+    if (wsl_cuda_graph_plans(&graph, WORKSPACE_MAX, &plan, 1, &count, &err))
         fail_msg("%s", err.text);
     assert_int_equal(count, 1);
     if (!plan.tensor_core)
@@ -203,7 +203,7 @@ static void check_small(int groups, int width, bool f32)
 
             if (direction == WSL_CUDA_DATA && !graph.layers[i].shape.input_gradient)
                 continue;
-            if (plans_of(&problem, wsl_cuda_workspace_max(), 1, &plan, &err) != 1)
+            if (plans_of(&problem, WORKSPACE_MAX, 1, &plan, &err) != 1)
                 fail_msg("%s", err.text);
             wsl_cuda_plan_fini(&plan);
         }
@@ -233,7 +233,7 @@ static void test_alternatives(void **state)
             struct wsl_cuda_plan plans[8];
             struct wsl_err err = {0};
             char text[WSL_CUDA_PROBLEM_TEXT];
-            int count = plans_of(&problem, wsl_cuda_workspace_max(), 8, plans, &err);
+            int count = plans_of(&problem, WORKSPACE_MAX, 8, plans, &err);
 
             wsl_cuda_problem_text(&problem, text);
             print_message("# %-60s %d plans\n", text, count);
@@ -254,7 +254,7 @@ static void test_f32_is_not_rounded(void **state)
         struct wsl_cuda_plan plan;
         struct wsl_err err = {0};
 
-        if (plans_of(&problem, wsl_cuda_workspace_max(), 1, &plan, &err) != 1)
+        if (plans_of(&problem, WORKSPACE_MAX, 1, &plan, &err) != 1)
             fail_msg("%s", err.text);
         assert_false(plan.tensor_core);
         wsl_cuda_plan_fini(&plan);
@@ -269,7 +269,7 @@ static void test_plan_as_text(void **state)
     struct wsl_err err = {0};
 
     (void)state;
-    assert_int_equal(plans_of(&problem, wsl_cuda_workspace_max(), 1, &plan, &err), 1);
+    assert_int_equal(plans_of(&problem, WORKSPACE_MAX, 1, &plan, &err), 1);
     if (wsl_cuda_plan_write(&plan, &json, &err))
         fail_msg("%s", err.text);
     assert_null(strpbrk((const char *)json.data, "\t\r\n"));
@@ -300,7 +300,7 @@ static void test_workspace_is_a_limit(void **state)
         wsl_cuda_plan_fini(&plan);
     } else {
         assert_int_equal(err.code, WSL_EUNSUPPORTED);
-        assert_non_null(strstr(err.text, "WSL_CUDA_WORKSPACE_MIB"));
+        assert_non_null(strstr(err.text, "--cuda-workspace-mib"));
     }
 }
 

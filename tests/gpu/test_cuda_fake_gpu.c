@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the cuda backend does with CUDA, seen by a make-believe GPU: which launches a step makes
+ * What the cuda backend does with CUDA, seen by a fake GPU: which launches a step makes
  * with and without graphs, and what becomes of each call that fails. */
 #include "kernels/model/net.h"
 #include "tests/gpu/fake_gpu.h"
@@ -18,6 +18,9 @@
 #define IMAGE   32
 #define CLASSES 5
 
+/* Of nets that are opened. No file of plans: every net chooses anew, and makes the same calls. */
+static struct wsl_cuda_settings settings = {.no_tuning = true, .plans = "none", .workspace_mib = 1};
+
 static int open_net(struct wsl_net **ret, struct wsl_err *err)
 {
     struct wsl_net_setup setup = {.config = {.stages = 1,
@@ -28,7 +31,8 @@ static int open_net(struct wsl_net **ret, struct wsl_err *err)
                                              .classes = CLASSES},
                                   .backend = "cuda",
                                   .batch = BATCH,
-                                  .threads = 1};
+                                  .threads = 1,
+                                  .cuda = settings};
     int r = wsl_net_open(ret, &setup, err);
 
     if (r == 0)
@@ -41,7 +45,7 @@ static struct wsl_net *must_open(const char *graph)
     struct wsl_net *net = NULL;
     struct wsl_err err = {0};
 
-    setenv("WSL_CUDA_GRAPH", graph, 1);
+    settings.graphs = *graph == '1';
     fake_gpu = (struct fake_gpu){0};
     if (open_net(&net, &err))
         fail_msg("%s", err.text);
@@ -361,8 +365,8 @@ static void every_call_may_fail(void **state)
     int steps = *graph == '0' ? 2 : 3, calls, count = 0, errors = 0, *chosen;
 
     /* Timing runs every convolution many times: once is enough. */
-    setenv("WSL_CUDA_TUNE", *graph == '0' ? "1" : "0", 1);
-    setenv("WSL_CUDA_GRAPH", graph, 1);
+    settings.no_tuning = *graph != '0';
+    settings.graphs = *graph == '1';
     fake_gpu = (struct fake_gpu){0};
     if (live(steps, &right, &err))
         fail_msg("%s", err.text);
@@ -397,7 +401,7 @@ static void every_call_may_fail(void **state)
             fail_msg("call %d, %s: \"%s\"", chosen[i], fake_gpu.failed, err.text);
     }
     free(chosen);
-    setenv("WSL_CUDA_TUNE", "0", 1);
+    settings.no_tuning = true;
     print_message("# %d of these failures were errors, the others harmless\n", errors);
     assert_true(errors > 50);
 }
@@ -410,7 +414,7 @@ static void lacking_memory_says_what_for(void **state)
     double loss;
 
     (void)state;
-    setenv("WSL_CUDA_GRAPH", "0", 1);
+    settings.graphs = false;
     fake_gpu = (struct fake_gpu){0};
     assert_int_equal(live(1, &loss, &err), 0);
     for (int i = 0; i < fake_gpu.calls && count < 100; i++)
@@ -441,8 +445,5 @@ int main(void)
         cmocka_unit_test(lacking_memory_says_what_for),
     };
 
-    /* No file of plans: every net chooses anew, and makes the same calls. */
-    setenv("WSL_CUDA_PLANS", "", 1);
-    setenv("WSL_CUDA_TUNE", "0", 1);
-    return cmocka_run_group_tests_name("cuda_played", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("cuda_fake_gpu", tests, NULL, NULL);
 }
