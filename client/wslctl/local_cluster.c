@@ -411,8 +411,9 @@ static void tell(const struct daemon *d, int number)
 
 void wsl_local_cluster_stop(struct wsl_local_cluster *c)
 {
+    /* Another signal the second time: two of a kind, sent before the first was taken, are one. */
+    tell(&c->worker, c->stopping ? SIGINT : SIGTERM);
     c->stopping = true;
-    tell(&c->worker, SIGTERM);
 }
 
 bool wsl_local_cluster_stopped(struct wsl_local_cluster *c)
@@ -427,7 +428,7 @@ static void end(struct daemon *d)
     tell(d, SIGTERM);
     if (ends_within(d, LEAVE_MS))
         return;
-    tell(d, SIGTERM);
+    tell(d, SIGINT); /* two of a kind may be one */
     if (ends_within(d, KILLED_MS))
         return;
     tell(d, SIGKILL);
