@@ -277,6 +277,7 @@ static void recover(struct wsl_cluster *c, struct job *job, uint32_t cause, int6
 {
     Wsl__V1__Job *pb = job->pb;
     bool user = job->ranks[cause].outcome == WSL__V1__TRAINER_OUTCOME__USER_ERROR;
+    bool stopped = job->ranks[cause].outcome == WSL__V1__TRAINER_OUTCOME__STOPPED;
     uint32_t *errors = user ? &pb->user_errors : &pb->machine_errors;
     uint32_t allowed =
         user ? pb->spec->restart->max_user_errors : pb->spec->restart->max_machine_errors;
@@ -284,7 +285,8 @@ static void recover(struct wsl_cluster *c, struct job *job, uint32_t cause, int6
 
     snprintf(where, sizeof where, "rank %u on %s: %.350s", cause, pb->ranks[cause]->node,
              pb->ranks[cause]->reason);
-    if (++*errors > allowed) {
+    /* Whoever takes a machine away may do so as often as they like: no error of anybody's. */
+    if (!stopped && ++*errors > allowed) {
         if (allowed == 0)
             move_job(c, job, S(FAILED), now, "%s", where);
         else

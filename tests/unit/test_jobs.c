@@ -657,6 +657,23 @@ static void a_job_that_finished_all_the_same_has_succeeded(void **state)
 
 #define STORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+/* A machine that is taken away, or Ctrl-C to 'wslctl run', is no error of the job or of the machine:
+ * it may happen more often than those may, without a step in between. */
+static void being_stopped_uses_up_no_restart(void **state)
+{
+    uint64_t id = running(1, 0);
+
+    (void)state;
+    for (uint32_t generation = 1; generation < 5; generation++) {
+        world_exited(&w, "a", id, generation, 0, O(STOPPED), "stopped before its first step");
+        expect_state(id, S(RECOVERING));
+        world_pass(&w, 2000);
+        world_started(&w, "a", id, generation + 1, 0);
+    }
+    world_exited(&w, "a", id, 5, 0, O(MACHINE_ERROR), "killed by signal 9 (KILL)");
+    expect_state(id, S(FAILED));
+}
+
 static void a_reason_is_short_and_its_detail_whole(void **state)
 {
     uint64_t id = running(1, 1);
@@ -707,6 +724,7 @@ static void progress_begins_anew_with_a_generation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        STORY(being_stopped_uses_up_no_restart),
         STORY(a_reason_is_short_and_its_detail_whole),
         STORY(progress_begins_anew_with_a_generation),
         STORY(a_job_goes_through_its_life),
