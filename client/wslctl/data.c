@@ -31,11 +31,11 @@ static const struct wsl_ctl_verb verbs[] = {
      "Show the distribution of image sizes, in bytes and pixels, and of tags per image.", NULL,
      "  wslctl data stats /data/clipart", wsl_ctl_data_stats},
     {"sample", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Make a contact sheet, a JPEG, of images chosen at random, with their record numbers and "
-     "tags.",
+     "Make a contact sheet, an HTML page, of images chosen at random, with their record numbers "
+     "and tags.",
      "Look at it before you train. 'wslctl tags why DIR NUMBER' says more about one image.",
-     "  wslctl data sample /data/clipart --into sheet.jpg\n"
-     "  wslctl data sample /data/clipart --tag cat --count 60 --into cats.jpg",
+     "  wslctl data sample /data/clipart --into sheet.html\n"
+     "  wslctl data sample /data/clipart --tag cat --count 60 --into cats.html",
      wsl_ctl_data_sample},
     {"export", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
      "Write the images and tags as files, or as a tar file that WebDataset reads.",

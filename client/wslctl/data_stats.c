@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- stats ---- */
 
@@ -210,13 +211,13 @@ static int write_sheet(struct wsl_ctl *ctl, struct sampling *s)
                                             .columns = (int)s->columns,
                                             .side = (int)s->side,
                                             .quality = (int)s->quality};
-    struct wsl_buf jpeg = {0};
+    struct wsl_buf page = {0};
     struct wsl_err err = {0};
-    int r = wsl_contact_sheet_make(&setup, &jpeg, &err);
+    int r = wsl_contact_sheet_make(&setup, &page, &err);
 
     if (r == 0)
-        r = wsl_file_write_atomic(s->into, jpeg.data, jpeg.size, &err);
-    wsl_buf_free(&jpeg);
+        r = wsl_file_write_atomic(s->into, page.data, page.size, &err);
+    wsl_buf_free(&page);
     if (r < 0)
         return wsl_ctl_fail(ctl, &err);
     if (ctl->format == WSL_CTL_JSON) {
@@ -235,6 +236,15 @@ static int write_sheet(struct wsl_ctl *ctl, struct sampling *s)
     return WSL_CTL_DONE;
 }
 
+/* The sheet was a JPEG once: a page under such a name would only be taken for a damaged one. */
+static bool is_image_name(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+
+    return dot && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 ||
+                   strcasecmp(dot, ".png") == 0);
+}
+
 int wsl_ctl_data_sample(struct wsl_ctl *ctl, int argc, char **argv)
 {
     struct sampling *s = calloc(1, sizeof *s);
@@ -245,7 +255,7 @@ int wsl_ctl_data_sample(struct wsl_ctl *ctl, int argc, char **argv)
     *s = (struct sampling){.count = 24, .columns = 6, .side = 160, .quality = 90};
     const struct wsl_arg rows[] = {
         {"into", 0, WSL_ARG_TEXT, &s->into, 0, 0, "FILE",
-         "the JPEG to write; replaced if it exists"},
+         "the HTML page to write; replaced if it exists"},
         {"count", 'n', WSL_ARG_UINT, &s->count, 1, 1024, "N", "number of images (default: 24)"},
         {"tag", 't', WSL_ARG_TEXT, &s->tag, 0, 0, "TAG", "only images with this tag"},
         {"heldout", 0, WSL_ARG_FLAG, &s->heldout, 0, 0, NULL,
@@ -253,13 +263,17 @@ int wsl_ctl_data_sample(struct wsl_ctl *ctl, int argc, char **argv)
         {"seed", 0, WSL_ARG_UINT, &s->seed, 0, 0, "N", "seed of the choice (default: 0)"},
         {"columns", 0, WSL_ARG_UINT, &s->columns, 1, 64, "N", "images per row (default: 6)"},
         {"side", 0, WSL_ARG_UINT, &s->side, 32, 1024, "PIXELS",
-         "size of an image on the sheet (default: 160)"},
-        {"quality", 0, WSL_ARG_UINT, &s->quality, 1, 100, "N", "quality of the JPEG (default: 90)"},
+         "longer side of an image on the page (default: 160)"},
+        {"quality", 0, WSL_ARG_UINT, &s->quality, 1, 100, "N",
+         "quality of the images (default: 90)"},
     };
     if (!wsl_ctl_parse(ctl, rows, 8, argc, argv)) {
         code = ctl->exit_code;
     } else if (!s->into) {
         code = wsl_ctl_usage(ctl, "needs --into FILE");
+    } else if (is_image_name(s->into)) {
+        code =
+            wsl_ctl_usage(ctl, "--into %s: the sheet is an HTML page: call it sheet.html", s->into);
     } else if (!wsl_ctl_open_data(ctl, &s->ds)) {
         code = ctl->exit_code;
     } else {

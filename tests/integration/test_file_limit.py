@@ -46,7 +46,7 @@ class FileLimit(Case):
         for words, target in [(("model", "export", checkpoints, "--into"), "m.safetensors"),
                               (("data", "export", data, "--to"), "folder"),
                               (("data", "export", data, "--split", "train", "--to"), "a.tar"),
-                              (("data", "sample", data, "--into"), "sheet.jpg"),
+                              (("data", "sample", data, "--into"), "sheet.html"),
                               (("data", "split", data, "--share", "0.5", "--into"), "half")]:
             with self.subTest(words=words[:2]):
                 self.assertEqual(self.limited(256, *words, self.path("out", target)), [])

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """wslctl tags, and data stats, sample, export, merge and split: on real pictures with their users' keywords (openclipart)
 and the real WordNet."""
+import base64
 import collections
+import html.parser
 import json
 import math
 import os
@@ -24,6 +26,24 @@ CUTS = {"goldenretrieverpuppy": "golden retriever + puppy", "catlovers": "cat + 
         "ilovemydog": "(i) + (love) + (my) + dog", "homemadepizza": "(homemade) + pizza",
         "beachlife": "beach + life", "whitetigercub": "(white) + tiger cub", "redsportscar": "(red) + sports car",
         "nofilter": None, "tbt": None, "instagood": None, "brownbear": None, "ursusarctos": None, "catz": None}
+
+
+class Page(html.parser.HTMLParser):
+    """A contact sheet as a browser's parser sees it: the numbers below the images, and the images' bytes."""
+    def __init__(self, text):
+        super().__init__()
+        self.numbers, self.images, self.in_number = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.in_number = tag == "b"
+        if tag == "img":
+            self.images.append(base64.b64decode(dict(attributes)["src"].removeprefix("data:image/jpeg;base64,"), validate=True))
+
+    def handle_data(self, data):
+        if self.in_number:
+            self.numbers.append(int(data))
+            self.in_number = False
 
 
 @unittest.skipUnless(all(map(os.path.isdir, (CLIPART + "/svg", CLIPART + "/png", WORDNET))),
@@ -254,13 +274,16 @@ class Tags(Case):
         self.assert_one_line(self.run_wrong(USAGE, "data", "split", a, "--into", "x"), "--share or --heldout")
 
     def test_a_sheet(self):
-        raw, sheet = self.clipart("raw", "animals/mammals"), self.path("sheet.jpg")
+        raw, sheet = self.clipart("raw", "animals/mammals"), self.path("sheet.html")
         shown = self.run_json("data", "sample", raw, "--into", sheet, "--count", "10", "--columns", "4", "--tag", "cat")
         tagged = [i for i, (_, tags) in enumerate(self.exported(raw, "files")) if "cat" in tags]
         self.assertEqual(sorted(shown["records"])[:10], sorted(set(shown["records"]) & set(tagged)))
         self.assertEqual(len(shown["records"]), min(10, len(tagged)))
-        with open(sheet, "rb") as f:
-            self.assertEqual(f.read(3), b"\xff\xd8\xff")
+        with open(sheet, encoding="utf-8") as f:
+            page = Page(f.read())
+        self.assertEqual(page.numbers, shown["records"])
+        self.assertEqual([data[:3] for data in page.images], [b"\xff\xd8\xff"] * len(page.numbers))
+        self.assert_one_line(self.run_wrong(USAGE, "data", "sample", raw, "--into", self.path("sheet.jpg")), "HTML page")
         self.assert_one_line(self.run_wrong(USAGE, "data", "sample", raw, "--into", sheet, "--tag", "nosuchtag"), "nosuchtag")
 
 

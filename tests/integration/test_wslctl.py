@@ -98,7 +98,7 @@ class Alone(Wslctl):
         """A closed standard output and a full disk: exit code 1 and one line, whatever prints."""
         folder, made = self.make_pictures(), os.path.join(self.folder, "made")
         self.run_ok("data", "import", "--folder", folder, "--heldout", "0", "--into", made)
-        sheet = os.path.join(self.folder, "sheet.jpg")
+        sheet = os.path.join(self.folder, "sheet.html")
         for words in (["--help"], ["--version"], ["version", "-o", "json"], ["explain"], ["explain", "-o", "json"],
                       ["list", "--help"], ["data", "--help"], ["data", "show", made], ["data", "stats", made],
                       ["data", "verify", made, "-o", "json"], ["data", "sample", made, "--into", sheet],
