@@ -111,8 +111,8 @@ static void gradient_rows(const struct wsl_device *dev, const struct wsl_cpu_gra
         dev->loops->bn_relu_gradient(g, x, rows, gradient->channels, &gradient->coefficients,
                                      offset_and_dx);
     else
-        dev->loops->bn_gradient(g, x, rows, gradient->channels, &gradient->coefficients, past_cache,
-                                to);
+        dev->loops->bn_gradient(&(struct wsl_cpu_rows){rows, gradient->channels, past_cache},
+                                &gradient->coefficients, g, x, to);
 }
 
 void wsl_cpu_gradient_rows(const struct wsl_device *dev, const struct wsl_cpu_gradient *gradient,

@@ -17,11 +17,16 @@ static inline float relu(float x)
     return x <= 0 ? 0 : x;
 }
 
+/* Rows of an activation, some of their channels. */
+struct area {
+    size_t rows, channels, pitch;
+};
+
 /* Parameters, because the compiler does not trust `restrict` anywhere else. */
-static void add_to_sums(const float *restrict x, size_t rows, size_t channels, size_t pitch,
+static void add_to_sums(const float *restrict x, const struct area *area,
                         const float *restrict base, float *restrict sum, float *restrict squares)
 {
-    size_t r = 0;
+    size_t rows = area->rows, channels = area->channels, pitch = area->pitch, r = 0;
 
     /* Four rows at once: the sums are loaded and stored a quarter as often. */
     for (; r + 4 <= rows; r += 4) {
@@ -52,7 +57,7 @@ static void bn_sums(const float *x, size_t rows, size_t channels, size_t pitch,
     memset(sum, 0, channels * sizeof(float));
     memset(squares, 0, channels * sizeof(float));
     memcpy(base, x, channels * sizeof(float));
-    add_to_sums(x, rows, channels, pitch, base, sum, squares);
+    add_to_sums(x, &(struct area){rows, channels, pitch}, base, sum, squares);
 }
 
 /* ---- outputs past the cache ----
@@ -156,14 +161,15 @@ static void bn_relu_gradient(const float *dy, const float *restrict x, size_t ro
     }
 }
 
-static void bn_gradient(const float *g, const float *restrict x, size_t rows, size_t channels,
-                        const struct wsl_cpu_bn_gradient *k, bool past_cache, float *dx)
+static void bn_gradient(const struct wsl_cpu_rows *of, const struct wsl_cpu_bn_gradient *k,
+                        const float *g, const float *restrict x, float *dx)
 {
+    size_t rows = of->rows, channels = of->channels;
     const float *restrict mean = k->mean, *restrict scale = k->scale, *restrict slope = k->slope;
     const float *restrict level = k->level;
     struct streamed out;
 
-    if (dx == g || !streams(past_cache, dx, channels)) {
+    if (dx == g || !streams(of->past_cache, dx, channels)) {
         for (size_t r = 0; r < rows; r++, x += channels, g += channels, dx += channels) {
 #pragma GCC ivdep
             for (size_t i = 0; i < channels; i++)
@@ -183,15 +189,23 @@ static void bn_gradient(const float *g, const float *restrict x, size_t rows, si
     _mm_sfence();
 }
 
-/* n values of a row. */
+/* From channel c on; nothing of nothing. */
+static inline struct wsl_cpu_affine from_channel(const struct wsl_cpu_affine *a, size_t c)
+{
+    if (!a)
+        return (struct wsl_cpu_affine){0};
+    return (struct wsl_cpu_affine){a->mean + c, a->scale + c, a->offset + c};
+}
+
+/* n values of a row; b->scale NULL: z is added as it is. */
 static inline void add_relu_values(const float *restrict x, const float *restrict z, size_t n,
                                    const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b,
-                                   size_t c, float *restrict y)
+                                   float *restrict y)
 {
-    const float *restrict scale = a->scale + c, *restrict offset = a->offset + c;
+    const float *restrict scale = a->scale, *restrict offset = a->offset;
 
-    if (b) {
-        const float *restrict scale_z = b->scale + c, *restrict offset_z = b->offset + c;
+    if (b->scale) {
+        const float *restrict scale_z = b->scale, *restrict offset_z = b->offset;
 
         for (size_t i = 0; i < n; i++)
             y[i] = relu(x[i] * scale[i] + offset[i] + (z[i] * scale_z[i] + offset_z[i]));
@@ -201,23 +215,26 @@ static inline void add_relu_values(const float *restrict x, const float *restric
     }
 }
 
-static void add_relu(const float *const x_and_z[2], size_t rows, size_t channels,
-                     const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b,
-                     bool past_cache, float *restrict y)
+static void add_relu(const struct wsl_cpu_rows *of, const struct wsl_cpu_affine *a,
+                     const struct wsl_cpu_affine *b, const float *const x_and_z[2],
+                     float *restrict y)
 {
+    struct wsl_cpu_affine all_a = from_channel(a, 0), all_b = from_channel(b, 0);
+    size_t rows = of->rows, channels = of->channels;
     const float *restrict x = x_and_z[0], *restrict z = x_and_z[1];
     struct streamed out;
 
-    if (!streams(past_cache, y, channels)) {
+    if (!streams(of->past_cache, y, channels)) {
         for (size_t r = 0; r < rows; r++, x += channels, z += channels, y += channels)
-            add_relu_values(x, z, channels, a, b, 0, y);
+            add_relu_values(x, z, channels, &all_a, &all_b, y);
         return;
     }
     for (size_t r = 0; r < rows; r++, x += channels, z += channels, y += channels)
         for (size_t c = 0; c < channels; c += STREAMED) {
             size_t n = min_size(channels - c, STREAMED);
+            struct wsl_cpu_affine some_a = from_channel(a, c), some_b = from_channel(b, c);
 
-            add_relu_values(x + c, z + c, n, a, b, c, out.values);
+            add_relu_values(x + c, z + c, n, &some_a, &some_b, out.values);
             stream(&out, n, y + c);
         }
     _mm_sfence();
@@ -253,10 +270,18 @@ static void add_relu_sums(const float *const dy_y_x_z[4], size_t rows, size_t ch
 
 /* ---- the stem's pool ---- */
 
-/* Largest of the window at (i, j), for channels [c, c + n), n <= CHANNELS_AT_ONCE. */
-static void pool_window(const struct wsl_cpu_pool *pool, const float *x, int i, int j, size_t c,
-                        size_t n, float *restrict y, uint8_t *restrict index)
+/* The window at (i, j), channels [c, c + n), n <= CHANNELS_AT_ONCE. */
+struct window {
+    int i, j;
+    size_t c, n;
+};
+
+/* Largest of a window. */
+static inline void pool_window(const struct wsl_cpu_pool *pool, const float *x,
+                               const struct window *w, float *restrict y, uint8_t *restrict index)
 {
+    const int i = w->i, j = w->j;
+    const size_t c = w->c, n = w->n;
     const float *restrict scale = pool->affine.scale + c, *restrict offset =
                                                               pool->affine.offset + c;
     float best[CHANNELS_AT_ONCE];
@@ -296,12 +321,12 @@ static void pool(const struct wsl_cpu_pool *p, const float *x, float *y, uint8_t
             for (size_t c = 0; c < p->channels; c += CHANNELS_AT_ONCE) {
                 size_t n = p->channels - c < CHANNELS_AT_ONCE ? p->channels - c : CHANNELS_AT_ONCE;
 
-                pool_window(p, x, i, j, c, n, y + at + c, index + at + c);
+                pool_window(p, x, &(struct window){i, j, c, n}, y + at + c, index + at + c);
             }
         }
 }
 
-/* g of one input pixel: what its (at bits_max four) windows pass on to it. */
+/* g of one input pixel: what its (at most four) windows pass on to it. */
 static void pool_pixel(const struct wsl_cpu_pool *p, const float *dy, const uint8_t *index, int row,
                        int column, float *restrict g)
 {

@@ -36,6 +36,11 @@ struct wsl_cpu_pool {
     size_t channels;
 };
 
+struct wsl_cpu_rows {
+    size_t rows, channels;
+    bool past_cache; /* here and below: who reads the output will not find it in the cache anyway */
+};
+
 struct wsl_cpu_loops {
     const struct wsl_grouped_sweeps *sweeps;
     const struct wsl_grouped_gradients *gradients;
@@ -44,7 +49,6 @@ struct wsl_cpu_loops {
      * too; rows are `pitch` floats apart */
     void (*bn_sums)(const float *x, size_t rows, size_t channels, size_t pitch,
                     float *const ret_sum_squares_base[3]);
-    /* past_cache, here and below: whoever reads the output will not find it in the cache anyway */
     void (*bn_relu)(const float *x, size_t rows, size_t channels, const struct wsl_cpu_affine *a,
                     bool past_cache, float *y);
     /* g = dy where y > 0; sum of g, sum of g (x - mean) */
@@ -54,12 +58,11 @@ struct wsl_cpu_loops {
     void (*bn_relu_gradient)(const float *dy, const float *x, size_t rows, size_t channels,
                              const struct wsl_cpu_bn_gradient *k, const float *offset_and_dx[2]);
     /* dx from g; dx may be g */
-    void (*bn_gradient)(const float *g, const float *x, size_t rows, size_t channels,
-                        const struct wsl_cpu_bn_gradient *k, bool past_cache, float *dx);
+    void (*bn_gradient)(const struct wsl_cpu_rows *rows, const struct wsl_cpu_bn_gradient *k,
+                        const float *g, const float *x, float *dx);
     /* y = relu(a(x) + b(z)); b NULL: y = relu(a(x) + z) */
-    void (*add_relu)(const float *const x_and_z[2], size_t rows, size_t channels,
-                     const struct wsl_cpu_affine *a, const struct wsl_cpu_affine *b,
-                     bool past_cache, float *y);
+    void (*add_relu)(const struct wsl_cpu_rows *rows, const struct wsl_cpu_affine *a,
+                     const struct wsl_cpu_affine *b, const float *const x_and_z[2], float *y);
     /* g = dy where y > 0, g may be dy; sum of g, of g (x - mean) and, with z, of g (z - mean) */
     void (*add_relu_sums)(const float *const dy_y_x_z[4], size_t rows, size_t channels,
                           const float *const means[2], float *g, float *const ret_sums[3]);

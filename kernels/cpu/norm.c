@@ -125,8 +125,8 @@ static void add_relu_part(const void *args, size_t part)
     size_t rows, at = part_of(p, part, &rows);
     const float *x_and_z[2] = {p->x + at, p->z + at};
 
-    p->dev->loops->add_relu(x_and_z, rows, p->channels, &p->affine,
-                            p->projection ? &p->shortcut_affine : NULL, past_cache(p), p->out + at);
+    p->dev->loops->add_relu(&(struct wsl_cpu_rows){rows, p->channels, past_cache(p)}, &p->affine,
+                            p->projection ? &p->shortcut_affine : NULL, x_and_z, p->out + at);
 }
 
 void wsl_cpu_add_relu(struct wsl_device *dev, const struct wsl_add_relu *residual, void *y)

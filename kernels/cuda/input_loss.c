@@ -7,26 +7,31 @@
 
 /* ---- average pool ---- */
 
+static struct wsl_cuda_average average_of(const struct wsl_device *dev,
+                                          const struct wsl_shape *shape)
+{
+    return (struct wsl_cuda_average){.stream = dev->compute,
+                                     .f32 = dev->f32,
+                                     .count = dev->count,
+                                     .pixels = (size_t)shape->height * (size_t)shape->width,
+                                     .channels = shape->channels};
+}
+
 void wsl_cuda_average_pool(struct wsl_device *dev, const struct wsl_shape *shape, const void *x,
                            void *y)
 {
-    size_t pixels = (size_t)shape->height * (size_t)shape->width;
+    struct wsl_cuda_average average = average_of(dev, shape);
 
-    wsl_cuda_ok(
-        dev,
-        wsl_cuda_launch_average(dev->compute, dev->f32, dev->count, pixels, shape->channels, x, y),
-        "the average's kernel");
+    wsl_cuda_ok(dev, wsl_cuda_launch_average(&average, x, y), "the average's kernel");
 }
 
 void wsl_cuda_average_pool_backward(struct wsl_device *dev, const struct wsl_shape *shape,
                                     const void *dy, void *dx)
 {
-    size_t pixels = (size_t)shape->height * (size_t)shape->width;
+    struct wsl_cuda_average average = average_of(dev, shape);
 
-    wsl_cuda_ok(
-        dev,
-        wsl_cuda_launch_spread(dev->compute, dev->f32, dev->count, pixels, shape->channels, dy, dx),
-        "the kernel of the average's gradient");
+    wsl_cuda_ok(dev, wsl_cuda_launch_spread(&average, dy, dx),
+                "the kernel of the average's gradient");
 }
 
 /* ---- head: its weights are rounded to bf16 as they are read ---- */

@@ -93,6 +93,11 @@ static __device__ void leave_sum(const struct wsl_cuda_rows &r, int sums, int wh
     }
 }
 
+static __device__ inline struct wsl_cuda_thread this_thread(void)
+{
+    return {(int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x};
+}
+
 static inline dim3 grid_of(const struct wsl_cuda_rows &r)
 {
     return dim3((unsigned)r.parts, (unsigned)r.slabs);

@@ -62,10 +62,15 @@ cudaError_t wsl_cuda_launch_pool_sums(const struct wsl_cuda_norm *n,
 /* dgamma, dbeta and dx = g's gradient, once `sums` holds 2 sums of every part (norm.cu). */
 cudaError_t wsl_cuda_launch_bn_gradient(const struct wsl_cuda_norm *n, const void *g, const void *x,
                                         void *dx);
-cudaError_t wsl_cuda_launch_average(cudaStream_t stream, bool f32, int count, size_t pixels,
-                                    int channels, const void *x, void *y);
-cudaError_t wsl_cuda_launch_spread(cudaStream_t stream, bool f32, int count, size_t pixels,
-                                   int channels, const void *dy, void *dx);
+struct wsl_cuda_average {
+    cudaStream_t stream;
+    bool f32;
+    int count; /* images */
+    size_t pixels;
+    int channels;
+};
+cudaError_t wsl_cuda_launch_average(const struct wsl_cuda_average *a, const void *x, void *y);
+cudaError_t wsl_cuda_launch_spread(const struct wsl_cuda_average *a, const void *dy, void *dx);
 
 /* input_loss.cu */
 cudaError_t wsl_cuda_launch_input(cudaStream_t stream, bool f32, const uint8_t *pixels,

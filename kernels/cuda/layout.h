@@ -144,15 +144,20 @@ WSL_BOTH struct wsl_cuda_rows wsl_cuda_map_rows(size_t rows, int channels)
     return r;
 }
 
+/* One of a kernel's threads: its block's numbers, and its own in it. */
+struct wsl_cuda_thread {
+    int part, slab, thread;
+};
+
 /* A thread's first row, the end of its rows, and its first channel; false: nothing to do. Its rows
  * are *ret_begin, + ty, ... */
-WSL_BOTH bool wsl_cuda_rows_of(const struct wsl_cuda_rows *r, int part, int slab, int thread,
+WSL_BOTH bool wsl_cuda_rows_of(const struct wsl_cuda_rows *r, struct wsl_cuda_thread t,
                                size_t *ret_begin, size_t *ret_end, int *ret_channel)
 {
-    int lane = slab * r->tx + thread % r->tx;
+    int lane = t.slab * r->tx + t.thread % r->tx;
 
-    *ret_begin = r->rows * (size_t)part / (size_t)r->parts + (size_t)(thread / r->tx);
-    *ret_end = r->rows * (size_t)(part + 1) / (size_t)r->parts;
+    *ret_begin = r->rows * (size_t)t.part / (size_t)r->parts + (size_t)(t.thread / r->tx);
+    *ret_end = r->rows * (size_t)(t.part + 1) / (size_t)r->parts;
     *ret_channel = lane * r->vec;
     return lane < r->lanes;
 }

@@ -98,8 +98,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
 {
     size_t row, end;
     int c;
-    bool active =
-        wsl_cuda_rows_of(&r, (int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c);
+    bool active = wsl_cuda_rows_of(&r, this_thread(), &row, &end, &c);
     float base[V] = {}, sum[V] = {}, squares[V] = {};
 
     if (active) {
@@ -132,7 +131,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
     size_t row, end;
     int c;
 
-    if (!wsl_cuda_rows_of(&r, (int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c))
+    if (!wsl_cuda_rows_of(&r, this_thread(), &row, &end, &c))
         return;
     load_channels<V>(saved.scale, c, scale);
     load_channels<V>(saved.offset, c, offset);
@@ -159,7 +158,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
     size_t row, end;
     int c;
 
-    if (!wsl_cuda_rows_of(&r, (int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c))
+    if (!wsl_cuda_rows_of(&r, this_thread(), &row, &end, &c))
         return;
     load_channels<V>(a.scale, c, scale);
     load_channels<V>(a.offset, c, offset);
@@ -196,8 +195,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS, 3)
     float mean[V], scale[V], offset[V], sum[V] = {}, product[V] = {};
     size_t row, end;
     int c;
-    bool active =
-        wsl_cuda_rows_of(&r, (int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c);
+    bool active = wsl_cuda_rows_of(&r, this_thread(), &row, &end, &c);
 
     if (active) {
         load_channels<V>(saved.mean, c, mean);
@@ -233,7 +231,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
     size_t row, end;
     int c;
 
-    if (!wsl_cuda_rows_of(&r, (int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c))
+    if (!wsl_cuda_rows_of(&r, this_thread(), &row, &end, &c))
         return;
     load_channels<V>(saved.mean, c, mean);
     load_channels<V>(saved.scale, c, scale);
@@ -268,8 +266,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
     float mean[V], other[V] = {}, sum[V] = {}, product[V] = {}, product_z[V] = {};
     size_t row, end;
     int c;
-    bool active =
-        wsl_cuda_rows_of(&r, (int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c);
+    bool active = wsl_cuda_rows_of(&r, this_thread(), &row, &end, &c);
 
     if (active) {
         load_channels<V>(mean_x, c, mean);
@@ -334,10 +331,15 @@ extern "C" cudaError_t wsl_cuda_launch_bn_relu(const struct wsl_cuda_norm *n, co
     return cudaGetLastError();
 }
 
+struct gradient_data {
+    const void *g, *x;
+    void *dx;
+};
+
 /* What follows the sums: finish, then dx. */
 template <typename T, int V, bool RELU>
 static void gradient(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *bn, int sums,
-                     int product, const void *g, const void *x, void *dx)
+                     int product, struct gradient_data d)
 {
     struct wsl_cuda_rows summed = wsl_cuda_sum_rows(n->rows, bn->channels);
     struct wsl_cuda_rows r = wsl_cuda_map_rows(n->rows, bn->channels);
@@ -345,7 +347,7 @@ static void gradient(const struct wsl_cuda_norm *n, const struct wsl_cuda_bn *bn
     finish_gradient<<<finish_grid(bn->channels), finish_block, 0, n->stream>>>(
         summed, *bn, sums, product, n->sums, n->slope_level);
     gradient_rows<T, V, RELU><<<grid_of(r), WSL_CUDA_THREADS, 0, n->stream>>>(
-        r, bn->saved, n->slope_level, (const T *)g, (const T *)x, (T *)dx);
+        r, bn->saved, n->slope_level, (const T *)d.g, (const T *)d.x, (T *)d.dx);
 }
 
 extern "C" cudaError_t wsl_cuda_launch_bn_relu_backward(const struct wsl_cuda_norm *n,
@@ -356,7 +358,7 @@ extern "C" cudaError_t wsl_cuda_launch_bn_relu_backward(const struct wsl_cuda_no
 #define LAUNCH(T, V)                                                                               \
     relu_sums<T, V><<<grid_of(r), WSL_CUDA_THREADS, 0, n->stream>>>(r, n->bn.saved, (const T *)dy, \
                                                                     (const T *)x, n->sums);        \
-    gradient<T, V, true>(n, &n->bn, 2, 1, dy, x, dx)
+    gradient<T, V, true>(n, &n->bn, 2, 1, {dy, x, dx})
     WSL_CUDA_DISPATCH(n->f32, r.vec, LAUNCH);
 #undef LAUNCH
     return cudaGetLastError();
@@ -367,7 +369,7 @@ extern "C" cudaError_t wsl_cuda_launch_bn_gradient(const struct wsl_cuda_norm *n
 {
     int vec = wsl_cuda_sum_rows(n->rows, n->bn.channels).vec;
 
-#define LAUNCH(T, V) gradient<T, V, false>(n, &n->bn, 2, 1, g, x, dx)
+#define LAUNCH(T, V) gradient<T, V, false>(n, &n->bn, 2, 1, {g, x, dx})
     WSL_CUDA_DISPATCH(n->f32, vec, LAUNCH);
 #undef LAUNCH
     return cudaGetLastError();
@@ -404,9 +406,9 @@ static void add_relu_backward(const struct wsl_cuda_norm *n, const struct wsl_cu
     add_relu_sums<T, V, PROJECTION><<<grid_of(r), WSL_CUDA_THREADS, 0, n->stream>>>(
         r, n->bn.saved.mean, mean_z, (const T *)j->dy, (const T *)j->y, (const T *)j->x,
         (const T *)j->z, (T *)j->dz, n->sums);
-    gradient<T, V, false>(n, &n->bn, 3, 1, j->dz, j->x, j->dx);
+    gradient<T, V, false>(n, &n->bn, 3, 1, {j->dz, j->x, j->dx});
     if (PROJECTION)
-        gradient<T, V, false>(n, shortcut_bn, 3, 2, j->dz, j->z, j->dz);
+        gradient<T, V, false>(n, shortcut_bn, 3, 2, {j->dz, j->z, j->dz});
 }
 
 extern "C" cudaError_t wsl_cuda_launch_add_relu_backward(const struct wsl_cuda_norm *n,

@@ -15,7 +15,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
     size_t row, end;
     int c;
 
-    if (!wsl_cuda_rows_of(&r, (int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c))
+    if (!wsl_cuda_rows_of(&r, this_thread(), &row, &end, &c))
         return;
     load_channels<V>(saved.scale, c, scale);
     load_channels<V>(saved.offset, c, offset);
@@ -59,8 +59,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS, 3)
     float mean[V], sum[V] = {}, product[V] = {};
     size_t row, end;
     int c;
-    bool active =
-        wsl_cuda_rows_of(&r, (int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c);
+    bool active = wsl_cuda_rows_of(&r, this_thread(), &row, &end, &c);
 
     if (active) {
         load_channels<V>(saved.mean, c, mean);
@@ -137,7 +136,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
     size_t row, end, image = blockIdx.x;
     float sum[V] = {};
     int c, width = r.tx * V;
-    bool active = wsl_cuda_rows_of(&r, 0, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c);
+    bool active = wsl_cuda_rows_of(&r, {0, (int)blockIdx.y, (int)threadIdx.x}, &row, &end, &c);
 
     for (; active && row < end; row += (size_t)r.ty) {
         float v[V];
@@ -170,7 +169,7 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
     size_t row, end;
     int c;
 
-    if (!wsl_cuda_rows_of(&r, (int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x, &row, &end, &c))
+    if (!wsl_cuda_rows_of(&r, this_thread(), &row, &end, &c))
         return;
     for (; row < end; row += (size_t)r.ty) {
         float v[V];
@@ -183,28 +182,28 @@ static __global__ void __launch_bounds__(WSL_CUDA_THREADS)
     }
 }
 
-extern "C" cudaError_t wsl_cuda_launch_average(cudaStream_t stream, bool f32, int count,
-                                               size_t pixels, int channels, const void *x, void *y)
+extern "C" cudaError_t wsl_cuda_launch_average(const struct wsl_cuda_average *a, const void *x,
+                                               void *y)
 {
-    struct wsl_cuda_rows r = wsl_cuda_rows_init(pixels, channels);
-    dim3 grid((unsigned)count, (unsigned)r.slabs);
+    struct wsl_cuda_rows r = wsl_cuda_rows_init(a->pixels, a->channels);
+    dim3 grid((unsigned)a->count, (unsigned)r.slabs);
 
 #define LAUNCH(T, V)                                                                               \
-    average_image<T, V><<<grid, WSL_CUDA_THREADS, 0, stream>>>(r, (const T *)x, (T *)y)
-    WSL_CUDA_DISPATCH(f32, r.vec, LAUNCH);
+    average_image<T, V><<<grid, WSL_CUDA_THREADS, 0, a->stream>>>(r, (const T *)x, (T *)y)
+    WSL_CUDA_DISPATCH(a->f32, r.vec, LAUNCH);
 #undef LAUNCH
     return cudaGetLastError();
 }
 
-extern "C" cudaError_t wsl_cuda_launch_spread(cudaStream_t stream, bool f32, int count,
-                                              size_t pixels, int channels, const void *dy, void *dx)
+extern "C" cudaError_t wsl_cuda_launch_spread(const struct wsl_cuda_average *a, const void *dy,
+                                              void *dx)
 {
-    struct wsl_cuda_rows r = wsl_cuda_map_rows((size_t)count * pixels, channels);
+    struct wsl_cuda_rows r = wsl_cuda_map_rows((size_t)a->count * a->pixels, a->channels);
 
 #define LAUNCH(T, V)                                                                               \
-    spread_rows<T, V>                                                                              \
-        <<<grid_of(r), WSL_CUDA_THREADS, 0, stream>>>(r, (uint32_t)pixels, (const T *)dy, (T *)dx)
-    WSL_CUDA_DISPATCH(f32, r.vec, LAUNCH);
+    spread_rows<T, V><<<grid_of(r), WSL_CUDA_THREADS, 0, a->stream>>>(r, (uint32_t)a->pixels,      \
+                                                                      (const T *)dy, (T *)dx)
+    WSL_CUDA_DISPATCH(a->f32, r.vec, LAUNCH);
 #undef LAUNCH
     return cudaGetLastError();
 }

@@ -14,7 +14,7 @@ del sys.argv[1:]
 
 # Kernels that a step spends its time in: (name, least that must be there). Memory bound, so at least two blocks of 256
 # threads must fit on a multiprocessor of 65536 registers.
-HOT = ["batch_sums", "relu_rows", "join_rows", "relu_sums", "gradient_rows", "join_sums", "pool_rows", "pool_sums", "sgd"]
+HOT = ["batch_sums", "relu_rows", "add_relu_rows", "relu_sums", "gradient_rows", "add_relu_sums", "pool_rows", "pool_sums", "sgd"]
 HOT_REGISTERS = 128
 
 

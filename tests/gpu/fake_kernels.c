@@ -502,19 +502,15 @@ cudaError_t wsl_cuda_launch_pool_sums(const struct wsl_cuda_norm *n,
            l.out[0] = g);
 }
 
-cudaError_t wsl_cuda_launch_average(cudaStream_t stream, bool f32, int count, size_t pixels,
-                                    int channels, const void *x, void *y)
+cudaError_t wsl_cuda_launch_average(const struct wsl_cuda_average *a, const void *x, void *y)
 {
-    (void)stream;
-    LAUNCH(average, l.f32 = f32, l.count = count, l.size = pixels, l.channels = channels,
-           l.in[0] = x, l.out[0] = y);
+    LAUNCH(average, l.f32 = a->f32, l.count = a->count, l.size = a->pixels,
+           l.channels = a->channels, l.in[0] = x, l.out[0] = y);
 }
 
-cudaError_t wsl_cuda_launch_spread(cudaStream_t stream, bool f32, int count, size_t pixels,
-                                   int channels, const void *dy, void *dx)
+cudaError_t wsl_cuda_launch_spread(const struct wsl_cuda_average *a, const void *dy, void *dx)
 {
-    (void)stream;
-    LAUNCH(spread, l.f32 = f32, l.count = count, l.size = pixels, l.channels = channels,
+    LAUNCH(spread, l.f32 = a->f32, l.count = a->count, l.size = a->pixels, l.channels = a->channels,
            l.in[0] = dy, l.out[0] = dx);
 }
 

@@ -32,7 +32,8 @@ static void check_rows(const struct wsl_cuda_rows *r)
                 size_t row, end;
                 int c;
 
-                if (!wsl_cuda_rows_of(r, part, slab, thread, &row, &end, &c))
+                if (!wsl_cuda_rows_of(r, (struct wsl_cuda_thread){part, slab, thread}, &row, &end,
+                                      &c))
                     continue;
                 for (; row < end; row += (size_t)r->ty)
                     for (int i = 0; i < r->vec; i++) {
@@ -171,7 +172,8 @@ static void sum_up(const struct wsl_cuda_rows *r, int sums, value_fn fn, const v
                 size_t row, end;
                 int c;
 
-                if (!wsl_cuda_rows_of(r, part, slab, thread, &row, &end, &c))
+                if (!wsl_cuda_rows_of(r, (struct wsl_cuda_thread){part, slab, thread}, &row, &end,
+                                      &c))
                     continue;
                 for (; row < end; row += (size_t)r->ty)
                     for (int i = 0; i < r->vec; i++) {
