@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reads everything once, shard after shard, and goes on after what is damaged: the report is to be
+ * Reads everything once, shard after shard, and continues after what is damaged: the report is to be
  * complete.
  */
 #include "storage/dataset/verify.h"
@@ -23,7 +23,7 @@ struct verify {
     struct wsl_dataset_info info;
     struct wsl_external_files *external_files; /* in place, or NULL */
     XXH3_state_t *state;
-    const struct wsl_shard_entry *entry; /* of the shard at hand */
+    const struct wsl_shard_entry *entry; /* of the current shard */
     uint64_t done, total, shard_faults;
     struct wsl_verify_result *result;
 };

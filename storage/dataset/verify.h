@@ -28,7 +28,7 @@ struct wsl_verify_setup {
 
 struct wsl_verify_result {
     uint64_t records, bytes; /* of the data set that has the images; read */
-    uint64_t bad;            /* faults told */
+    uint64_t bad;            /* faults reported */
 };
 
 /* Reads every byte of every record: the tree that leads to it, its structure, the CRC of its

@@ -77,3 +77,14 @@ uint32_t wsl_numbers_sort_unique(uint32_t *values, uint32_t count)
             values[kept++] = values[i];
     return kept;
 }
+
+const char *wsl_quarantine_reason_name(enum wsl_quarantine_reason reason)
+{
+    static const char *const words[] = {
+#define X(name, word) word,
+        WSL_QUARANTINE_REASON_MAP(X)
+#undef X
+    };
+
+    return (unsigned)reason < WSL_QUARANTINE_REASONS ? words[reason] : "unknown reason";
+}

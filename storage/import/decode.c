@@ -33,7 +33,7 @@ struct job {
 struct decode_pool {
     struct thread_pool threads;
     struct job *jobs;
-    size_t size, head, count; /* of the ring; under the crew's lock */
+    size_t size, head, count; /* of the ring; under the threads' lock */
     size_t bytes;             /* waiting in it */
     bool closed;
     atomic_uint_fast64_t done, bad, read_bytes, resumed;
@@ -230,7 +230,7 @@ static int make_jpeg(struct worker *w, struct item *item, struct wsl_err *err)
 static int convert(struct worker *w, struct item *item, const struct wsl_buf **ret)
 {
     const struct import *im = w->im;
-    const char *anew = item->form == SOURCE_FILE ? "not a JPEG" : "pixels without a format";
+    const char *why = item->form == SOURCE_FILE ? "not a JPEG" : "pixels without a format";
     struct wsl_jpeg_header header;
     struct wsl_err err = {0};
     bool jpeg = item->form == SOURCE_FILE && w->file.size > 1 && w->file.data[0] == 0xff &&
@@ -241,10 +241,10 @@ static int convert(struct worker *w, struct item *item, const struct wsl_buf **r
     if (r < 0 && (im->setup->headers_only || im->setup->in_place))
         return wsl_import_quarantine(item, map_reason(r), err.text);
     if (r == 0 && jpeg)
-        anew = why_reencode(w, &header);
-    if (im->setup->in_place && anew)
-        return refuse_in_place(item, anew);
-    if (r == 0 && jpeg && !anew) {
+        why = why_reencode(w, &header);
+    if (im->setup->in_place && why)
+        return refuse_in_place(item, why);
+    if (r == 0 && jpeg && !why) {
         keep(w, item, &header);
         item->pixel_hash = header.hash;
     }

@@ -10,7 +10,7 @@
  * the same order and the same fingerprint, whatever the number of threads.
  *
  * An import that was killed, cancelled or ran out of disk space leaves "<output>.partial" with a
- * journal; the same call again goes on from there, does no image and no finished shard twice, and
+ * journal; the same call again resumes from there, does no image and no finished shard twice, and
  * makes what an undisturbed one would have made. A file that changed in the meantime is read again.
  *
  * A file or line that cannot be used never stops an import: it goes to quarantine.tsv in the output
@@ -160,7 +160,7 @@ struct wsl_import_setup {
     X(TOO_LARGE, "too large")        /* file over 256 MiB, or more pixels than decoders take */    \
     X(CONFLICT, "same pixels as another with another label") /* labels only */                     \
     X(CONTAINER, "damaged container")      /* a tar file or an LMDB that cannot be read further */ \
-    X(NOT_IN_PLACE, "not usable in place") /* in_place: what an ordinary import makes anew */
+    X(NOT_IN_PLACE, "not usable in place") /* in_place: what an ordinary import re-encodes */
 
 enum wsl_quarantine_reason {
 #define X(name, word) WSL_QUARANTINE_##name,

@@ -112,7 +112,8 @@ int wsl_import_check(const struct import *im, struct wsl_err *err);
 void wsl_import_report_progress(struct import *im, const struct wsl_import_progress *progress,
                                 bool end);
 
-/* Puts an item in quarantine. `detail` may be NULL; it is copied. Returns 0: the import goes on. */
+/* Puts an item in quarantine. `detail` may be NULL; it is copied. Returns 0: the import continues.
+ */
 int wsl_import_quarantine(struct item *item, enum wsl_quarantine_reason reason, const char *detail);
 
 /* One more at the end of a run of numbers: 0 or WSL_ENOMEM. */
@@ -158,14 +159,14 @@ struct thread_pool {
 int wsl_thread_pool_open(struct thread_pool *pool, struct import *im, int count,
                          void *(*work)(void *), void *context, struct wsl_err *err);
 
-/* The last thing a thread does: r < 0 ends the crew. */
+/* The last thing a thread does: r < 0 ends the pool. */
 void wsl_thread_pool_leave(struct thread_pool *pool, int r, const struct wsl_err *err);
 
 /* With the lock held by the calling thread: waits for a change, 50 ms at most. Returns 0, what
- * ended the crew, or WSL_ECANCELLED (which stops it). */
+ * ended the pool, or WSL_ECANCELLED (which stops it). */
 int wsl_thread_pool_wait(struct thread_pool *pool, struct wsl_err *err);
 
-/* Waits for all threads, calling tell(context) now and then, and releases the crew. */
+/* Waits for all threads, calling report(context) now and then, and releases the pool. */
 int wsl_thread_pool_close(struct thread_pool *pool, void (*report)(void *context), void *context,
                           struct wsl_err *err);
 
@@ -197,8 +198,8 @@ struct image_note {
     uint64_t detail; /* offset in the journal's memory, 0: none */
 };
 
-/* Opens the journal in im->staging.directory, or begins one. WSL_EEXIST: it is of other settings. Sets
- * im->spool_end. */
+/* Opens the journal in im->staging.directory, or begins one. WSL_EEXIST: it is of other settings.
+ * Sets im->spool_end. */
 int wsl_import_journal_open(struct import *im, struct wsl_err *err);
 void wsl_import_journal_close(struct journal *journal); /* NULL is fine */
 bool wsl_import_journal_has_work(const struct journal *journal);

@@ -25,7 +25,7 @@ struct source_tree {
     size_t root_size;         /* bytes of the root's path */
     char real[PATH_MAX];      /* the root without links */
     void *followed;           /* tsearch(3): directories outside that links led to */
-    uint64_t images;          /* in the directory of depth 1 at hand */
+    uint64_t images;          /* in the current directory of depth 1 */
     char first[NAME_MAX + 1]; /* its name */
 };
 

@@ -6,7 +6,7 @@
  * header says is checked before memory is taken for it; pax records and names of any length cost no
  * more memory than a name. What is wrong with one member is that member's alone.
  *
- * As with tar's --ignore-zeros, an archive goes on behind its end when another one follows ("cat
+ * As with tar's --ignore-zeros, an archive continues behind its end when another one follows ("cat
  * a.tar b.tar"). Bytes that are no header are passed over, to the next header, and reported.
  *
  * A file is used by one thread at a time. Internal to the import.

@@ -72,7 +72,7 @@ struct tar_pax {
     uint64_t size, real;
     struct tar_map map;
     const char *fault; /* why the next member cannot be used; static */
-    /* of the record at hand */
+    /* of the current record */
     int state, field;
     char key[TAR_KEY];
     size_t key_size, value_size;

@@ -44,7 +44,7 @@ struct output {
 
 /* What a thread has for itself. */
 struct writer_scratch {
-    struct wsl_buf jpeg; /* of the record at hand */
+    struct wsl_buf jpeg; /* of the current record */
     struct import_reader reader;
 };
 

@@ -33,17 +33,6 @@ void wsl_import_defaults(struct wsl_import_setup *setup)
         .heldout = 0.1, .min_images = 1, .quality = 90, .shard_bytes = (uint64_t)1 << 30};
 }
 
-const char *wsl_quarantine_reason_name(enum wsl_quarantine_reason reason)
-{
-    static const char *const words[] = {
-#define X(name, word) word,
-        WSL_QUARANTINE_REASON_MAP(X)
-#undef X
-    };
-
-    return (unsigned)reason < WSL_QUARANTINE_REASONS ? words[reason] : "unknown reason";
-}
-
 static int check_in_place(const struct wsl_import_setup *s, struct wsl_err *err)
 {
     if (!s->in_place)
