@@ -31,7 +31,7 @@ struct wsl_arg {
     void *target;      /* holds the default before the call */
     double min, max;   /* of UINT and REAL; both 0: any */
     const char *value; /* what to call the value in the help: "ADDRESS"; NULL for flags */
-    const char *help;  /* one phrase; the help wraps it */
+    const char *help;  /* one phrase; the help wraps it. NULL: an old name, known but not shown */
 };
 
 struct wsl_args {

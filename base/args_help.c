@@ -75,8 +75,9 @@ void wsl_args_print_help(const struct wsl_args *args)
     wsl_args_print_text(args->about);
     printf("\nOptions:\n");
     for (int i = 0; i < args->row_count; i++)
-        print_option(args->rows[i].letter, args->rows[i].name, args->rows[i].value,
-                     args->rows[i].help);
+        if (args->rows[i].help)
+            print_option(args->rows[i].letter, args->rows[i].name, args->rows[i].value,
+                         args->rows[i].help);
     print_option('h', "help", NULL, help_text);
 }
 
@@ -98,7 +99,8 @@ void wsl_args_print_help_table(const struct wsl_args *args)
         line += n + (line[n] == '\n');
     }
     for (int i = 0; i < args->row_count; i++)
-        print_option_row(args->rows[i].letter, args->rows[i].name, args->rows[i].value,
-                         args->rows[i].help);
+        if (args->rows[i].help)
+            print_option_row(args->rows[i].letter, args->rows[i].name, args->rows[i].value,
+                             args->rows[i].help);
     print_option_row('h', "help", NULL, help_text);
 }

@@ -164,7 +164,8 @@ static void complete_options(const struct current *at, const struct wsl_arg *row
     puts("words");
     for (int i = 0; i < count; i++) {
         snprintf(text, sizeof text, "--%s", rows[i].name);
-        offer(at, text, rows[i].help);
+        if (rows[i].help)
+            offer(at, text, rows[i].help);
     }
     offer(at, "--help", "print this and exit");
 }

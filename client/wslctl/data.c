@@ -18,7 +18,7 @@ static const struct wsl_ctl_verb verbs[] = {
      "to resume an interrupted import.\n"
      "JPEGs are kept byte for byte, except those that must be rotated (Exif), scaled or converted "
      "to RGB.",
-     "  wslctl data import --folder photos/ --into /data/photos --min-label-images 20\n"
+     "  wslctl data import --directory photos/ --into /data/p --min-label-images 20\n"
      "  curl URL | wslctl data import --tar - --into /data/shards --transcode\n"
      "  wslctl data import --lmdb ilsvrc12_train_lmdb --label-names synsets.txt --into /data/in\n"
      "  wslctl data import --manifest clipart.tsv --wordnet /usr/share/wordnet --into "

@@ -231,7 +231,7 @@ static int put_json(const struct wsl_import_setup *setup, const struct wsl_impor
 /* ---- the command ---- */
 
 struct options {
-    const char *manifest, *folder, *tar, *lmdb, *layout;
+    const char *manifest, *directory, *tar, *lmdb, *layout;
     struct wsl_arg_list exclude_tags, exclude_paths;
     uint64_t min_tag_images, min_label_images;
     uint64_t side_max, quality, threads, shard_mib;
@@ -250,15 +250,18 @@ static int choose_source(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
 {
     bool lines;
 
-    if (!!o->manifest + !!o->folder + !!o->tar + !!o->lmdb != 1)
-        return wsl_ctl_usage(ctl, "give one of --manifest FILE, --folder DIR, --tar FILE and "
+    if (!!o->manifest + !!o->directory + !!o->tar + !!o->lmdb != 1)
+        return wsl_ctl_usage(ctl, "give one of --manifest FILE, --directory DIR, --tar FILE and "
                                   "--lmdb DIR");
     lines = o->manifest && (ends_with(o->manifest, ".jsonl") || ends_with(o->manifest, ".ndjson"));
-    setup->source = o->manifest ? o->manifest : o->folder ? o->folder : o->tar ? o->tar : o->lmdb;
-    setup->kind = o->manifest ? (lines ? WSL_IMPORT_JSONL : WSL_IMPORT_MANIFEST)
-                  : o->folder ? wsl_import_detect(o->folder)
-                  : o->tar    ? WSL_IMPORT_TAR
-                              : WSL_IMPORT_LMDB;
+    setup->source = o->manifest    ? o->manifest
+                    : o->directory ? o->directory
+                    : o->tar       ? o->tar
+                                   : o->lmdb;
+    setup->kind = o->manifest    ? (lines ? WSL_IMPORT_JSONL : WSL_IMPORT_MANIFEST)
+                  : o->directory ? wsl_import_detect(o->directory)
+                  : o->tar       ? WSL_IMPORT_TAR
+                                 : WSL_IMPORT_LMDB;
     if (o->layout && !wsl_import_kind_find(o->layout, &setup->kind))
         return wsl_ctl_usage(ctl, "--layout is one of manifest, jsonl, folders, imagenet, cub200, "
                                   "places365, webdataset, lmdb");
@@ -288,7 +291,8 @@ static int check_options(struct wsl_ctl *ctl, struct wsl_import_setup *setup,
         return wsl_ctl_usage(
             ctl, "--wordnet is only for --manifest: directory names are labels as they are");
     if (setup->kind == WSL_IMPORT_MANIFEST && o->min_label_images)
-        return wsl_ctl_usage(ctl, "--min-label-images is only for --folder; see --min-tag-images");
+        return wsl_ctl_usage(ctl,
+                             "--min-label-images is only for --directory; see --min-tag-images");
     if (always_labels(setup->kind) && o->min_tag_images)
         return wsl_ctl_usage(ctl,
                              "--min-tag-images is only for --manifest; see --min-label-images");
@@ -314,7 +318,7 @@ static int check_inputs(const struct wsl_ctl *ctl, const struct wsl_import_setup
     const struct {
         const char *option, *path;
     } inputs[] = {{"manifest", o->manifest},
-                  {"folder", o->folder},
+                  {"directory", o->directory},
                   {"tar", o->tar},
                   {"lmdb", o->lmdb},
                   {"wordnet", setup->wordnet},
@@ -333,9 +337,10 @@ static bool parse(struct wsl_ctl *ctl, struct wsl_import_setup *setup, struct op
         {"manifest", 'm', WSL_ARG_TEXT, &o->manifest, 0, 0, "FILE",
          "a text file with a line per image: path, tab, tag,tag,...; *.jsonl: a JSON object per "
          "line"},
-        {"folder", 'f', WSL_ARG_TEXT, &o->folder, 0, 0, "DIR",
+        {"directory", 'f', WSL_ARG_TEXT, &o->directory, 0, 0, "DIR",
          "a tree whose directory names are the labels; ImageNet, CUB-200 and Places365 are "
          "recognized by their list files"},
+        {"folder", 0, WSL_ARG_TEXT, &o->directory, 0, 0, "DIR", NULL}, /* its name until 2026 */
         {"tar", 0, WSL_ARG_TEXT, &o->tar, 0, 0, "FILE",
          "WebDataset tar file, plain or compressed, or a directory of them; - is standard input"},
         {"lmdb", 0, WSL_ARG_TEXT, &o->lmdb, 0, 0, "DIR",
@@ -361,7 +366,7 @@ static bool parse(struct wsl_ctl *ctl, struct wsl_import_setup *setup, struct op
         {"min-tag-images", 0, WSL_ARG_UINT, &o->min_tag_images, 1, 1e12, "N",
          "drop tags with fewer training images (default: 1)"},
         {"min-label-images", 0, WSL_ARG_UINT, &o->min_label_images, 1, 1e12, "N",
-         "drop labels of --folder with fewer training images (default: 1)"},
+         "drop labels of --directory with fewer training images (default: 1)"},
         {"max-tags", 0, WSL_ARG_UINT, &setup->max_tags, 1, 1e9, "N",
          "keep only the N most frequent tags (default: all)"},
         {"exclude-tag", 0, WSL_ARG_LIST, &o->exclude_tags, 0, 0, "TAG",

@@ -78,7 +78,7 @@ static const struct wsl_ctl_verb verbs[] = {
      "  wslctl nodes -o wide\n  wslctl nodes remove gpu7", wsl_ctl_nodes},
     {"data", NULL, "import|show|stats|sample|export|merge|split|verify", 0, -1, 0,
      "Make and inspect data sets on this machine; needs no coordinator.", NULL,
-     "  wslctl data import --folder photos/ --into /data/mine\n  wslctl data show /data/mine",
+     "  wslctl data import --directory photos/ --into /data/mine\n  wslctl data show /data/mine",
      wsl_ctl_data},
     {"tags", NULL, "count|vocabulary|segment|map|noise|curve|why|audit", 0, -1, 0,
      "Count a data set's tags, choose among them, and see how often they are sampled.", NULL,

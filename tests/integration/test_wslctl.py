@@ -52,8 +52,8 @@ class Alone(Wslctl):
                 (["submit", "-", "-f", "-"], "standard input (-) can be read once only"),
                 (["submit"], "submit needs a job FILE"), (["logs", "x", "--rank", "-1"], "--rank"),
                 (["data"], "data needs a command: import, show"), (["data", "shwo"], "did you mean 'show'?"),
-                (["data", "import"], "--manifest FILE, --folder DIR, --tar FILE"),
-                (["data", "import", "--folder", "x"], "--into"),
+                (["data", "import"], "--manifest FILE, --directory DIR, --tar FILE"),
+                (["data", "import", "--directory", "x"], "--into"),
                 (["model"], "describe, check or export"), (["model", "chekc"], "did you mean 'check'?"),
                 (["explain", "momentun"], "did you mean 'momentum'?"), (["wait", "--timeout", "soon", "x"], "soon")]:
             with self.subTest(words=words):
@@ -74,6 +74,16 @@ class Alone(Wslctl):
                 self.assertLessEqual(len(line), 80, line)
             self.assertEqual(self.run_ok("help", *words).stdout if len(words) == 1 else text, text)
         self.assertIn("Exit codes:", overview)
+
+    def test_an_old_option_name_is_known_but_not_shown(self):
+        """--folder became --directory."""
+        for shown in ("--help", "--help=table"):
+            text = self.run_ok("data", "import", shown).stdout
+            self.assertIn("directory", text)
+            self.assertNotIn("folder\t", text.replace("--folder", "folder\t"))
+        folder = self.make_pictures()
+        for option in ("--directory", "--folder"):
+            self.run_ok("data", "import", option, folder, "--into", os.path.join(self.folder, option))
 
     def test_version_and_explain(self):
         self.assertRegex(self.run_ok("--version").stdout, r"^wslctl \d+\.\d+\.\d+\n$")
@@ -97,7 +107,7 @@ class Alone(Wslctl):
     def test_output_that_cannot_be_written(self):
         """A closed standard output and a full disk: exit code 1 and one line, whatever prints."""
         folder, made = self.make_pictures(), os.path.join(self.folder, "made")
-        self.run_ok("data", "import", "--folder", folder, "--heldout", "0", "--into", made)
+        self.run_ok("data", "import", "--directory", folder, "--heldout", "0", "--into", made)
         sheet = os.path.join(self.folder, "sheet.html")
         for words in (["--help"], ["--version"], ["version", "-o", "json"], ["explain"], ["explain", "-o", "json"],
                       ["list", "--help"], ["data", "--help"], ["data", "show", made], ["data", "stats", made],
