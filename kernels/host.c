@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * mmap, because it gives zeroed pages and gives them back.
+ */
 #include "kernels/host.h"
 
 #include <assert.h>

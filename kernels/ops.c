@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of backends.
+ */
 #include "kernels/ops.h"
 
 #include <assert.h>

@@ -17,12 +17,12 @@ struct wsl_metrics;
 
 /* Rank 0: fills the net as the assignment says, and says so (wsl_say).
  *  - resume: weights, statistics, momentum and *ret_step of that checkpoint. When it is damaged,
- * the newest whole one beside it, with a note. WSL_EINVAL when it is of another model, data set or
- *    batch, WSL_ECORRUPT when no whole one is left.
+ *    the newest whole one beside it, with a note. WSL_EINVAL when it is of another model, data set
+ *    or batch, WSL_ECORRUPT when no whole one is left.
  *  - else init (a checkpoint directory, a directory of them, or a .safetensors file): the backbone
- * from there, all of it and nothing else (wsl_model_file_load); the head too when the checkpoint's
- *    class names are this data set's, in its order, else fresh. A .safetensors file names no
- *    classes: its head is never taken.
+ *    from there, all of it and nothing else (wsl_model_file_load); the head too when the
+ *    checkpoint's class names are this data set's, in its order, else fresh. A .safetensors file
+ *    names no classes: its head is never taken.
  *  - else fresh weights from the job's seed. */
 int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
                      const struct wsl_dataset *dataset, struct wsl_metrics *metrics,

@@ -175,7 +175,7 @@ size_t wsl_grouped_bn_parts(const struct wsl_grouped *grouped, int batch)
     return pieces_of(&grouped->forward) * (size_t)batch;
 }
 
-/* The sums of what a part has just written, whole rows of a picture. */
+/* The sums of what a part has just written, whole rows of an image. */
 static void sum_part(const struct pass *p, size_t part, const float *image, int row)
 {
     const struct wsl_shape *out = &p->sweep->out;

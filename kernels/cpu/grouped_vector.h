@@ -10,7 +10,7 @@
  * lane l ^ x, with an x of its own.
  *
  * Each slab of a piece of an image is first packed, with its border of zeros, into a buffer that
- * stays in L1: no tap has to look where the picture ends, and pixels a power of two apart do not
+ * stays in L1: no tap has to look where the image ends, and pixels a power of two apart do not
  * throw each other out of the cache. While one piece is computed, the next is asked for: slabs of
  * neighbouring pixels lie too far apart for the processor to see what comes.
  */
@@ -100,7 +100,7 @@ static inline size_t canonical_at(const struct wsl_grouped_sweep *s, size_t out,
 
 /* ---- pieces ---- */
 
-/* Part of an image, or of a grid; pixels may lie outside of the picture. */
+/* Part of an image, or of a grid; pixels may lie outside of the image. */
 struct piece {
     int row, column, rows, columns;
 };

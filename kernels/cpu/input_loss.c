@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The two ends of a net: pictures to its input; average pool, head and loss. */
+ * The two ends of a net: images to its input; average pool, head and loss. */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * oneDNN 2.6 or 3.x, C API (onednn_api.h: where they differ). Pictures are NHWC, the first layer's
+ * oneDNN 2.6 or 3.x, C API (onednn_api.h: where they differ). Images are NHWC, the first layer's
  * too: a 3-channel NCHW input with NHWC output makes oneDNN crawl. Weights have the layout a plan
  * asks for ("any"), which for a forward plan may differ from its backward plans; they are reordered
  * in each call, which costs little because only convolutions wider than 1x1 come here. */
@@ -23,7 +23,7 @@ struct plan {
     dnnl_primitive_t primitive;
     dnnl_primitive_desc_t reorder_desc;
     dnnl_primitive_t reorder; /* canonical to own weights; in the weights plan own to canonical */
-    dnnl_memory_t image_in, image; /* the two pictures */
+    dnnl_memory_t image_in, image; /* the two images */
     dnnl_memory_t canonical, own;  /* weights; own == NULL: the same layout */
     dnnl_memory_t scratchpad;
     size_t own_bytes, scratchpad_bytes;

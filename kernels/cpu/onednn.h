@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Inside the cpu backend: the only door to oneDNN. Matrix products, and convolutions planned for a
- * whole batch on NHWC pictures with canonical weights (oneDNN's own weight layouts live in scratch
+ * whole batch on NHWC images with canonical weights (oneDNN's own weight layouts live in scratch
  * memory for the length of a call). Foreign status codes become errors here.
  */
 #ifndef WSL_KERNELS_CPU_ONEDNN_H

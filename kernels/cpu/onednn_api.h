@@ -65,7 +65,7 @@ static inline void tensor_desc_close(struct tensor_desc *desc)
 
 #endif
 
-/* x, w, y: the two pictures and the weights, or their gradients. */
+/* x, w, y: the two images and the weights, or their gradients. */
 struct conv_desc_args {
     dnnl_engine_t engine;
     dnnl_primitive_attr_t attr;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * 1x1 convolutions. With NHWC pictures X (pixels x in) and canonical weights W (out x in) they are
+ * 1x1 convolutions. With NHWC images X (pixels x in) and canonical weights W (out x in) they are
  * Y = X W^T, dX = dY W, dW = dY^T X; with stride 2 the pixels that they see are gathered first, and
  * dX is scattered.
  *
@@ -132,7 +132,7 @@ static float *scratch_of(const struct wsl_conv *conv)
 
 struct stride_args {
     const struct wsl_conv *conv;
-    float *all, *seen; /* pictures of in and of out's size, in.channels deep */
+    float *all, *seen; /* images of in and of out's size, in.channels deep */
     enum { GATHER, SCATTER, SCATTER_ADD } what;
 };
 

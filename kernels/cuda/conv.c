@@ -13,13 +13,13 @@ static size_t max_size(size_t a, size_t b)
 int wsl_cuda_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shape,
                        struct wsl_conv **ret, struct wsl_err *err)
 {
-    const int picture = WSL_CUDA_IMAGE_CHANNELS;
+    const int image = WSL_CUDA_IMAGE_CHANNELS;
     struct wsl_conv *conv;
 
-    /* 3 channels are a picture, stored with 8; what writes and sums feature maps knows nothing of
+    /* 3 channels are an image, stored with 8; what writes and sums feature maps knows nothing of
      * padding. */
-    if (shape->out.channels == picture ||
-        (shape->in.channels == picture &&
+    if (shape->out.channels == image ||
+        (shape->in.channels == image &&
          (shape->groups != 1 || shape->in.height * shape->in.width == 1)))
         return wsl_fail(err, WSL_EUNSUPPORTED,
                         "a layer of 3 channels; the backend cuda takes any other number of "
@@ -34,7 +34,7 @@ int wsl_cuda_conv_open(struct wsl_device *dev, const struct wsl_conv_shape *shap
                          (size_t)(wsl_cuda_stored(shape->in.channels) / shape->groups);
     conv->next = dev->convs;
     dev->convs = conv;
-    if (shape->in.channels == picture && !dev->setup.inference_only)
+    if (shape->in.channels == image && !dev->setup.inference_only)
         dev->images_bytes = wsl_shape_count(&shape->in) * (size_t)dev->setup.batch;
     dev->weights_max = max_size(dev->weights_max, conv->weight_count);
     dev->channels = max_size(dev->channels, (size_t)shape->out.channels);

@@ -84,7 +84,7 @@ struct wsl_device {
     struct wsl_cuda_staging staging[2];
     int staging_next;
 
-    /* The next pass's pictures, on their way while this one computes; a whole batch of them. */
+    /* The next pass's images, on their way while this one computes; a whole batch of them. */
     size_t images_bytes; /* 0: there is no room for them */
     struct wsl_cuda_staging prefetch;
     const uint8_t *prefetched; /* the pixels that are in it, NULL: none */

@@ -100,7 +100,7 @@ static void cuda_close(struct wsl_device *dev)
 
 static int make_streams(struct wsl_device *dev, struct wsl_err *err)
 {
-    /* Waiting sleeps: the processor has pictures to decode. Too late when a context exists; then it
+    /* Waiting sleeps: the processor has images to decode. Too late when a context exists; then it
      * only waits otherwise. */
     cudaError_t rc = cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync);
 

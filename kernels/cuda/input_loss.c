@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The ends of a net: average pool, head and loss here; pictures come in through copies.c. */
+ * The ends of a net: average pool, head and loss here; images come in through copies.c. */
 #include "kernels/cuda/cuda.h"
 
 #include <string.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pictures in, loss out. */
+ * Images in, loss out. */
 #include "kernels/cuda/lanes.cuh"
 
 #define LOSS_THREADS 256
 #define BEST         5
 
-/* ---- pictures ---- */
+/* ---- images ---- */
 
 /* One pixel a thread: three bytes in, eight values out. */
 template <typename T>

@@ -3,7 +3,7 @@
  * Inside the cuda backend: where things lie and the arithmetic of one value, as plain C that nvcc
  * compiles for kernels and the unit test cuda_layout compiles for the host, to check it there.
  *
- * Activations are NHWC without gaps, bf16 or float; pictures of 3 channels are stored with 8, the
+ * Activations are NHWC without gaps, bf16 or float; images of 3 channels are stored with 8, the
  * last five 0, because the stem's tensor-core engines want whole 16 byte pixels. Weights are K R S
  * C/G (cuDNN's filter layout for NHWC), floats in flat buffers; the stem's C is 8 too.
  *
@@ -239,7 +239,7 @@ WSL_BOTH struct wsl_cuda_pool wsl_cuda_pool_init(int channels, int height, int w
     return p;
 }
 
-/* The input row that tap `tap` of output row `out` sees; false: outside the picture. Rows are
+/* The input row that tap `tap` of output row `out` sees; false: outside the image. Rows are
  * counted in 32 bits: more of them would not fit in any memory, and 64 bit divisions are slow. */
 WSL_BOTH bool wsl_cuda_pool_input(const struct wsl_cuda_pool *p, uint32_t out, int tap, size_t *ret)
 {

@@ -2,7 +2,7 @@
  *
  * Inside the cuda backend: cuDNN's backend API for one convolution in one direction. A graph is the
  * problem as cuDNN sees it; a plan is an engine with its settings, ready to run. Plans can be made
- * for the GPU at hand, or for one that is only described (then they cannot run, but everything else
+ * for the current GPU, or for one that is only described (then they cannot run, but everything else
  * can be asked of them): the same code either way, so a test without a GPU sees the engines that
  * the backend would choose from.
  *
@@ -19,7 +19,7 @@
 #include <cudnn.h>
 
 struct wsl_cuda_target {
-    cudnnHandle_t handle;                /* the GPU at hand; or NULL, and */
+    cudnnHandle_t handle;                /* the current GPU; or NULL, and */
     cudnnBackendDescriptor_t properties; /* the described one */
 };
 

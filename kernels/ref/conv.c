@@ -2,14 +2,14 @@
  *
  * Convolution by definition:
  *   y[n][o][i][j] = sum over c, a, b of w[o][c][a][b] x[n][first(o) + c][i s - p + a][j s - p + b]
- * where c runs over the channels of o's group and x is 0 outside the picture. One walk over all
+ * where c runs over the channels of o's group and x is 0 outside the image. One walk over all
  * products serves the three directions. */
 #include "kernels/ref/ref.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Where filter tap (a, b) meets output row i; false: nowhere inside the picture. */
+/* Where filter tap (a, b) meets output row i; false: nowhere inside the image. */
 static bool row_of(const struct wsl_conv_shape *s, int i, int tap, struct wsl_ref_row *ret)
 {
     int y = i * s->stride - s->pad + tap / s->kernel, x = tap % s->kernel - s->pad;

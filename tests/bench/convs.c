@@ -206,7 +206,7 @@ int main(int argc, char **argv)
         {"depths", 0, WSL_ARG_TEXT, &o.depths, 0, 0, "LIST", "blocks of each stage"},
         {"groups", 0, WSL_ARG_UINT, &o.groups, 1, 65536, "N", "groups of the 3x3 convolutions"},
         {"width", 0, WSL_ARG_UINT, &o.width, 1, 65536, "N", "channels of a group in stage 1"},
-        {"image", 0, WSL_ARG_UINT, &o.image, 32, 2048, "PIXELS", "size of the pictures"},
+        {"image", 0, WSL_ARG_UINT, &o.image, 32, 2048, "PIXELS", "size of the images"},
         {"batch", 0, WSL_ARG_UINT, &o.batch, 1, 65536, "N", "images"},
         {"rounds", 0, WSL_ARG_UINT, &o.rounds, 1, ROUNDS_MAX, "N", "measured rounds"},
         {"isa", 0, WSL_ARG_TEXT, &o.isa, 0, 0, "NAME", "of our own loops at most: v2, v3 or v4"},

@@ -3,7 +3,7 @@
  * Random crops of JPEGs, decoded and resized to 224 x 224: decode ROUNDS FILE... Each file in three
  * forms with the same pixels: with a restart marker for every second row of MCUs, which our decoder
  * leaves to libjpeg, without any, and with one for every row. One thread; microseconds of CPU time
- * a picture and how many times libjpeg's that is. The results must be equal to the bit.
+ * an image and how many times libjpeg's that is. The results must be equal to the bit.
  */
 #include "base/file.h"
 #include "kernels/image/image.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * How many images a second a net trains on: full steps (forward, backward, update) on random
- * pictures, after some to warm up. Prints one line: the median step's rate, the fastest step's, and
+ * images, after some to warm up. Prints one line: the median step's rate, the fastest step's, and
  * the peak of resident memory; with --profile a table of where the time goes. */
 #include "base/args.h"
 #include "base/clock.h"
@@ -38,7 +38,7 @@ static int fill_config(const struct options *o, struct wsl_net_config *ret, stru
     return 0;
 }
 
-/* One picture after another: noise, with two tags each. */
+/* One image after another: noise, with two tags each. */
 struct batch {
     uint8_t *pixels;
     uint32_t *begin, *tags;
@@ -199,7 +199,7 @@ int main(int argc, char **argv)
         {"backend", 0, WSL_ARG_TEXT, &o.backend, 0, 0, "NAME", "cpu, ref or cuda"},
         {"groups", 0, WSL_ARG_UINT, &o.groups, 1, 65536, "N", "groups of the 3x3 convolutions"},
         {"width", 0, WSL_ARG_UINT, &o.width, 1, 65536, "N", "channels of a group in stage 1"},
-        {"image", 0, WSL_ARG_UINT, &o.image, 32, 2048, "PIXELS", "size of the pictures"},
+        {"image", 0, WSL_ARG_UINT, &o.image, 32, 2048, "PIXELS", "size of the images"},
         {"classes", 0, WSL_ARG_UINT, &o.classes, 1, 100000, "N", "classes"},
         {"batch", 0, WSL_ARG_UINT, &o.batch, 1, 65536, "N", "images of a step"},
         {"threads", 0, WSL_ARG_UINT, &o.threads, 1, 1024, "N", "compute threads"},
@@ -209,7 +209,7 @@ int main(int argc, char **argv)
         {"profile", 0, WSL_ARG_FLAG, &o.profile, 0, 0, NULL, "then as many steps with a clock"},
     };
     const struct wsl_args args = {"train_step [options]",
-                                  "Images a second of training steps on random pictures.", rows,
+                                  "Images a second of training steps on random images.", rows,
                                   (int)(sizeof rows / sizeof rows[0])};
     struct wsl_err err;
     int words, rc = wsl_args_parse(&args, argc, argv, &words, &err);

@@ -202,7 +202,7 @@ int main(int argc, char **argv)
         {"against", 0, WSL_ARG_TEXT, &o.against, 0, 0, "NAME", "compare with this backend's curve"},
         {"twice", 0, WSL_ARG_FLAG, &o.twice, 0, 0, NULL, "train twice and compare bits"},
         {"width", 0, WSL_ARG_UINT, &o.width, 1, 65536, "N", "channels of a group in stage 1 (4)"},
-        {"image", 0, WSL_ARG_UINT, &o.image, 32, 2048, "PIXELS", "size of the pictures (64)"},
+        {"image", 0, WSL_ARG_UINT, &o.image, 32, 2048, "PIXELS", "size of the images (64)"},
         {"classes", 0, WSL_ARG_UINT, &o.classes, 1, 100000, "N", "classes (100)"},
         {"batch", 0, WSL_ARG_UINT, &o.batch, 1, 65536, "N", "images of a step (32)"},
         {"threads", 0, WSL_ARG_UINT, &o.threads, 1, 1024, "N", "compute threads of cpu (1)"},

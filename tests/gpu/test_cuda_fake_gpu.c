@@ -218,7 +218,7 @@ static void fewer_images_are_launched_one_by_one(void **state)
     wsl_net_close(net);
 }
 
-static void a_failed_capture_goes_on_without_graphs(void **state)
+static void a_failed_capture_continues_without_graphs(void **state)
 {
     static const char *const calls[] = {"cudaStreamBeginCapture", "cudaStreamEndCapture",
                                         "cudaGraphInstantiate", "cudaGraphUpload"};
@@ -243,7 +243,7 @@ static void a_failed_capture_goes_on_without_graphs(void **state)
     }
 }
 
-/* ---- pictures ahead ---- */
+/* ---- prefetched images ---- */
 
 struct ahead {
     struct wsl_net *net;
@@ -263,7 +263,7 @@ static void hand_ahead(void *context)
 
 /* What was sent ahead is what the next step computes with, if it comes with these pixels; bytes
  * that change afterwards do not count. */
-static void pictures_come_ahead(void **state)
+static void images_are_prefetched(void **state)
 {
     static const uint32_t begin[] = {0, 1, 3}, tags[] = {1, 4, 0};
     struct wsl_targets targets = {begin, tags};
@@ -438,8 +438,8 @@ int main(void)
         cmocka_unit_test(graphs_are_off_unless_wanted),
         cmocka_unit_test(graphs_change_no_bit),
         cmocka_unit_test(fewer_images_are_launched_one_by_one),
-        cmocka_unit_test(a_failed_capture_goes_on_without_graphs),
-        cmocka_unit_test(pictures_come_ahead),
+        cmocka_unit_test(a_failed_capture_continues_without_graphs),
+        cmocka_unit_test(images_are_prefetched),
         {"every call may fail, without graphs", every_call_may_fail, NULL, NULL, (void *)"0"},
         {"every call may fail, with graphs", every_call_may_fail, NULL, NULL, (void *)"1"},
         cmocka_unit_test(lacking_memory_says_what_for),

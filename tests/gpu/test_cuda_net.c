@@ -70,7 +70,7 @@ struct batch {
     struct wsl_targets targets;
 };
 
-/* Pictures whose colour says their first tag, in noise. */
+/* Images whose colour says their first tag, in noise. */
 static void make_batch(struct batch *b, uint32_t seed)
 {
     b->begin[0] = 0;

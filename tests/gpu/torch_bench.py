@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training steps of a ResNeXt-101 in PyTorch, as our train_step makes them: u8 pictures from the host, normalised on the
+"""Training steps of a ResNeXt-101 in PyTorch, as our train_step makes them: u8 images from the host, normalised on the
 GPU, forward, backward and SGD with Nesterov momentum; channels_last, bf16 autocast. Prints one line of JSON.
 Usage: torch_bench.py 32x4d eager|compile BATCH[,BATCH...] STEPS WARM_UP     the first batch that fits counts"""
 import gc

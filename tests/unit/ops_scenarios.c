@@ -203,14 +203,14 @@ static void ends_scenario(struct world *w, struct dice *d, struct results *ret)
     uint8_t pixels[BATCH * 9 * 9 * 3];
     struct wsl_loss_result result;
     size_t weights;
-    void *picture, *maps, *features, *logits, *dlogits, *dfeatures, *dmaps;
+    void *image, *maps, *features, *logits, *dlogits, *dfeatures, *dmaps;
 
     ops_init_ends(&e, d);
     ops_lend_ends(w, &e);
     weights = (size_t)e.head.features * (size_t)e.head.classes;
     for (size_t i = 0; i < sizeof pixels; i++)
         pixels[i] = (uint8_t)ops_roll(d, 256);
-    picture = ops_empty_activation(w, &e.picture);
+    image = ops_empty_activation(w, &e.image);
     maps = ops_activation(w, &e.maps, d);
     features = ops_empty_activation(w, &e.features);
     logits = ops_empty_activation(w, &e.logits);
@@ -219,8 +219,8 @@ static void ends_scenario(struct world *w, struct dice *d, struct results *ret)
     dmaps = ops_empty_activation(w, &e.maps);
     ops_poison(w, e.head.dweight, weights * sizeof(float));
     ops_start(w);
-    w->ops->input(w->dev, &e.picture, pixels, picture);
-    ops_keep(ret, w, "picture", &e.picture, picture);
+    w->ops->input(w->dev, &e.image, pixels, image);
+    ops_keep(ret, w, "image", &e.image, image);
     w->ops->average_pool(w->dev, &e.maps, maps, features);
     ops_keep(ret, w, "features", &e.features, features);
     w->ops->head(w->dev, &e.head, features, logits);
@@ -239,7 +239,7 @@ static void ends_scenario(struct world *w, struct dice *d, struct results *ret)
     w->ops->average_pool_backward(w->dev, &e.maps, dfeatures, dmaps);
     ops_keep(ret, w, "dmaps", &e.maps, dmaps);
     ops_finish(w);
-    void *const taken[] = {picture, maps, features, logits, dlogits, dfeatures, dmaps, e.block};
+    void *const taken[] = {image, maps, features, logits, dlogits, dfeatures, dmaps, e.block};
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         ops_give(w, taken[i]);
 }

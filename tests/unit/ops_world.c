@@ -382,7 +382,7 @@ void ops_init_ends(struct ends *e, struct dice *d)
 {
     int features = not_three(1 + (int)ops_roll(d, 40)), classes = 2 + (int)ops_roll(d, 30);
 
-    e->picture = (struct wsl_shape){3, 2 + (int)ops_roll(d, 8), 1 + (int)ops_roll(d, 9)};
+    e->image = (struct wsl_shape){3, 2 + (int)ops_roll(d, 8), 1 + (int)ops_roll(d, 9)};
     e->maps = (struct wsl_shape){features, 1 + (int)ops_roll(d, 5), 1 + (int)ops_roll(d, 5)};
     e->features = (struct wsl_shape){features, 1, 1};
     e->logits = (struct wsl_shape){classes, 1, 1};

@@ -53,7 +53,7 @@ struct unit {
 
 /* What follows the last block, and targets. */
 struct ends {
-    struct wsl_shape picture, maps, features, logits;
+    struct wsl_shape image, maps, features, logits;
     struct wsl_head head;
     struct wsl_loss loss;
     uint32_t begin[BATCH + 1], tags[4 * BATCH];

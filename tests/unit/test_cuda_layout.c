@@ -139,7 +139,7 @@ static void test_layouts_are_permutations(void **state)
         for (size_t i = 0; i < 2 * (size_t)c; i++)
             real[i] = wsl_cuda_canonical(c, 1, i, &at[i]);
         check_permutation(at, real, 2 * (size_t)c, 2 * (size_t)c);
-        /* Padded, and 3 channels a group that are not a picture. */
+        /* Padded, and 3 channels a group that are not an image. */
         for (int stored = c; stored <= c + 5; stored += 5) {
             n = out * taps * (size_t)stored;
             for (size_t i = 0; i < n; i++)
@@ -582,7 +582,7 @@ static void test_pool(void **state)
 
 /* ---- the ends ---- */
 
-static void test_pictures(void **state)
+static void test_images(void **state)
 {
     struct wsl_shape shape = {3, 16, 16};
     static uint8_t pixels[16 * 16 * 3];
@@ -649,7 +649,7 @@ int main(void)
         cmocka_unit_test(test_bn_relu),
         cmocka_unit_test(test_add_relu),
         cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_pictures),
+        cmocka_unit_test(test_images),
         cmocka_unit_test(test_order_of_answers),
         cmocka_unit_test(test_sgd),
     };
