@@ -5,6 +5,8 @@
  */
 #include "base/args.h"
 
+#include "base/number.h"
+
 #include "base/suggest.h"
 
 #include <assert.h>
@@ -18,35 +20,6 @@
 
 enum { ROWS_MAX = 40, LONG_ONLY = 256 };
 
-int wsl_parse_u64(const char *text, uint64_t *ret_value)
-{
-    char *end;
-    unsigned long long value;
-
-    if (!isdigit((unsigned char)text[0]))
-        return WSL_EINVAL;
-    errno = 0;
-    value = strtoull(text, &end, 10);
-    if (errno || *end)
-        return WSL_EINVAL;
-    *ret_value = value;
-    return 0;
-}
-
-int wsl_parse_real(const char *text, double *ret_value)
-{
-    char *end;
-    double value;
-
-    if (!text[0] || isspace((unsigned char)text[0]))
-        return WSL_EINVAL;
-    value = strtod(text, &end);
-    if (*end || !isfinite(value))
-        return WSL_EINVAL;
-    *ret_value = value;
-    return 0;
-}
-
 static bool has_range(const struct wsl_arg *row)
 {
     return row->min < row->max;
@@ -56,7 +29,7 @@ static int set_uint(const struct wsl_arg *row, const char *text, struct wsl_err 
 {
     uint64_t value;
 
-    if (wsl_parse_u64(text, &value) < 0)
+    if (wsl_number_parse_u64(text, &value) < 0)
         return wsl_fail(err, WSL_EINVAL, "--%s: '%s' is not a whole number", row->name, text);
     if (has_range(row) && ((double)value < row->min || (double)value > row->max))
         return wsl_fail(err, WSL_EINVAL, "--%s: %s is outside %.0f to %.0f", row->name, text,
@@ -69,7 +42,7 @@ static int set_real(const struct wsl_arg *row, const char *text, struct wsl_err 
 {
     double value;
 
-    if (wsl_parse_real(text, &value) < 0)
+    if (wsl_number_parse_real(text, &value) < 0)
         return wsl_fail(err, WSL_EINVAL, "--%s: '%s' is not a number", row->name, text);
     if (has_range(row) && (value < row->min || value > row->max))
         return wsl_fail(err, WSL_EINVAL, "--%s: %s is outside %g to %g", row->name, text, row->min,

@@ -77,10 +77,4 @@ int wsl_args_expect_none(int argc, char **argv, int count, struct wsl_err *err);
 int wsl_args_require(const char *value, const char *option, struct wsl_err *err);
 enum { WSL_ARGS_WRONG = 2 }; /* exit code */
 
-/* Decimal digits only, no sign, no blanks; WSL_EINVAL otherwise or beyond 64 bits. */
-int wsl_parse_u64(const char *text, uint64_t *ret_value);
-
-/* A finite decimal number, nothing after it; WSL_EINVAL otherwise. */
-int wsl_parse_real(const char *text, double *ret_value);
-
 #endif

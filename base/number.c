@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shortest decimals: the fewest digits that read back to the same value, tried in turn.
+ * Shortest decimals: the fewest digits that read back to the same value, tried in turn. Numbers out
+ * of texts: the C library reads them, what it allows besides is refused.
  */
 #include "base/number.h"
 
+#include "base/err.h"
+
+#include <ctype.h>
+#include <errno.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -58,4 +63,33 @@ double wsl_real_of_float(float value)
             break;
     }
     return strtod(text, NULL);
+}
+
+int wsl_number_parse_u64(const char *text, uint64_t *ret_value)
+{
+    char *end;
+    unsigned long long value;
+
+    if (!isdigit((unsigned char)text[0]))
+        return WSL_EINVAL;
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (errno || *end)
+        return WSL_EINVAL;
+    *ret_value = value;
+    return 0;
+}
+
+int wsl_number_parse_real(const char *text, double *ret_value)
+{
+    char *end;
+    double value;
+
+    if (!text[0] || isspace((unsigned char)text[0]))
+        return WSL_EINVAL;
+    value = strtod(text, &end);
+    if (*end || !isfinite(value))
+        return WSL_EINVAL;
+    *ret_value = value;
+    return 0;
 }

@@ -5,6 +5,8 @@
 #ifndef WSL_BASE_NUMBER_H
 #define WSL_BASE_NUMBER_H
 
+#include <stdint.h>
+
 enum {
     WSL_NUMBER_TEXT = 48, /* bytes that hold any text of wsl_number_text */
     WSL_REAL_TEXT = 32,   /* and of wsl_real_text */
@@ -21,5 +23,11 @@ void wsl_real_text(double value, char text[WSL_REAL_TEXT]);
 /* The double whose shortest decimal is that of the float: 0.1f becomes 0.1, not
  * 0.10000000149011612. What is not finite stays as it is. */
 double wsl_real_of_float(float value);
+
+/* Decimal digits only, no sign, no blanks; WSL_EINVAL otherwise or beyond 64 bits. */
+int wsl_number_parse_u64(const char *text, uint64_t *ret_value);
+
+/* A finite decimal number, nothing after it; WSL_EINVAL otherwise. */
+int wsl_number_parse_real(const char *text, double *ret_value);
 
 #endif

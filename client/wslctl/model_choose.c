@@ -4,6 +4,7 @@
  */
 #include "client/wslctl/model.h"
 
+#include "base/number.h"
 #include "base/suggest.h"
 #include "proto/jobspec/jobspec.h"
 #include "storage/dataset/dataset.h"
@@ -51,7 +52,7 @@ static int from_depths(struct wsl_ctl *ctl, const struct wsl_ctl_model_options *
         size_t n = strcspn(at, ",");
 
         snprintf(digits, sizeof digits, "%.*s", (int)n, at);
-        if (n >= sizeof digits || wsl_parse_u64(digits, &depth) < 0)
+        if (n >= sizeof digits || wsl_number_parse_u64(digits, &depth) < 0)
             break;
         ret->depths[ret->stages++] = (int)depth;
         at += n;

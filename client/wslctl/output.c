@@ -5,6 +5,8 @@
  */
 #include "client/wslctl/wslctl.h"
 
+#include "base/number.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -100,7 +102,7 @@ static int columns_given(void)
     const char *text = getenv("COLUMNS");
     uint64_t columns;
 
-    return text && wsl_parse_u64(text, &columns) == 0 && columns > 0 && columns <= 10000
+    return text && wsl_number_parse_u64(text, &columns) == 0 && columns > 0 && columns <= 10000
                ? (int)columns
                : 0;
 }

@@ -4,6 +4,8 @@
  */
 #include "client/wslctl/tags.h"
 
+#include "base/number.h"
+
 #include "storage/sampling/curve.h"
 
 #include <math.h>
@@ -207,7 +209,7 @@ static int find_record(struct wsl_dataset *ds, enum wsl_split split, const char 
 {
     uint64_t count = wsl_dataset_count(ds, split);
 
-    if (wsl_parse_u64(word, ret) == 0)
+    if (wsl_number_parse_u64(word, ret) == 0)
         return wsl_dataset_read(ds, split, *ret, record, err);
     for (*ret = 0; *ret < count; ++*ret) {
         int r = wsl_dataset_read(ds, split, *ret, record, err);

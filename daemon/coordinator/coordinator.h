@@ -6,7 +6,7 @@
 #ifndef WSL_DAEMON_COORDINATOR_COORDINATOR_H
 #define WSL_DAEMON_COORDINATOR_COORDINATOR_H
 
-#include "daemon/coordinator/cluster.h"
+#include "daemon/coordinator/cluster/cluster.h"
 #include "proto/delimited.h"
 #include "proto/rpc/rpc.h"
 #include "storage/state/state.h"
@@ -15,9 +15,9 @@
 
 enum {
     SESSIONS_MAX = 4096,
-    FOLLOWERS_MAX = 1000, /* open Watch, Logs and Metrics calls */
-    JOBS_MAX = 1000000,   /* that have not ended, and as many that have */
-    BATCH_MAX = 1000,     /* submissions in one request */
+    SUBSCRIBERS_MAX = 1000, /* open Watch, Logs and Metrics calls */
+    JOBS_MAX = 1000000,     /* that have not ended, and as many that have */
+    BATCH_MAX = 1000,       /* submissions in one request */
     LIST_MAX = 1000,
     LIST_DEFAULT = 100,
     EVENTS_KEPT = 1000,      /* of a job */
@@ -30,11 +30,11 @@ enum {
 
 enum trainer_file { TRAINER_LOG, TRAINER_METRICS };
 
-struct act;
-struct data_check;
+struct transaction;
+struct wsl_data_check_start;
 struct session;
 struct stream;
-struct follower;
+struct subscriber;
 
 struct wsl_coordinator {
     uv_loop_t *loop;
@@ -44,10 +44,10 @@ struct wsl_coordinator {
     struct wsl_cluster *cluster;
     uint32_t heartbeat_ms;
     uv_timer_t tick;
-    int64_t (*now)(void); /* milliseconds since 1970; never goes back */
-    struct act *acts;     /* all that are not durable yet */
-    struct act *failed;   /* of these, the ones to be tried again, in order */
-    uint64_t next_act;
+    int64_t (*now)(void);             /* milliseconds since 1970; never goes back */
+    struct transaction *transactions; /* all that are not durable yet */
+    struct transaction *failed;       /* of these, the ones to be tried again, in order */
+    uint64_t next_transaction;
     bool closing;      /* nothing new is saved: what completes now is the last */
     bool disk_trouble; /* logged once */
     struct session *sessions;
@@ -55,28 +55,29 @@ struct wsl_coordinator {
     struct stream *streams[STREAM_BUCKETS];
     size_t stream_count;
     size_t unsaved_bytes;
-    struct follower *followers;
-    size_t follower_count;
-    struct data_check *checks;
+    struct subscriber *subscribers;
+    size_t subscriber_count;
+    struct wsl_data_check_start *checks;
     size_t check_count;
     uint64_t next_check;
 };
 
-/* ---- driver.c ---- */
+/* ---- committer.c ---- */
 
 /* Carries out what the cluster has put out since the last call: saves first, then, when they are
  * durable, the messages and `saved` (may be NULL). Saves that fail are tried again for ever, in
  * order, nothing overtakes them; how that is told depends: */
 typedef void (*saved_fn)(void *context, const struct wsl_err *err);
-enum drive_mode {
-    DRIVE_TELL,    /* `saved` is told of the first failure, and not called again */
-    DRIVE_PATIENT, /* `saved` is called once it succeeded, or with WSL_ECANCELLED at the end */
-    DRIVE_ONCE,    /* given up at the first failure (a submit that is withdrawn) */
+enum commit_mode {
+    COMMIT_TELL,    /* `saved` is told of the first failure, and not called again */
+    COMMIT_PATIENT, /* `saved` is called once it succeeded, or with WSL_ECANCELLED at the end */
+    COMMIT_ONCE,    /* given up at the first failure (a submit that is withdrawn) */
 };
-void drive(struct wsl_coordinator *co);
-void drive_then(struct wsl_coordinator *co, enum drive_mode mode, saved_fn saved, void *context);
+void wsl_committer_commit(struct wsl_coordinator *co);
+void wsl_committer_commit_then(struct wsl_coordinator *co, enum commit_mode mode, saved_fn saved,
+                               void *context);
 
-/* The same with bytes for a file of a job in the same commit: DRIVE_PATIENT, but bytes that do not
+/* The same with bytes for a file of a job in the same commit: COMMIT_PATIENT, but bytes that do not
  * join on to the file (WSL_ESTATE) are dropped and `saved` is told. `bytes` must stay until then.
  */
 struct append {
@@ -87,37 +88,38 @@ struct append {
     size_t size;
     bool save_job; /* the job's record, too: what was read from the bytes has changed it */
 };
-void drive_append(struct wsl_coordinator *co, const struct append *append, saved_fn saved,
-                  void *context);
+void wsl_committer_append(struct wsl_coordinator *co, const struct append *append, saved_fn saved,
+                          void *context);
 /* Is a save of this job on its way to the disk? */
-bool is_unsaved(const struct wsl_coordinator *co, uint64_t job);
-void retry_failed(struct wsl_coordinator *co);
-void free_failed(struct wsl_coordinator *co);
+bool wsl_committer_is_unsaved(const struct wsl_coordinator *co, uint64_t job);
+void wsl_committer_retry(struct wsl_coordinator *co);
+void wsl_committer_free(struct wsl_coordinator *co);
 
 /* ---- records.c: jobs' records in the store ---- */
 
 /* Reads them from the store, which must outlive the cluster. */
-struct wsl_cluster_records records_of(struct wsl_state *state);
+struct wsl_cluster_records wsl_records_of(struct wsl_state *state);
 /* For wsl_state_load(): gives the cluster one stored job. */
-int restore_job(void *cluster, uint64_t id, const uint8_t *bytes, size_t size);
+int wsl_records_restore_job(void *cluster, uint64_t id, const uint8_t *bytes, size_t size);
 /* The same for wsl_state_load_nodes(). */
-int restore_node(void *cluster, uint64_t number, const uint8_t *bytes, size_t size);
+int wsl_records_restore_node(void *cluster, uint64_t number, const uint8_t *bytes, size_t size);
 
-/* ---- agents.c ---- */
+/* ---- workers_service.c ---- */
 
-void session_message(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void session_closed(struct wsl_rpc_call *call, void *context);
+void wsl_workers_on_message(struct wsl_rpc_call *call, void *context,
+                            const ProtobufCMessage *message);
+void wsl_workers_on_closed(struct wsl_rpc_call *call, void *context);
 /* Sends to the node's session; dropped when it has none. A worker that does not read is cut off. */
-void send_to_node(struct wsl_coordinator *co, const char *node,
-                  const Wsl__V1__CoordinatorMessage *message);
+void wsl_workers_send(struct wsl_coordinator *co, const char *node,
+                      const Wsl__V1__CoordinatorMessage *message);
 /* To all workers that answer CheckPaths; `each` is called with their names. */
-void send_to_checkers(struct wsl_coordinator *co, const Wsl__V1__CoordinatorMessage *message,
-                      void (*each)(void *context, const char *node), void *context);
+void wsl_workers_ask(struct wsl_coordinator *co, const Wsl__V1__CoordinatorMessage *message,
+                     void (*each)(void *context, const char *node), void *context);
 /* Ends the node's session: the worker comes again, and sends what was not acknowledged. */
-void end_session(struct wsl_coordinator *co, const char *node, enum wsl_rpc_status status,
-                 const char *text);
+void wsl_workers_end_session(struct wsl_coordinator *co, const char *node,
+                             enum wsl_rpc_status status, const char *text);
 
-/* ---- data_check.c ---- */
+/* ---- wsl_data_check_start.c ---- */
 
 enum { DATA_NOTE = 160 };
 
@@ -126,64 +128,71 @@ enum { DATA_NOTE = 160 };
 typedef void (*data_checked_fn)(void *context, const struct wsl_err *err, const char *note);
 /* Asks the workers for the paths of a filled specification. `done` is called exactly once: within
  * seconds, or before it returns (as always when no worker is connected). */
-void data_check(struct wsl_coordinator *co, const Wsl__V1__JobSpec *spec, data_checked_fn done,
-                void *context);
-void data_answered(struct wsl_coordinator *co, const char *node,
-                   const Wsl__V1__PathsChecked *paths);
-void data_checks_tick(struct wsl_coordinator *co);
-void data_checks_free(struct wsl_coordinator *co); /* `done` is told of a WSL_ECANCELLED */
+void wsl_data_check_start(struct wsl_coordinator *co, const Wsl__V1__JobSpec *spec,
+                          data_checked_fn done, void *context);
+void wsl_data_check_answer(struct wsl_coordinator *co, const char *node,
+                           const Wsl__V1__PathsChecked *paths);
+void wsl_data_check_tick(struct wsl_coordinator *co);
+void wsl_data_check_free(struct wsl_coordinator *co); /* `done` is told of a WSL_ECANCELLED */
 
 /* ---- streams.c: files of trainers, and their ends ---- */
 
 /* A trainer's positions are kept by its key, not by session: what a broken session left under way
  * to the disk is not taken twice. */
-void stream_bytes(struct wsl_coordinator *co, const char *node, enum trainer_file file,
-                  const Wsl__V1__TrainerKey *key, uint64_t offset, const ProtobufCBinaryData *data);
-void stream_end(struct wsl_coordinator *co, const char *node, const Wsl__V1__TrainerReport *report);
+void wsl_streams_bytes(struct wsl_coordinator *co, const char *node, enum trainer_file file,
+                       const Wsl__V1__TrainerKey *key, uint64_t offset,
+                       const ProtobufCBinaryData *data);
+void wsl_streams_end(struct wsl_coordinator *co, const char *node,
+                     const Wsl__V1__TrainerReport *report);
 /* The position to go on from, for the Welcome; false: its job is not known. */
-bool stream_welcome(struct wsl_coordinator *co, const char *node, const Wsl__V1__TrainerKey *key,
-                    Wsl__V1__TrainerKey *ret_key, Wsl__V1__Ack *ret_ack);
+bool wsl_streams_welcome(struct wsl_coordinator *co, const char *node,
+                         const Wsl__V1__TrainerKey *key, Wsl__V1__TrainerKey *ret_key,
+                         Wsl__V1__Ack *ret_ack);
 /* Are bytes of this job's newest generation that its ended trainers wrote still on their way? */
-bool stream_awaited(const struct wsl_coordinator *co, uint64_t job);
-void streams_drop(struct wsl_coordinator *co, uint64_t job); /* 0: all */
+bool wsl_streams_awaited(const struct wsl_coordinator *co, uint64_t job);
+void wsl_streams_drop(struct wsl_coordinator *co, uint64_t job); /* 0: all */
 
 /* ---- jobs_service.c ---- */
 
-void on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void on_get_job(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void on_list_jobs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void on_cancel(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void unary_closed(struct wsl_rpc_call *call, void *context);
-void on_list_nodes(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void on_get_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void on_remove_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void wsl_jobs_on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void wsl_jobs_on_get(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void wsl_jobs_on_list(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void wsl_jobs_on_cancel(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void wsl_jobs_on_closed(struct wsl_rpc_call *call, void *context);
+void wsl_nodes_on_list(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void wsl_nodes_on_get(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void wsl_nodes_on_remove(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
 
 /* ---- submit_batch.c ---- */
 
-void on_submit_batch(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void batch_closed(struct wsl_rpc_call *call, void *context);
+void wsl_batch_on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
+void wsl_batch_on_closed(struct wsl_rpc_call *call, void *context);
 
-/* ---- follow.c ---- */
+/* ---- subscribers.c ---- */
 
-void on_watch(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void on_logs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void on_metrics(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message);
-void follower_writable(struct wsl_rpc_call *call, void *context);
-void follower_closed(struct wsl_rpc_call *call, void *context);
+void wsl_subscribers_on_watch(struct wsl_rpc_call *call, void *context,
+                              const ProtobufCMessage *message);
+void wsl_subscribers_on_logs(struct wsl_rpc_call *call, void *context,
+                             const ProtobufCMessage *message);
+void wsl_subscribers_on_metrics(struct wsl_rpc_call *call, void *context,
+                                const ProtobufCMessage *message);
+void wsl_subscribers_on_writable(struct wsl_rpc_call *call, void *context);
+void wsl_subscribers_on_closed(struct wsl_rpc_call *call, void *context);
 /* Something of this job changed. */
-void poke_followers(struct wsl_coordinator *co, uint64_t job);
+void wsl_subscribers_notify(struct wsl_coordinator *co, uint64_t job);
 /* Those that wait for the last bytes of a job that has ended. */
-void poke_waiting(struct wsl_coordinator *co);
+void wsl_subscribers_notify_waiting(struct wsl_coordinator *co);
 
 /* ---- trainer_files.c ---- */
 
 /* Names of a trainer's files in the store: "log-<generation>-<rank>",
  * "metrics-<generation>-<rank>". */
-void trainer_file_name(enum trainer_file file, uint32_t generation, uint32_t rank,
-                       char ret_name[64]);
+void wsl_trainer_file_name(enum trainer_file file, uint32_t generation, uint32_t rank,
+                           char ret_name[64]);
 
 /* The next length-delimited TrainerMetric in bytes[*at..size): moves *at behind it. NULL: no whole
  * one, or (with *ret_bad) rubbish. */
-Wsl__V1__TrainerMetric *next_metric(const uint8_t *bytes, size_t size, size_t *at, bool *ret_bad);
+Wsl__V1__TrainerMetric *wsl_trainer_file_next_metric(const uint8_t *bytes, size_t size, size_t *at,
+                                                     bool *ret_bad);
 
 #endif

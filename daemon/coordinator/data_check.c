@@ -33,8 +33,8 @@ struct waiter {
     void *context;
 };
 
-struct data_check {
-    struct data_check *next;
+struct wsl_data_check_start {
+    struct wsl_data_check_start *next;
     uint64_t id;
     char *data,
         *init; /* init: empty when the job starts from nothing, or from a job's checkpoint */
@@ -55,7 +55,7 @@ static const char *init_of(const Wsl__V1__JobSpec *spec)
 /* ---- results ---- */
 
 /* "data: /d: no such directory on worker a, b, c and 2 more". False: no worker has a problem. */
-static bool describe_problem(const struct data_check *check, struct wsl_err *err)
+static bool describe_problem(const struct wsl_data_check_start *check, struct wsl_err *err)
 {
     const struct asked *first = NULL;
     size_t bad = 0, n = 0;
@@ -81,7 +81,7 @@ static bool describe_problem(const struct data_check *check, struct wsl_err *err
 }
 
 /* What could not be asked; false: all answered. */
-static bool describe_gap(const struct data_check *check, char note[DATA_NOTE])
+static bool describe_gap(const struct wsl_data_check_start *check, char note[DATA_NOTE])
 {
     size_t unknown = 0;
     const char *node = "";
@@ -98,7 +98,7 @@ static bool describe_gap(const struct data_check *check, char note[DATA_NOTE])
     return true;
 }
 
-static void tell(const struct data_check *check, data_checked_fn done, void *context)
+static void tell(const struct wsl_data_check_start *check, data_checked_fn done, void *context)
 {
     struct wsl_err err = {0};
     char note[DATA_NOTE] = "";
@@ -109,7 +109,7 @@ static void tell(const struct data_check *check, data_checked_fn done, void *con
         done(context, NULL, describe_gap(check, note) ? note : "");
 }
 
-static void free_check(struct data_check *check)
+static void free_check(struct wsl_data_check_start *check)
 {
     free(check->data);
     free(check->init);
@@ -117,9 +117,9 @@ static void free_check(struct data_check *check)
     free(check);
 }
 
-static void unlink_check(struct wsl_coordinator *co, struct data_check *check)
+static void unlink_check(struct wsl_coordinator *co, struct wsl_data_check_start *check)
 {
-    struct data_check **at = &co->checks;
+    struct wsl_data_check_start **at = &co->checks;
 
     while (*at != check)
         at = &(*at)->next;
@@ -128,7 +128,7 @@ static void unlink_check(struct wsl_coordinator *co, struct data_check *check)
 }
 
 /* Nobody waits for it any more; only what is good everywhere is kept. */
-static void finish(struct wsl_coordinator *co, struct data_check *check)
+static void finish(struct wsl_coordinator *co, struct wsl_data_check_start *check)
 {
     bool good = check->unanswered == 0;
 
@@ -151,9 +151,10 @@ static void finish(struct wsl_coordinator *co, struct data_check *check)
 
 /* ---- asking ---- */
 
-static struct data_check *find(const struct wsl_coordinator *co, const char *data, const char *init)
+static struct wsl_data_check_start *find(const struct wsl_coordinator *co, const char *data,
+                                         const char *init)
 {
-    struct data_check *check = co->checks;
+    struct wsl_data_check_start *check = co->checks;
 
     while (check && (strcmp(check->data, data) != 0 || strcmp(check->init, init) != 0))
         check = check->next;
@@ -162,7 +163,7 @@ static struct data_check *find(const struct wsl_coordinator *co, const char *dat
 
 static void add_asked(void *context, const char *node)
 {
-    struct data_check *check = context;
+    struct wsl_data_check_start *check = context;
 
     snprintf(check->asked[check->count++].node, sizeof check->asked->node, "%s", node);
     check->unanswered++;
@@ -173,9 +174,10 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct asked *)a)->node, ((const struct asked *)b)->node);
 }
 
-static struct data_check *ask(struct wsl_coordinator *co, const char *data, const char *init)
+static struct wsl_data_check_start *ask(struct wsl_coordinator *co, const char *data,
+                                        const char *init)
 {
-    struct data_check *check = calloc(1, sizeof *check);
+    struct wsl_data_check_start *check = calloc(1, sizeof *check);
     Wsl__V1__CoordinatorMessage message = WSL__V1__COORDINATOR_MESSAGE__INIT;
     Wsl__V1__CheckPaths question = WSL__V1__CHECK_PATHS__INIT;
 
@@ -196,15 +198,15 @@ static struct data_check *ask(struct wsl_coordinator *co, const char *data, cons
     question.init = check->init;
     message.body_case = WSL__V1__COORDINATOR_MESSAGE__BODY_CHECK;
     message.check = &question;
-    send_to_checkers(co, &message, add_asked, check);
+    wsl_workers_ask(co, &message, add_asked, check);
     qsort(check->asked, check->count, sizeof *check->asked, by_name);
     return check;
 }
 
-void data_check(struct wsl_coordinator *co, const Wsl__V1__JobSpec *spec, data_checked_fn done,
-                void *context)
+void wsl_data_check_start(struct wsl_coordinator *co, const Wsl__V1__JobSpec *spec,
+                          data_checked_fn done, void *context)
 {
-    struct data_check *check = find(co, spec->data, init_of(spec));
+    struct wsl_data_check_start *check = find(co, spec->data, init_of(spec));
     struct waiter *waiter;
 
     if (co->session_count == 0) {
@@ -232,7 +234,8 @@ void data_check(struct wsl_coordinator *co, const Wsl__V1__JobSpec *spec, data_c
 
 /* ---- answers ---- */
 
-static void take(struct data_check *check, struct asked *a, const Wsl__V1__PathsChecked *paths)
+static void take(struct wsl_data_check_start *check, struct asked *a,
+                 const Wsl__V1__PathsChecked *paths)
 {
     bool data = paths->data[0] != '\0';
 
@@ -243,9 +246,10 @@ static void take(struct data_check *check, struct asked *a, const Wsl__V1__Paths
                  data ? check->data : check->init, data ? paths->data : paths->init);
 }
 
-void data_answered(struct wsl_coordinator *co, const char *node, const Wsl__V1__PathsChecked *paths)
+void wsl_data_check_answer(struct wsl_coordinator *co, const char *node,
+                           const Wsl__V1__PathsChecked *paths)
 {
-    struct data_check *check = co->checks;
+    struct wsl_data_check_start *check = co->checks;
 
     while (check && check->id != paths->id)
         check = check->next;
@@ -258,11 +262,11 @@ void data_answered(struct wsl_coordinator *co, const char *node, const Wsl__V1__
         finish(co, check);
 }
 
-void data_checks_tick(struct wsl_coordinator *co)
+void wsl_data_check_tick(struct wsl_coordinator *co)
 {
-    struct data_check *next;
+    struct wsl_data_check_start *next;
 
-    for (struct data_check *check = co->checks; check; check = next) {
+    for (struct wsl_data_check_start *check = co->checks; check; check = next) {
         next = check->next;
         if (co->now() < check->deadline_ms)
             continue;
@@ -277,13 +281,13 @@ void data_checks_tick(struct wsl_coordinator *co)
     }
 }
 
-void data_checks_free(struct wsl_coordinator *co)
+void wsl_data_check_free(struct wsl_coordinator *co)
 {
     struct wsl_err err = {0};
 
     wsl_fail(&err, WSL_ECANCELLED, "the coordinator is stopping");
     while (co->checks) {
-        struct data_check *check = co->checks;
+        struct wsl_data_check_start *check = co->checks;
 
         unlink_check(co, check);
         while (check->waiters) {

@@ -20,7 +20,7 @@ struct pending {
     char note[DATA_NOTE];
 };
 
-void unary_closed(struct wsl_rpc_call *call, void *context)
+void wsl_jobs_on_closed(struct wsl_rpc_call *call, void *context)
 {
     struct pending *pending = wsl_rpc_call_data(call);
 
@@ -106,7 +106,7 @@ static void on_submitted(void *context, const struct wsl_err *err)
     if (p->call)
         answer_submit(p->call, wsl_cluster_job(co->cluster, id), p->note);
     take_submission(p);
-    drive(co);
+    wsl_committer_commit(co);
 }
 
 static void answer_dry_run(struct pending *p)
@@ -161,7 +161,7 @@ static void on_data_checked(void *context, const struct wsl_err *err, const char
     if (wsl_cluster_submit(co->cluster, p->spec, co->now(), &p->job, &refused) < 0)
         wsl_rpc_finish_err(take_submission(p), &refused);
     else
-        drive_then(co, DRIVE_ONCE, on_submitted, p);
+        wsl_committer_commit_then(co, COMMIT_ONCE, on_submitted, p);
 }
 
 /* The request goes when its handler returns: while workers are asked, a copy of it is needed. */
@@ -176,10 +176,10 @@ static void check_data(struct pending *p, const Wsl__V1__SubmitRequest *request)
     if (request->no_data_check)
         on_data_checked(p, NULL, "");
     else
-        data_check(p->co, p->spec, on_data_checked, p);
+        wsl_data_check_start(p->co, p->spec, on_data_checked, p);
 }
 
-void on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_jobs_on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__SubmitRequest *request = (const void *)message;
     struct wsl_coordinator *co = context;
@@ -201,7 +201,7 @@ void on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage 
 
 /* ---- get, list ---- */
 
-void on_get_job(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_jobs_on_get(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__GetJobRequest *request = (const void *)message;
     struct wsl_coordinator *co = context;
@@ -228,7 +228,7 @@ static bool set_of_states(const Wsl__V1__ListJobsRequest *request, unsigned *ret
     return true;
 }
 
-void on_list_jobs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_jobs_on_list(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__ListJobsRequest *request = (const void *)message;
     struct wsl_coordinator *co = context;
@@ -278,7 +278,7 @@ static void on_cancelled(void *context, const struct wsl_err *err)
     wsl_rpc_reply(call, &response.base);
 }
 
-void on_cancel(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_jobs_on_cancel(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__CancelJobRequest *request = (const void *)message;
     struct wsl_coordinator *co = context;
@@ -292,12 +292,12 @@ void on_cancel(struct wsl_rpc_call *call, void *context, const ProtobufCMessage 
     if (wsl_cluster_cancel(co->cluster, id, request->reason, co->now(), &err) < 0)
         wsl_rpc_finish_err(call, &err);
     else
-        drive_then(co, DRIVE_TELL, on_cancelled, wait_for_disk(co, call, id));
+        wsl_committer_commit_then(co, COMMIT_TELL, on_cancelled, wait_for_disk(co, call, id));
 }
 
 /* ---- nodes ---- */
 
-void on_list_nodes(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_nodes_on_list(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     struct wsl_coordinator *co = context;
     Wsl__V1__ListNodesResponse response = WSL__V1__LIST_NODES_RESPONSE__INIT;
@@ -313,7 +313,7 @@ void on_list_nodes(struct wsl_rpc_call *call, void *context, const ProtobufCMess
     free(response.nodes);
 }
 
-void on_get_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_nodes_on_get(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__GetNodeRequest *request = (const void *)message;
     struct wsl_coordinator *co = context;
@@ -343,7 +343,7 @@ static void on_node_removed(void *context, const struct wsl_err *err)
         wsl_rpc_reply(call, &response.base);
 }
 
-void on_remove_node(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_nodes_on_remove(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__RemoveNodeRequest *request = (const void *)message;
     struct wsl_coordinator *co = context;
@@ -354,5 +354,5 @@ void on_remove_node(struct wsl_rpc_call *call, void *context, const ProtobufCMes
         return;
     }
     wsl_info("event=worker_removed node=%s peer=%s", request->name, wsl_rpc_call_peer(call));
-    drive_then(co, DRIVE_TELL, on_node_removed, wait_for_disk(co, call, 0));
+    wsl_committer_commit_then(co, COMMIT_TELL, on_node_removed, wait_for_disk(co, call, 0));
 }

@@ -43,56 +43,56 @@ static struct {
 static const struct wsl_rpc_method methods[] = {
     {.path = "/wsl.v1.JobService/Submit",
      .request = &wsl__v1__submit_request__descriptor,
-     .on_message = on_submit,
-     .on_closed = unary_closed},
+     .on_message = wsl_jobs_on_submit,
+     .on_closed = wsl_jobs_on_closed},
     {.path = "/wsl.v1.JobService/SubmitBatch",
      .request = &wsl__v1__submit_batch_request__descriptor,
-     .on_message = on_submit_batch,
-     .on_closed = batch_closed},
+     .on_message = wsl_batch_on_submit,
+     .on_closed = wsl_batch_on_closed},
     {.path = "/wsl.v1.JobService/Get",
      .request = &wsl__v1__get_job_request__descriptor,
-     .on_message = on_get_job},
+     .on_message = wsl_jobs_on_get},
     {.path = "/wsl.v1.JobService/List",
      .request = &wsl__v1__list_jobs_request__descriptor,
-     .on_message = on_list_jobs},
+     .on_message = wsl_jobs_on_list},
     {.path = "/wsl.v1.JobService/Cancel",
      .request = &wsl__v1__cancel_job_request__descriptor,
-     .on_message = on_cancel,
-     .on_closed = unary_closed},
+     .on_message = wsl_jobs_on_cancel,
+     .on_closed = wsl_jobs_on_closed},
     {.path = "/wsl.v1.JobService/Watch",
      .request = &wsl__v1__watch_job_request__descriptor,
      .send_queue_max = 4,
-     .on_message = on_watch,
-     .on_writable = follower_writable,
-     .on_closed = follower_closed},
+     .on_message = wsl_subscribers_on_watch,
+     .on_writable = wsl_subscribers_on_writable,
+     .on_closed = wsl_subscribers_on_closed},
     {.path = "/wsl.v1.JobService/Logs",
      .request = &wsl__v1__logs_request__descriptor,
      .send_queue_max = 16,
-     .on_message = on_logs,
-     .on_writable = follower_writable,
-     .on_closed = follower_closed},
+     .on_message = wsl_subscribers_on_logs,
+     .on_writable = wsl_subscribers_on_writable,
+     .on_closed = wsl_subscribers_on_closed},
     {.path = "/wsl.v1.JobService/Metrics",
      .request = &wsl__v1__metrics_request__descriptor,
      .send_queue_max = 16,
-     .on_message = on_metrics,
-     .on_writable = follower_writable,
-     .on_closed = follower_closed},
+     .on_message = wsl_subscribers_on_metrics,
+     .on_writable = wsl_subscribers_on_writable,
+     .on_closed = wsl_subscribers_on_closed},
     {.path = "/wsl.v1.NodeService/List",
      .request = &wsl__v1__list_nodes_request__descriptor,
-     .on_message = on_list_nodes},
+     .on_message = wsl_nodes_on_list},
     {.path = "/wsl.v1.NodeService/Get",
      .request = &wsl__v1__get_node_request__descriptor,
-     .on_message = on_get_node},
+     .on_message = wsl_nodes_on_get},
     {.path = "/wsl.v1.NodeService/Remove",
      .request = &wsl__v1__remove_node_request__descriptor,
-     .on_message = on_remove_node,
-     .on_closed = unary_closed},
+     .on_message = wsl_nodes_on_remove,
+     .on_closed = wsl_jobs_on_closed},
     {.path = "/wsl.v1.AgentService/Session",
      .request = &wsl__v1__worker_message__descriptor,
      .client_streams = true,
      .send_queue_max = 1024,
-     .on_message = session_message,
-     .on_closed = session_closed},
+     .on_message = wsl_workers_on_message,
+     .on_closed = wsl_workers_on_closed},
 };
 
 /* ---- the process ---- */
@@ -133,13 +133,13 @@ static int open_state(struct wsl_coordinator *co, const struct settings *s, stru
         r = wsl_fail_errno(err, "no random numbers");
     if (r < 0)
         return r;
-    cluster.records = records_of(co->state);
+    cluster.records = wsl_records_of(co->state);
     r = wsl_cluster_open(&co->cluster, &cluster, err);
     if (r < 0)
         return r;
-    r = wsl_state_load_nodes(co->state, restore_node, co->cluster, err);
+    r = wsl_state_load_nodes(co->state, wsl_records_restore_node, co->cluster, err);
     if (r == 0)
-        r = wsl_state_load(co->state, restore_job, co->cluster, err);
+        r = wsl_state_load(co->state, wsl_records_restore_job, co->cluster, err);
     if (r < 0)
         return wsl_err_prefix(err, "state folder %s", s->state);
     if (wsl_state_mended(co->state) > 0)
@@ -156,11 +156,11 @@ static void on_tick(uv_timer_t *timer)
     struct wsl_coordinator *co = timer->data;
 
     if (++app.ticks % (RETRY_MS / TICK_MS) == 0)
-        retry_failed(co);
+        wsl_committer_retry(co);
     wsl_cluster_tick(co->cluster, co->now());
-    data_checks_tick(co);
-    drive(co);
-    poke_waiting(co);
+    wsl_data_check_tick(co);
+    wsl_committer_commit(co);
+    wsl_subscribers_notify_waiting(co);
 }
 
 static void on_rpc_closed(void *context)
@@ -236,11 +236,11 @@ static void start_timers(struct wsl_coordinator *co)
 static void close_all(struct wsl_coordinator *co)
 {
     co->closing = true;
-    data_checks_free(co);
+    wsl_data_check_free(co);
     wsl_state_close(co->state); /* what was begun is finished: its completions run in here */
     uv_run(co->loop, UV_RUN_DEFAULT);
-    free_failed(co);
-    streams_drop(co, 0);
+    wsl_committer_free(co);
+    wsl_streams_drop(co, 0);
     wsl_cluster_close(co->cluster);
     uv_loop_close(co->loop);
 }
@@ -271,7 +271,7 @@ static int run(const struct settings *s)
     wsl_info("event=serving address=%s port=%d state=%s jobs=%zu", s->listen,
              wsl_rpc_server_port(co->server), s->state, wsl_cluster_job_count(co->cluster));
     start_timers(co);
-    drive(co);
+    wsl_committer_commit(co);
     uv_run(co->loop, UV_RUN_DEFAULT);
     close_all(co);
     wsl_info("event=stopped");

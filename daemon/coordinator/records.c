@@ -82,7 +82,7 @@ static int restore_whole(struct wsl_cluster *cluster, uint64_t id, const uint8_t
     return WSL_ECORRUPT;
 }
 
-int restore_job(void *cluster, uint64_t id, const uint8_t *bytes, size_t size)
+int wsl_records_restore_job(void *cluster, uint64_t id, const uint8_t *bytes, size_t size)
 {
     struct summary summary;
     bool rests;
@@ -96,7 +96,7 @@ int restore_job(void *cluster, uint64_t id, const uint8_t *bytes, size_t size)
                  : restore_whole(cluster, id, bytes, size);
 }
 
-int restore_node(void *cluster, uint64_t number, const uint8_t *bytes, size_t size)
+int wsl_records_restore_node(void *cluster, uint64_t number, const uint8_t *bytes, size_t size)
 {
     Wsl__V1__Node *node = wsl__v1__node__unpack(NULL, size, bytes);
 
@@ -147,7 +147,7 @@ static void read_events(void *state, uint64_t id, void (*each)(void *to, Wsl__V1
     (void)wsl_state_read_events(state, id, unpack_event, &sink); /* as far as they can be read */
 }
 
-struct wsl_cluster_records records_of(struct wsl_state *state)
+struct wsl_cluster_records wsl_records_of(struct wsl_state *state)
 {
     return (struct wsl_cluster_records){.context = state, .job = read_job, .events = read_events};
 }

@@ -87,7 +87,7 @@ static struct stream *get_stream(struct wsl_coordinator *co, const char *node,
             abort();
         copy_key(&t->key, key);
         for (int file = TRAINER_LOG; file <= TRAINER_METRICS; file++) {
-            trainer_file_name((enum trainer_file)file, key->generation, key->rank, name);
+            wsl_trainer_file_name((enum trainer_file)file, key->generation, key->rank, name);
             t->taken[file] = t->durable[file] = wsl_state_file_size(co->state, key->job, name);
         }
         t->next = *bucket_of(co, key);
@@ -109,7 +109,7 @@ static void free_at(struct wsl_coordinator *co, struct stream **at)
     free(t);
 }
 
-void streams_drop(struct wsl_coordinator *co, uint64_t job)
+void wsl_streams_drop(struct wsl_coordinator *co, uint64_t job)
 {
     for (size_t i = 0; i < STREAM_BUCKETS; i++)
         for (struct stream **at = &co->streams[i]; *at;) {
@@ -126,7 +126,7 @@ static bool has_all(const struct stream *t)
            t->durable[TRAINER_METRICS] >= t->final[TRAINER_METRICS];
 }
 
-bool stream_awaited(const struct wsl_coordinator *co, uint64_t job)
+bool wsl_streams_awaited(const struct wsl_coordinator *co, uint64_t job)
 {
     for (size_t i = 0; i < STREAM_BUCKETS; i++)
         for (const struct stream *t = co->streams[i]; t; t = t->next)
@@ -157,17 +157,18 @@ static void acknowledge(struct wsl_coordinator *co, const struct stream *t)
     fill_ack(t, &ack);
     message.body_case = WSL__V1__COORDINATOR_MESSAGE__BODY_ACK;
     message.ack = &ack;
-    send_to_node(co, t->node, &message);
+    wsl_workers_send(co, t->node, &message);
     if (!t->ended || !has_all(t))
         return;
     forget.key = (Wsl__V1__TrainerKey *)&t->key;
     message.body_case = WSL__V1__COORDINATOR_MESSAGE__BODY_FORGET;
     message.forget = &forget;
-    send_to_node(co, t->node, &message);
+    wsl_workers_send(co, t->node, &message);
 }
 
-bool stream_welcome(struct wsl_coordinator *co, const char *node, const Wsl__V1__TrainerKey *key,
-                    Wsl__V1__TrainerKey *ret_key, Wsl__V1__Ack *ret_ack)
+bool wsl_streams_welcome(struct wsl_coordinator *co, const char *node,
+                         const Wsl__V1__TrainerKey *key, Wsl__V1__TrainerKey *ret_key,
+                         Wsl__V1__Ack *ret_ack)
 {
     struct stream *t = key && is_known(co, key) ? get_stream(co, node, key) : NULL;
 
@@ -187,7 +188,7 @@ static void read_metrics(struct wsl_coordinator *co, const char *node, const str
     bool bad = false;
     Wsl__V1__TrainerMetric *metric;
 
-    while ((metric = next_metric(c->bytes, c->size, &at, &bad))) {
+    while ((metric = wsl_trainer_file_next_metric(c->bytes, c->size, &at, &bad))) {
         wsl_cluster_metric(co->cluster, node, &c->key, metric, co->now());
         wsl__v1__trainer_metric__free_unpacked(metric, NULL);
     }
@@ -205,13 +206,13 @@ static void on_chunk_saved(void *context, const struct wsl_err *err)
     co->unsaved_bytes -= c->size;
     if (err && t && !co->closing) { /* they did not join on: from what the disk has, then */
         t->taken[c->file] = t->durable[c->file];
-        end_session(co, t->node, WSL_RPC_ABORTED, err->text);
+        wsl_workers_end_session(co, t->node, WSL_RPC_ABORTED, err->text);
     }
     if (!err && t) {
         if (c->end > t->durable[c->file])
             t->durable[c->file] = c->end;
         acknowledge(co, t);
-        poke_followers(co, c->key.job);
+        wsl_subscribers_notify(co, c->key.job);
     }
     free(c);
 }
@@ -224,9 +225,9 @@ static void save_chunk(struct wsl_coordinator *co, struct chunk *c)
                             .size = c->size,
                             .save_job = c->file == TRAINER_METRICS};
 
-    trainer_file_name(c->file, c->key.generation, c->key.rank, append.name);
+    wsl_trainer_file_name(c->file, c->key.generation, c->key.rank, append.name);
     co->unsaved_bytes += c->size;
-    drive_append(co, &append, on_chunk_saved, c);
+    wsl_committer_append(co, &append, on_chunk_saved, c);
 }
 
 static void deliver_end(struct wsl_coordinator *co, struct stream *t);
@@ -253,18 +254,19 @@ static void take_chunk(struct wsl_coordinator *co, struct stream *t, enum traine
         deliver_end(co, t);
 }
 
-void stream_bytes(struct wsl_coordinator *co, const char *node, enum trainer_file file,
-                  const Wsl__V1__TrainerKey *key, uint64_t offset, const ProtobufCBinaryData *data)
+void wsl_streams_bytes(struct wsl_coordinator *co, const char *node, enum trainer_file file,
+                       const Wsl__V1__TrainerKey *key, uint64_t offset,
+                       const ProtobufCBinaryData *data)
 {
     struct stream *t = get_stream(co, node, key);
     char text[200];
 
     if (!t) {
-        end_session(co, node, WSL_RPC_RESOURCE_EXHAUSTED,
-                    key ? "too many trainers are known" : "bytes of no trainer");
+        wsl_workers_end_session(co, node, WSL_RPC_RESOURCE_EXHAUSTED,
+                                key ? "too many trainers are known" : "bytes of no trainer");
     } else if (data->len > CHUNK_MAX || offset > UINT64_MAX - data->len) {
         snprintf(text, sizeof text, "a chunk of %zu bytes; at most %d", data->len, CHUNK_MAX);
-        end_session(co, node, WSL_RPC_INVALID_ARGUMENT, text);
+        wsl_workers_end_session(co, node, WSL_RPC_INVALID_ARGUMENT, text);
     } else if (!is_known(co, key)) { /* of a forgotten job: only to be done with */
         t->taken[file] = t->durable[file] = offset + data->len;
         deliver_end(co, t);
@@ -274,10 +276,10 @@ void stream_bytes(struct wsl_coordinator *co, const char *node, enum trainer_fil
     } else if (offset > t->taken[file]) {
         snprintf(text, sizeof text, "bytes from %" PRIu64 " on were sent, %" PRIu64 " are here",
                  offset, t->taken[file]);
-        end_session(co, node, WSL_RPC_OUT_OF_RANGE, text);
+        wsl_workers_end_session(co, node, WSL_RPC_OUT_OF_RANGE, text);
     } else if (co->unsaved_bytes + data->len > UNSAVED_MAX) {
-        end_session(co, node, WSL_RPC_RESOURCE_EXHAUSTED,
-                    "the coordinator's disk does not keep up; send it again later");
+        wsl_workers_end_session(co, node, WSL_RPC_RESOURCE_EXHAUSTED,
+                                "the coordinator's disk does not keep up; send it again later");
     } else {
         take_chunk(co, t, file, offset, data);
     }
@@ -299,7 +301,7 @@ static void on_end_saved(void *context, const struct wsl_err *err)
     if (!err && t) {
         t->ended = true;
         acknowledge(e->co, t);
-        poke_followers(e->co, e->key.job);
+        wsl_subscribers_notify(e->co, e->key.job);
     }
     free(e);
 }
@@ -324,10 +326,11 @@ static void deliver_end(struct wsl_coordinator *co, struct stream *t)
         t->final[TRAINER_LOG] = t->final[TRAINER_METRICS] = 0;
     wsl_cluster_trainer(co->cluster, t->node, end, co->now());
     wsl__v1__trainer_report__free_unpacked(end, NULL);
-    drive_then(co, DRIVE_PATIENT, on_end_saved, e);
+    wsl_committer_commit_then(co, COMMIT_PATIENT, on_end_saved, e);
 }
 
-void stream_end(struct wsl_coordinator *co, const char *node, const Wsl__V1__TrainerReport *report)
+void wsl_streams_end(struct wsl_coordinator *co, const char *node,
+                     const Wsl__V1__TrainerReport *report)
 {
     struct stream *t = get_stream(co, node, report->key);
 

@@ -26,7 +26,7 @@ struct batch {
     } items[];
 };
 
-void batch_closed(struct wsl_rpc_call *call, void *context)
+void wsl_batch_on_closed(struct wsl_rpc_call *call, void *context)
 {
     struct batch *batch = wsl_rpc_call_data(call);
 
@@ -81,7 +81,7 @@ static void on_batch_saved(void *context, const struct wsl_err *err)
         answer(batch);
     free(batch);
     if (!err)
-        drive(co);
+        wsl_committer_commit(co);
 }
 
 static void submit_batch(struct batch *batch)
@@ -96,7 +96,7 @@ static void submit_batch(struct batch *batch)
             wsl__v1__job_spec__free_unpacked(item->spec, NULL);
         item->spec = NULL;
     }
-    drive_then(batch->co, DRIVE_ONCE, on_batch_saved, batch);
+    wsl_committer_commit_then(batch->co, COMMIT_ONCE, on_batch_saved, batch);
 }
 
 /* All are queued together, once the last one's data was looked at. */
@@ -140,10 +140,10 @@ static void check_item(struct batch *batch, struct batch_item *item, Wsl__V1__Jo
     if (!batch->checks_data)
         return;
     batch->unchecked++;
-    data_check(batch->co, item->spec, on_item_checked, item);
+    wsl_data_check_start(batch->co, item->spec, on_item_checked, item);
 }
 
-void on_submit_batch(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_batch_on_submit(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
 {
     const Wsl__V1__SubmitBatchRequest *request = (const void *)message;
     struct wsl_coordinator *co = context;

@@ -6,13 +6,14 @@
 
 #include <stdio.h>
 
-void trainer_file_name(enum trainer_file file, uint32_t generation, uint32_t rank,
-                       char ret_name[64])
+void wsl_trainer_file_name(enum trainer_file file, uint32_t generation, uint32_t rank,
+                           char ret_name[64])
 {
     snprintf(ret_name, 64, "%s-%u-%u", file == TRAINER_LOG ? "log" : "metrics", generation, rank);
 }
 
-Wsl__V1__TrainerMetric *next_metric(const uint8_t *bytes, size_t size, size_t *at, bool *ret_bad)
+Wsl__V1__TrainerMetric *wsl_trainer_file_next_metric(const uint8_t *bytes, size_t size, size_t *at,
+                                                     bool *ret_bad)
 {
     Wsl__V1__TrainerMetric *metric;
     size_t length = 0;

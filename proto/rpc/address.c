@@ -4,7 +4,7 @@
  */
 #include "proto/rpc/address.h"
 
-#include "base/args.h"
+#include "base/number.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,7 +28,7 @@ int wsl_rpc_address_split(const char *address, char host[256], char port[8], str
     size_t length;
     uint64_t number;
 
-    if (!colon || colon == address || wsl_parse_u64(colon + 1, &number) < 0)
+    if (!colon || colon == address || wsl_number_parse_u64(colon + 1, &number) < 0)
         return wsl_fail(err, WSL_EINVAL, "'%s' is not HOST:PORT", address);
     if (number > 65535)
         return wsl_fail(err, WSL_EINVAL, "'%s': ports end at 65535", address);

@@ -6,8 +6,8 @@
  * Formats: the README of CUB_200_2011; the development kit of places365; Caffe's ILSVRC12 lists and
  * Kaggle's "ImageNet Object Localization Challenge" for ImageNet.
  */
-#include "base/args.h"
 #include "base/file.h"
+#include "base/number.h"
 #include "base/utf8.h"
 #include "storage/import/source_tree.h"
 
@@ -93,7 +93,7 @@ static int read_list(const char *path, const char *(*take)(struct layout *l, cha
 
 static bool parse_id(const char *text, uint64_t *ret)
 {
-    return wsl_parse_u64(text, ret) == 0 && *ret < ID_LIMIT;
+    return wsl_number_parse_u64(text, ret) == 0 && *ret < ID_LIMIT;
 }
 
 /* ---- ImageNet ---- */

@@ -4,7 +4,7 @@
  */
 #include "storage/import/tar_sample.h"
 
-#include "base/args.h"
+#include "base/number.h"
 #include "base/text_input.h"
 
 #include <stdio.h>
@@ -330,7 +330,7 @@ static const char *label_name(const struct tar_sample *sample, const char *text,
         return text;
     memcpy(buffer, text, *size);
     buffer[*size] = '\0';
-    if (wsl_parse_u64(buffer, &value) < 0)
+    if (wsl_number_parse_u64(buffer, &value) < 0)
         return text;
     text = wsl_source_names_get(&sample->label_names, value, buffer);
     *size = strlen(text);

@@ -5,8 +5,8 @@
  */
 #include "storage/vocabulary/vocabulary.h"
 
-#include "base/args.h"
 #include "base/file.h"
+#include "base/number.h"
 #include "base/text_input.h"
 #include "base/utf8.h"
 #include "storage/vocabulary/grow.h"
@@ -135,7 +135,7 @@ static int parse_line(struct wsl_vocabulary *l, char *line)
         if (!fields[i] || (i == 0 && !*fields[i]))
             return WSL_ECORRUPT;
     }
-    if (wsl_parse_u64(fields[2], &images) < 0)
+    if (wsl_number_parse_u64(fields[2], &images) < 0)
         return WSL_ECORRUPT;
     if (l->tag_count == TAG_LIMIT)
         return WSL_ELIMIT;

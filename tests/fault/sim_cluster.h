@@ -7,7 +7,7 @@
 #define WSL_TESTS_FAULT_SIM_CLUSTER_H
 
 #include "base/rng.h"
-#include "daemon/coordinator/cluster.h"
+#include "daemon/coordinator/cluster/cluster.h"
 
 enum {
     WORKERS = 5,

@@ -15,7 +15,7 @@
  *
  *     sim_coordinator [FIRST_SEED [COUNT]]
  */
-#include "base/args.h"
+#include "base/number.h"
 #include "proto/jobspec/jobspec.h"
 #include "tests/fault/sim_cluster.h"
 
@@ -296,8 +296,8 @@ int main(int argc, char **argv)
 {
     uint64_t first = 1, count = 60, totals[5] = {0};
 
-    if ((argc > 1 && wsl_parse_u64(argv[1], &first) < 0) ||
-        (argc > 2 && wsl_parse_u64(argv[2], &count) < 0)) {
+    if ((argc > 1 && wsl_number_parse_u64(argv[1], &first) < 0) ||
+        (argc > 2 && wsl_number_parse_u64(argv[2], &count) < 0)) {
         fprintf(stderr, "usage: sim_coordinator [FIRST_SEED [COUNT]]\n");
         return 2;
     }

@@ -6,7 +6,7 @@
 #ifndef WSL_TESTS_UNIT_CLUSTER_WORLD_H
 #define WSL_TESTS_UNIT_CLUSTER_WORLD_H
 
-#include "daemon/coordinator/cluster.h"
+#include "daemon/coordinator/cluster/cluster.h"
 
 struct sent {
     struct sent *next;

@@ -30,7 +30,7 @@ static int tear_down(void **state)
 
 static void expect_state(uint64_t id, Wsl__V1__JobState state)
 {
-    assert_string_equal(wsl_cluster_state_word(world_state(&w, id)), wsl_cluster_state_word(state));
+    assert_string_equal(wsl_cluster_state_name(world_state(&w, id)), wsl_cluster_state_name(state));
 }
 
 /* Two state directories on one machine: the same host, the same boot. */

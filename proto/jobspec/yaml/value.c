@@ -4,7 +4,7 @@
  */
 #include "proto/jobspec/yaml/internal.h"
 
-#include "base/args.h"
+#include "base/number.h"
 #include "base/suggest.h"
 
 #include <ctype.h>
@@ -141,12 +141,12 @@ static bool set_number(const struct wsl_spec_field *field, void *message, const 
     switch (field->type) {
     case SPEC_UINT32:
     case SPEC_UINT64:
-        if (wsl_parse_u64(text, &whole) < 0 || !wsl_spec_in_limits(field, (double)whole))
+        if (wsl_number_parse_u64(text, &whole) < 0 || !wsl_spec_in_limits(field, (double)whole))
             return false;
         wsl_spec_set_u64(field, message, whole);
         return true;
     case SPEC_REAL:
-        if (wsl_parse_real(text, &real) < 0 || !wsl_spec_in_limits(field, real))
+        if (wsl_number_parse_real(text, &real) < 0 || !wsl_spec_in_limits(field, real))
             return false;
         wsl_spec_set_number(field, message, real);
         return true;

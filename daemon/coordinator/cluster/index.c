@@ -4,7 +4,7 @@
  * queue but in logarithms, except that a job that goes back into the middle of the line moves what
  * lies behind it.
  */
-#include "daemon/coordinator/internal.h"
+#include "daemon/coordinator/cluster/internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -29,17 +29,17 @@ static size_t list_seek(const struct job_list *list, uint64_t id)
     return low;
 }
 
-void list_add(struct job_list *list, struct job *job)
+void wsl_cluster_list_add(struct job_list *list, struct job *job)
 {
     size_t i = list_seek(list, job->id);
 
-    list->jobs = must_grow(list->jobs, list->count, &list->capacity, sizeof(*list->jobs));
+    list->jobs = wsl_cluster_grow(list->jobs, list->count, &list->capacity, sizeof(*list->jobs));
     memmove(list->jobs + i + 1, list->jobs + i, (list->count - i) * sizeof(*list->jobs));
     list->jobs[i] = job;
     list->count++;
 }
 
-void list_remove(struct job_list *list, const struct job *job)
+void wsl_cluster_list_remove(struct job_list *list, const struct job *job)
 {
     size_t i = list_seek(list, job->id);
 
@@ -51,7 +51,7 @@ void list_remove(struct job_list *list, const struct job *job)
 
 /* ---- many ---- */
 
-size_t index_seek(const struct job_index *index, uint64_t id)
+size_t wsl_cluster_index_seek(const struct job_index *index, uint64_t id)
 {
     size_t low = index->first, high = index->end;
 
@@ -82,12 +82,13 @@ static void close_holes(struct job_index *index)
     index->end = to;
 }
 
-void index_add(struct job_index *index, struct job *job)
+void wsl_cluster_index_add(struct job_index *index, struct job *job)
 {
-    size_t i = index_seek(index, job->id);
+    size_t i = wsl_cluster_index_seek(index, job->id);
 
     if (i == index->end || index->slots[i].id != job->id) { /* else its own hole */
-        index->slots = must_grow(index->slots, index->end, &index->capacity, sizeof(*index->slots));
+        index->slots =
+            wsl_cluster_grow(index->slots, index->end, &index->capacity, sizeof(*index->slots));
         memmove(index->slots + i + 1, index->slots + i, (index->end - i) * sizeof(*index->slots));
         index->end++;
     }
@@ -96,9 +97,9 @@ void index_add(struct job_index *index, struct job *job)
     index->count++;
 }
 
-void index_remove(struct job_index *index, const struct job *job)
+void wsl_cluster_index_remove(struct job_index *index, const struct job *job)
 {
-    size_t i = index_seek(index, job->id);
+    size_t i = wsl_cluster_index_seek(index, job->id);
 
     if (i == index->end || index->slots[i].job != job)
         return;
@@ -112,24 +113,24 @@ void index_remove(struct job_index *index, const struct job *job)
 
 /* ---- finding ---- */
 
-struct job *peek_job(const struct wsl_cluster *c, uint64_t id)
+struct job *wsl_cluster_peek_job(const struct wsl_cluster *c, uint64_t id)
 {
-    size_t i = index_seek(&c->all, id);
+    size_t i = wsl_cluster_index_seek(&c->all, id);
 
     return i < c->all.end && c->all.slots[i].id == id ? c->all.slots[i].job : NULL;
 }
 
-struct job *find_job(const struct wsl_cluster *c, uint64_t id)
+struct job *wsl_cluster_find_job(const struct wsl_cluster *c, uint64_t id)
 {
-    struct job *job = peek_job(c, id);
+    struct job *job = wsl_cluster_peek_job(c, id);
 
     if (job)
-        need_record(c, job);
+        wsl_cluster_need_record(c, job);
     return job;
 }
 
 /* Newer ones come first, and two names rarely have one hash: the record of one is read. */
-struct job *find_name(const struct wsl_cluster *c, const char *name, bool any)
+struct job *wsl_cluster_find_name(const struct wsl_cluster *c, const char *name, bool any)
 {
     struct wsl_map_entry *e = wsl_map_first(&c->names, wsl_hash_text(name));
 
@@ -138,7 +139,7 @@ struct job *find_name(const struct wsl_cluster *c, const char *name, bool any)
 
         if (job->uncommitted && !any)
             continue;
-        need_record(c, job);
+        wsl_cluster_need_record(c, job);
         if (strcmp(job->pb->spec->name, name) == 0)
             return job;
     }
@@ -147,10 +148,10 @@ struct job *find_name(const struct wsl_cluster *c, const char *name, bool any)
 
 /* ---- parking ---- */
 
-void park_job(struct wsl_cluster *c, struct job *job, struct job **list)
+void wsl_cluster_park_job(struct wsl_cluster *c, struct job *job, struct job **list)
 {
     assert(!job->park_link);
-    index_remove(&c->line, job);
+    wsl_cluster_index_remove(&c->line, job);
     job->in_line = false;
     job->park_next = *list;
     if (*list)
@@ -159,7 +160,7 @@ void park_job(struct wsl_cluster *c, struct job *job, struct job **list)
     *list = job;
 }
 
-void unpark_job(struct job *job)
+void wsl_cluster_unpark_job(struct job *job)
 {
     if (!job->park_link)
         return;

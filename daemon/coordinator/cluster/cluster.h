@@ -11,7 +11,7 @@
  *                         +-- RECOVERING -> FAILED          (no restart left)
  *
  * and from each of the first four to CANCELLED, once no trainer is left; to FAILED from QUEUED when
- * the job that `init` names gives no checkpoint. The table of moves is in cluster_job.c.
+ * the job that `init` names gives no checkpoint. The table of moves is in cluster/job.c.
  *
  * A membership of a job is a numbered generation, made here alone; what comes from older ones is
  * stored, never acted on, and a trainer of one that still runs is told to stop and counts as using
@@ -29,8 +29,8 @@
  * Single-threaded; no function blocks. Times are milliseconds of any one clock that does not jump
  * back.
  */
-#ifndef WSL_DAEMON_COORDINATOR_CLUSTER_H
-#define WSL_DAEMON_COORDINATOR_CLUSTER_H
+#ifndef WSL_DAEMON_COORDINATOR_CLUSTER_CLUSTER_H
+#define WSL_DAEMON_COORDINATOR_CLUSTER_CLUSTER_H
 
 #include "base/err.h"
 #include "wsl/v1/agent.pb-c.h"
@@ -200,13 +200,13 @@ const Wsl__V1__Event *const *wsl_cluster_events(const struct wsl_cluster *cluste
 /* Grows with every change of the job that a watcher should see. */
 uint64_t wsl_cluster_version(const struct wsl_cluster *cluster, uint64_t id);
 
-/* Nodes in the order of their names, `jobs` and `slots_used` filled in; valid until the next event
+/* Nodes in the order of their names, `jobs` and `wsl_cluster_slots_used` filled in; valid until the next event
  * or look at the same node. */
 size_t wsl_cluster_node_count(const struct wsl_cluster *cluster);
 const Wsl__V1__Node *wsl_cluster_node_at(struct wsl_cluster *cluster, size_t index);
 const Wsl__V1__Node *wsl_cluster_node(struct wsl_cluster *cluster, const char *name);
 
 bool wsl_cluster_ended(Wsl__V1__JobState state);
-const char *wsl_cluster_state_word(Wsl__V1__JobState state); /* "queued"; static */
+const char *wsl_cluster_state_name(Wsl__V1__JobState state); /* "queued"; static */
 
 #endif

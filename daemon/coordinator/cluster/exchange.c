@@ -4,7 +4,7 @@
  * when all have, or two of them differ, every worker gets one answer for its ranks. Of a round only
  * rank 0's blob and one rank's facts are kept, so that it costs the same whatever the world.
  */
-#include "daemon/coordinator/internal.h"
+#include "daemon/coordinator/cluster/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,7 @@ struct round {
     char *error;                  /* two ranks differ; NULL: they do not */
 };
 
-void forget_rounds(struct job *job)
+void wsl_cluster_forget_rounds(struct job *job)
 {
     for (size_t i = 0; job->rounds && i < ROUNDS_MAX; i++) {
         struct round *r = &job->rounds[i];
@@ -45,20 +45,20 @@ void forget_rounds(struct job *job)
 static void answer(struct wsl_cluster *c, const struct job *job, uint32_t number, const char *node)
 {
     const struct round *round = &job->rounds[number];
-    Wsl__V1__ExchangeResult *r = must_alloc(sizeof *r);
+    Wsl__V1__ExchangeResult *r = wsl_cluster_alloc(sizeof *r);
 
     wsl__v1__exchange_result__init(r);
     r->job = job->pb->id;
     r->generation = job->pb->generation;
     r->round = number;
     if (round->error) {
-        set_text(&r->error, round->error);
+        wsl_cluster_set_text(&r->error, round->error);
     } else {
         r->blob.len = round->blob.len;
-        r->blob.data = must_alloc(round->blob.len + 1);
+        r->blob.data = wsl_cluster_alloc(round->blob.len + 1);
         memcpy(r->blob.data, round->blob.data, round->blob.len);
     }
-    send_exchange(c, node, r);
+    wsl_cluster_send_exchange(c, node, r);
 }
 
 static void answer_all(struct wsl_cluster *c, struct job *job, uint32_t number)
@@ -99,9 +99,10 @@ static void note_difference(struct job *job, struct round *round, const Wsl__V1_
     const Wsl__V1__ExchangePart *a = swap ? part : round->facts, *b = swap ? round->facts : part;
     const Wsl__V1__RankFact *fact = i < a->n_facts ? a->facts[i] : b->facts[i];
 
-    set_textf(&round->error, "%s differs: %.100s on %s (rank %u), %.100s on %s (rank %u); %.120s",
-              fact->name, value_at(a, i), job->pb->ranks[a->key->rank]->node, a->key->rank,
-              value_at(b, i), job->pb->ranks[b->key->rank]->node, b->key->rank, fact->remedy);
+    wsl_cluster_set_textf(
+        &round->error, "%s differs: %.100s on %s (rank %u), %.100s on %s (rank %u); %.120s",
+        fact->name, value_at(a, i), job->pb->ranks[a->key->rank]->node, a->key->rank,
+        value_at(b, i), job->pb->ranks[b->key->rank]->node, b->key->rank, fact->remedy);
 }
 
 /* The first fact that differs, also by being there on one of them only. */
@@ -122,9 +123,9 @@ static void compare(struct job *job, struct round *round, const Wsl__V1__Exchang
 static struct round *round_of(struct job *job, uint32_t number)
 {
     if (!job->rounds)
-        job->rounds = must_alloc(ROUNDS_MAX * sizeof *job->rounds);
+        job->rounds = wsl_cluster_alloc(ROUNDS_MAX * sizeof *job->rounds);
     if (!job->rounds[number].has)
-        job->rounds[number].has = must_alloc(job->pb->n_ranks * sizeof(bool));
+        job->rounds[number].has = wsl_cluster_alloc(job->pb->n_ranks * sizeof(bool));
     return &job->rounds[number];
 }
 
@@ -136,13 +137,13 @@ static void take_part(struct job *job, struct round *round, const Wsl__V1__Excha
     round->has[rank] = true;
     if (rank == 0) {
         free(round->blob.data);
-        round->blob.data = must_alloc(part->blob.len + 1);
+        round->blob.data = wsl_cluster_alloc(part->blob.len + 1);
         round->blob.len = part->blob.len;
         if (part->blob.len > 0)
             memcpy(round->blob.data, part->blob.data, part->blob.len);
     }
     if (!round->facts) {
-        round->facts = (Wsl__V1__ExchangePart *)copy_message(&part->base);
+        round->facts = (Wsl__V1__ExchangePart *)wsl_cluster_copy_message(&part->base);
         round->first = rank;
     }
     compare(job, round, part);
@@ -151,7 +152,7 @@ static void take_part(struct job *job, struct round *round, const Wsl__V1__Excha
 void wsl_cluster_exchange(struct wsl_cluster *c, const char *name,
                           const Wsl__V1__ExchangePart *part, int64_t now)
 {
-    struct job *job = current_job(c, find_node(c, name), part->key);
+    struct job *job = wsl_cluster_current_job(c, wsl_cluster_find_node(c, name), part->key);
     struct round *round;
     bool answered;
 

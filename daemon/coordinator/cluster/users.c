@@ -2,8 +2,8 @@
  *
  * Events that come from users, restoring from the store, and looking things up.
  */
-#include "base/args.h"
-#include "daemon/coordinator/internal.h"
+#include "base/number.h"
+#include "daemon/coordinator/cluster/internal.h"
 #include "proto/jobspec/jobspec.h"
 
 #include <stdlib.h>
@@ -17,24 +17,24 @@ static const Wsl__V1__Job *show(const struct wsl_cluster *c, struct job *job)
 {
     if (!job)
         return NULL;
-    note_look(c, job);
-    tell_wait(c, job);
+    wsl_cluster_note_look(c, job);
+    wsl_cluster_describe_wait(c, job);
     return job->pb;
 }
 
 const Wsl__V1__Job *wsl_cluster_job(const struct wsl_cluster *c, uint64_t id)
 {
-    return show(c, find_job(c, id));
+    return show(c, wsl_cluster_find_job(c, id));
 }
 
 /* Names come first: a job may be called "7". */
 static struct job *find_accepted(const struct wsl_cluster *c, const char *id_or_name)
 {
-    struct job *job = find_name(c, id_or_name, false);
+    struct job *job = wsl_cluster_find_name(c, id_or_name, false);
     uint64_t id;
 
-    if (!job && wsl_parse_u64(id_or_name, &id) == 0)
-        job = find_job(c, id);
+    if (!job && wsl_number_parse_u64(id_or_name, &id) == 0)
+        job = wsl_cluster_find_job(c, id);
     return job && !job->uncommitted ? job : NULL;
 }
 
@@ -51,11 +51,11 @@ size_t wsl_cluster_job_count(const struct wsl_cluster *c)
 const Wsl__V1__Job *wsl_cluster_job_before(const struct wsl_cluster *c, uint64_t id,
                                            unsigned states)
 {
-    for (size_t i = index_seek(&c->all, id); i-- > c->all.first;) {
+    for (size_t i = wsl_cluster_index_seek(&c->all, id); i-- > c->all.first;) {
         const struct job_slot *slot = &c->all.slots[i];
 
         if (slot->job && (!states || states & 1u << slot->state) && !slot->job->uncommitted)
-            return show(c, find_job(c, slot->id));
+            return show(c, wsl_cluster_find_job(c, slot->id));
     }
     return NULL;
 }
@@ -63,14 +63,14 @@ const Wsl__V1__Job *wsl_cluster_job_before(const struct wsl_cluster *c, uint64_t
 const Wsl__V1__Event *const *wsl_cluster_events(const struct wsl_cluster *c, uint64_t id,
                                                 size_t *ret_count)
 {
-    struct job *job = find_job(c, id);
+    struct job *job = wsl_cluster_find_job(c, id);
     size_t skip;
 
     *ret_count = 0;
     if (!job)
         return NULL;
-    need_events(c, job);
-    note_look(c, job);
+    wsl_cluster_need_events(c, job);
+    wsl_cluster_note_look(c, job);
     skip = job->event_count > EVENTS_MAX ? job->event_count - EVENTS_MAX : 0;
     *ret_count = job->event_count - skip;
     return *ret_count > 0 ? (const Wsl__V1__Event *const *)job->events + skip : NULL;
@@ -78,7 +78,7 @@ const Wsl__V1__Event *const *wsl_cluster_events(const struct wsl_cluster *c, uin
 
 uint64_t wsl_cluster_version(const struct wsl_cluster *c, uint64_t id)
 {
-    const struct job *job = peek_job(c, id);
+    const struct job *job = wsl_cluster_peek_job(c, id);
 
     return job ? job->version : 0;
 }
@@ -95,13 +95,13 @@ static struct job *init_of(const struct wsl_cluster *c, const Wsl__V1__JobSpec *
 int wsl_cluster_check_submit(const struct wsl_cluster *c, const Wsl__V1__JobSpec *spec,
                              struct wsl_err *err)
 {
-    const struct job *same = find_name(c, spec->name, true);
+    const struct job *same = wsl_cluster_find_name(c, spec->name, true);
 
     if (same && !wsl_cluster_ended(same->state))
         return wsl_fail(err, WSL_EEXIST,
                         "name: job %llu of the name '%s' is %s; cancel it or take another name",
                         (unsigned long long)same->id, spec->name,
-                        wsl_cluster_state_word(same->state));
+                        wsl_cluster_state_name(same->state));
     if (spec->world == 0 || spec->world > WORLD_MAX)
         return wsl_fail(err, WSL_EINVAL, "world: must be 1 to %d, is %u", WORLD_MAX, spec->world);
     if (spec->init && spec->init->from_case == WSL__V1__INIT__FROM_JOB && !init_of(c, spec))
@@ -116,7 +116,7 @@ int wsl_cluster_check_submit(const struct wsl_cluster *c, const Wsl__V1__JobSpec
 }
 
 /* The oldest ended jobs beyond the limit are forgotten, but not one that another starts from. */
-void trim_history(struct wsl_cluster *c)
+void wsl_cluster_trim_history(struct wsl_cluster *c)
 {
     size_t i = c->all.first;
 
@@ -127,9 +127,9 @@ void trim_history(struct wsl_cluster *c)
 
         if (!job || !wsl_cluster_ended((Wsl__V1__JobState)slot->state) || job->dependents > 0)
             continue;
-        remove_saved(c, id);
-        drop_job(c, job);
-        i = index_seek(&c->all, id + 1); /* holes may have been closed */
+        wsl_cluster_remove_saved(c, id);
+        wsl_cluster_drop_job(c, job);
+        i = wsl_cluster_index_seek(&c->all, id + 1); /* holes may have been closed */
     }
 }
 
@@ -143,7 +143,7 @@ int wsl_cluster_submit(struct wsl_cluster *c, const Wsl__V1__JobSpec *spec, int6
 
     if (r < 0)
         return r;
-    pb = must_alloc(sizeof *pb);
+    pb = wsl_cluster_alloc(sizeof *pb);
     wsl__v1__job__init(pb);
     pb->id = c->next_id++;
     pb->state = S(QUEUED);
@@ -152,37 +152,38 @@ int wsl_cluster_submit(struct wsl_cluster *c, const Wsl__V1__JobSpec *spec, int6
     pb->spec = wsl_jobspec_copy(spec);
     if (!pb->spec)
         abort();
-    set_text(&pb->reason, "accepted");
-    job = add_job(c, pb->id, pb->state, spec->world, pb->init_job, wsl_hash_text(spec->name));
+    wsl_cluster_set_text(&pb->reason, "accepted");
+    job = wsl_cluster_add_job(c, pb->id, pb->state, spec->world, pb->init_job,
+                              wsl_hash_text(spec->name));
     job->pb = pb;
     job->events_read = true;
     job->uncommitted = true;
-    give_identity(c, job);
-    add_event(c, job, now, "submitted", "%s job '%s', %u trainer%s, data %s",
-              spec->kind == WSL__V1__JOB_KIND__TRANSFER ? "transfer" : "pretrain", spec->name,
-              spec->world, spec->world == 1 ? "" : "s", spec->data);
-    save_job(c, job);
+    wsl_cluster_give_identity(c, job);
+    wsl_cluster_add_event(c, job, now, "submitted", "%s job '%s', %u trainer%s, data %s",
+                          spec->kind == WSL__V1__JOB_KIND__TRANSFER ? "transfer" : "pretrain",
+                          spec->name, spec->world, spec->world == 1 ? "" : "s", spec->data);
+    wsl_cluster_save_job(c, job);
     *ret_id = pb->id;
     return 0;
 }
 
 void wsl_cluster_accept(struct wsl_cluster *c, uint64_t id, int64_t now)
 {
-    struct job *job = peek_job(c, id);
+    struct job *job = wsl_cluster_peek_job(c, id);
 
     if (!job || !job->uncommitted)
         return;
     job->uncommitted = false;
-    enqueue_job(c, job, now);
-    schedule(c, now);
+    wsl_cluster_enqueue_job(c, job, now);
+    wsl_cluster_schedule(c, now);
 }
 
 void wsl_cluster_withdraw(struct wsl_cluster *c, uint64_t id)
 {
-    struct job *job = peek_job(c, id);
+    struct job *job = wsl_cluster_peek_job(c, id);
 
     if (job && job->uncommitted)
-        drop_job(c, job);
+        wsl_cluster_drop_job(c, job);
 }
 
 /* ---- cancel ---- */
@@ -190,7 +191,7 @@ void wsl_cluster_withdraw(struct wsl_cluster *c, uint64_t id)
 int wsl_cluster_cancel(struct wsl_cluster *c, uint64_t id, const char *reason, int64_t now,
                        struct wsl_err *err)
 {
-    struct job *job = find_job(c, id);
+    struct job *job = wsl_cluster_find_job(c, id);
     const char *why = reason[0] ? reason : "asked for by a user";
 
     if (!job || job->uncommitted)
@@ -201,16 +202,16 @@ int wsl_cluster_cancel(struct wsl_cluster *c, uint64_t id, const char *reason, i
         return wsl_fail(err, WSL_EIO, "job %llu cannot be cancelled now: %s",
                         (unsigned long long)id, job->pb->reason);
     job->pb->cancel_requested = true;
-    add_event(c, job, now, "cancel", "%.400s", why);
-    if (!is_live(job)) {
-        move_job(c, job, S(CANCELLED), now, "%.400s", why);
-        schedule(c, now);
+    wsl_cluster_add_event(c, job, now, "cancel", "%.400s", why);
+    if (!wsl_cluster_is_live(job)) {
+        wsl_cluster_move_job(c, job, S(CANCELLED), now, "%.400s", why);
+        wsl_cluster_schedule(c, now);
         return 0;
     }
-    set_textf(&job->pb->reason, "stopping its trainers: %.400s", why);
-    save_job(c, job);
+    wsl_cluster_set_textf(&job->pb->reason, "stopping its trainers: %.400s", why);
+    wsl_cluster_save_job(c, job);
     if (job->stop != STOP_KILL)
-        stop_ranks(c, job, STOP_GRACEFUL, now);
+        wsl_cluster_stop_ranks(c, job, STOP_GRACEFUL, now);
     return 0;
 }
 
@@ -226,7 +227,7 @@ static bool can_be(const struct wsl_cluster *c, const Wsl__V1__Job *pb)
     return pb->id > 0 && pb->id <= ID_MAX && pb->spec && pb->spec->restart && pb->spec->world > 0 &&
            pb->spec->world <= WORLD_MAX && pb->n_ranks <= WORLD_MAX && pb->state >= S(QUEUED) &&
            pb->state <= S(CANCELLED) && (!has_generation(pb) || pb->n_ranks > 0) &&
-           !peek_job(c, pb->id);
+           !wsl_cluster_peek_job(c, pb->id);
 }
 
 /* Phases are saved only with something else: a job that ran had all its trainers up, whatever they
@@ -238,7 +239,7 @@ static void restore_rank(struct job *job, uint32_t rank)
 
     if (placement->outcome[0]) {
         r->state = RANK_ENDED;
-        r->outcome = outcome_of_word(placement->outcome);
+        r->outcome = wsl_cluster_outcome_of_name(placement->outcome);
         r->told = r->outcome == WSL__V1__TRAINER_OUTCOME__STOPPED;
         r->order = ++job->ended;
     } else {
@@ -256,14 +257,14 @@ int wsl_cluster_restore_job(struct wsl_cluster *c, Wsl__V1__Job *pb)
         wsl__v1__job__free_unpacked(pb, NULL);
         return WSL_ECORRUPT;
     }
-    job =
-        add_job(c, pb->id, pb->state, pb->spec->world, pb->init_job, wsl_hash_text(pb->spec->name));
+    job = wsl_cluster_add_job(c, pb->id, pb->state, pb->spec->world, pb->init_job,
+                              wsl_hash_text(pb->spec->name));
     job->pb = pb;
     job->restored = true;
     if (pb->id >= c->next_id)
         c->next_id = pb->id + 1;
     if (has_generation(pb)) {
-        open_generation(c, job);
+        wsl_cluster_open_generation(c, job);
         for (uint32_t i = 0; i < pb->n_ranks; i++)
             restore_rank(job, i);
         job->start_step = pb->checkpoint_step;
@@ -276,9 +277,9 @@ int wsl_cluster_restore_summary(struct wsl_cluster *c, const struct wsl_cluster_
     struct job *job;
 
     if (s->id == 0 || s->id > ID_MAX || s->world == 0 || s->world > WORLD_MAX ||
-        peek_job(c, s->id) || (s->state != S(QUEUED) && !wsl_cluster_ended(s->state)))
+        wsl_cluster_peek_job(c, s->id) || (s->state != S(QUEUED) && !wsl_cluster_ended(s->state)))
         return WSL_ECORRUPT;
-    job = add_job(c, s->id, s->state, s->world, s->init_job, wsl_hash_text(s->name));
+    job = wsl_cluster_add_job(c, s->id, s->state, s->world, s->init_job, wsl_hash_text(s->name));
     job->restored = true;
     if (s->id >= c->next_id)
         c->next_id = s->id + 1;
@@ -289,12 +290,12 @@ static void restore_places(struct wsl_cluster *c, struct job *job, int64_t now)
 {
     for (size_t i = 0; i < job->pb->n_ranks; i++) {
         const char *name = job->pb->ranks[i]->node;
-        struct node *node = find_node(c, name);
+        struct node *node = wsl_cluster_find_node(c, name);
 
         if (!node)
-            node = add_node(c, name, now);
+            node = wsl_cluster_add_node(c, name, now);
         node->lost_ms = now + c->setup.worker_grace_ms;
-        set_text(&node->pb->reason, "not heard of since the coordinator started");
+        wsl_cluster_set_text(&node->pb->reason, "not heard of since the coordinator started");
         job->ranks[i].node = node;
         node->ranks += job->ranks[i].state != RANK_ENDED;
     }
@@ -319,7 +320,7 @@ static void restore_stop(struct wsl_cluster *c, struct job *job, int64_t now)
             stop = stop_after[r->outcome];
     }
     if (stop != STOP_NONE)
-        stop_ranks(c, job, stop, now);
+        wsl_cluster_stop_ranks(c, job, stop, now);
 }
 
 /* Records of before `init_job` was in them name their source only. */
@@ -341,11 +342,11 @@ static void restore_queue(struct wsl_cluster *c, int64_t now)
         if (job && (job->state == S(QUEUED) || job->state == S(RECOVERING))) {
             restore_source(c, job);
             if (!job->in_line && !job->park_link) /* its end was decided just now */
-                enqueue_job(c, job, now);
+                wsl_cluster_enqueue_job(c, job, now);
             c->settled_ms = now + (int64_t)HEARTBEATS_MISSED * c->setup.heartbeat_ms;
         }
         if (job)
-            rest_job(c, job);
+            wsl_cluster_rest_job(c, job);
     }
     c->changed = true;
 }
@@ -359,11 +360,11 @@ void wsl_cluster_restored(struct wsl_cluster *c, int64_t now)
 
         restore_places(c, job, now);
         /* All ended, and the decision was not saved: take it now. */
-        if (!is_live(job))
-            end_generation(c, job, now);
+        if (!wsl_cluster_is_live(job))
+            wsl_cluster_end_generation(c, job, now);
         else
             restore_stop(c, job, now);
     }
     restore_queue(c, now);
-    trim_history(c);
+    wsl_cluster_trim_history(c);
 }

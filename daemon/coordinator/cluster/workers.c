@@ -2,7 +2,7 @@
  *
  * Events that come from workers, and from the passing of time.
  */
-#include "daemon/coordinator/internal.h"
+#include "daemon/coordinator/cluster/internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,10 +11,10 @@
 
 #define S(name) WSL__V1__JOB_STATE__##name
 
-struct job *current_job(const struct wsl_cluster *c, const struct node *node,
-                        const Wsl__V1__TrainerKey *key)
+struct job *wsl_cluster_current_job(const struct wsl_cluster *c, const struct node *node,
+                                    const Wsl__V1__TrainerKey *key)
 {
-    struct job *job = key ? find_job(c, key->job) : NULL;
+    struct job *job = key ? wsl_cluster_find_job(c, key->job) : NULL;
 
     if (!job || !job->ranks || job->pb->generation != key->generation ||
         key->rank >= job->pb->n_ranks)
@@ -62,13 +62,13 @@ static int check_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, struc
         strlen(hello->facts->host) > 255)
         return wsl_fail(err, WSL_EINVAL,
                         "hello: instance is missing, or instance, id, address or host is too long");
-    node = find_node(c, hello->name);
+    node = wsl_cluster_find_node(c, hello->name);
     if (node && node->connected && !is_successor(node, hello))
         return wsl_fail(err, WSL_EEXIST,
                         "another worker named '%s' is connected, from host %s; give this one "
                         "another --name",
                         hello->name, node->pb->facts->host);
-    if (!node && c->node_count >= NODES_MAX && !forget_oldest_node(c))
+    if (!node && c->node_count >= NODES_MAX && !wsl_cluster_forget_oldest_node(c))
         return wsl_fail(err, WSL_ELIMIT, "worker limit reached (%d)", NODES_MAX);
     return 0;
 }
@@ -95,13 +95,14 @@ static void reconcile_job(struct wsl_cluster *c, struct job *job, const struct n
             is_reported(hello, job, i))
             continue;
         if (job->ranks[i].state == RANK_UP)
-            end_rank(c, job, i, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR,
-                     "its worker came back without it (a reboot, or a lost state folder)", now);
+            wsl_cluster_end_rank(
+                c, job, i, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR,
+                "its worker came back without it (a reboot, or a lost state folder)", now);
         else if (job->stop)
-            end_rank(c, job, i, WSL__V1__TRAINER_OUTCOME__STOPPED, "stopped before it started",
-                     now);
+            wsl_cluster_end_rank(c, job, i, WSL__V1__TRAINER_OUTCOME__STOPPED,
+                                 "stopped before it started", now);
         else
-            send_start(c, job, i);
+            wsl_cluster_send_start(c, job, i);
     }
 }
 
@@ -112,7 +113,7 @@ static void connect_node(struct wsl_cluster *c, struct node *node, int64_t now)
     node->lost_ms = 0;
     node->pb->state = WSL__V1__NODE_STATE__READY;
     node->pb->last_seen_ms = now;
-    set_text(&node->pb->reason, "");
+    wsl_cluster_set_text(&node->pb->reason, "");
     c->changed = true;
 }
 
@@ -124,17 +125,17 @@ int wsl_cluster_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, int64_
 
     if (r < 0)
         return r;
-    node = find_node(c, hello->name);
+    node = wsl_cluster_find_node(c, hello->name);
     if (!node)
-        node = add_node(c, hello->name, now);
+        node = wsl_cluster_add_node(c, hello->name, now);
     snprintf(node->instance, sizeof node->instance, "%s", hello->instance);
     if (node->pb->facts)
         wsl__v1__node_facts__free_unpacked(node->pb->facts, NULL);
-    node->pb->facts = (Wsl__V1__NodeFacts *)copy_message(&hello->facts->base);
-    set_text(&node->pb->id, hello->id);
+    node->pb->facts = (Wsl__V1__NodeFacts *)wsl_cluster_copy_message(&hello->facts->base);
+    wsl_cluster_set_text(&node->pb->id, hello->id);
     connect_node(c, node, now);
-    save_node(c, node, now);
-    drop_strays(c, node);
+    wsl_cluster_save_node(c, node, now);
+    wsl_cluster_drop_orphans(c, node);
     /* Ends come again one by one, each after its trainer's last metrics. */
     for (size_t i = 0; i < hello->n_trainers; i++)
         if (hello->trainers[i]->state == WSL__V1__TRAINER_STATE__TRAINER_STARTED)
@@ -144,31 +145,31 @@ int wsl_cluster_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, int64_
         struct job *job = c->live.jobs[i];
 
         reconcile_job(c, job, node, hello, now);
-        repeat_stops(c, job, node);
+        wsl_cluster_repeat_stops(c, job, node);
     }
-    schedule(c, now);
+    wsl_cluster_schedule(c, now);
     return 0;
 }
 
 void wsl_cluster_gone(struct wsl_cluster *c, const char *name, const char *reason, int64_t now)
 {
-    struct node *node = find_node(c, name);
+    struct node *node = wsl_cluster_find_node(c, name);
 
     if (!node || !node->connected)
         return;
     node->connected = false;
     node->pb->state = WSL__V1__NODE_STATE__LOST;
     node->lost_ms = now + c->setup.worker_grace_ms;
-    set_textf(&node->pb->reason, "%s", reason);
+    wsl_cluster_set_textf(&node->pb->reason, "%s", reason);
     node->away_ms = now;
-    save_node(c, node, now);
+    wsl_cluster_save_node(c, node, now);
     c->changed = true;
 }
 
 void wsl_cluster_heartbeat(struct wsl_cluster *c, const char *name, uint64_t memory_available,
                            int64_t now)
 {
-    struct node *node = find_node(c, name);
+    struct node *node = wsl_cluster_find_node(c, name);
 
     if (!node || !node->instance[0])
         return;
@@ -179,74 +180,75 @@ void wsl_cluster_heartbeat(struct wsl_cluster *c, const char *name, uint64_t mem
         return;
     /* Its session lived on: one of us two stood still. What counts as lost since may still run. */
     connect_node(c, node, now);
-    for (size_t i = 0; i < node->stray_count; i++) {
+    for (size_t i = 0; i < node->orphan_count; i++) {
         Wsl__V1__TrainerKey key = WSL__V1__TRAINER_KEY__INIT;
 
-        key.job = node->strays[i].job;
-        key.generation = node->strays[i].generation;
-        key.rank = node->strays[i].rank;
-        send_stop(c, name, &key, WSL__V1__STOP_MODE__KILL, "its generation is over");
+        key.job = node->orphans[i].job;
+        key.generation = node->orphans[i].generation;
+        key.rank = node->orphans[i].rank;
+        wsl_cluster_send_stop(c, name, &key, WSL__V1__STOP_MODE__KILL, "its generation is over");
     }
-    schedule(c, now);
+    wsl_cluster_schedule(c, now);
 }
 
 /* ---- trainers ---- */
 
-static void take_started(struct wsl_cluster *c, struct node *node, struct job *job,
-                         const Wsl__V1__TrainerReport *report, int64_t now)
+static void on_started(struct wsl_cluster *c, struct node *node, struct job *job,
+                       const Wsl__V1__TrainerReport *report, int64_t now)
 {
     if (job && job->ranks[report->key->rank].state != RANK_ENDED) {
-        rank_up(c, job, report->key->rank, report, now);
+        wsl_cluster_rank_up(c, job, report->key->rank, report, now);
         return;
     }
     /* Of an old generation, of a job that ended, or given up while its worker was away. */
-    add_stray(c, node, report->key);
-    send_stop(c, node->pb->name, report->key, WSL__V1__STOP_MODE__KILL, "its generation is over");
+    wsl_cluster_add_orphan(c, node, report->key);
+    wsl_cluster_send_stop(c, node->pb->name, report->key, WSL__V1__STOP_MODE__KILL,
+                          "its generation is over");
 }
 
 void wsl_cluster_trainer(struct wsl_cluster *c, const char *name,
                          const Wsl__V1__TrainerReport *report, int64_t now)
 {
-    struct node *node = find_node(c, name);
-    struct job *job = current_job(c, node, report->key);
+    struct node *node = wsl_cluster_find_node(c, name);
+    struct job *job = wsl_cluster_current_job(c, node, report->key);
 
     if (!node || !report->key)
         return;
     if (report->state == WSL__V1__TRAINER_STATE__TRAINER_STARTED) {
-        take_started(c, node, job, report, now);
+        on_started(c, node, job, report, now);
         return;
     }
     if (report->state != WSL__V1__TRAINER_STATE__TRAINER_EXITED)
         return;
-    remove_stray(c, node, report->key);
+    wsl_cluster_remove_orphan(c, node, report->key);
     if (job)
-        end_rank(c, job, report->key->rank, report->outcome, report->reason, now);
-    schedule(c, now);
+        wsl_cluster_end_rank(c, job, report->key->rank, report->outcome, report->reason, now);
+    wsl_cluster_schedule(c, now);
 }
 
 /* ---- metrics ---- */
 
-static void take_checkpoint(struct wsl_cluster *c, struct job *job, const char *node,
-                            const Wsl__V1__TrainerKey *key, const Wsl__V1__CheckpointWritten *w,
-                            int64_t now)
+static void on_checkpoint(struct wsl_cluster *c, struct job *job, const char *node,
+                          const Wsl__V1__TrainerKey *key, const Wsl__V1__CheckpointWritten *w,
+                          int64_t now)
 {
     /* Sent twice after a broken session, or older than what is known. */
     if (job->pb->checkpoint[0] && w->step <= job->pb->checkpoint_step)
         return;
-    set_text(&job->pb->checkpoint, w->folder);
-    set_text(&job->pb->checkpoint_node, node);
+    wsl_cluster_set_text(&job->pb->checkpoint, w->folder);
+    wsl_cluster_set_text(&job->pb->checkpoint_node, node);
     job->pb->checkpoint_step = w->step;
     if (key->generation == job->pb->generation && w->step > job->start_step) {
         job->pb->user_errors = 0;
         job->pb->machine_errors = 0;
     }
-    add_event(c, job, now, "checkpoint", "step %" PRIu64 ", %.1f MB in %.1f s: %s", w->step,
-              (double)w->bytes / 1e6, w->seconds, w->folder);
-    save_job(c, job);
+    wsl_cluster_add_event(c, job, now, "checkpoint", "step %" PRIu64 ", %.1f MB in %.1f s: %s",
+                          w->step, (double)w->bytes / 1e6, w->seconds, w->folder);
+    wsl_cluster_save_job(c, job);
 }
 
 /* Sent twice after a crash of ours, or said at every step. */
-static bool said_lately(const struct job *job, const char *kind, const char *message)
+static bool is_repeated(const struct job *job, const char *kind, const char *message)
 {
     size_t n = job->event_count;
 
@@ -257,23 +259,22 @@ static bool said_lately(const struct job *job, const char *kind, const char *mes
     return false;
 }
 
-static void take_note(struct wsl_cluster *c, struct job *job, const Wsl__V1__Note *note,
-                      int64_t now)
+static void on_note(struct wsl_cluster *c, struct job *job, const Wsl__V1__Note *note, int64_t now)
 {
     char kind[65], message[801];
 
     snprintf(kind, sizeof kind, "%s", note->kind[0] ? note->kind : "note");
     snprintf(message, sizeof message, "%s", note->message);
-    clean_text(kind);
-    clean_text(message);
-    if (!said_lately(job, kind, message))
-        add_event(c, job, now, kind, "%s", message);
+    wsl_cluster_clean_text(kind);
+    wsl_cluster_clean_text(message);
+    if (!is_repeated(job, kind, message))
+        wsl_cluster_add_event(c, job, now, kind, "%s", message);
 }
 
 void wsl_cluster_metric(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKey *key,
                         const Wsl__V1__TrainerMetric *metric, int64_t now)
 {
-    struct job *job = find_job(c, key->job);
+    struct job *job = wsl_cluster_find_job(c, key->job);
 
     /* A checkpoint is good whichever generation wrote it; progress counts only for the current one.
      */
@@ -285,14 +286,14 @@ void wsl_cluster_metric(struct wsl_cluster *c, const char *node, const Wsl__V1__
             return;
         if (job->pb->progress)
             wsl__v1__progress__free_unpacked(job->pb->progress, NULL);
-        job->pb->progress = (Wsl__V1__Progress *)copy_message(&metric->progress->base);
+        job->pb->progress = (Wsl__V1__Progress *)wsl_cluster_copy_message(&metric->progress->base);
         job->version++;
         return;
     case WSL__V1__TRAINER_METRIC__BODY_CHECKPOINT:
-        take_checkpoint(c, job, node, key, metric->checkpoint, now);
+        on_checkpoint(c, job, node, key, metric->checkpoint, now);
         return;
     case WSL__V1__TRAINER_METRIC__BODY_NOTE:
-        take_note(c, job, metric->note, now);
+        on_note(c, job, metric->note, now);
         return;
     default:
         return;
@@ -301,7 +302,7 @@ void wsl_cluster_metric(struct wsl_cluster *c, const char *node, const Wsl__V1__
 
 /* ---- time ---- */
 
-/* Its trainers may run all the same: should it come back without a Hello, they are strays. */
+/* Its trainers may run all the same: should it come back without a Hello, they are orphans. */
 static void lose_rank(struct wsl_cluster *c, struct node *node, struct job *job, uint32_t rank,
                       int64_t now)
 {
@@ -311,10 +312,10 @@ static void lose_rank(struct wsl_cluster *c, struct node *node, struct job *job,
     key.job = job->pb->id;
     key.generation = job->pb->generation;
     key.rank = rank;
-    add_stray(c, node, &key);
+    wsl_cluster_add_orphan(c, node, &key);
     snprintf(reason, sizeof reason, "its worker has been away for %u s",
              c->setup.worker_grace_ms / 1000);
-    end_rank(c, job, rank, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, reason, now);
+    wsl_cluster_end_rank(c, job, rank, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR, reason, now);
 }
 
 static void lose_node(struct wsl_cluster *c, struct node *node, int64_t now)
@@ -333,7 +334,7 @@ static void lose_node(struct wsl_cluster *c, struct node *node, int64_t now)
 int wsl_cluster_remove_node(struct wsl_cluster *c, const char *name, int64_t now,
                             struct wsl_err *err)
 {
-    struct node *node = find_node(c, name);
+    struct node *node = wsl_cluster_find_node(c, name);
 
     if (!node)
         return wsl_fail(err, WSL_ENOENT, "there is no worker named '%.64s'", name);
@@ -341,8 +342,8 @@ int wsl_cluster_remove_node(struct wsl_cluster *c, const char *name, int64_t now
         return wsl_fail(err, WSL_ESTATE,
                         "worker %s is connected: stop its daemon (wsl-worker) first", name);
     lose_node(c, node, now);
-    forget_node(c, node);
-    schedule(c, now);
+    wsl_cluster_forget_node(c, node);
+    wsl_cluster_schedule(c, now);
     return 0;
 }
 
@@ -357,11 +358,11 @@ void wsl_cluster_tick(struct wsl_cluster *c, int64_t now)
         if (node->lost_ms && now >= node->lost_ms)
             lose_node(c, node, now);
         if (node->connected && now - node->saved_ms >= NODE_SAVE_MS)
-            save_node(c, node, now);
+            wsl_cluster_save_node(c, node, now);
     }
-    forget_old_nodes(c, now);
+    wsl_cluster_forget_old_nodes(c, now);
     for (size_t i = 0; i < c->live.count; i++)
-        check_stop_deadline(c, c->live.jobs[i], now);
-    schedule(c, now);
-    trim_history(c);
+        wsl_cluster_check_stop_deadline(c, c->live.jobs[i], now);
+    wsl_cluster_schedule(c, now);
+    wsl_cluster_trim_history(c);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Streams to users: Watch, Logs, Metrics. Each follower has cursors into what it follows and is
+ * Streams to users: Watch, Logs, Metrics. Each subscriber has cursors into what it follows and is
  * poked when that may have grown; it sends until the transport has enough (its queue is short), and
  * goes on when that drains. Nothing is queued here: a slow reader costs no memory, and Watch skips
  * what was overtaken. Files are read from the page cache, up to the size that is durable, in pieces
- * of READ_MAX: a turn of the loop reads at most the queue's length of them for a follower, and
+ * of READ_MAX: a turn of the loop reads at most the queue's length of them for a subscriber, and
  * TAIL_MAX of each file when it looks for the last lines.
  */
 #include "daemon/coordinator/coordinator.h"
@@ -26,18 +26,18 @@ enum {
     LAST_BYTES_MS = 5000, /* after a job's end: how long its trainers' last bytes may take */
 };
 
-enum follower_kind { FOLLOW_WATCH, FOLLOW_LOGS, FOLLOW_METRICS };
+enum subscriber_kind { FOLLOW_WATCH, FOLLOW_LOGS, FOLLOW_METRICS };
 
 struct cursor {
     uint32_t generation, rank;
     uint64_t offset;
 };
 
-struct follower {
-    struct follower *next;
+struct subscriber {
+    struct subscriber *next;
     struct wsl_coordinator *co;
     struct wsl_rpc_call *call;
-    enum follower_kind kind;
+    enum subscriber_kind kind;
     uint64_t job;
     bool finished;
     bool follow;
@@ -55,11 +55,11 @@ struct follower {
 
 /* ---- life ---- */
 
-static struct follower *add_follower(struct wsl_coordinator *co, struct wsl_rpc_call *call,
-                                     enum follower_kind kind, const char *name)
+static struct subscriber *add_subscriber(struct wsl_coordinator *co, struct wsl_rpc_call *call,
+                                         enum subscriber_kind kind, const char *name)
 {
     const Wsl__V1__Job *job = name[0] ? wsl_cluster_find(co->cluster, name) : NULL;
-    struct follower *f;
+    struct subscriber *f;
     char text[200];
 
     if (!job) {
@@ -68,39 +68,39 @@ static struct follower *add_follower(struct wsl_coordinator *co, struct wsl_rpc_
                        name[0] ? text : "job: must be a name or an id, is empty");
         return NULL;
     }
-    if (co->follower_count >= FOLLOWERS_MAX || !(f = calloc(1, sizeof *f))) {
+    if (co->subscriber_count >= SUBSCRIBERS_MAX || !(f = calloc(1, sizeof *f))) {
         wsl_rpc_finish(call, WSL_RPC_RESOURCE_EXHAUSTED,
                        "too many clients follow jobs already; try again later");
         return NULL;
     }
-    *f = (struct follower){
-        .next = co->followers, .co = co, .call = call, .kind = kind, .job = job->id};
-    co->followers = f;
-    co->follower_count++;
+    *f = (struct subscriber){
+        .next = co->subscribers, .co = co, .call = call, .kind = kind, .job = job->id};
+    co->subscribers = f;
+    co->subscriber_count++;
     wsl_rpc_call_set_data(call, f);
     return f;
 }
 
-void follower_closed(struct wsl_rpc_call *call, void *context)
+void wsl_subscribers_on_closed(struct wsl_rpc_call *call, void *context)
 {
     struct wsl_coordinator *co = context;
-    struct follower *f = wsl_rpc_call_data(call);
+    struct subscriber *f = wsl_rpc_call_data(call);
 
     if (!f)
         return;
-    for (struct follower **at = &co->followers; *at; at = &(*at)->next) {
+    for (struct subscriber **at = &co->subscribers; *at; at = &(*at)->next) {
         if (*at == f) {
             *at = f->next;
             break;
         }
     }
-    co->follower_count--;
+    co->subscriber_count--;
     free(f->after);
     free(f->cursors);
     free(f);
 }
 
-static void finish(struct follower *f, enum wsl_rpc_status status, const char *text)
+static void finish(struct subscriber *f, enum wsl_rpc_status status, const char *text)
 {
     f->finished = true;
     wsl_rpc_finish(f->call, status, text);
@@ -108,7 +108,7 @@ static void finish(struct follower *f, enum wsl_rpc_status status, const char *t
 
 /* ---- watch ---- */
 
-static void pump_watch(struct follower *f, const Wsl__V1__Job *job)
+static void pump_watch(struct subscriber *f, const Wsl__V1__Job *job)
 {
     Wsl__V1__WatchJobResponse response = WSL__V1__WATCH_JOB_RESPONSE__INIT;
     uint64_t version = wsl_cluster_version(f->co->cluster, f->job);
@@ -119,7 +119,7 @@ static void pump_watch(struct follower *f, const Wsl__V1__Job *job)
     if (version == f->version || wsl_rpc_send_waiting(f->call) > 0)
         return;
     /* An end is told when it is on the disk: nobody must hear of one that a crash takes back. */
-    if (wsl_cluster_ended(job->state) && is_unsaved(f->co, f->job))
+    if (wsl_cluster_ended(job->state) && wsl_committer_is_unsaved(f->co, f->job))
         return;
     events = wsl_cluster_events(f->co->cluster, f->job, &count);
     while (first < count && events[first]->sequence < f->next_event)
@@ -138,13 +138,13 @@ static void pump_watch(struct follower *f, const Wsl__V1__Job *job)
 
 /* ---- files ---- */
 
-static void name_of(const struct follower *f, const struct cursor *c, char name[64])
+static void name_of(const struct subscriber *f, const struct cursor *c, char name[64])
 {
-    trainer_file_name(f->kind == FOLLOW_LOGS ? TRAINER_LOG : TRAINER_METRICS, c->generation,
-                      c->rank, name);
+    wsl_trainer_file_name(f->kind == FOLLOW_LOGS ? TRAINER_LOG : TRAINER_METRICS, c->generation,
+                          c->rank, name);
 }
 
-static uint64_t size_of(const struct follower *f, const struct cursor *c)
+static uint64_t size_of(const struct subscriber *f, const struct cursor *c)
 {
     char name[64];
 
@@ -152,7 +152,7 @@ static uint64_t size_of(const struct follower *f, const struct cursor *c)
     return wsl_state_file_size(f->co->state, f->job, name);
 }
 
-static void open_name(const struct follower *f, const struct cursor *c, char path[PATH_MAX])
+static void open_name(const struct subscriber *f, const struct cursor *c, char path[PATH_MAX])
 {
     char name[64];
 
@@ -161,7 +161,8 @@ static void open_name(const struct follower *f, const struct cursor *c, char pat
 }
 
 /* Bytes at the cursor, at most `size`; 0 when there are none (yet), or no file. */
-static size_t read_at(const struct follower *f, const struct cursor *c, uint8_t *bytes, size_t size)
+static size_t read_at(const struct subscriber *f, const struct cursor *c, uint8_t *bytes,
+                      size_t size)
 {
     char path[PATH_MAX];
     uint64_t durable = size_of(f, c);
@@ -184,7 +185,7 @@ static size_t read_at(const struct follower *f, const struct cursor *c, uint8_t 
 }
 
 /* Where the last `lines` lines of a file begin, or TAIL_MAX before its end. */
-static uint64_t tail_offset(const struct follower *f, struct cursor c, uint32_t lines)
+static uint64_t tail_offset(const struct subscriber *f, struct cursor c, uint32_t lines)
 {
     uint8_t bytes[READ_MAX];
     uint64_t end = size_of(f, &c), at = end;
@@ -207,7 +208,7 @@ static uint64_t tail_offset(const struct follower *f, struct cursor c, uint32_t 
 }
 
 /* Of a stream that goes on: generations before the first that it had seen are not wanted. */
-static bool resume_cursor(const struct follower *f, struct cursor *c)
+static bool resume_cursor(const struct subscriber *f, struct cursor *c)
 {
     uint32_t first = UINT32_MAX;
 
@@ -221,9 +222,9 @@ static bool resume_cursor(const struct follower *f, struct cursor *c)
     return f->after_count == 0 || c->generation >= first;
 }
 
-/* Cursors for generations that have come since; a follower of the newest lines begins there in the
+/* Cursors for generations that have come since; a subscriber of the newest lines begins there in the
  * newest one. */
-static void extend_cursors(struct follower *f, const Wsl__V1__Job *job)
+static void extend_cursors(struct subscriber *f, const Wsl__V1__Job *job)
 {
     uint32_t world = job->spec->world;
     bool first_time = f->cursor_count == 0;
@@ -250,7 +251,7 @@ static void extend_cursors(struct follower *f, const Wsl__V1__Job *job)
 }
 
 /* Sends one piece of a log; 0: nothing to send, 1: sent, negative: the transport has enough. */
-static int send_log(struct follower *f, struct cursor *c, bool ended)
+static int send_log(struct subscriber *f, struct cursor *c, bool ended)
 {
     Wsl__V1__LogsResponse response = WSL__V1__LOGS_RESPONSE__INIT;
     uint8_t bytes[READ_MAX];
@@ -285,7 +286,7 @@ static size_t read_points(const struct cursor *c, const uint8_t *bytes, size_t n
     size_t count = 0;
     bool bad = false;
 
-    while (count < POINTS_MAX && (m = next_metric(bytes, n, at, &bad))) {
+    while (count < POINTS_MAX && (m = wsl_trainer_file_next_metric(bytes, n, at, &bad))) {
         if (m->body_case != WSL__V1__TRAINER_METRIC__BODY_PROGRESS) {
             wsl__v1__trainer_metric__free_unpacked(m, NULL);
             continue;
@@ -301,7 +302,7 @@ static size_t read_points(const struct cursor *c, const uint8_t *bytes, size_t n
     return count;
 }
 
-static int send_metrics(struct follower *f, struct cursor *c)
+static int send_metrics(struct subscriber *f, struct cursor *c)
 {
     Wsl__V1__MetricsResponse response = WSL__V1__METRICS_RESPONSE__INIT;
     Wsl__V1__MetricPoint points[POINTS_MAX], *pointers[POINTS_MAX];
@@ -332,14 +333,14 @@ static int send_metrics(struct follower *f, struct cursor *c)
 
 /* Nothing more will come: the job has ended, and what its trainers wrote is here, or late beyond
  * patience. */
-static bool is_complete(const struct follower *f, const Wsl__V1__Job *job)
+static bool is_complete(const struct subscriber *f, const Wsl__V1__Job *job)
 {
-    if (!wsl_cluster_ended(job->state) || is_unsaved(f->co, f->job))
+    if (!wsl_cluster_ended(job->state) || wsl_committer_is_unsaved(f->co, f->job))
         return false;
-    return !stream_awaited(f->co, f->job) || f->co->now() - job->ended_ms >= LAST_BYTES_MS;
+    return !wsl_streams_awaited(f->co, f->job) || f->co->now() - job->ended_ms >= LAST_BYTES_MS;
 }
 
-static void pump_files(struct follower *f, const Wsl__V1__Job *job)
+static void pump_files(struct subscriber *f, const Wsl__V1__Job *job)
 {
     bool complete = !f->follow || is_complete(f, job);
 
@@ -361,7 +362,7 @@ static void pump_files(struct follower *f, const Wsl__V1__Job *job)
 
 /* ---- calls ---- */
 
-static void pump(struct follower *f)
+static void pump(struct subscriber *f)
 {
     const Wsl__V1__Job *job = wsl_cluster_job(f->co->cluster, f->job);
 
@@ -375,22 +376,22 @@ static void pump(struct follower *f)
         pump_files(f, job);
 }
 
-void poke_followers(struct wsl_coordinator *co, uint64_t job)
+void wsl_subscribers_notify(struct wsl_coordinator *co, uint64_t job)
 {
-    struct follower *next;
+    struct subscriber *next;
 
-    for (struct follower *f = co->followers; f; f = next) {
+    for (struct subscriber *f = co->subscribers; f; f = next) {
         next = f->next;
         if (f->job == job)
             pump(f);
     }
 }
 
-void poke_waiting(struct wsl_coordinator *co)
+void wsl_subscribers_notify_waiting(struct wsl_coordinator *co)
 {
-    struct follower *next;
+    struct subscriber *next;
 
-    for (struct follower *f = co->followers; f; f = next) {
+    for (struct subscriber *f = co->subscribers; f; f = next) {
         const Wsl__V1__Job *job = wsl_cluster_job(co->cluster, f->job);
 
         next = f->next;
@@ -399,25 +400,26 @@ void poke_waiting(struct wsl_coordinator *co)
     }
 }
 
-void follower_writable(struct wsl_rpc_call *call, void *context)
+void wsl_subscribers_on_writable(struct wsl_rpc_call *call, void *context)
 {
-    struct follower *f = wsl_rpc_call_data(call);
+    struct subscriber *f = wsl_rpc_call_data(call);
 
     (void)context;
     if (f)
         pump(f);
 }
 
-void on_watch(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_subscribers_on_watch(struct wsl_rpc_call *call, void *context,
+                              const ProtobufCMessage *message)
 {
     const Wsl__V1__WatchJobRequest *request = (const void *)message;
-    struct follower *f = add_follower(context, call, FOLLOW_WATCH, request->job);
+    struct subscriber *f = add_subscriber(context, call, FOLLOW_WATCH, request->job);
 
     if (f)
         pump(f);
 }
 
-static bool keep_positions(struct follower *f, const Wsl__V1__LogsRequest *request)
+static bool keep_positions(struct subscriber *f, const Wsl__V1__LogsRequest *request)
 {
     if (request->n_after > AFTER_MAX) {
         finish(f, WSL_RPC_INVALID_ARGUMENT, "after: at most 16384 positions");
@@ -435,10 +437,11 @@ static bool keep_positions(struct follower *f, const Wsl__V1__LogsRequest *reque
     return true;
 }
 
-void on_logs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_subscribers_on_logs(struct wsl_rpc_call *call, void *context,
+                             const ProtobufCMessage *message)
 {
     const Wsl__V1__LogsRequest *request = (const void *)message;
-    struct follower *f = add_follower(context, call, FOLLOW_LOGS, request->job);
+    struct subscriber *f = add_subscriber(context, call, FOLLOW_LOGS, request->job);
     char text[120];
     uint32_t world;
 
@@ -460,10 +463,11 @@ void on_logs(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *m
     pump(f);
 }
 
-void on_metrics(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_subscribers_on_metrics(struct wsl_rpc_call *call, void *context,
+                                const ProtobufCMessage *message)
 {
     const Wsl__V1__MetricsRequest *request = (const void *)message;
-    struct follower *f = add_follower(context, call, FOLLOW_METRICS, request->job);
+    struct subscriber *f = add_subscriber(context, call, FOLLOW_METRICS, request->job);
 
     if (!f)
         return;

@@ -4,7 +4,7 @@
  * was saved of it is durable, its record and events are dropped and read from the store when they
  * are needed. What was looked at stays for a while, since the looker has pointers to it.
  */
-#include "daemon/coordinator/internal.h"
+#include "daemon/coordinator/cluster/internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -17,28 +17,28 @@ struct look_ring {
     size_t at;
 };
 
-struct look_ring *look_ring_new(void)
+struct look_ring *wsl_cluster_new_look_ring(void)
 {
-    return must_alloc(sizeof(struct look_ring));
+    return wsl_cluster_alloc(sizeof(struct look_ring));
 }
 
 /* What the store cannot give, for good or while the disk is in trouble: to be looked at, never to
  * be saved in the record's place. The job keeps its place in the queue. */
 static Wsl__V1__Job *stand_in(const struct job *job)
 {
-    Wsl__V1__Job *pb = must_alloc(sizeof *pb);
+    Wsl__V1__Job *pb = wsl_cluster_alloc(sizeof *pb);
 
     wsl__v1__job__init(pb);
     pb->id = job->id;
     pb->state = job->state;
     pb->init_job = job->init_job;
-    pb->spec = must_alloc(sizeof *pb->spec);
+    pb->spec = wsl_cluster_alloc(sizeof *pb->spec);
     wsl__v1__job_spec__init(pb->spec);
-    set_text(&pb->spec->name, "?");
+    wsl_cluster_set_text(&pb->spec->name, "?");
     pb->spec->world = job->world;
-    pb->spec->restart = must_alloc(sizeof *pb->spec->restart);
+    pb->spec->restart = wsl_cluster_alloc(sizeof *pb->spec->restart);
     wsl__v1__restart__init(pb->spec->restart);
-    set_text(&pb->reason, "its record cannot be read from the coordinator's store");
+    wsl_cluster_set_text(&pb->reason, "its record cannot be read from the coordinator's store");
     return pb;
 }
 
@@ -48,7 +48,7 @@ static bool is_it(const struct job *job, const Wsl__V1__Job *pb)
            pb->spec->world == job->world && (pb->spec->restart || wsl_cluster_ended(pb->state));
 }
 
-void need_record(const struct wsl_cluster *c, struct job *job)
+void wsl_cluster_need_record(const struct wsl_cluster *c, struct job *job)
 {
     Wsl__V1__Job *pb;
 
@@ -63,25 +63,25 @@ void need_record(const struct wsl_cluster *c, struct job *job)
     job->damaged = !pb;
     job->pb = pb ? pb : stand_in(job);
     job->pb->init_job = job->init_job;
-    note_look(c, job);
+    wsl_cluster_note_look(c, job);
 }
 
 static void keep_read_event(void *job, Wsl__V1__Event *event)
 {
-    keep_event(job, event);
+    wsl_cluster_keep_event(job, event);
 }
 
-void need_events(const struct wsl_cluster *c, struct job *job)
+void wsl_cluster_need_events(const struct wsl_cluster *c, struct job *job)
 {
     if (job->events_read)
         return;
     job->events_read = true;
     if (c->setup.records.events)
         c->setup.records.events(c->setup.records.context, job->id, keep_read_event, job);
-    note_look(c, job);
+    wsl_cluster_note_look(c, job);
 }
 
-void forget_record(struct job *job)
+void wsl_cluster_forget_record(struct job *job)
 {
     for (size_t i = 0; i < job->event_count; i++)
         wsl__v1__event__free_unpacked(job->events[i], NULL);
@@ -94,19 +94,19 @@ void forget_record(struct job *job)
     job->pb = NULL;
 }
 
-void rest_job(const struct wsl_cluster *c, struct job *job)
+void wsl_cluster_rest_job(const struct wsl_cluster *c, struct job *job)
 {
     bool quiet = job->state == WSL__V1__JOB_STATE__QUEUED || wsl_cluster_ended(job->state);
 
     if (c->setup.records.job && quiet && !job->uncommitted && !job->ranks && job->unsaved == 0 &&
         job->looks == 0)
-        forget_record(job);
+        wsl_cluster_forget_record(job);
 }
 
-void note_look(const struct wsl_cluster *c, struct job *job)
+void wsl_cluster_note_look(const struct wsl_cluster *c, struct job *job)
 {
     struct look_ring *ring = c->ring;
-    struct job *oldest = peek_job(c, ring->ids[ring->at]);
+    struct job *oldest = wsl_cluster_peek_job(c, ring->ids[ring->at]);
 
     job->looks++;
     ring->ids[ring->at] = job->id;
@@ -115,12 +115,12 @@ void note_look(const struct wsl_cluster *c, struct job *job)
         return;
     assert(oldest->looks > 0);
     oldest->looks--;
-    rest_job(c, oldest);
+    wsl_cluster_rest_job(c, oldest);
 }
 
 void wsl_cluster_saving(struct wsl_cluster *c, uint64_t id)
 {
-    struct job *job = peek_job(c, id);
+    struct job *job = wsl_cluster_peek_job(c, id);
 
     if (job)
         job->unsaved++;
@@ -128,11 +128,11 @@ void wsl_cluster_saving(struct wsl_cluster *c, uint64_t id)
 
 void wsl_cluster_saved(struct wsl_cluster *c, uint64_t id)
 {
-    struct job *job = peek_job(c, id);
+    struct job *job = wsl_cluster_peek_job(c, id);
 
     if (!job)
         return; /* forgotten since */
     assert(job->unsaved > 0);
     if (--job->unsaved == 0)
-        rest_job(c, job);
+        wsl_cluster_rest_job(c, job);
 }

@@ -56,8 +56,8 @@ static void send_or_break(struct session *s, const Wsl__V1__CoordinatorMessage *
     wsl_rpc_cancel(s->call);
 }
 
-void send_to_node(struct wsl_coordinator *co, const char *node,
-                  const Wsl__V1__CoordinatorMessage *message)
+void wsl_workers_send(struct wsl_coordinator *co, const char *node,
+                      const Wsl__V1__CoordinatorMessage *message)
 {
     struct session *s = session_of_node(co, node);
 
@@ -65,8 +65,8 @@ void send_to_node(struct wsl_coordinator *co, const char *node,
         send_or_break(s, message);
 }
 
-void send_to_checkers(struct wsl_coordinator *co, const Wsl__V1__CoordinatorMessage *message,
-                      void (*each)(void *context, const char *node), void *context)
+void wsl_workers_ask(struct wsl_coordinator *co, const Wsl__V1__CoordinatorMessage *message,
+                     void (*each)(void *context, const char *node), void *context)
 {
     for (struct session *s = co->sessions; s; s = s->next) {
         if (!s->node[0] || !s->checks_paths)
@@ -76,8 +76,8 @@ void send_to_checkers(struct wsl_coordinator *co, const Wsl__V1__CoordinatorMess
     }
 }
 
-void end_session(struct wsl_coordinator *co, const char *node, enum wsl_rpc_status status,
-                 const char *text)
+void wsl_workers_end_session(struct wsl_coordinator *co, const char *node,
+                             enum wsl_rpc_status status, const char *text)
 {
     struct session *s = session_of_node(co, node);
 
@@ -101,7 +101,7 @@ static void send_welcome(struct session *s, const Wsl__V1__Hello *hello)
     if (!acks || !keys || !welcome.acks)
         abort();
     for (size_t i = 0; i < hello->n_trainers; i++)
-        if (stream_welcome(s->co, s->node, hello->trainers[i]->key, &keys[i], &acks[i]))
+        if (wsl_streams_welcome(s->co, s->node, hello->trainers[i]->key, &keys[i], &acks[i]))
             welcome.acks[welcome.n_acks++] = &acks[i];
     welcome.heartbeat_ms = s->co->heartbeat_ms;
     message.body_case = WSL__V1__COORDINATOR_MESSAGE__BODY_WELCOME;
@@ -139,8 +139,8 @@ static void on_hello(struct session *s, const Wsl__V1__Hello *hello)
     for (size_t i = 0; i < hello->n_trainers; i++)
         if (hello->trainers[i]->key &&
             hello->trainers[i]->state == WSL__V1__TRAINER_STATE__TRAINER_EXITED)
-            stream_end(s->co, s->node, hello->trainers[i]);
-    drive(s->co);
+            wsl_streams_end(s->co, s->node, hello->trainers[i]);
+    wsl_committer_commit(s->co);
 }
 
 static void on_report(struct session *s, const Wsl__V1__TrainerReport *report)
@@ -148,12 +148,12 @@ static void on_report(struct session *s, const Wsl__V1__TrainerReport *report)
     if (!report->key)
         return;
     if (report->state == WSL__V1__TRAINER_STATE__TRAINER_EXITED) {
-        stream_end(s->co, s->node, report);
+        wsl_streams_end(s->co, s->node, report);
         return;
     }
     wsl_cluster_trainer(s->co->cluster, s->node, report, s->co->now());
-    drive(s->co);
-    poke_followers(s->co, report->key->job); /* a phase is news that is not saved */
+    wsl_committer_commit(s->co);
+    wsl_subscribers_notify(s->co, report->key->job); /* a phase is news that is not saved */
 }
 
 static void on_heartbeat(struct session *s, const Wsl__V1__WorkerHeartbeat *heartbeat)
@@ -168,7 +168,8 @@ static void on_heartbeat(struct session *s, const Wsl__V1__WorkerHeartbeat *hear
     send_or_break(s, &message);
 }
 
-void session_message(struct wsl_rpc_call *call, void *context, const ProtobufCMessage *message)
+void wsl_workers_on_message(struct wsl_rpc_call *call, void *context,
+                            const ProtobufCMessage *message)
 {
     const Wsl__V1__WorkerMessage *m = (const void *)message;
     struct wsl_coordinator *co = context;
@@ -195,24 +196,24 @@ void session_message(struct wsl_rpc_call *call, void *context, const ProtobufCMe
     case WSL__V1__WORKER_MESSAGE__BODY_EXCHANGE:
         if (m->exchange->key)
             wsl_cluster_exchange(co->cluster, s->node, m->exchange, co->now());
-        drive(co);
+        wsl_committer_commit(co);
         break;
     case WSL__V1__WORKER_MESSAGE__BODY_PATHS:
-        data_answered(co, s->node, m->paths);
+        wsl_data_check_answer(co, s->node, m->paths);
         break;
     case WSL__V1__WORKER_MESSAGE__BODY_LOG:
-        stream_bytes(co, s->node, TRAINER_LOG, m->log->key, m->log->offset, &m->log->data);
+        wsl_streams_bytes(co, s->node, TRAINER_LOG, m->log->key, m->log->offset, &m->log->data);
         break;
     case WSL__V1__WORKER_MESSAGE__BODY_METRICS:
-        stream_bytes(co, s->node, TRAINER_METRICS, m->metrics->key, m->metrics->offset,
-                     &m->metrics->data);
+        wsl_streams_bytes(co, s->node, TRAINER_METRICS, m->metrics->key, m->metrics->offset,
+                          &m->metrics->data);
         break;
     default:
         break; /* from a newer worker */
     }
 }
 
-void session_closed(struct wsl_rpc_call *call, void *context)
+void wsl_workers_on_closed(struct wsl_rpc_call *call, void *context)
 {
     struct wsl_coordinator *co = context;
     struct session *s = wsl_rpc_call_data(call);
@@ -227,7 +228,7 @@ void session_closed(struct wsl_rpc_call *call, void *context)
     if (s->node[0]) {
         wsl_info("event=worker_left node=%s", s->node);
         wsl_cluster_gone(co->cluster, s->node, "its session ended", co->now());
-        drive(co);
+        wsl_committer_commit(co);
     }
     free(s);
 }

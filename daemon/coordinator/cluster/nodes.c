@@ -2,7 +2,7 @@
  *
  * Workers, and what runs on them that should not.
  */
-#include "daemon/coordinator/internal.h"
+#include "daemon/coordinator/cluster/internal.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -25,21 +25,21 @@ static size_t node_index(const struct wsl_cluster *c, const char *name)
     return low;
 }
 
-struct node *find_node(const struct wsl_cluster *c, const char *name)
+struct node *wsl_cluster_find_node(const struct wsl_cluster *c, const char *name)
 {
     size_t i = node_index(c, name);
 
     return i < c->node_count && strcmp(c->nodes[i]->pb->name, name) == 0 ? c->nodes[i] : NULL;
 }
 
-struct node *add_node(struct wsl_cluster *c, const char *name, int64_t now)
+struct node *wsl_cluster_add_node(struct wsl_cluster *c, const char *name, int64_t now)
 {
-    struct node *node = must_alloc(sizeof *node);
+    struct node *node = wsl_cluster_alloc(sizeof *node);
     size_t i = node_index(c, name);
 
-    node->pb = must_alloc(sizeof *node->pb);
+    node->pb = wsl_cluster_alloc(sizeof *node->pb);
     wsl__v1__node__init(node->pb);
-    set_text(&node->pb->name, name);
+    wsl_cluster_set_text(&node->pb->name, name);
     node->pb->state = WSL__V1__NODE_STATE__LOST;
     node->pb->joined_ms = now;
     node->away_ms = now;
@@ -52,10 +52,10 @@ struct node *add_node(struct wsl_cluster *c, const char *name, int64_t now)
     return node;
 }
 
-void free_node(struct node *node)
+void wsl_cluster_free_node(struct node *node)
 {
     wsl__v1__node__free_unpacked(node->pb, NULL);
-    free(node->strays);
+    free(node->orphans);
     free(node);
 }
 
@@ -68,15 +68,15 @@ static void clear_places(struct wsl_cluster *c, const struct node *node)
                 c->live.jobs[i]->ranks[r].node = NULL;
 }
 
-void forget_node(struct wsl_cluster *c, struct node *node)
+void wsl_cluster_forget_node(struct wsl_cluster *c, struct node *node)
 {
     size_t i = node_index(c, node->pb->name);
 
     assert(!node->connected && node->ranks == 0);
     clear_places(c, node);
-    remove_saved_node(c, node->pb->name);
-    c->changed = c->changed || node->stray_count > 0;
-    free_node(node);
+    wsl_cluster_remove_saved_node(c, node->pb->name);
+    c->changed = c->changed || node->orphan_count > 0;
+    wsl_cluster_free_node(node);
     c->node_count--;
     memmove(c->nodes + i, c->nodes + i + 1, (c->node_count - i) * sizeof(*c->nodes));
 }
@@ -86,7 +86,7 @@ static bool is_needed(const struct node *node)
     return node->connected || node->lost_ms || node->ranks > 0;
 }
 
-bool forget_oldest_node(struct wsl_cluster *c)
+bool wsl_cluster_forget_oldest_node(struct wsl_cluster *c)
 {
     struct node *oldest = NULL;
 
@@ -95,17 +95,17 @@ bool forget_oldest_node(struct wsl_cluster *c)
             (!oldest || c->nodes[i]->pb->last_seen_ms < oldest->pb->last_seen_ms))
             oldest = c->nodes[i];
     if (oldest)
-        forget_node(c, oldest);
+        wsl_cluster_forget_node(c, oldest);
     return oldest != NULL;
 }
 
-void forget_old_nodes(struct wsl_cluster *c, int64_t now)
+void wsl_cluster_forget_old_nodes(struct wsl_cluster *c, int64_t now)
 {
     for (size_t i = c->node_count; i-- > 0;) {
         struct node *node = c->nodes[i];
 
         if (!is_needed(node) && now - node->away_ms >= (int64_t)c->setup.forget_ms)
-            forget_node(c, node);
+            wsl_cluster_forget_node(c, node);
     }
 }
 
@@ -115,65 +115,67 @@ int wsl_cluster_restore_node(struct wsl_cluster *c, Wsl__V1__Node *pb)
     struct node *node;
 
     if (!pb->name[0] || strlen(pb->name) >= NODE_NAME_SIZE || c->node_count >= NODES_MAX ||
-        find_node(c, pb->name)) {
+        wsl_cluster_find_node(c, pb->name)) {
         wsl__v1__node__free_unpacked(pb, NULL);
         return WSL_ECORRUPT;
     }
-    node = add_node(c, pb->name, pb->joined_ms);
+    node = wsl_cluster_add_node(c, pb->name, pb->joined_ms);
     wsl__v1__node__free_unpacked(node->pb, NULL);
     node->pb = pb;
     pb->state = WSL__V1__NODE_STATE__LOST;
-    set_text(&pb->reason, "not heard of since the coordinator started");
+    wsl_cluster_set_text(&pb->reason, "not heard of since the coordinator started");
     return 0;
 }
 
-uint32_t slots_of(const struct node *node)
+uint32_t wsl_cluster_slots_of(const struct node *node)
 {
     return node->pb->facts ? node->pb->facts->slots : 0;
 }
 
-uint32_t slots_used(const struct node *node)
+uint32_t wsl_cluster_slots_used(const struct node *node)
 {
-    return node->ranks + (uint32_t)node->stray_count;
+    return node->ranks + (uint32_t)node->orphan_count;
 }
 
-/* ---- strays ---- */
+/* ---- orphans ---- */
 
-static size_t stray_index(const struct node *node, const Wsl__V1__TrainerKey *key)
+static size_t orphan_index(const struct node *node, const Wsl__V1__TrainerKey *key)
 {
     size_t i = 0;
 
-    while (i < node->stray_count &&
-           (node->strays[i].job != key->job || node->strays[i].generation != key->generation ||
-            node->strays[i].rank != key->rank))
+    while (i < node->orphan_count &&
+           (node->orphans[i].job != key->job || node->orphans[i].generation != key->generation ||
+            node->orphans[i].rank != key->rank))
         i++;
     return i;
 }
 
-void add_stray(struct wsl_cluster *c, struct node *node, const Wsl__V1__TrainerKey *key)
+void wsl_cluster_add_orphan(struct wsl_cluster *c, struct node *node,
+                            const Wsl__V1__TrainerKey *key)
 {
-    if (node->stray_count >= STRAYS_MAX || stray_index(node, key) < node->stray_count)
+    if (node->orphan_count >= ORPHANS_MAX || orphan_index(node, key) < node->orphan_count)
         return;
-    node->strays =
-        must_grow(node->strays, node->stray_count, &node->stray_capacity, sizeof *node->strays);
-    node->strays[node->stray_count++] = (struct stray){key->job, key->generation, key->rank};
+    node->orphans = wsl_cluster_grow(node->orphans, node->orphan_count, &node->orphan_capacity,
+                                     sizeof *node->orphans);
+    node->orphans[node->orphan_count++] = (struct orphan){key->job, key->generation, key->rank};
     c->changed = true;
 }
 
-void remove_stray(struct wsl_cluster *c, struct node *node, const Wsl__V1__TrainerKey *key)
+void wsl_cluster_remove_orphan(struct wsl_cluster *c, struct node *node,
+                               const Wsl__V1__TrainerKey *key)
 {
-    size_t i = stray_index(node, key);
+    size_t i = orphan_index(node, key);
 
-    if (i == node->stray_count)
+    if (i == node->orphan_count)
         return;
-    node->strays[i] = node->strays[--node->stray_count];
+    node->orphans[i] = node->orphans[--node->orphan_count];
     c->changed = true;
 }
 
-void drop_strays(struct wsl_cluster *c, struct node *node)
+void wsl_cluster_drop_orphans(struct wsl_cluster *c, struct node *node)
 {
-    c->changed = c->changed || node->stray_count > 0;
-    node->stray_count = 0;
+    c->changed = c->changed || node->orphan_count > 0;
+    node->orphan_count = 0;
 }
 
 /* ---- looking ---- */
@@ -187,20 +189,20 @@ static void list_jobs(const struct wsl_cluster *c, const struct node *node)
     free(pb->jobs);
     pb->jobs = NULL;
     pb->n_jobs = 0;
-    pb->slots_used = slots_used(node);
+    pb->slots_used = wsl_cluster_slots_used(node);
     if (pb->slots_used == 0)
         return;
-    pb->jobs = must_alloc(pb->slots_used * sizeof *pb->jobs);
+    pb->jobs = wsl_cluster_alloc(pb->slots_used * sizeof *pb->jobs);
     for (size_t i = 0; i < c->live.count; i++) {
         const struct job *job = c->live.jobs[i];
 
         for (size_t k = 0; k < job->pb->n_ranks; k++)
             if (job->ranks[k].state != RANK_ENDED && job->ranks[k].node == node)
-                set_textf(&pb->jobs[pb->n_jobs++], "%" PRIu64 "/%zu", job->pb->id, k);
+                wsl_cluster_set_textf(&pb->jobs[pb->n_jobs++], "%" PRIu64 "/%zu", job->pb->id, k);
     }
-    for (size_t i = 0; i < node->stray_count; i++)
-        set_textf(&pb->jobs[pb->n_jobs++], "%" PRIu64 "/%u", node->strays[i].job,
-                  node->strays[i].rank);
+    for (size_t i = 0; i < node->orphan_count; i++)
+        wsl_cluster_set_textf(&pb->jobs[pb->n_jobs++], "%" PRIu64 "/%u", node->orphans[i].job,
+                              node->orphans[i].rank);
 }
 
 size_t wsl_cluster_node_count(const struct wsl_cluster *c)
@@ -216,7 +218,7 @@ const Wsl__V1__Node *wsl_cluster_node_at(struct wsl_cluster *c, size_t index)
 
 const Wsl__V1__Node *wsl_cluster_node(struct wsl_cluster *c, const char *name)
 {
-    struct node *node = find_node(c, name);
+    struct node *node = wsl_cluster_find_node(c, name);
 
     if (!node)
         return NULL;

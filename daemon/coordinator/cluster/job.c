@@ -2,7 +2,7 @@
  *
  * A job's moves, and what the end of a rank leads to.
  */
-#include "daemon/coordinator/internal.h"
+#include "daemon/coordinator/cluster/internal.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -28,7 +28,7 @@ static const struct {
     [S(CANCELLED)] = {"cancelled", 0},
 };
 
-const char *wsl_cluster_state_word(Wsl__V1__JobState state)
+const char *wsl_cluster_state_name(Wsl__V1__JobState state)
 {
     return (unsigned)state < sizeof states / sizeof *states && states[state].word
                ? states[state].word
@@ -43,10 +43,10 @@ bool wsl_cluster_ended(Wsl__V1__JobState state)
 /* What the lists of jobs by state go by. */
 static void set_state(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now)
 {
-    leave_queue(c, job);
-    set_job_state(c, job, to);
+    wsl_cluster_leave_queue(c, job);
+    wsl_cluster_set_job_state(c, job, to);
     if (to == S(RECOVERING))
-        enqueue_job(c, job, now);
+        wsl_cluster_enqueue_job(c, job, now);
     if (wsl_cluster_ended(to))
         job->pb->ended_ms = now;
     c->changed = c->changed || (to != S(STARTING) && to != S(RUNNING));
@@ -77,12 +77,12 @@ static void set_reason(Wsl__V1__Job *pb, const char *text)
     char brief[REASON_MAX + 4];
 
     shorten(text, brief);
-    set_text(&pb->reason, brief);
-    set_text(&pb->detail, strcmp(brief, text) == 0 ? "" : text);
+    wsl_cluster_set_text(&pb->reason, brief);
+    wsl_cluster_set_text(&pb->detail, strcmp(brief, text) == 0 ? "" : text);
 }
 
-void move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now,
-              const char *format, ...)
+void wsl_cluster_move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now,
+                          const char *format, ...)
 {
     Wsl__V1__Job *pb = job->pb;
     char reason[TEXT_MAX];
@@ -92,18 +92,18 @@ void move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int6
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
-    clean_text(reason);
-    add_event(c, job, now, "state", "%s -> %s: %s", states[pb->state].word, states[to].word,
-              reason);
+    wsl_cluster_clean_text(reason);
+    wsl_cluster_add_event(c, job, now, "state", "%s -> %s: %s", states[pb->state].word,
+                          states[to].word, reason);
     set_reason(pb, reason);
     job->wait = (struct wait){.kind = WAIT_NONE};
     if (pb->started_ms == 0 && (to == S(RUNNING) || to == S(SUCCEEDED)))
         pb->started_ms = now;
     set_state(c, job, to, now);
-    save_job(c, job);
+    wsl_cluster_save_job(c, job);
 }
 
-bool is_live(const struct job *job)
+bool wsl_cluster_is_live(const struct job *job)
 {
     return job->ranks && job->ended < job->pb->n_ranks;
 }
@@ -120,9 +120,10 @@ static void stop_rank(struct wsl_cluster *c, struct job *job, uint32_t rank)
     key.job = job->pb->id;
     key.generation = job->pb->generation;
     key.rank = rank;
-    send_stop(c, job->pb->ranks[rank]->node, &key,
-              job->stop == STOP_GRACEFUL ? WSL__V1__STOP_MODE__GRACEFUL : WSL__V1__STOP_MODE__KILL,
-              job->pb->cancel_requested ? "the job was cancelled" : "another rank has ended");
+    wsl_cluster_send_stop(
+        c, job->pb->ranks[rank]->node, &key,
+        job->stop == STOP_GRACEFUL ? WSL__V1__STOP_MODE__GRACEFUL : WSL__V1__STOP_MODE__KILL,
+        job->pb->cancel_requested ? "the job was cancelled" : "another rank has ended");
 }
 
 /* A rank writes the checkpoint that the next generation starts from. All ranks agreed to stop
@@ -144,7 +145,7 @@ static bool is_out_of_reach(const struct job *job)
     return false;
 }
 
-void stop_ranks(struct wsl_cluster *c, struct job *job, enum stop stop, int64_t now)
+void wsl_cluster_stop_ranks(struct wsl_cluster *c, struct job *job, enum stop stop, int64_t now)
 {
     job->stop = stop;
     job->kill_ms = stop == STOP_WAIT       ? now + PEER_WAIT_MS
@@ -154,16 +155,16 @@ void stop_ranks(struct wsl_cluster *c, struct job *job, enum stop stop, int64_t 
         stop_rank(c, job, i);
 }
 
-void check_stop_deadline(struct wsl_cluster *c, struct job *job, int64_t now)
+void wsl_cluster_check_stop_deadline(struct wsl_cluster *c, struct job *job, int64_t now)
 {
     if (job->kill_ms == 0 || now < job->kill_ms)
         return;
     if ((is_saving(job) || is_out_of_reach(job)) && now < job->kill_ms + SAVING_EXTRA_MS)
         return;
-    stop_ranks(c, job, STOP_KILL, now);
+    wsl_cluster_stop_ranks(c, job, STOP_KILL, now);
 }
 
-void repeat_stops(struct wsl_cluster *c, struct job *job, const struct node *node)
+void wsl_cluster_repeat_stops(struct wsl_cluster *c, struct job *job, const struct node *node)
 {
     for (uint32_t i = 0; job->ranks && i < job->pb->n_ranks; i++)
         if (job->ranks[i].node == node)
@@ -181,28 +182,29 @@ static void check_running(struct wsl_cluster *c, struct job *job, int64_t now)
         if (job->ranks[i].state == RANK_SENT)
             return;
     if (job->pb->checkpoint[0])
-        move_job(c, job, S(RUNNING), now,
-                 "all %zu trainers of generation %u are up, from the checkpoint at step %" PRIu64,
-                 job->pb->n_ranks, job->pb->generation, job->pb->checkpoint_step);
+        wsl_cluster_move_job(
+            c, job, S(RUNNING), now,
+            "all %zu trainers of generation %u are up, from the checkpoint at step %" PRIu64,
+            job->pb->n_ranks, job->pb->generation, job->pb->checkpoint_step);
     else
-        move_job(c, job, S(RUNNING), now, "all %zu trainers of generation %u are up",
-                 job->pb->n_ranks, job->pb->generation);
+        wsl_cluster_move_job(c, job, S(RUNNING), now, "all %zu trainers of generation %u are up",
+                             job->pb->n_ranks, job->pb->generation);
 }
 
-void rank_up(struct wsl_cluster *c, struct job *job, uint32_t rank,
-             const Wsl__V1__TrainerReport *report, int64_t now)
+void wsl_cluster_rank_up(struct wsl_cluster *c, struct job *job, uint32_t rank,
+                         const Wsl__V1__TrainerReport *report, int64_t now)
 {
     Wsl__V1__RankPlacement *placement = job->pb->ranks[rank];
     char phase[33];
 
     snprintf(phase, sizeof phase, "%s", report->phase);
-    clean_text(phase);
+    wsl_cluster_clean_text(phase);
     if (job->ranks[rank].state == RANK_UP && placement->pid == report->pid &&
         strcmp(placement->phase, phase) == 0)
         return;
     job->ranks[rank].state = RANK_UP;
     placement->pid = report->pid;
-    set_text(&placement->phase, phase);
+    wsl_cluster_set_text(&placement->phase, phase);
     job->version++;
     check_running(c, job, now);
 }
@@ -219,12 +221,12 @@ static const char *const outcomes[] = {
 
 enum { OUTCOMES = sizeof outcomes / sizeof *outcomes };
 
-const char *outcome_word(Wsl__V1__TrainerOutcome outcome)
+const char *wsl_cluster_outcome_name(Wsl__V1__TrainerOutcome outcome)
 {
     return outcomes[outcome];
 }
 
-Wsl__V1__TrainerOutcome outcome_of_word(const char *word)
+Wsl__V1__TrainerOutcome wsl_cluster_outcome_of_name(const char *word)
 {
     for (size_t i = 0; i < OUTCOMES; i++)
         if (outcomes[i] && strcmp(outcomes[i], word) == 0)
@@ -234,7 +236,7 @@ Wsl__V1__TrainerOutcome outcome_of_word(const char *word)
 
 /* How much an end explains. A lost peer is a consequence; so is nearly all that a rank says after
  * it was told to stop. */
-static int weight_of(const struct rank *rank)
+static int severity_of(const struct rank *rank)
 {
     switch (rank->outcome) {
     case WSL__V1__TRAINER_OUTCOME__FINISHED:
@@ -258,7 +260,8 @@ static uint32_t cause_of(const struct job *job)
     for (uint32_t i = 1; i < job->pb->n_ranks; i++) {
         const struct rank *a = &job->ranks[i], *b = &job->ranks[cause];
 
-        if (weight_of(a) > weight_of(b) || (weight_of(a) == weight_of(b) && a->order < b->order))
+        if (severity_of(a) > severity_of(b) ||
+            (severity_of(a) == severity_of(b) && a->order < b->order))
             cause = i;
     }
     return cause;
@@ -288,21 +291,24 @@ static void recover(struct wsl_cluster *c, struct job *job, uint32_t cause, int6
     /* Whoever takes a machine away may do so as often as they like: no error of anybody's. */
     if (!stopped && ++*errors > allowed) {
         if (allowed == 0)
-            move_job(c, job, S(FAILED), now, "%s", where);
+            wsl_cluster_move_job(c, job, S(FAILED), now, "%s", where);
         else
-            move_job(c, job, S(FAILED), now, "%s; %u restart%s without progress were allowed",
-                     where, allowed, allowed == 1 ? "" : "s");
+            wsl_cluster_move_job(c, job, S(FAILED), now,
+                                 "%s; %u restart%s without progress were allowed", where, allowed,
+                                 allowed == 1 ? "" : "s");
         return;
     }
     pb->restarts++;
     job->retry_ms = now + backoff(c, *errors);
     if (pb->checkpoint[0])
-        move_job(c, job, S(RECOVERING), now, "%s; starts again from step %" PRIu64 " (restart %u)",
-                 where, pb->checkpoint_step, pb->restarts);
+        wsl_cluster_move_job(c, job, S(RECOVERING), now,
+                             "%s; starts again from step %" PRIu64 " (restart %u)", where,
+                             pb->checkpoint_step, pb->restarts);
     else
-        move_job(c, job, S(RECOVERING), now,
-                 "%s; starts again from the beginning, there is no checkpoint yet (restart %u)",
-                 where, pb->restarts);
+        wsl_cluster_move_job(
+            c, job, S(RECOVERING), now,
+            "%s; starts again from the beginning, there is no checkpoint yet (restart %u)", where,
+            pb->restarts);
 }
 
 static void note_end(struct wsl_cluster *c, struct job *job, uint32_t rank,
@@ -318,11 +324,12 @@ static void note_end(struct wsl_cluster *c, struct job *job, uint32_t rank,
     r->order = ++job->ended;
     r->node->ranks--;
     c->changed = true;
-    set_text(&placement->phase,
-             outcome == WSL__V1__TRAINER_OUTCOME__FINISHED ? "finished" : "exited");
-    set_text(&placement->outcome, outcome_word(outcome));
-    set_textf(&placement->reason, "%.400s", reason[0] ? reason : "ended without a reason");
-    save_job(c, job);
+    wsl_cluster_set_text(&placement->phase,
+                         outcome == WSL__V1__TRAINER_OUTCOME__FINISHED ? "finished" : "exited");
+    wsl_cluster_set_text(&placement->outcome, wsl_cluster_outcome_name(outcome));
+    wsl_cluster_set_textf(&placement->reason, "%.400s",
+                          reason[0] ? reason : "ended without a reason");
+    wsl_cluster_save_job(c, job);
 }
 
 /* "330 peer lost, 5 stopped": of all ranks but one. */
@@ -339,30 +346,32 @@ static void count_others(const struct job *job, uint32_t but, char *text, size_t
                                      counts[o], outcomes[o]);
 }
 
-/* One event for a whole generation: hundreds of ranks would drive all others out of the list. */
-static void tell_ends(struct wsl_cluster *c, struct job *job, uint32_t cause, int64_t now)
+/* One event for a whole generation: hundreds of ranks would wsl_committer_commit all others out of the list. */
+static void describe_ends(struct wsl_cluster *c, struct job *job, uint32_t cause, int64_t now)
 {
     const Wsl__V1__Job *pb = job->pb;
     const Wsl__V1__RankPlacement *rank = pb->ranks[cause];
-    bool finished = weight_of(&job->ranks[cause]) == 0;
+    bool finished = severity_of(&job->ranks[cause]) == 0;
     bool first = job->ranks[cause].order == 1;
     char others[150];
 
     if (pb->n_ranks == 1) {
-        add_event(c, job, now, "trainers_exited", "the trainer of generation %u on %s %s: %s",
-                  pb->generation, rank->node, finished ? "finished" : "exited", rank->reason);
+        wsl_cluster_add_event(c, job, now, "trainers_exited",
+                              "the trainer of generation %u on %s %s: %s", pb->generation,
+                              rank->node, finished ? "finished" : "exited", rank->reason);
         return;
     }
     if (finished) {
-        add_event(c, job, now, "trainers_exited", "all %zu ranks of generation %u finished: %s",
-                  pb->n_ranks, pb->generation, rank->reason);
+        wsl_cluster_add_event(c, job, now, "trainers_exited",
+                              "all %zu ranks of generation %u finished: %s", pb->n_ranks,
+                              pb->generation, rank->reason);
         return;
     }
     count_others(job, cause, others, sizeof others);
-    add_event(c, job, now, "trainers_exited",
-              "rank %u of generation %u on %s exited%s: %s; %zu %s (%s)", cause, pb->generation,
-              rank->node, first ? " first" : "", rank->reason, pb->n_ranks - 1,
-              first ? "followed" : "more exited", others);
+    wsl_cluster_add_event(c, job, now, "trainers_exited",
+                          "rank %u of generation %u on %s exited%s: %s; %zu %s (%s)", cause,
+                          pb->generation, rank->node, first ? " first" : "", rank->reason,
+                          pb->n_ranks - 1, first ? "followed" : "more exited", others);
 }
 
 static bool ended_without_a_score(const Wsl__V1__Job *pb)
@@ -370,19 +379,20 @@ static bool ended_without_a_score(const Wsl__V1__Job *pb)
     return pb->progress && pb->progress->evaluation && pb->progress->evaluation->not_finite;
 }
 
-void end_generation(struct wsl_cluster *c, struct job *job, int64_t now)
+void wsl_cluster_end_generation(struct wsl_cluster *c, struct job *job, int64_t now)
 {
     uint32_t cause = cause_of(job);
 
-    tell_ends(c, job, cause, now);
-    if (weight_of(&job->ranks[cause]) == 0)
-        move_job(c, job, S(SUCCEEDED), now, "trained to the end%s",
-                 ended_without_a_score(job->pb) ? ", but its last evaluation is not finite" : "");
+    describe_ends(c, job, cause, now);
+    if (severity_of(&job->ranks[cause]) == 0)
+        wsl_cluster_move_job(
+            c, job, S(SUCCEEDED), now, "trained to the end%s",
+            ended_without_a_score(job->pb) ? ", but its last evaluation is not finite" : "");
     else if (job->pb->cancel_requested)
-        move_job(c, job, S(CANCELLED), now, "all trainers have stopped");
+        wsl_cluster_move_job(c, job, S(CANCELLED), now, "all trainers have stopped");
     else
         recover(c, job, cause, now);
-    close_generation(c, job);
+    wsl_cluster_close_generation(c, job);
 }
 
 /* One of several has ended: what does it mean for the others? */
@@ -400,7 +410,7 @@ static void share_fate(struct wsl_cluster *c, struct job *job, uint32_t rank, in
     case WSL__V1__TRAINER_OUTCOME__PEER_LOST:
         /* The rank it lost is about to say why, or to be found dead. */
         if (job->stop == STOP_NONE)
-            stop_ranks(c, job, STOP_WAIT, now);
+            wsl_cluster_stop_ranks(c, job, STOP_WAIT, now);
         return;
     case WSL__V1__TRAINER_OUTCOME__STOPPED:
         /* Its machine is taken away. All ranks stopped after the same step, and rank 0 may be
@@ -412,19 +422,19 @@ static void share_fate(struct wsl_cluster *c, struct job *job, uint32_t rank, in
     }
     snprintf(reason, sizeof reason, "stopping the other trainers: rank %u on %s: %.350s", rank,
              job->pb->ranks[rank]->node, job->pb->ranks[rank]->reason);
-    clean_text(reason);
+    wsl_cluster_clean_text(reason);
     set_reason(job->pb, reason);
-    stop_ranks(c, job, stop, now);
+    wsl_cluster_stop_ranks(c, job, stop, now);
 }
 
-void end_rank(struct wsl_cluster *c, struct job *job, uint32_t rank,
-              Wsl__V1__TrainerOutcome outcome, const char *reason, int64_t now)
+void wsl_cluster_end_rank(struct wsl_cluster *c, struct job *job, uint32_t rank,
+                          Wsl__V1__TrainerOutcome outcome, const char *reason, int64_t now)
 {
     if (job->ranks[rank].state == RANK_ENDED)
         return;
     note_end(c, job, rank, outcome, reason);
-    if (is_live(job))
+    if (wsl_cluster_is_live(job))
         share_fate(c, job, rank, now);
     else
-        end_generation(c, job, now);
+        wsl_cluster_end_generation(c, job, now);
 }

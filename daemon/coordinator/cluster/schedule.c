@@ -2,7 +2,7 @@
  *
  * Which job starts now, and where; and why the others wait.
  */
-#include "daemon/coordinator/internal.h"
+#include "daemon/coordinator/cluster/internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ static struct room count_slots(struct wsl_cluster *c)
 
     for (size_t i = 0; i < c->node_count; i++) {
         struct node *node = c->nodes[i];
-        uint32_t used = slots_used(node), slots = slots_of(node);
+        uint32_t used = wsl_cluster_slots_used(node), slots = wsl_cluster_slots_of(node);
 
         node->free = node->connected && slots > used ? slots - used : 0;
         room.free += node->free;
@@ -55,23 +55,23 @@ static struct node *first_node(const struct wsl_cluster *c, const struct job *jo
     struct node *node;
 
     if (!job->pb->checkpoint[0] && job->init_job) {
-        const struct job *from = find_job(c, job->init_job);
+        const struct job *from = wsl_cluster_find_job(c, job->init_job);
 
         wanted = from ? from->pb->checkpoint_node : "";
     }
-    node = find_node(c, wanted);
+    node = wsl_cluster_find_node(c, wanted);
     return node && node->free > 0 ? node : most_free(c);
 }
 
 static void place_rank(struct job *job, uint32_t rank, struct node *node)
 {
-    Wsl__V1__RankPlacement *p = must_alloc(sizeof *p);
+    Wsl__V1__RankPlacement *p = wsl_cluster_alloc(sizeof *p);
 
     wsl__v1__rank_placement__init(p);
     p->rank = rank;
-    set_text(&p->node, node->pb->name);
-    set_text(&p->phase, "starting");
-    set_text(&p->address, node->pb->facts->address);
+    wsl_cluster_set_text(&p->node, node->pb->name);
+    wsl_cluster_set_text(&p->phase, "starting");
+    wsl_cluster_set_text(&p->address, node->pb->facts->address);
     job->pb->ranks[rank] = p;
     job->ranks[rank].node = node;
     node->free--;
@@ -81,7 +81,7 @@ static void place_rank(struct job *job, uint32_t rank, struct node *node)
 enum { PLACES_MAX = 8 }; /* workers that are named one by one */
 
 /* "2 on a, 1 on b"; of many workers only how many they are, with the first and the last. */
-static void tell_places(const struct job *job, char *text, size_t size)
+static void describe_places(const struct job *job, char *text, size_t size)
 {
     uint32_t world = job->pb->spec->world, first = 0, nodes = 1;
     size_t n = 0;
@@ -113,7 +113,7 @@ static void restart_progress(Wsl__V1__Job *pb)
     if (!pb->progress)
         return;
     wsl__v1__progress__free_unpacked(pb->progress, NULL);
-    pb->progress = must_alloc(sizeof *pb->progress);
+    pb->progress = wsl_cluster_alloc(sizeof *pb->progress);
     wsl__v1__progress__init(pb->progress);
     pb->progress->step = pb->checkpoint_step;
     pb->progress->total_steps = total;
@@ -126,10 +126,10 @@ static void start(struct wsl_cluster *c, struct job *job, int64_t now)
     struct node *node = first_node(c, job);
     char places[400];
 
-    drop_placements(pb);
-    pb->ranks = must_alloc(world * sizeof(*pb->ranks));
+    wsl_cluster_drop_placements(pb);
+    pb->ranks = wsl_cluster_alloc(world * sizeof(*pb->ranks));
     pb->n_ranks = world;
-    open_generation(c, job);
+    wsl_cluster_open_generation(c, job);
     for (uint32_t rank = 0; rank < world; rank++) {
         /* Fill a machine before the next: ranks of one machine talk fastest. */
         if (node->free == 0)
@@ -137,15 +137,15 @@ static void start(struct wsl_cluster *c, struct job *job, int64_t now)
         place_rank(job, rank, node);
     }
     pb->generation++;
-    give_identity(c, job); /* one that was submitted before there were any */
+    wsl_cluster_give_identity(c, job); /* one that was submitted before there were any */
     job->start_step = pb->checkpoint_step;
     restart_progress(pb);
     job->waits_noted = 0;
     job->restored = false;
-    tell_places(job, places, sizeof places);
-    move_job(c, job, S(STARTING), now, "generation %u: %s", pb->generation, places);
+    describe_places(job, places, sizeof places);
+    wsl_cluster_move_job(c, job, S(STARTING), now, "generation %u: %s", pb->generation, places);
     for (uint32_t rank = 0; rank < world; rank++)
-        send_start(c, job, rank);
+        wsl_cluster_send_start(c, job, rank);
 }
 
 /* ---- waiting ---- */
@@ -165,8 +165,8 @@ static struct wait present_wait(const struct wsl_cluster *c, const struct job *j
     return (struct wait){.kind = WAIT_TURN, .job = c->blocker};
 }
 
-static void tell_slots(const struct wsl_cluster *c, const struct job *job, const struct wait *w,
-                       char *text, size_t size)
+static void describe_slots(const struct wsl_cluster *c, const struct job *job, const struct wait *w,
+                           char *text, size_t size)
 {
     int n = snprintf(text, size, "needs %u slot%s, ", job->world, job->world == 1 ? "" : "s");
 
@@ -184,7 +184,7 @@ static void tell_slots(const struct wsl_cluster *c, const struct job *job, const
 static void tell(const struct wsl_cluster *c, const struct job *job, const struct wait *w,
                  char *text, size_t size)
 {
-    const struct job *other = w->job ? find_job(c, w->job) : NULL;
+    const struct job *other = w->job ? wsl_cluster_find_job(c, w->job) : NULL;
     const char *name = other ? other->pb->spec->name : "?";
 
     switch (w->kind) {
@@ -197,13 +197,13 @@ static void tell(const struct wsl_cluster *c, const struct job *job, const struc
                  name);
         break;
     default:
-        tell_slots(c, job, w, text, size);
+        describe_slots(c, job, w, text, size);
     }
 }
 
-void tell_wait(const struct wsl_cluster *c, struct job *job)
+void wsl_cluster_describe_wait(const struct wsl_cluster *c, struct job *job)
 {
-    bool backs_off = job->retry_ms > c->looked_ms;
+    bool backs_off = job->retry_ms > c->last_schedule_ms;
     struct wait w = present_wait(c, job);
     char text[200];
 
@@ -212,15 +212,15 @@ void tell_wait(const struct wsl_cluster *c, struct job *job)
     tell(c, job, &w, text, sizeof text);
     if (strcmp(text, job->pb->reason) == 0)
         return;
-    set_text(&job->pb->reason, text);
-    set_text(&job->pb->detail, "");
+    wsl_cluster_set_text(&job->pb->reason, text);
+    wsl_cluster_set_text(&job->pb->detail, "");
 }
 
 /* Of what was before a restart, no event tells again. */
 static void recall_waits(struct wsl_cluster *c, struct job *job)
 {
     job->restored = false;
-    need_events(c, job);
+    wsl_cluster_need_events(c, job);
     for (size_t i = 0; i < job->event_count; i++)
         if (strcmp(job->events[i]->kind, "waiting") == 0)
             job->waits_noted = ~0u;
@@ -244,26 +244,26 @@ static void wait_for(struct wsl_cluster *c, struct job *job, struct wait wait, i
         return;
     job->waits_noted |= 1u << wait.kind;
     tell(c, job, &wait, text, sizeof text);
-    add_event(c, job, now, "waiting", "%s", text);
+    wsl_cluster_add_event(c, job, now, "waiting", "%s", text);
 }
 
 /* ---- the job it starts from ---- */
 
 static void fail_for_source(struct wsl_cluster *c, struct job *job, int64_t now)
 {
-    const struct job *source = find_job(c, job->init_job);
+    const struct job *source = wsl_cluster_find_job(c, job->init_job);
     const Wsl__V1__Job *from = source ? source->pb : NULL;
 
-    need_record(c, job);
+    wsl_cluster_need_record(c, job);
     if (from)
-        move_job(
+        wsl_cluster_move_job(
             c, job, S(FAILED), now, "init: job %" PRIu64 " (%s) %s%s", from->id, from->spec->name,
-            from->state == S(CANCELLED) ? "was cancelled" : wsl_cluster_state_word(from->state),
+            from->state == S(CANCELLED) ? "was cancelled" : wsl_cluster_state_name(from->state),
             from->checkpoint[0] ? ": give its checkpoint's path to start from it all the same"
                                 : " without a checkpoint");
     else
-        move_job(c, job, S(FAILED), now, "init: there is no job %" PRIu64 " any more",
-                 job->init_job);
+        wsl_cluster_move_job(c, job, S(FAILED), now, "init: there is no job %" PRIu64 " any more",
+                             job->init_job);
 }
 
 /* Has it all that it starts from? Else it is parked, or has failed. */
@@ -273,10 +273,10 @@ static bool check_source(struct wsl_cluster *c, struct job *job, int64_t now)
 
     if (job->init_job == 0 || job->state == S(RECOVERING))
         return true; /* one that ran had it */
-    source = find_job(c, job->init_job);
+    source = wsl_cluster_find_job(c, job->init_job);
     if (source && !wsl_cluster_ended(source->state)) {
         wait_for(c, job, (struct wait){.kind = WAIT_INIT, .job = source->id}, now);
-        park_job(c, job, &source->parked);
+        wsl_cluster_park_job(c, job, &source->parked);
         return false;
     }
     if (source && source->state == S(SUCCEEDED) && source->pb->checkpoint[0])
@@ -287,21 +287,21 @@ static bool check_source(struct wsl_cluster *c, struct job *job, int64_t now)
 
 /* ---- the line ---- */
 
-void enqueue_job(struct wsl_cluster *c, struct job *job, int64_t now)
+void wsl_cluster_enqueue_job(struct wsl_cluster *c, struct job *job, int64_t now)
 {
     if (!check_source(c, job, now))
         return;
     job->in_line = true;
-    index_add(&c->line, job);
+    wsl_cluster_index_add(&c->line, job);
     /* Behind the blocker it changes nothing. */
     c->changed = c->changed || !c->blocker || job->id < c->blocker;
 }
 
-void leave_queue(struct wsl_cluster *c, struct job *job)
+void wsl_cluster_leave_queue(struct wsl_cluster *c, struct job *job)
 {
-    unpark_job(job);
+    wsl_cluster_unpark_job(job);
     if (job->in_line)
-        index_remove(&c->line, job);
+        wsl_cluster_index_remove(&c->line, job);
     job->in_line = false;
 }
 
@@ -310,15 +310,15 @@ static void enqueue_all(struct wsl_cluster *c, struct job **list, int64_t now)
     while (*list) {
         struct job *job = *list;
 
-        unpark_job(job);
-        enqueue_job(c, job, now);
+        wsl_cluster_unpark_job(job);
+        wsl_cluster_enqueue_job(c, job, now);
     }
 }
 
-static void look_again(struct wsl_cluster *c, int64_t when)
+static void schedule_again(struct wsl_cluster *c, int64_t when)
 {
-    if (when < c->look_ms)
-        c->look_ms = when;
+    if (when < c->next_schedule_ms)
+        c->next_schedule_ms = when;
 }
 
 /* One job in its turn; false: it holds back all behind it. */
@@ -329,15 +329,15 @@ static bool consider(struct wsl_cluster *c, struct job *job, struct room *room, 
 
     if (now < job->retry_ms) {
         /* Its slots are for it, or a job behind it has them for days. */
-        look_again(c, job->retry_ms);
+        schedule_again(c, job->retry_ms);
         room->kept += world <= available ? world : 0;
         return true;
     }
     if (world <= available) {
-        need_record(c, job);
+        wsl_cluster_need_record(c, job);
         if (job->damaged) { /* perhaps only for now: the others go first */
-            forget_record(job);
-            look_again(c, now + DAMAGED_RETRY_MS);
+            wsl_cluster_forget_record(job);
+            schedule_again(c, now + DAMAGED_RETRY_MS);
             return true;
         }
         start(c, job, now);
@@ -357,10 +357,10 @@ static bool consider(struct wsl_cluster *c, struct job *job, struct room *room, 
     wait_for(c, job, (struct wait){.kind = WAIT_SIZE, .all = room->all}, now);
     /* After a restart the cluster looks small until its workers are back. */
     if (early)
-        look_again(c, c->settled_ms);
+        schedule_again(c, c->settled_ms);
     if (early || room->all == 0)
         return false;
-    park_job(c, job, &c->too_big[world]);
+    wsl_cluster_park_job(c, job, &c->too_big[world]);
     return true;
 }
 
@@ -371,7 +371,7 @@ static void walk_line(struct wsl_cluster *c, struct room *room, int64_t now)
 
     c->blocker = 0;
     for (;;) { /* the line changes on the way */
-        size_t i = index_seek(&c->line, next);
+        size_t i = wsl_cluster_index_seek(&c->line, next);
         struct job *job;
 
         while (i < c->line.end && !c->line.slots[i].job)
@@ -387,13 +387,13 @@ static void walk_line(struct wsl_cluster *c, struct room *room, int64_t now)
     }
 }
 
-void schedule(struct wsl_cluster *c, int64_t now)
+void wsl_cluster_schedule(struct wsl_cluster *c, int64_t now)
 {
     struct room room;
 
-    if (!c->changed && now < c->look_ms)
+    if (!c->changed && now < c->next_schedule_ms)
         return;
-    c->looked_ms = now;
+    c->last_schedule_ms = now;
     do { /* once more when one failed, which another may have waited for */
         room = count_slots(c);
         for (uint32_t world = c->slots + 1; world <= room.all && world <= WORLD_MAX; world++)
@@ -401,7 +401,7 @@ void schedule(struct wsl_cluster *c, int64_t now)
         c->slots = room.all;
         enqueue_all(c, &c->released, now); /* one that fails may release others, to this list */
         c->changed = false;
-        c->look_ms = INT64_MAX;
+        c->next_schedule_ms = INT64_MAX;
         walk_line(c, &room, now);
     } while (c->changed);
 }

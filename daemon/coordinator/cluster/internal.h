@@ -7,22 +7,22 @@
  * turn, or parked outside of it until what it waits for happens: in `too_big` until the cluster has
  * grown to its size, or with the job whose checkpoint it starts from until that one ends. So an
  * event costs what it changes, however long the queue is. A slot of a node is used by a rank that
- * has not ended, or by a stray: a trainer that runs there and belongs to no current generation.
+ * has not ended, or by a orphan: a trainer that runs there and belongs to no current generation.
  *
  * Most jobs are queued or have ended and nobody looks at them: of these only struct job is in
- * memory, their record and events are in the store (cluster_records.c). find_job() reads them back.
+ * memory, their record and events are in the store (cluster/records.c). wsl_cluster_find_job() reads them back.
  */
-#ifndef WSL_DAEMON_COORDINATOR_INTERNAL_H
-#define WSL_DAEMON_COORDINATOR_INTERNAL_H
+#ifndef WSL_DAEMON_COORDINATOR_CLUSTER_INTERNAL_H
+#define WSL_DAEMON_COORDINATOR_CLUSTER_INTERNAL_H
 
 #include "base/map.h"
-#include "daemon/coordinator/cluster.h"
+#include "daemon/coordinator/cluster/cluster.h"
 
 enum {
     EVENTS_MAX = 1000,
     WORLD_MAX = 4096,
     NODES_MAX = 4096,
-    STRAYS_MAX = 1024,        /* noted per node */
+    ORPHANS_MAX = 1024,       /* noted per node */
     PEER_WAIT_MS = 2000,      /* for the rank that another one lost to say why */
     DAMAGED_RETRY_MS = 1000,  /* until a record that could not be read is tried again */
     SAVING_EXTRA_MS = 600000, /* beyond the stop's grace time, for a checkpoint being written */
@@ -92,7 +92,7 @@ struct job {
     uint32_t ended;     /* of them */
     enum stop stop;
     struct round
-        *rounds;      /* of the current generation's exchange (cluster_exchange.c); may be NULL */
+        *rounds;      /* of the current generation's exchange (cluster/exchange.c); may be NULL */
     int64_t kill_ms;  /* of STOP_WAIT and STOP_GRACEFUL: when patience ends */
     int64_t retry_ms; /* not placed before */
     uint64_t start_step; /* of the generation: progress is a checkpoint beyond it */
@@ -120,7 +120,7 @@ struct job_index {
     size_t count; /* jobs */
 };
 
-struct stray {
+struct orphan {
     uint64_t job;
     uint32_t generation, rank;
 };
@@ -135,9 +135,9 @@ struct node {
     int64_t away_ms;  /* since when it is not connected */
     int64_t saved_ms; /* when its record was saved last */
     uint32_t ranks;   /* slots used by ranks */
-    uint32_t free;    /* scratch of schedule() */
-    struct stray *strays;
-    size_t stray_count, stray_capacity;
+    uint32_t free;    /* scratch of wsl_cluster_schedule() */
+    struct orphan *orphans;
+    size_t orphan_count, orphan_capacity;
 };
 
 struct wsl_cluster {
@@ -147,132 +147,140 @@ struct wsl_cluster {
     struct wsl_map names;
     size_t ended_count;
     struct job **too_big;   /* by world: parked jobs, WORLD_MAX + 1 lists */
-    uint32_t slots;         /* of the cluster, at the last schedule() */
+    uint32_t slots;         /* of the cluster, at the last wsl_cluster_schedule() */
     uint64_t blocker;       /* the job in line that holds back all behind it; 0: none */
     struct job *released;   /* parked ones whose source has ended: to be looked at */
     struct look_ring *ring; /* ids of the jobs looked at last */
     struct node **nodes;    /* in the order of names */
     size_t node_count;
     uint64_t next_id;
-    bool changed;       /* something a waiting job may wait for */
-    int64_t looked_ms;  /* when schedule() looked last */
-    int64_t look_ms;    /* schedule() then, even when nothing changes; INT64_MAX: no need */
+    bool changed;             /* something a waiting job may wait for */
+    int64_t last_schedule_ms; /* when wsl_cluster_schedule() looked last */
+    int64_t
+        next_schedule_ms; /* wsl_cluster_schedule() then, even when nothing changes; INT64_MAX: no need */
     int64_t settled_ms; /* until then workers may be coming back after the coordinator's restart */
     struct wsl_output *first;
     struct wsl_output **last;
     uint64_t turn; /* how often they were taken, from 1 */
 };
 
-/* cluster_data.c */
-void *must_alloc(size_t size); /* zeroed; the coordinator cannot do without its small records:
+/* cluster/data.c */
+void *wsl_cluster_alloc(
+    size_t size); /* zeroed; the coordinator cannot do without its small records:
                                   aborts when there is none */
 /* Makes room for one more of `size` bytes in an array. */
-void *must_grow(void *array, size_t count, size_t *capacity, size_t size);
-void set_text(char **field, const char *text);
-void set_textf(char **field, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void *wsl_cluster_grow(void *array, size_t count, size_t *capacity, size_t size);
+void wsl_cluster_set_text(char **field, const char *text);
+void wsl_cluster_set_textf(char **field, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* One line of valid UTF-8: what is not becomes '?'. Bytes from others, or cut at some length, go
  * through it: one bad byte makes a whole answer unreadable for most clients. */
-void clean_text(char *text);
-ProtobufCMessage *copy_message(const ProtobufCMessage *message);
-struct job *add_job(struct wsl_cluster *c, uint64_t id, Wsl__V1__JobState state, uint32_t world,
-                    uint64_t init_job, uint64_t name_hash);
+void wsl_cluster_clean_text(char *text);
+ProtobufCMessage *wsl_cluster_copy_message(const ProtobufCMessage *message);
+struct job *wsl_cluster_add_job(struct wsl_cluster *c, uint64_t id, Wsl__V1__JobState state,
+                                uint32_t world, uint64_t init_job, uint64_t name_hash);
 /* An identity, for a job that has none yet; the caller saves it before a trainer hears of it. */
-void give_identity(const struct wsl_cluster *c, struct job *job);
-void drop_job(struct wsl_cluster *c, struct job *job);
-void set_job_state(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to);
+void wsl_cluster_give_identity(const struct wsl_cluster *c, struct job *job);
+void wsl_cluster_drop_job(struct wsl_cluster *c, struct job *job);
+void wsl_cluster_set_job_state(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to);
 /* An empty generation of pb->n_ranks ranks: the job is live. */
-void open_generation(struct wsl_cluster *c, struct job *job);
-void close_generation(struct wsl_cluster *c, struct job *job);
-void drop_placements(Wsl__V1__Job *pb);
+void wsl_cluster_open_generation(struct wsl_cluster *c, struct job *job);
+void wsl_cluster_close_generation(struct wsl_cluster *c, struct job *job);
+void wsl_cluster_drop_placements(Wsl__V1__Job *pb);
 
-/* cluster_index.c: finding and lists */
-struct job *peek_job(const struct wsl_cluster *c, uint64_t id); /* its record may be in the store */
-struct job *find_job(const struct wsl_cluster *c, uint64_t id); /* with its record */
+/* cluster/index.c: finding and lists */
+struct job *wsl_cluster_peek_job(const struct wsl_cluster *c,
+                                 uint64_t id); /* its record may be in the store */
+struct job *wsl_cluster_find_job(const struct wsl_cluster *c, uint64_t id); /* with its record */
 /* Of the jobs with this name the newest one that is accepted; or, with `any`, the newest at all:
  * the only one that may not have ended. With its record. */
-struct job *find_name(const struct wsl_cluster *c, const char *name, bool any);
-void list_add(struct job_list *list, struct job *job);
-void list_remove(struct job_list *list, const struct job *job); /* fine when it is not in there */
-void index_add(struct job_index *index, struct job *job);
-void index_remove(struct job_index *index, const struct job *job); /* likewise */
+struct job *wsl_cluster_find_name(const struct wsl_cluster *c, const char *name, bool any);
+void wsl_cluster_list_add(struct job_list *list, struct job *job);
+void wsl_cluster_list_remove(struct job_list *list,
+                             const struct job *job); /* fine when it is not in there */
+void wsl_cluster_index_add(struct job_index *index, struct job *job);
+void wsl_cluster_index_remove(struct job_index *index, const struct job *job); /* likewise */
 /* The place in `slots` of the first job whose id is at least `id`; `end` when there is none. */
-size_t index_seek(const struct job_index *index, uint64_t id);
+size_t wsl_cluster_index_seek(const struct job_index *index, uint64_t id);
 /* Waits elsewhere than in line, in this list. */
-void park_job(struct wsl_cluster *c, struct job *job, struct job **list);
-void unpark_job(struct job *job); /* fine when it is not */
+void wsl_cluster_park_job(struct wsl_cluster *c, struct job *job, struct job **list);
+void wsl_cluster_unpark_job(struct job *job); /* fine when it is not */
 
-/* cluster_records.c: what is in memory of a job */
-void need_record(const struct wsl_cluster *c, struct job *job);
-void need_events(const struct wsl_cluster *c, struct job *job);
-void note_look(const struct wsl_cluster *c, struct job *job); /* keep it for a while */
+/* cluster/records.c: what is in memory of a job */
+void wsl_cluster_need_record(const struct wsl_cluster *c, struct job *job);
+void wsl_cluster_need_events(const struct wsl_cluster *c, struct job *job);
+void wsl_cluster_note_look(const struct wsl_cluster *c, struct job *job); /* keep it for a while */
 /* Its record and events, when the store has them as they are and nothing will change them soon. */
-void rest_job(const struct wsl_cluster *c, struct job *job);
-void forget_record(struct job *job);
-struct look_ring *look_ring_new(void);
+void wsl_cluster_rest_job(const struct wsl_cluster *c, struct job *job);
+void wsl_cluster_forget_record(struct job *job);
+struct look_ring *wsl_cluster_new_look_ring(void);
 
-/* cluster_nodes.c */
-struct node *find_node(const struct wsl_cluster *c, const char *name);
-struct node *add_node(struct wsl_cluster *c, const char *name, int64_t now);
+/* cluster/nodes.c */
+struct node *wsl_cluster_find_node(const struct wsl_cluster *c, const char *name);
+struct node *wsl_cluster_add_node(struct wsl_cluster *c, const char *name, int64_t now);
 /* The one away longest of those nobody needs; false: there is none. */
-bool forget_oldest_node(struct wsl_cluster *c);
-void forget_node(struct wsl_cluster *c, struct node *node);
-void forget_old_nodes(struct wsl_cluster *c, int64_t now); /* lost for longer than forget_ms */
-void free_node(struct node *node);
-void add_stray(struct wsl_cluster *c, struct node *node, const Wsl__V1__TrainerKey *key);
-void remove_stray(struct wsl_cluster *c, struct node *node, const Wsl__V1__TrainerKey *key);
-void drop_strays(struct wsl_cluster *c, struct node *node);
-uint32_t slots_of(const struct node *node);
-uint32_t slots_used(const struct node *node);
+bool wsl_cluster_forget_oldest_node(struct wsl_cluster *c);
+void wsl_cluster_forget_node(struct wsl_cluster *c, struct node *node);
+void wsl_cluster_forget_old_nodes(struct wsl_cluster *c,
+                                  int64_t now); /* lost for longer than forget_ms */
+void wsl_cluster_free_node(struct node *node);
+void wsl_cluster_add_orphan(struct wsl_cluster *c, struct node *node,
+                            const Wsl__V1__TrainerKey *key);
+void wsl_cluster_remove_orphan(struct wsl_cluster *c, struct node *node,
+                               const Wsl__V1__TrainerKey *key);
+void wsl_cluster_drop_orphans(struct wsl_cluster *c, struct node *node);
+uint32_t wsl_cluster_slots_of(const struct node *node);
+uint32_t wsl_cluster_slots_used(const struct node *node);
 
-/* cluster_output.c */
-void save_job(struct wsl_cluster *c, struct job *job);
-void add_event(struct wsl_cluster *c, struct job *job, int64_t now, const char *kind,
-               const char *format, ...) __attribute__((format(printf, 5, 6)));
-void keep_event(struct job *job, Wsl__V1__Event *event);
-void send_start(struct wsl_cluster *c, struct job *job, uint32_t rank);
-void send_stop(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKey *key,
-               Wsl__V1__StopMode mode, const char *reason);
-void send_exchange(struct wsl_cluster *c, const char *node,
-                   Wsl__V1__ExchangeResult *result); /* takes it */
-void remove_saved(struct wsl_cluster *c, uint64_t id);
-void save_node(struct wsl_cluster *c, struct node *node, int64_t now);
-void remove_saved_node(struct wsl_cluster *c, const char *name);
+/* cluster/output.c */
+void wsl_cluster_save_job(struct wsl_cluster *c, struct job *job);
+void wsl_cluster_add_event(struct wsl_cluster *c, struct job *job, int64_t now, const char *kind,
+                           const char *format, ...) __attribute__((format(printf, 5, 6)));
+void wsl_cluster_keep_event(struct job *job, Wsl__V1__Event *event);
+void wsl_cluster_send_start(struct wsl_cluster *c, struct job *job, uint32_t rank);
+void wsl_cluster_send_stop(struct wsl_cluster *c, const char *node, const Wsl__V1__TrainerKey *key,
+                           Wsl__V1__StopMode mode, const char *reason);
+void wsl_cluster_send_exchange(struct wsl_cluster *c, const char *node,
+                               Wsl__V1__ExchangeResult *result); /* takes it */
+void wsl_cluster_remove_saved(struct wsl_cluster *c, uint64_t id);
+void wsl_cluster_save_node(struct wsl_cluster *c, struct node *node, int64_t now);
+void wsl_cluster_remove_saved_node(struct wsl_cluster *c, const char *name);
 
-/* cluster_exchange.c */
-void forget_rounds(struct job *job);
+/* cluster/exchange.c */
+void wsl_cluster_forget_rounds(struct job *job);
 
-/* cluster_workers.c */
+/* cluster/workers.c */
 /* The job whose current generation the key names, and that has this rank on this node; NULL: the
  * message is stale. */
-struct job *current_job(const struct wsl_cluster *c, const struct node *node,
-                        const Wsl__V1__TrainerKey *key);
+struct job *wsl_cluster_current_job(const struct wsl_cluster *c, const struct node *node,
+                                    const Wsl__V1__TrainerKey *key);
 
-/* cluster_job.c: moves and ends */
-void move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now,
-              const char *format, ...) __attribute__((format(printf, 5, 6)));
-bool is_live(const struct job *job); /* has a rank that has not ended */
-void stop_ranks(struct wsl_cluster *c, struct job *job, enum stop stop, int64_t now);
+/* cluster/job.c: moves and ends */
+void wsl_cluster_move_job(struct wsl_cluster *c, struct job *job, Wsl__V1__JobState to, int64_t now,
+                          const char *format, ...) __attribute__((format(printf, 5, 6)));
+bool wsl_cluster_is_live(const struct job *job); /* has a rank that has not ended */
+void wsl_cluster_stop_ranks(struct wsl_cluster *c, struct job *job, enum stop stop, int64_t now);
 /* Kills what was asked to stop and has not, when its time is over. */
-void check_stop_deadline(struct wsl_cluster *c, struct job *job, int64_t now);
+void wsl_cluster_check_stop_deadline(struct wsl_cluster *c, struct job *job, int64_t now);
 /* What the live ranks on this node were told, once more. */
-void repeat_stops(struct wsl_cluster *c, struct job *job, const struct node *node);
-void end_rank(struct wsl_cluster *c, struct job *job, uint32_t rank,
-              Wsl__V1__TrainerOutcome outcome, const char *reason, int64_t now);
+void wsl_cluster_repeat_stops(struct wsl_cluster *c, struct job *job, const struct node *node);
+void wsl_cluster_end_rank(struct wsl_cluster *c, struct job *job, uint32_t rank,
+                          Wsl__V1__TrainerOutcome outcome, const char *reason, int64_t now);
 /* All ranks have ended: decides what becomes of the job. */
-void end_generation(struct wsl_cluster *c, struct job *job, int64_t now);
-void rank_up(struct wsl_cluster *c, struct job *job, uint32_t rank,
-             const Wsl__V1__TrainerReport *report, int64_t now);
-const char *outcome_word(Wsl__V1__TrainerOutcome outcome);
-Wsl__V1__TrainerOutcome outcome_of_word(const char *word);
+void wsl_cluster_end_generation(struct wsl_cluster *c, struct job *job, int64_t now);
+void wsl_cluster_rank_up(struct wsl_cluster *c, struct job *job, uint32_t rank,
+                         const Wsl__V1__TrainerReport *report, int64_t now);
+const char *wsl_cluster_outcome_name(Wsl__V1__TrainerOutcome outcome);
+Wsl__V1__TrainerOutcome wsl_cluster_outcome_of_name(const char *word);
 
-/* cluster_schedule.c */
-void schedule(struct wsl_cluster *c, int64_t now); /* cheap when nothing has changed */
+/* cluster/schedule.c */
+void wsl_cluster_schedule(struct wsl_cluster *c, int64_t now); /* cheap when nothing has changed */
 /* A job that is queued or recovering begins to wait: in line, or parked. */
-void enqueue_job(struct wsl_cluster *c, struct job *job, int64_t now);
-void leave_queue(struct wsl_cluster *c, struct job *job);
-void tell_wait(const struct wsl_cluster *c, struct job *job);
+void wsl_cluster_enqueue_job(struct wsl_cluster *c, struct job *job, int64_t now);
+void wsl_cluster_leave_queue(struct wsl_cluster *c, struct job *job);
+void wsl_cluster_describe_wait(const struct wsl_cluster *c, struct job *job);
 
-/* cluster_users.c */
-void trim_history(struct wsl_cluster *c);
+/* cluster/users.c */
+void wsl_cluster_trim_history(struct wsl_cluster *c);
 
 #endif

@@ -15,33 +15,33 @@
 enum { LOG_EVENTS_MAX = 64 }; /* lines in the log of one commit */
 
 /* One turn of the machine, on its way to the disk. */
-struct act {
-    struct act *next, **link; /* in co->acts */
-    struct act *next_failed;
+struct transaction {
+    struct transaction *next, **link; /* in co->transactions */
+    struct transaction *next_failed;
     struct wsl_coordinator *co;
     uint64_t number;            /* in the order of turns */
     struct wsl_output *outputs; /* owned */
     struct append append;
     bool has_append;
-    enum drive_mode mode;
+    enum commit_mode mode;
     saved_fn saved;
     void *context;
 };
 
-static struct act *new_act(struct wsl_coordinator *co)
+static struct transaction *new_transaction(struct wsl_coordinator *co)
 {
-    struct act *act = calloc(1, sizeof *act);
+    struct transaction *transaction = calloc(1, sizeof *transaction);
 
-    if (!act)
+    if (!transaction)
         abort();
-    act->co = co;
-    act->number = co->next_act++;
-    act->next = co->acts;
-    act->link = &co->acts;
-    if (act->next)
-        act->next->link = &act->next;
-    co->acts = act;
-    return act;
+    transaction->co = co;
+    transaction->number = co->next_transaction++;
+    transaction->next = co->transactions;
+    transaction->link = &co->transactions;
+    if (transaction->next)
+        transaction->next->link = &transaction->next;
+    co->transactions = transaction;
+    return transaction;
 }
 
 /* Durable, or given up: in both cases nothing of it is on its way any more. */
@@ -52,26 +52,27 @@ static void free_output(struct wsl_coordinator *co, struct wsl_output *o)
     wsl_output_free(o);
 }
 
-static void free_act(struct act *act)
+static void free_transaction(struct transaction *transaction)
 {
-    *act->link = act->next;
-    if (act->next)
-        act->next->link = act->link;
-    if (act->has_append && act->append.save_job)
-        wsl_cluster_saved(act->co->cluster, act->append.job);
-    while (act->outputs) {
-        struct wsl_output *o = act->outputs;
+    *transaction->link = transaction->next;
+    if (transaction->next)
+        transaction->next->link = transaction->link;
+    if (transaction->has_append && transaction->append.save_job)
+        wsl_cluster_saved(transaction->co->cluster, transaction->append.job);
+    while (transaction->outputs) {
+        struct wsl_output *o = transaction->outputs;
 
-        act->outputs = o->next;
-        free_output(act->co, o);
+        transaction->outputs = o->next;
+        free_output(transaction->co, o);
     }
-    free(act);
+    free(transaction);
 }
 
-bool is_unsaved(const struct wsl_coordinator *co, uint64_t job)
+bool wsl_committer_is_unsaved(const struct wsl_coordinator *co, uint64_t job)
 {
-    for (const struct act *act = co->acts; act; act = act->next)
-        for (const struct wsl_output *o = act->outputs; o; o = o->next)
+    for (const struct transaction *transaction = co->transactions; transaction;
+         transaction = transaction->next)
+        for (const struct wsl_output *o = transaction->outputs; o; o = o->next)
             if (o->kind == WSL_OUTPUT_SAVE_JOB && o->job == job)
                 return true;
     return false;
@@ -127,15 +128,15 @@ static void put_event(struct wsl_state_commit *commit, const struct wsl_output *
         wsl_state_remove_event(commit, o->job, o->event->sequence - EVENTS_KEPT);
 }
 
-static void fill(const struct act *act, struct wsl_state_commit *commit)
+static void fill(const struct transaction *transaction, struct wsl_state_commit *commit)
 {
-    const struct append *a = &act->append;
+    const struct append *a = &transaction->append;
 
-    for (const struct wsl_output *o = act->outputs; o; o = o->next) {
+    for (const struct wsl_output *o = transaction->outputs; o; o = o->next) {
         switch (o->kind) {
         case WSL_OUTPUT_SAVE_JOB:
-            if (!act->has_append || !a->save_job || a->job != o->job)
-                put_job(act->co, commit, o->job);
+            if (!transaction->has_append || !a->save_job || a->job != o->job)
+                put_job(transaction->co, commit, o->job);
             break;
         case WSL_OUTPUT_SAVE_EVENT:
             put_event(commit, o);
@@ -144,7 +145,7 @@ static void fill(const struct act *act, struct wsl_state_commit *commit)
             wsl_state_remove_job(commit, o->job);
             break;
         case WSL_OUTPUT_SAVE_NODE:
-            put_node(act->co, commit, o->node);
+            put_node(transaction->co, commit, o->node);
             break;
         case WSL_OUTPUT_REMOVE_NODE:
             wsl_state_remove_node(commit, o->node);
@@ -153,47 +154,47 @@ static void fill(const struct act *act, struct wsl_state_commit *commit)
             break;
         }
     }
-    if (!act->has_append)
+    if (!transaction->has_append)
         return;
     wsl_state_append(commit, a->job, a->name, a->offset, a->bytes, a->size);
     if (a->save_job)
-        put_job(act->co, commit, a->job);
+        put_job(transaction->co, commit, a->job);
 }
 
 /* ---- failures ---- */
 
-static void tell(struct act *act, const struct wsl_err *err)
+static void tell(struct transaction *transaction, const struct wsl_err *err)
 {
-    saved_fn saved = act->saved;
+    saved_fn saved = transaction->saved;
 
-    act->saved = NULL;
+    transaction->saved = NULL;
     if (saved)
-        saved(act->context, err);
+        saved(transaction->context, err);
 }
 
-static void queue_failed(struct act *act)
+static void queue_failed(struct transaction *transaction)
 {
-    struct act **at = &act->co->failed;
+    struct transaction **at = &transaction->co->failed;
 
-    while (*at && (*at)->number < act->number)
+    while (*at && (*at)->number < transaction->number)
         at = &(*at)->next_failed;
-    act->next_failed = *at;
-    *at = act;
+    transaction->next_failed = *at;
+    *at = transaction;
 }
 
-static void give_up(struct act *act, const struct wsl_err *err)
+static void give_up(struct transaction *transaction, const struct wsl_err *err)
 {
-    struct wsl_coordinator *co = act->co;
+    struct wsl_coordinator *co = transaction->co;
 
-    if (act->has_append && err->code == WSL_ESTATE) {
+    if (transaction->has_append && err->code == WSL_ESTATE) {
         /* Not the disk's fault, and it would never succeed. What was read from it stays. */
-        wsl_error("event=bytes_dropped job=%" PRIu64 " file=%s reason=\"%s\"", act->append.job,
-                  act->append.name, err->text);
-        if (act->append.save_job)
-            wsl_cluster_saved(co->cluster, act->append.job);
-        act->has_append = false;
-        tell(act, err);
-        queue_failed(act);
+        wsl_error("event=bytes_dropped job=%" PRIu64 " file=%s reason=\"%s\"",
+                  transaction->append.job, transaction->append.name, err->text);
+        if (transaction->append.save_job)
+            wsl_cluster_saved(co->cluster, transaction->append.job);
+        transaction->has_append = false;
+        tell(transaction, err);
+        queue_failed(transaction);
         return;
     }
     if (!co->disk_trouble && !co->closing)
@@ -201,12 +202,12 @@ static void give_up(struct act *act, const struct wsl_err *err)
                   "saving works again; running jobs go on\"",
                   err->text);
     co->disk_trouble = true;
-    if (act->mode != DRIVE_PATIENT)
-        tell(act, err);
-    if (act->mode == DRIVE_ONCE)
-        free_act(act);
+    if (transaction->mode != COMMIT_PATIENT)
+        tell(transaction, err);
+    if (transaction->mode == COMMIT_ONCE)
+        free_transaction(transaction);
     else
-        queue_failed(act);
+        queue_failed(transaction);
 }
 
 /* ---- successes ---- */
@@ -232,14 +233,14 @@ static void log_events(const struct wsl_output *first)
     }
 }
 
-static void carry_out(struct wsl_coordinator *co, const struct wsl_output *o)
+static void apply_output(struct wsl_coordinator *co, const struct wsl_output *o)
 {
     switch (o->kind) {
     case WSL_OUTPUT_SEND:
-        send_to_node(co, o->node, o->message);
+        wsl_workers_send(co, o->node, o->message);
         break;
     case WSL_OUTPUT_REMOVE_JOB:
-        streams_drop(co, o->job);
+        wsl_streams_drop(co, o->job);
         break;
     case WSL_OUTPUT_SAVE_JOB:
     case WSL_OUTPUT_SAVE_EVENT:
@@ -253,13 +254,13 @@ static void commit_all_failed(struct wsl_coordinator *co);
 
 static void on_saved(void *context, const struct wsl_err *err)
 {
-    struct act *act = context;
-    struct wsl_coordinator *co = act->co;
-    struct wsl_output *outputs = act->outputs;
+    struct transaction *transaction = context;
+    struct wsl_coordinator *co = transaction->co;
+    struct wsl_output *outputs = transaction->outputs;
     uint64_t last = 0;
 
     if (err) {
-        give_up(act, err);
+        give_up(transaction, err);
         return;
     }
     if (co->disk_trouble)
@@ -267,131 +268,132 @@ static void on_saved(void *context, const struct wsl_err *err)
     co->disk_trouble = false;
     log_events(outputs);
     for (const struct wsl_output *o = outputs; o; o = o->next)
-        carry_out(co, o);
-    tell(act, NULL);
-    act->outputs = NULL; /* it is saved: followers may be told */
-    free_act(act);
+        apply_output(co, o);
+    tell(transaction, NULL);
+    transaction->outputs = NULL; /* it is saved: subscribers may be told */
+    free_transaction(transaction);
     while (outputs) {
         struct wsl_output *o = outputs;
 
         if (o->kind != WSL_OUTPUT_SEND && o->job != 0 && o->job != last)
-            poke_followers(co, last = o->job);
+            wsl_subscribers_notify(co, last = o->job);
         outputs = o->next;
         free_output(co, o);
     }
     commit_all_failed(co);
 }
 
-static void commit_act(struct act *act)
+static void commit_transaction(struct transaction *transaction)
 {
-    struct wsl_coordinator *co = act->co;
+    struct wsl_coordinator *co = transaction->co;
     struct wsl_state_commit *commit;
     struct wsl_err err = {0};
 
     if (co->closing) {
         wsl_fail(&err, WSL_ECANCELLED, "the coordinator is stopping");
-        tell(act, &err);
-        free_act(act);
+        tell(transaction, &err);
+        free_transaction(transaction);
         return;
     }
     commit = wsl_state_begin(co->state);
     if (!commit) {
         wsl_fail(&err, WSL_ELIMIT, "the disk does not keep up: %zu saves wait",
                  wsl_state_waiting(co->state));
-        give_up(act, &err);
+        give_up(transaction, &err);
         return;
     }
-    fill(act, commit);
-    wsl_state_end(commit, on_saved, act);
+    fill(transaction, commit);
+    wsl_state_end(commit, on_saved, transaction);
 }
 
-static void add_act(struct act *act)
+static void add_transaction(struct transaction *transaction)
 {
     struct wsl_err err = {0};
 
-    if (!act->co->failed || act->mode == DRIVE_ONCE || act->co->closing) {
-        commit_act(act);
+    if (!transaction->co->failed || transaction->mode == COMMIT_ONCE || transaction->co->closing) {
+        commit_transaction(transaction);
         return;
     }
     wsl_fail(&err, WSL_ENOSPC,
              "saving fails at the moment: the coordinator's disk is full or "
              "broken; it takes effect when saving works again");
-    if (act->mode == DRIVE_TELL)
-        tell(act, &err);
-    queue_failed(act);
+    if (transaction->mode == COMMIT_TELL)
+        tell(transaction, &err);
+    queue_failed(transaction);
 }
 
-void drive_then(struct wsl_coordinator *co, enum drive_mode mode, saved_fn saved, void *context)
+void wsl_committer_commit_then(struct wsl_coordinator *co, enum commit_mode mode, saved_fn saved,
+                               void *context)
 {
     struct wsl_output *outputs = wsl_cluster_take_outputs(co->cluster);
-    struct act *act;
+    struct transaction *transaction;
 
     if (!outputs && !saved)
         return;
-    act = new_act(co);
-    act->outputs = outputs;
-    act->mode = mode;
-    act->saved = saved;
-    act->context = context;
-    add_act(act);
+    transaction = new_transaction(co);
+    transaction->outputs = outputs;
+    transaction->mode = mode;
+    transaction->saved = saved;
+    transaction->context = context;
+    add_transaction(transaction);
 }
 
-void drive(struct wsl_coordinator *co)
+void wsl_committer_commit(struct wsl_coordinator *co)
 {
-    drive_then(co, DRIVE_TELL, NULL, NULL);
+    wsl_committer_commit_then(co, COMMIT_TELL, NULL, NULL);
 }
 
-void drive_append(struct wsl_coordinator *co, const struct append *append, saved_fn saved,
-                  void *context)
+void wsl_committer_append(struct wsl_coordinator *co, const struct append *append, saved_fn saved,
+                          void *context)
 {
-    struct act *act = new_act(co);
+    struct transaction *transaction = new_transaction(co);
 
-    act->outputs = wsl_cluster_take_outputs(co->cluster);
-    act->append = *append;
-    act->has_append = true;
+    transaction->outputs = wsl_cluster_take_outputs(co->cluster);
+    transaction->append = *append;
+    transaction->has_append = true;
     if (append->save_job)
         wsl_cluster_saving(co->cluster, append->job);
-    act->mode = DRIVE_PATIENT;
-    act->saved = saved;
-    act->context = context;
-    add_act(act);
+    transaction->mode = COMMIT_PATIENT;
+    transaction->saved = saved;
+    transaction->context = context;
+    add_transaction(transaction);
 }
 
 /* ---- trying again ---- */
 
-static struct act *take_failed(struct wsl_coordinator *co)
+static struct transaction *take_failed(struct wsl_coordinator *co)
 {
-    struct act *act = co->failed;
+    struct transaction *transaction = co->failed;
 
-    if (act)
-        co->failed = act->next_failed;
-    return act;
+    if (transaction)
+        co->failed = transaction->next_failed;
+    return transaction;
 }
 
 static void commit_all_failed(struct wsl_coordinator *co)
 {
-    struct act *act, *list = co->failed;
+    struct transaction *transaction, *list = co->failed;
 
     co->failed = NULL;
-    while ((act = list)) {
-        list = act->next_failed;
-        commit_act(act);
+    while ((transaction = list)) {
+        list = transaction->next_failed;
+        commit_transaction(transaction);
     }
 }
 
 /* The oldest alone; when it succeeds, the others follow at once. */
-void retry_failed(struct wsl_coordinator *co)
+void wsl_committer_retry(struct wsl_coordinator *co)
 {
-    struct act *act = take_failed(co);
+    struct transaction *transaction = take_failed(co);
 
-    if (act)
-        commit_act(act);
+    if (transaction)
+        commit_transaction(transaction);
 }
 
-void free_failed(struct wsl_coordinator *co)
+void wsl_committer_free(struct wsl_coordinator *co)
 {
-    struct act *act;
+    struct transaction *transaction;
 
-    while ((act = take_failed(co)))
-        commit_act(act); /* `closing`: it only says so */
+    while ((transaction = take_failed(co)))
+        commit_transaction(transaction); /* `closing`: it only says so */
 }

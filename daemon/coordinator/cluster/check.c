@@ -4,7 +4,7 @@
  * indefinitely, a slot that nobody gets back, or a record that is lost: things that no caller would
  * notice.
  */
-#include "daemon/coordinator/internal.h"
+#include "daemon/coordinator/cluster/internal.h"
 
 #include <assert.h>
 #include <string.h>
@@ -116,7 +116,7 @@ static void check_nodes(const struct wsl_cluster *c)
 
         assert(i == 0 || strcmp(c->nodes[i - 1]->pb->name, node->pb->name) < 0);
         assert(node->ranks == ranks_on(c, node));
-        assert(node->stray_count <= STRAYS_MAX);
+        assert(node->orphan_count <= ORPHANS_MAX);
         assert(!node->connected || node->lost_ms == 0);
     }
 }
