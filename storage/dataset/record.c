@@ -7,6 +7,7 @@
 #include "base/protowire.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* field << 3 | wire type */
@@ -114,6 +115,25 @@ static const char *set_field(struct wsl_record *record, struct tag_list *tags,
     default:
         return NULL;
     }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+uint32_t wsl_record_sort_tags(uint32_t *tags, uint32_t count)
+{
+    uint32_t kept = 0;
+
+    if (count > 1)
+        qsort(tags, count, sizeof *tags, by_value);
+    for (uint32_t i = 0; i < count; i++)
+        if (kept == 0 || tags[i] != tags[kept - 1])
+            tags[kept++] = tags[i];
+    return kept;
 }
 
 const char *wsl_record_parse_place(const uint8_t *bytes, size_t size, size_t tag_limit,

@@ -15,6 +15,9 @@ enum {
     WSL_RECORD_JPEG_MAX = (1 << 24) - 4096, /* bytes of its image */
 };
 
+/* Sorts ids, as a record has them, and removes duplicates; returns how many stay. */
+uint32_t wsl_record_sort_tags(uint32_t *tags, uint32_t count);
+
 /* Where an image lies that is not in its record. */
 struct wsl_record_place {
     uint64_t file, offset, size; /* size 0: it is in the record */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What views share, and merging with them. Internal to storage/derive; contracts are those of
+ * What all views share. Internal to storage/derive; contracts are those of
  * view.h.
  */
 #ifndef WSL_STORAGE_DERIVE_INTERNAL_H
@@ -35,8 +35,5 @@ struct view_plan {
 
 /* `source` says how the view was made; taken, also on failure. */
 int wsl_view_make(const struct view_plan *plan, json_t *source, struct wsl_err *err);
-
-/* Sorts, removes duplicates; returns how many stay. */
-int wsl_derive_sort_unique(uint32_t *tags, int count);
 
 #endif

@@ -4,6 +4,8 @@
  */
 #include "storage/derive/internal.h"
 
+#include "storage/dataset/record.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +31,7 @@ static int map_record(void *context, const struct view_record *record, uint32_t 
     for (int i = 0; i < record->count; i++)
         for (int k = 0; k < m->meanings[record->tags[i]].count; k++)
             all[n++] = m->meanings[record->tags[i]].tags[k];
-    n = wsl_derive_sort_unique(all, n);
+    n = (int)wsl_record_sort_tags(all, (uint32_t)n);
     if (n > TAGS_MAX) { /* a vocabulary lists the rarest last: they say most */
         memmove(all, all + n - TAGS_MAX, TAGS_MAX * sizeof *all);
         n = TAGS_MAX;

@@ -7,7 +7,7 @@
 
 #include "base/rng.h"
 #include "storage/dataset/dataset_writer.h"
-#include "storage/derive/internal.h"
+#include "storage/dataset/record.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -240,7 +240,7 @@ static int group_tags(struct merge *j, uint64_t first, bool ids, uint32_t ret[GR
 
             ret[n++] = ids ? j->tags[tag].id : tag;
         }
-        n = wsl_derive_sort_unique(ret, n);
+        n = (int)wsl_record_sort_tags(ret, (uint32_t)n);
     }
     *ret_count = n;
     return 0;

@@ -4,6 +4,7 @@
  * alone.
  */
 #include "base/rng.h"
+#include "storage/dataset/record.h"
 #include "storage/derive/internal.h"
 
 #include <stdlib.h>
@@ -70,7 +71,7 @@ static int add_noise(void *context, const struct view_record *record, uint32_t r
         if (record->counting)
             (*(replace ? &n->result->replaced : &n->result->kept))++;
     }
-    return wsl_derive_sort_unique(ret_tags, count);
+    return (int)wsl_record_sort_tags(ret_tags, (uint32_t)count);
 }
 
 int wsl_view_noise(const struct wsl_view_setup *setup, double p, uint64_t seed,

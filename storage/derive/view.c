@@ -5,6 +5,8 @@
  */
 #include "storage/derive/internal.h"
 
+#include "storage/dataset/record.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,25 +19,6 @@ struct work {
     uint64_t *counts[2]; /* by split, of each tag before ranking */
     uint32_t *id;        /* of each tag in the view; UINT32_MAX: none */
 };
-
-static int by_value(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-int wsl_derive_sort_unique(uint32_t *tags, int count)
-{
-    int kept = 0;
-
-    if (count > 1)
-        qsort(tags, (size_t)count, sizeof *tags, by_value);
-    for (int i = 0; i < count; i++)
-        if (kept == 0 || tags[i] != tags[kept - 1])
-            tags[kept++] = tags[i];
-    return kept;
-}
 
 /* Tags of record->split and ->index in the view, before ranking; how many, or a failure. */
 static int rewrite(struct work *w, struct view_record *record, uint32_t ret_tags[TAGS_MAX],
@@ -125,7 +108,7 @@ static int give_ids(const struct work *w, uint32_t *tags, int count)
     for (int i = 0; i < count; i++)
         if (w->id[tags[i]] != UINT32_MAX)
             tags[n++] = w->id[tags[i]];
-    return wsl_derive_sort_unique(tags, n);
+    return (int)wsl_record_sort_tags(tags, (uint32_t)n);
 }
 
 static int write_split(struct work *w, enum wsl_split split, struct wsl_err *err)

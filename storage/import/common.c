@@ -58,26 +58,6 @@ int wsl_numbers_push(struct numbers *numbers, uint32_t value)
     return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-uint32_t wsl_numbers_sort_unique(uint32_t *values, uint32_t count)
-{
-    uint32_t kept = 0;
-
-    if (count == 0)
-        return 0;
-    qsort(values, count, sizeof *values, by_value);
-    for (uint32_t i = 0; i < count; i++)
-        if (kept == 0 || values[i] != values[kept - 1])
-            values[kept++] = values[i];
-    return kept;
-}
-
 const char *wsl_quarantine_reason_name(enum wsl_quarantine_reason reason)
 {
     static const char *const words[] = {

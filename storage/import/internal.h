@@ -119,9 +119,6 @@ int wsl_import_quarantine(struct item *item, enum wsl_quarantine_reason reason, 
 /* One more at the end of a run of numbers: 0 or WSL_ENOMEM. */
 int wsl_numbers_push(struct numbers *numbers, uint32_t value);
 
-/* Sorts and removes doubles; returns how many stay. */
-uint32_t wsl_numbers_sort_unique(uint32_t *values, uint32_t count);
-
 /* The split of an image: what its source says, or a function of pixels, seed and share alone. */
 enum wsl_split wsl_import_split(const struct import *im, const struct item *item);
 

@@ -5,6 +5,7 @@
 #include "storage/import/internal.h"
 
 #include "base/utf8.h"
+#include "storage/dataset/record.h"
 #include "storage/vocabulary/tag_text.h"
 
 #include <fnmatch.h>
@@ -154,7 +155,7 @@ static void use_tags(struct import *im, struct item *item)
     uint32_t *tags = im->tags.values + item->first_tag;
     bool known = false;
 
-    item->tag_count = wsl_numbers_sort_unique(tags, item->tag_count);
+    item->tag_count = wsl_record_sort_tags(tags, item->tag_count);
     im->tags.count = item->first_tag + item->tag_count;
     for (uint32_t i = 0; i < item->tag_count; i++) {
         wsl_vocabulary_builder_use(im->vocabulary, tags[i]);

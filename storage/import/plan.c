@@ -99,7 +99,7 @@ static int merge_equal(struct import *im, struct numbers *concepts)
         }
         first->first_tag = start;
         first->tag_count =
-            wsl_numbers_sort_unique(concepts->values + start, (uint32_t)(concepts->count - start));
+            wsl_record_sort_tags(concepts->values + start, (uint32_t)(concepts->count - start));
         concepts->count = start + first->tag_count;
         for (uint32_t t = 0; t < first->tag_count; t++)
             wsl_vocabulary_builder_count(im->vocabulary, concepts->values[start + t],
@@ -121,7 +121,7 @@ static void give_ids(struct import *im, struct item *item)
         if (id != WSL_NO_CONCEPT)
             tags[n++] = id;
     }
-    n = wsl_numbers_sort_unique(tags, n);
+    n = wsl_record_sort_tags(tags, n);
     if (n > WSL_RECORD_TAGS_MAX) {
         memmove(tags, tags + n - WSL_RECORD_TAGS_MAX, WSL_RECORD_TAGS_MAX * sizeof *tags);
         n = WSL_RECORD_TAGS_MAX;

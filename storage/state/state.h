@@ -14,8 +14,8 @@
  *
  * All functions are for the loop thread. Values are opaque bytes here.
  */
-#ifndef WSL_STORAGE_STATE_H
-#define WSL_STORAGE_STATE_H
+#ifndef WSL_STORAGE_STATE_STATE_H
+#define WSL_STORAGE_STATE_STATE_H
 
 #include "base/buf.h"
 #include "base/err.h"

@@ -236,7 +236,7 @@ static int by_form(const void *a, const void *b)
     const struct spelling *y = *(const struct spelling *const *)b;
 
     if (x->concept != y->concept)
-    return x->concept < y->concept ? -1 : 1;
+        return x->concept < y->concept ? -1 : 1;
     return compare_names(x->name, x->name_size, y->name, y->name_size);
 }
 

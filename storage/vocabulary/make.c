@@ -3,6 +3,7 @@
  * Each tag of the data set is a spelling. It stands for one word, or for several when it was cut;
  * the words go into a builder, which merges those of one noun, counts and ranks.
  */
+#include "storage/dataset/record.h"
 #include "storage/vocabulary/builder.h"
 #include "storage/vocabulary/classes.h"
 #include "storage/vocabulary/segment.h"
@@ -77,17 +78,9 @@ static int place_tag(struct build *m, size_t id, struct wsl_err *err)
 
 /* ---- counting ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void count_record(struct build *m, enum wsl_split split, const uint32_t *tags, int count)
 {
-    uint32_t concepts[TAGS_MAX * WSL_VOCABULARY_MEANINGS_MAX];
-    size_t n = 0;
+    uint32_t concepts[TAGS_MAX * WSL_VOCABULARY_MEANINGS_MAX], n = 0;
 
     for (int i = 0; i < count; i++)
         for (int k = 0; k < m->words[tags[i]].count; k++) {
@@ -96,12 +89,11 @@ static void count_record(struct build *m, enum wsl_split split, const uint32_t *
 
             wsl_vocabulary_builder_use(m->builder, word);
             if (concept != WSL_NO_CONCEPT)
-            concepts[n++] = concept;
+                concepts[n++] = concept;
         }
-    qsort(concepts, n, sizeof *concepts, by_value);
-    for (size_t i = 0; i < n; i++)
-        if (i == 0 || concepts[i] != concepts[i - 1])
-            wsl_vocabulary_builder_count(m->builder, concepts[i], split);
+    n = wsl_record_sort_tags(concepts, n);
+    for (uint32_t i = 0; i < n; i++)
+        wsl_vocabulary_builder_count(m->builder, concepts[i], split);
 }
 
 static int count_records(struct build *m, struct wsl_err *err)

@@ -65,6 +65,9 @@ FOREIGN = [
 PURE = ["daemon/coordinator/cluster/"]
 IMPURE = r"(uv|time|unistd|fcntl|poll|pthread|signal|errno)\.h|sys/|netinet/|arpa/"
 
+# Where every function that is not static begins with wsl_.
+PREFIXED = ("base/", "proto/", "storage/", "client/")
+
 
 class Lint(unittest.TestCase):
     maxDiff = None
@@ -125,6 +128,12 @@ class Lint(unittest.TestCase):
                   for f in functions(name) if f.length > 100]
         self.clean(faults)
 
+    def test_what_is_not_static_has_our_prefix(self):
+        faults = [f"{name}:{f.line}: {f.name} is not static: call it wsl_{f.name}, or make it so"
+                  for name in tracked(".c") if name.startswith(PREFIXED)
+                  for f in functions(name) if not f.static and f.name != "main" and not f.name.startswith("wsl_")]
+        self.clean(faults)
+
     def test_every_source_names_its_licence(self):
         faults = [name for name in tracked(*CODE, ".proto", ".py") if
                   "SPDX-License-Identifier: Apache-2.0" not in text_of(name)[:300]]
@@ -146,9 +155,9 @@ class Lint(unittest.TestCase):
         faults = []
         for name in tracked(".h"):
             text = text_of(name)
-            guard = "WSL_"
-            if f"#ifndef {guard}" not in text:
-                faults.append(f"{name}: no include guard WSL_...")
+            guard = "WSL_" + re.sub(r"\W", "_", name).upper()
+            if f"#ifndef {guard}\n#define {guard}\n" not in text:
+                faults.append(f"{name}: its include guard is not its path, {guard}")
             if not re.search(r"/\*.{60,}?\*/", text, re.S):
                 faults.append(f"{name}: no comment that says what it is for")
         self.clean(faults)
