@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every .proto of this folder, described: a packed google.protobuf.FileDescriptorSet made by protoc
+ * Every .proto of this directory, described: a packed google.protobuf.FileDescriptorSet made by protoc
  * at build time, each file after those it imports. What server reflection answers from.
  */
 #ifndef WSL_PROTO_DESCRIPTORS_H

@@ -128,7 +128,7 @@ static int add_tags(struct wsl_buf *out, const struct wsl_tag *const *tags, size
     return r;
 }
 
-static int put_text(const char *folder, const struct wsl_dataset *ds,
+static int put_text(const char *directory, const struct wsl_dataset *ds,
                     const struct wsl_tag *const *tags, size_t shown)
 {
     struct wsl_buf out = {0};
@@ -136,7 +136,7 @@ static int put_text(const char *folder, const struct wsl_dataset *ds,
     int r;
 
     wsl_buf_add_format(&out, "%-12s %s (%s)\n%-12s %s\n", "Name:", wsl_dataset_name(ds),
-                       wsl_dataset_kind(ds), "Directory:", folder);
+                       wsl_dataset_kind(ds), "Directory:", directory);
     wsl_buf_add_format(&out, "%-12s %s\n%-12s %s\n", "Created:", wsl_dataset_created(ds),
                        "Fingerprint:", wsl_dataset_fingerprint(ds));
     if (wsl_dataset_base(ds))
@@ -171,13 +171,13 @@ static json_t *tags_json(const struct wsl_tag *const *tags, size_t count)
     return list;
 }
 
-static int put_json(const char *folder, const struct wsl_dataset *ds,
+static int put_json(const char *directory, const struct wsl_dataset *ds,
                     const struct wsl_tag *const *tags, size_t shown)
 {
     json_t *object =
         json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:o}", "folder",
-                  wsl_ctl_json_text(folder, strlen(folder)), "name", wsl_dataset_name(ds), "kind",
-                  wsl_dataset_kind(ds), "created", wsl_dataset_created(ds), "fingerprint",
+                  wsl_ctl_json_text(directory, strlen(directory)), "name", wsl_dataset_name(ds),
+                  "kind", wsl_dataset_kind(ds), "created", wsl_dataset_created(ds), "fingerprint",
                   wsl_dataset_fingerprint(ds), "train", split_json(ds, WSL_SPLIT_TRAIN), "heldout",
                   split_json(ds, WSL_SPLIT_HELDOUT), "tag_count",
                   (json_int_t)wsl_dataset_tag_count(ds), "tags", tags_json(tags, shown));

@@ -106,14 +106,15 @@ int wsl_ctl_model_check(struct wsl_ctl *ctl, int argc, char **argv)
 
 /* ---- export ---- */
 
-static int put_export(const struct wsl_ctl *ctl, const char *into, const char *folder,
+static int put_export(const struct wsl_ctl *ctl, const char *into, const char *directory,
                       const struct wsl_model_file_info *info)
 {
     struct wsl_buf out = {0};
     int r;
 
     if (ctl->format == WSL_CTL_JSON) {
-        json_t *from = json_pack("{s:o}", "checkpoint", wsl_ctl_json_text(folder, strlen(folder)));
+        json_t *from =
+            json_pack("{s:o}", "checkpoint", wsl_ctl_json_text(directory, strlen(directory)));
 
         return wsl_ctl_put_json(
             wsl_ctl_json_document("model", joined(file_json(into, info), from), NULL),
@@ -121,7 +122,7 @@ static int put_export(const struct wsl_ctl *ctl, const char *into, const char *f
     }
     if (ctl->quiet)
         return WSL_CTL_DONE;
-    r = wsl_buf_add_format(&out, "%-12s %s\n%-12s %s\n", "File:", into, "Checkpoint:", folder);
+    r = wsl_buf_add_format(&out, "%-12s %s\n%-12s %s\n", "File:", into, "Checkpoint:", directory);
     if (r == 0)
         r = add_info(&out, info);
     return wsl_ctl_put(&out, r, WSL_CTL_DONE);
@@ -132,7 +133,7 @@ int wsl_ctl_model_export(struct wsl_ctl *ctl, int argc, char **argv)
     struct wsl_model_file_info info = {0};
     struct wsl_err err = {0};
     const char *into = NULL;
-    char folder[4096];
+    char directory[4096];
     const struct wsl_arg rows[] = {
         {"into", 0, WSL_ARG_TEXT, &into, 0, 0, "FILE",
          "the file to write; it appears only when complete and never replaces another"},
@@ -143,8 +144,8 @@ int wsl_ctl_model_export(struct wsl_ctl *ctl, int argc, char **argv)
     if (!into)
         return wsl_ctl_usage(ctl, "export needs --into FILE");
     wsl_ctl_catch_interrupt();
-    if (wsl_model_file_export(ctl->words[0], into, wsl_ctl_interrupt_flag(), &info, folder, &err) <
-        0)
+    if (wsl_model_file_export(ctl->words[0], into, wsl_ctl_interrupt_flag(), &info, directory,
+                              &err) < 0)
         return wsl_ctl_fail(ctl, &err);
-    return put_export(ctl, into, folder, &info);
+    return put_export(ctl, into, directory, &info);
 }

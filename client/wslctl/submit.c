@@ -65,12 +65,12 @@ static void tidy(char *path)
 /* The workers do not run in the user's directory: "data/x" becomes "/home/me/data/x". */
 static int make_absolute(char **path, struct wsl_err *err)
 {
-    char folder[PATH_MAX], *whole = NULL;
+    char directory[PATH_MAX], *whole = NULL;
 
-    if (!getcwd(folder, sizeof folder))
+    if (!getcwd(directory, sizeof directory))
         return wsl_fail_errno(err, "cannot tell the current directory, which %s starts from",
                               *path);
-    if (asprintf(&whole, "%s/%s", (*path)[0] == '/' ? "" : folder, *path) < 0)
+    if (asprintf(&whole, "%s/%s", (*path)[0] == '/' ? "" : directory, *path) < 0)
         return wsl_fail(err, WSL_ENOMEM, "no memory for a path");
     tidy(whole);
     free(*path);

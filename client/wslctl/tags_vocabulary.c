@@ -179,24 +179,24 @@ static int segment_all(struct wsl_ctl *ctl, const struct wsl_wordnet *wn,
 
 int wsl_ctl_tags_segment(struct wsl_ctl *ctl, int argc, char **argv)
 {
-    const char *folder = WORDNET;
+    const char *directory = WORDNET;
     struct wsl_segmenter *segmenter = NULL;
     struct wsl_wordnet *wn = NULL;
     struct wsl_err err = {0};
     int code;
     const struct wsl_arg rows[] = {
-        {"wordnet", 0, WSL_ARG_TEXT, &folder, 0, 0, "DIR",
+        {"wordnet", 0, WSL_ARG_TEXT, &directory, 0, 0, "DIR",
          "directory of WordNet (default: " WORDNET ")"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))
         return ctl->exit_code;
-    code = wsl_ctl_check_input(ctl, "wordnet", folder);
+    code = wsl_ctl_check_input(ctl, "wordnet", directory);
     if (code != WSL_CTL_DONE)
         return code;
-    code = wsl_wordnet_open(&wn, folder, &err);
+    code = wsl_wordnet_open(&wn, directory, &err);
     if (code == 0)
-        code = wsl_segmenter_open(&segmenter, wn, folder, &err);
+        code = wsl_segmenter_open(&segmenter, wn, directory, &err);
     code = code < 0 ? wsl_ctl_fail(ctl, &err) : segment_all(ctl, wn, segmenter);
     wsl_segmenter_close(segmenter);
     wsl_wordnet_close(wn);

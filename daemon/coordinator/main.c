@@ -116,7 +116,7 @@ static void prepare_process(void)
 
 static int open_state(struct wsl_coordinator *co, const struct settings *s, struct wsl_err *err)
 {
-    struct wsl_state_setup state = {.folder = s->state, .loop = co->loop};
+    struct wsl_state_setup state = {.directory = s->state, .loop = co->loop};
     struct wsl_cluster_setup cluster = {
         .worker_grace_ms = (uint32_t)s->worker_grace_ms,
         .stop_grace_ms = (uint32_t)s->stop_grace_ms,
@@ -141,7 +141,7 @@ static int open_state(struct wsl_coordinator *co, const struct settings *s, stru
     if (r == 0)
         r = wsl_state_load(co->state, wsl_records_restore_job, co->cluster, err);
     if (r < 0)
-        return wsl_err_prefix(err, "state folder %s", s->state);
+        return wsl_err_prefix(err, "state directory %s", s->state);
     if (wsl_state_mended(co->state) > 0)
         wsl_warn("event=files_mended count=%zu reason=\"the last end was no clean one\"",
                  wsl_state_mended(co->state));
@@ -292,7 +292,7 @@ int main(int argc, char **argv)
         {"listen", 'l', WSL_ARG_TEXT, &s.listen, 0, 0, "ADDRESS",
          "address and port to serve on (127.0.0.1:7070); port 0: any"},
         {"state", 's', WSL_ARG_TEXT, &s.state, 0, 0, "DIR",
-         "folder of jobs, events, logs; made when missing (required)"},
+         "directory of jobs, events, logs; made when missing (required)"},
         {"port-file", 0, WSL_ARG_TEXT, &s.port_file, 0, 0, "FILE",
          "write the bound port there once serving"},
         {"insecure", 0, WSL_ARG_FLAG, &s.insecure, 0, 0, NULL,

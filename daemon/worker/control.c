@@ -101,8 +101,8 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *part)
         fail(control, why);
 }
 
-/* Starts connecting to <folder>/control.sock, whatever the length of the folder's path. */
-static int connect_in(int folder_fd, int *ret_fd, struct wsl_err *err)
+/* Starts connecting to <directory>/control.sock, whatever the length of the directory's path. */
+static int connect_in(int directory_fd, int *ret_fd, struct wsl_err *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -110,7 +110,8 @@ static int connect_in(int folder_fd, int *ret_fd, struct wsl_err *err)
 
     if (fd < 0)
         return wsl_fail_errno(err, "cannot make a socket");
-    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control.sock", folder_fd);
+    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control.sock",
+             directory_fd);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
         r = wsl_fail_errno(err, "cannot connect to control.sock");
         close(fd);
@@ -126,7 +127,7 @@ int wsl_control_open(struct wsl_control **ret, const struct wsl_control_setup *s
     struct wsl_control *control;
     int fd = -1, r;
 
-    r = connect_in(setup->folder_fd, &fd, err);
+    r = connect_in(setup->directory_fd, &fd, err);
     if (r < 0)
         return r;
     control = calloc(1, sizeof *control);

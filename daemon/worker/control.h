@@ -19,7 +19,7 @@ struct wsl_control;
 
 struct wsl_control_setup {
     uv_loop_t *loop;
-    int folder_fd; /* the run folder */
+    int directory_fd; /* the run directory */
     void *context;
     void (*on_message)(void *context, const Wsl__V1__FromTrainer *message);
     /* The trainer closed it, or broke the framing (`why` says how). Not after

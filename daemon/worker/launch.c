@@ -22,8 +22,8 @@
 
 extern char **environ;
 
-int wsl_launch_folder(const struct wsl_launch *launch, const struct wsl_trainer_key *key,
-                      char ret[4096], struct wsl_err *err)
+int wsl_launch_directory(const struct wsl_launch *launch, const struct wsl_trainer_key *key,
+                         char ret[4096], struct wsl_err *err)
 {
     char name[64];
 
@@ -72,10 +72,10 @@ static void checkpoint_name(const struct wsl_trainer_key *key,
 }
 
 static int write_assignment(const struct wsl_launch *launch, const struct wsl_trainer_key *key,
-                            const Wsl__V1__Assignment *assignment, const char *folder,
+                            const Wsl__V1__Assignment *assignment, const char *directory,
                             struct wsl_err *err)
 {
-    Wsl__V1__Assignment filled = *assignment; /* shares everything but the two folders */
+    Wsl__V1__Assignment filled = *assignment; /* shares everything but the two directories */
     char name[160], checkpoints[4096], path[4096];
     uint8_t *bytes;
     size_t size;
@@ -83,9 +83,9 @@ static int write_assignment(const struct wsl_launch *launch, const struct wsl_tr
 
     checkpoint_name(key, assignment, name, sizeof name);
     if (wsl_file_join(checkpoints, sizeof checkpoints, launch->checkpoints, name) < 0 ||
-        wsl_file_join(path, sizeof path, folder, "assignment.pb") < 0)
+        wsl_file_join(path, sizeof path, directory, "assignment.pb") < 0)
         return wsl_fail(err, WSL_EINVAL, "path too long: %s", launch->checkpoints);
-    filled.run_folder = (char *)folder;
+    filled.run_folder = (char *)directory;
     filled.checkpoint_folder = checkpoints;
     size = wsl__v1__assignment__get_packed_size(&filled);
     bytes = malloc(size + 1);
@@ -98,7 +98,7 @@ static int write_assignment(const struct wsl_launch *launch, const struct wsl_tr
 }
 
 int wsl_launch_prepare(const struct wsl_launch *launch, const struct wsl_trainer_key *key,
-                       const Wsl__V1__Assignment *assignment, const char *folder,
+                       const Wsl__V1__Assignment *assignment, const char *directory,
                        struct wsl_err *err)
 {
     int r;
@@ -112,13 +112,13 @@ int wsl_launch_prepare(const struct wsl_launch *launch, const struct wsl_trainer
         return wsl_fail(err, WSL_EINVAL, "the job's name cannot be part of a path");
     if (uid_of(assignment)[0] && !fit_for_path(uid_of(assignment)))
         return wsl_fail(err, WSL_EINVAL, "the job's identity cannot be part of a path");
-    if (mkdir(folder, 0755) < 0)
-        return wsl_fail_errno(err, "cannot make folder %s", folder);
-    r = write_assignment(launch, key, assignment, folder, err);
+    if (mkdir(directory, 0755) < 0)
+        return wsl_fail_errno(err, "cannot make directory %s", directory);
+    r = write_assignment(launch, key, assignment, directory, err);
     if (r == 0)
         r = wsl_file_sync_directory(launch->trainers, err);
     if (r < 0)
-        wsl_file_remove_tree(folder, NULL);
+        wsl_file_remove_tree(directory, NULL);
     return r;
 }
 
@@ -161,7 +161,7 @@ static char **small_environment(char *visible)
     return ret;
 }
 
-static int set_actions(posix_spawn_file_actions_t *actions, const char *folder, const char *log)
+static int set_actions(posix_spawn_file_actions_t *actions, const char *directory, const char *log)
 {
     int r = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
 
@@ -172,7 +172,7 @@ static int set_actions(posix_spawn_file_actions_t *actions, const char *folder, 
     if (r == 0) /* ours are close-on-exec; this is for what we inherited ourselves */
         r = posix_spawn_file_actions_addclosefrom_np(actions, 3);
     if (r == 0)
-        r = posix_spawn_file_actions_addchdir_np(actions, folder);
+        r = posix_spawn_file_actions_addchdir_np(actions, directory);
     return r;
 }
 
@@ -190,11 +190,11 @@ static int set_attributes(posix_spawnattr_t *attributes)
     return r == 0 ? posix_spawnattr_setsigdefault(attributes, &all) : r;
 }
 
-static int spawn(const struct wsl_launch *launch, const char *folder, const char *log,
+static int spawn(const struct wsl_launch *launch, const char *directory, const char *log,
                  const char *gpu, pid_t *ret)
 {
     char *arguments[ARGUMENTS_MAX + 4] = {(char *)launch->trainer, (char *)"--run-folder",
-                                          (char *)folder};
+                                          (char *)directory};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     char visible[sizeof VISIBLE + WSL_GPU_ID_SIZE];
@@ -210,7 +210,7 @@ static int spawn(const struct wsl_launch *launch, const char *folder, const char
         return ENOMEM;
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
-    r = set_actions(&actions, folder, log);
+    r = set_actions(&actions, directory, log);
     if (r == 0)
         r = set_attributes(&attributes);
     if (r == 0)
@@ -221,17 +221,17 @@ static int spawn(const struct wsl_launch *launch, const char *folder, const char
     return r;
 }
 
-static int note(const char *folder, const struct wsl_process *process, struct wsl_err *err)
+static int note(const char *directory, const struct wsl_process *process, struct wsl_err *err)
 {
     char text[128], path[4096];
     int n = wsl_process_note_print(process, text);
 
-    if (wsl_file_join(path, sizeof path, folder, "process") < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
+    if (wsl_file_join(path, sizeof path, directory, "process") < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", directory);
     return wsl_file_write_atomic(path, text, (size_t)n, err);
 }
 
-int wsl_launch_spawn(const struct wsl_launch *launch, const char *folder, const char *gpu,
+int wsl_launch_spawn(const struct wsl_launch *launch, const char *directory, const char *gpu,
                      struct wsl_process *ret, int *ret_pidfd, struct wsl_err *err)
 {
     struct wsl_process_stat stat = {0};
@@ -239,9 +239,9 @@ int wsl_launch_spawn(const struct wsl_launch *launch, const char *folder, const 
     pid_t pid;
     int fd, r;
 
-    if (wsl_file_join(log, sizeof log, folder, "log") < 0)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", folder);
-    errno = spawn(launch, folder, log, gpu, &pid);
+    if (wsl_file_join(log, sizeof log, directory, "log") < 0)
+        return wsl_fail(err, WSL_EINVAL, "path too long: %s", directory);
+    errno = spawn(launch, directory, log, gpu, &pid);
     if (errno != 0)
         return wsl_fail_errno(err, "cannot start %s", launch->trainer);
     /* Our child: its number stays its own until we wait for it. */
@@ -255,7 +255,7 @@ int wsl_launch_spawn(const struct wsl_launch *launch, const char *folder, const 
     }
     if (r == 0) {
         *ret = (struct wsl_process){pid, stat.start_time};
-        r = note(folder, ret, err);
+        r = note(directory, ret, err);
     }
     if (r < 0) {
         kill(pid, SIGKILL);

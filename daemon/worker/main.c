@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * wsl-worker: one daemon per machine. Reads the command line, takes the state folder, runs the
+ * wsl-worker: one daemon per machine. Reads the command line, takes the state directory, runs the
  * loop.
  */
 #include "base/args.h"
@@ -57,7 +57,7 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
         {"coordinator", 0, WSL_ARG_TEXT, &o->coordinator, 0, 0, "ADDRESS",
          "where the coordinator listens (default 127.0.0.1:7070)"},
         {"state", 0, WSL_ARG_TEXT, &o->state, 0, 0, "DIR",
-         "this daemon's own folder: run folders of its trainers (required)"},
+         "this daemon's own directory: run directories of its trainers (required)"},
         {"name", 0, WSL_ARG_TEXT, &o->name, 0, 0, "NAME",
          "this worker's name, unique in the cluster (default: the host's name)"},
         {"gpus", 0, WSL_ARG_TEXT, &o->gpus, 0, 0, "all|none|LIST",
@@ -88,7 +88,7 @@ static int parse(int argc, char **argv, struct options *o, struct wsl_err *err)
     const struct wsl_args args = {
         .usage = "wsl-worker --state DIR [options]",
         .about = "Runs the trainers of this machine for a coordinator. Trainers outlive it: a "
-                 "daemon started again\non the same state folder takes them over.",
+                 "daemon started again\non the same state directory takes them over.",
         .rows = rows,
         .row_count = sizeof rows / sizeof rows[0],
     };
@@ -310,7 +310,7 @@ static int serve(const struct options *o, struct wsl_err *err)
         return r;
     r = wsl_file_lock(paths.lock, &lock, err);
     if (r == WSL_EEXIST)
-        return wsl_fail(err, r, "another wsl-worker runs on the state folder %s", paths.state);
+        return wsl_fail(err, r, "another wsl-worker runs on the state directory %s", paths.state);
     if (r < 0)
         return r;
     r = wsl_identity_read(paths.state, id, err);

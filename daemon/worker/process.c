@@ -157,20 +157,20 @@ int wsl_process_signal_session(const struct wsl_process *leader, int signal)
     return living;
 }
 
-static bool has_run_folder(const char *arguments, size_t size, const char *folder)
+static bool has_run_directory(const char *arguments, size_t size, const char *directory)
 {
     static const char option[] = "--run-folder";
     bool next = false;
 
     for (size_t at = 0; at < size; at += strlen(arguments + at) + 1) {
-        if (next && strcmp(arguments + at, folder) == 0)
+        if (next && strcmp(arguments + at, directory) == 0)
             return true;
         next = strcmp(arguments + at, option) == 0;
     }
     return false;
 }
 
-int wsl_process_find(const char *folder, struct wsl_process *ret)
+int wsl_process_find(const char *directory, struct wsl_process *ret)
 {
     char path[64], arguments[8192];
     struct wsl_process_stat stat;
@@ -189,7 +189,7 @@ int wsl_process_find(const char *folder, struct wsl_process *ret)
         snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
         n = read_small(path, arguments, sizeof arguments);
         /* the leader of its session only: its own helpers may carry the same words */
-        if (n <= 0 || !has_run_folder(arguments, (size_t)n, folder) ||
+        if (n <= 0 || !has_run_directory(arguments, (size_t)n, directory) ||
             wsl_process_stat_read(pid, &stat) < 0 || is_dead(&stat) || stat.session != pid)
             continue;
         *ret = (struct wsl_process){pid, stat.start_time};

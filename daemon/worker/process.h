@@ -31,7 +31,7 @@ int wsl_process_parse_stat(const char *text, struct wsl_process_stat *ret);
 /* WSL_ENOENT when there is no such process. */
 int wsl_process_stat_read(pid_t pid, struct wsl_process_stat *ret);
 
-/* The file `process` of a run folder: "pid starttime bootid\n". */
+/* The file `process` of a run directory: "pid starttime bootid\n". */
 int wsl_process_note_print(const struct wsl_process *process, char ret[128]);
 /* WSL_ENOENT when the note is of another boot; WSL_ECORRUPT when it is none. An absent boot id
  * passes. */
@@ -44,9 +44,9 @@ bool wsl_process_alive(const struct wsl_process *process);
  * how many there were. 0 once the leader's number belongs to somebody else. */
 int wsl_process_signal_session(const struct wsl_process *leader, int signal);
 
-/* A living process that was started with "--run-folder <folder>", for a daemon that died before it
+/* A living process that was started with "--run-folder <directory>", for a daemon that died before it
  * could note its child. WSL_ENOENT when there is none. */
-int wsl_process_find(const char *folder, struct wsl_process *ret);
+int wsl_process_find(const char *directory, struct wsl_process *ret);
 
 /* This boot's id, 36 characters; empty where the kernel does not tell. */
 void wsl_process_boot_id(char ret[40]);

@@ -30,8 +30,8 @@ enum { LAST_WORD_MAX = 64 << 10, ASSIGNMENT_MAX = 1 << 20, LOG_TAIL = 4096 };
 struct wsl_runner {
     struct wsl_runner_setup setup;
     struct wsl_trainer *trainer;
-    char folder[4096];
-    int folder_fd, log_fd, metrics_fd; /* -1: not open (the trainer makes `metrics`) */
+    char directory[4096];
+    int directory_fd, log_fd, metrics_fd; /* -1: not open (the trainer makes `metrics`) */
 
     struct wsl_process process;
     int pidfd;         /* -1: no process is watched */
@@ -57,9 +57,9 @@ struct wsl_runner {
     (unsigned long long)(runner)->trainer->key.job, (runner)->trainer->key.generation,             \
         (runner)->trainer->key.rank, (int)(runner)->process.pid
 
-const char *wsl_runner_folder(const struct wsl_runner *runner)
+const char *wsl_runner_directory(const struct wsl_runner *runner)
 {
-    return runner->folder;
+    return runner->directory;
 }
 
 /* ---- the end ---- */
@@ -73,7 +73,7 @@ static uint64_t size_of(int fd)
 
 static int open_in(const struct wsl_runner *r, const char *name)
 {
-    return openat(r->folder_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return openat(r->directory_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 }
 
 /* The tail of the log as its last line that has something on it. */
@@ -101,7 +101,7 @@ static void keep_end(const struct wsl_runner *r)
     end.reason = r->trainer->reason;
     end.time_ms = r->trainer->time_ms;
     if (wsl__v1__trainer_end__get_packed_size(&end) > sizeof bytes ||
-        wsl_file_join(path, sizeof path, r->folder, "ended.pb") < 0)
+        wsl_file_join(path, sizeof path, r->directory, "ended.pb") < 0)
         return;
     if (wsl_file_write_atomic(path, bytes, wsl__v1__trainer_end__pack(&end, bytes), &err) < 0)
         wsl_warn("event=end_not_kept " WHO_FORMAT " reason=\"%s\"", WHO(r), err.text);
@@ -144,7 +144,7 @@ static bool read_in(const struct wsl_runner *r, const char *name, size_t bytes_m
 {
     char path[4096];
 
-    return wsl_file_join(path, sizeof path, r->folder, name) == 0 &&
+    return wsl_file_join(path, sizeof path, r->directory, name) == 0 &&
            wsl_file_read(path, bytes_max, out, NULL) == 0;
 }
 
@@ -259,7 +259,7 @@ static void connect_control(struct wsl_runner *r)
 {
     const struct wsl_control_setup setup = {
         .loop = r->setup.loop,
-        .folder_fd = r->folder_fd,
+        .directory_fd = r->directory_fd,
         .context = r,
         .on_message = on_trainer_message,
         .on_closed = on_control_closed,
@@ -362,7 +362,7 @@ int wsl_runner_read(struct wsl_runner *r, const struct wsl_send *send, uint8_t *
         e = wsl_spool_read(r->log_fd, send->offset, ret, send->bytes, ret_count, err);
     else
         e = wsl_spool_read_messages(r->metrics_fd, send->offset, ret, ret_count, err);
-    return e < 0 ? wsl_err_prefix(err, "%s/%s", r->folder,
+    return e < 0 ? wsl_err_prefix(err, "%s/%s", r->directory,
                                   send->kind == WSL_SEND_LOG ? "log" : "metrics")
                  : 0;
 }
@@ -391,9 +391,9 @@ static struct wsl_runner *runner_new(const struct wsl_runner_setup *setup,
     }
     r->setup = *setup;
     r->trainer = trainer;
-    r->folder_fd = r->log_fd = r->metrics_fd = r->pidfd = -1;
+    r->directory_fd = r->log_fd = r->metrics_fd = r->pidfd = -1;
     r->unwatched_how = WSL_ENDED_WATCHED;
-    if (wsl_launch_folder(setup->launch, &trainer->key, r->folder, err) < 0) {
+    if (wsl_launch_directory(setup->launch, &trainer->key, r->directory, err) < 0) {
         free(r);
         return NULL;
     }
@@ -402,8 +402,8 @@ static struct wsl_runner *runner_new(const struct wsl_runner_setup *setup,
 
 static int open_folder(struct wsl_runner *r, struct wsl_err *err)
 {
-    r->folder_fd = open(r->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return r->folder_fd < 0 ? wsl_fail_errno(err, "cannot open %s", r->folder) : 0;
+    r->directory_fd = open(r->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return r->directory_fd < 0 ? wsl_fail_errno(err, "cannot open %s", r->directory) : 0;
 }
 
 static int watch(struct wsl_runner *r, struct wsl_err *err)
@@ -428,14 +428,15 @@ int wsl_runner_start(const struct wsl_runner_setup *setup, struct wsl_trainer *t
 
     if (!r)
         return err->code;
-    e = wsl_launch_prepare(setup->launch, &trainer->key, assignment, r->folder, err);
+    e = wsl_launch_prepare(setup->launch, &trainer->key, assignment, r->directory, err);
     if (e < 0) {
         free(r);
         return e;
     }
     e = open_folder(r, err);
     if (e == 0)
-        e = wsl_launch_spawn(setup->launch, r->folder, trainer->gpu, &r->process, &r->pidfd, err);
+        e = wsl_launch_spawn(setup->launch, r->directory, trainer->gpu, &r->process, &r->pidfd,
+                             err);
     if (e == 0) {
         r->child = true;
         e = watch(r, err);
@@ -465,7 +466,7 @@ static bool find_process(struct wsl_runner *r)
     if (noted && wsl_process_note_parse((const char *)note.data, &r->process) == 0)
         alive = wsl_process_alive(&r->process);
     else
-        alive = wsl_process_find(r->folder, &r->process) == 0;
+        alive = wsl_process_find(r->directory, &r->process) == 0;
     if (!alive)
         r->unwatched_how =
             noted || size_of(r->log_fd) > 0 ? WSL_ENDED_UNWATCHED : WSL_ENDED_UNSTARTED;
@@ -578,9 +579,9 @@ void wsl_runner_close(struct wsl_runner *r, bool remove)
         return;
     wsl_control_close(r->control);
     r->control = NULL;
-    if (remove && wsl_file_remove_tree(r->folder, &err) < 0)
+    if (remove && wsl_file_remove_tree(r->directory, &err) < 0)
         wsl_warn("event=folder_not_removed reason=\"%s\"", err.text);
-    close_fd(r->folder_fd);
+    close_fd(r->directory_fd);
     close_fd(r->log_fd);
     close_fd(r->metrics_fd);
     r->trainer->runner = NULL;

@@ -24,12 +24,12 @@ struct wsl_runner_setup {
     void (*on_ended)(void *context, struct wsl_trainer *trainer); /* once; the entry is filled in */
 };
 
-/* Makes the run folder and starts the trainer. The entry's `runner` is set. On failure nothing
- * runs and no folder is left. */
+/* Makes the run directory and starts the trainer. The entry's `runner` is set. On failure nothing
+ * runs and no directory is left. */
 int wsl_runner_start(const struct wsl_runner_setup *setup, struct wsl_trainer *trainer,
                      const Wsl__V1__Assignment *assignment, struct wsl_err *err);
 
-/* Takes over the run folder of an earlier daemon: watches the trainer when it lives, and finds out
+/* Takes over the run directory of an earlier daemon: watches the trainer when it lives, and finds out
  * how it ended when it does not (on_ended is called before it returns, or soon). */
 int wsl_runner_adopt(const struct wsl_runner_setup *setup, struct wsl_trainer *trainer,
                      struct wsl_err *err);
@@ -46,9 +46,9 @@ void wsl_runner_exchange(struct wsl_runner *runner, const Wsl__V1__ExchangeResul
 int wsl_runner_read(struct wsl_runner *runner, const struct wsl_send *send, uint8_t *ret,
                     size_t *ret_count, struct wsl_err *err);
 
-/* Lets go of it, alive or not, and frees it; with `remove`, its run folder too. */
+/* Lets go of it, alive or not, and frees it; with `remove`, its run directory too. */
 void wsl_runner_close(struct wsl_runner *runner, bool remove);
 
-const char *wsl_runner_folder(const struct wsl_runner *runner);
+const char *wsl_runner_directory(const struct wsl_runner *runner);
 
 #endif

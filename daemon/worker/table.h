@@ -99,7 +99,7 @@ void wsl_table_ack(struct wsl_table *table, const Wsl__V1__Ack *ack);
 void wsl_table_forget(struct wsl_table *table, const struct wsl_trainer_key *key);
 void wsl_table_closed(struct wsl_table *table); /* the session ended */
 
-/* Its run folder and its entry may go. */
+/* Its run directory and its entry may go. */
 bool wsl_table_settled(const struct wsl_trainer *trainer);
 /* Its end and its bytes are with the coordinator (no Forget needed): a daemon that stops may go. */
 bool wsl_table_delivered(const struct wsl_trainer *trainer);

@@ -26,7 +26,7 @@ enum {
 
 struct wsl_worker {
     struct wsl_worker_setup setup;
-    char trainers[4096]; /* folder */
+    char trainers[4096]; /* directory */
     struct wsl_launch launch;
     struct wsl_runner_setup runner;
     struct wsl_table table;
@@ -183,7 +183,7 @@ static int read_spool(void *context, const struct wsl_send *send, uint8_t *ret, 
     return wsl_runner_read(send->trainer->runner, send, ret, ret_count, err);
 }
 
-/* ---- the run folders of an earlier daemon ---- */
+/* ---- the run directories of an earlier daemon ---- */
 
 static void adopt(struct wsl_worker *w, const char *name)
 {

@@ -18,8 +18,8 @@ struct wsl_worker_setup {
     const char *name;
     const char *id;                       /* of wsl_identity_read() */
     const char *address;                  /* where other machines' trainers reach this one */
-    const char *state;                    /* folder; absolute, exists, locked by the caller */
-    const char *checkpoints;              /* folder; absolute */
+    const char *state;                    /* directory; absolute, exists, locked by the caller */
+    const char *checkpoints;              /* directory; absolute */
     const char *trainer;                  /* program; absolute */
     const char *const *trainer_arguments; /* more of them for each, NULL after the last */
     uint32_t slots;

@@ -22,7 +22,7 @@ const struct wsl_spec_field wsl_spec_fields[] = {
      .help = "pretrain: learn an image's tags, each of its k tags a target of 1/k; "
              "transfer: new head for labels"},
     {"data", SPEC_TEXT, SPEC_TOP, AT(JobSpec, data), SPEC_REQUIRED, .standard = "",
-     .help = "folder with dataset.json, the same path on every worker"},
+     .help = "directory with dataset.json, the same path on every worker"},
     {"model.name", SPEC_MODEL_NAME, SPEC_MODEL, 0, SPEC_FILE_ONLY, .standard = "",
      .help =
          "a published network instead of depths, groups and width; 'model: NAME' is short for it"},
@@ -94,8 +94,9 @@ const struct wsl_spec_field wsl_spec_fields[] = {
     {"augmentation.none", SPEC_BOOL, SPEC_AUGMENTATION, AT(Augmentation, none), .standard = "false",
      .help = "no random crop, flip or colours; 'augmentation: none' is short for it"},
     {"init", SPEC_INIT, SPEC_TOP, 0, SPEC_TRANSFER_ONLY, .standard = "from scratch",
-     .help = "first weights: job:NAME or job:ID (its newest checkpoint), a checkpoint folder, or a "
-             ".safetensors file"},
+     .help =
+         "first weights: job:NAME or job:ID (its newest checkpoint), a checkpoint directory, or a "
+         ".safetensors file"},
     {"mode", SPEC_WORD, SPEC_TOP, AT(JobSpec, mode), SPEC_TRANSFER_ONLY, .words = "finetune",
      .standard = "finetune", .help = "finetune: all weights train"},
     {"checkpoint.every_steps", SPEC_UINT64, SPEC_CHECKPOINT, AT(Checkpointing, every_steps),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Inside of jobspec: the table that drives parse, check, fill, print and explain, and how to reach
- * a field's value in a JobSpec by its row. Not for other folders.
+ * a field's value in a JobSpec by its row. Not for other directories.
  */
 #ifndef WSL_PROTO_JOBSPEC_TABLE_H
 #define WSL_PROTO_JOBSPEC_TABLE_H

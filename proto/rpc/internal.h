@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shared by the files of this folder; nobody else includes it.
+ * Shared by the files of this directory; nobody else includes it.
  *
  * Everything belongs to the loop thread. The pump thread takes finished tags from gRPC's completion
  * queue, appends them to a list and wakes the loop; it looks at nothing but the tag's own fields.

@@ -18,7 +18,7 @@ enum { FORMAT = 2, KEY_SIZE = 16, NAME_MAX_BYTES = 63, FULL_BYTES = 1 << 20 };
 void wsl_files_path(const struct wsl_files *f, uint64_t job, const char *name, char *ret_path,
                     size_t size)
 {
-    snprintf(ret_path, size, "%s/jobs/%llu/%s", f->folder, (unsigned long long)job, name);
+    snprintf(ret_path, size, "%s/jobs/%llu/%s", f->directory, (unsigned long long)job, name);
 }
 
 /* ---- LMDB ---- */
@@ -88,13 +88,13 @@ static int open_tables(struct wsl_files *f)
 
 /* The format is a file of its own, so that an older program can say what it found without reading
  * the store. */
-static int check_format(const char *folder, struct wsl_err *err)
+static int check_format(const char *directory, struct wsl_err *err)
 {
     char path[PATH_MAX], text[32];
     struct wsl_buf buf = {0};
     int r, version = 0;
 
-    snprintf(path, sizeof path, "%s/format", folder);
+    snprintf(path, sizeof path, "%s/format", directory);
     r = wsl_file_read(path, sizeof text, &buf, err);
     if (r == WSL_ENOENT) {
         snprintf(text, sizeof text, "%d\n", FORMAT);
@@ -104,8 +104,8 @@ static int check_format(const char *folder, struct wsl_err *err)
     } else if (r == 0 && version != FORMAT) {
         r = wsl_fail(err, WSL_EUNSUPPORTED,
                      "the state in %s has format %d, this program uses format %d; use the program "
-                     "that made it, or another folder",
-                     folder, version, FORMAT);
+                     "that made it, or another directory",
+                     directory, version, FORMAT);
     }
     wsl_buf_free(&buf);
     return r;
@@ -118,11 +118,11 @@ static int open_env(struct wsl_files *f, struct wsl_err *err)
 
     if (r)
         return lmdb_fail(err, r, "create");
-    if (wsl_file_join(path, sizeof path, f->folder, "store.mdb") < 0)
-        return wsl_fail(err, WSL_EINVAL, "the path %s is too long", f->folder);
+    if (wsl_file_join(path, sizeof path, f->directory, "store.mdb") < 0)
+        return wsl_fail(err, WSL_EINVAL, "the path %s is too long", f->directory);
     mdb_env_set_maxdbs(f->env, 4);
     mdb_env_set_mapsize(f->env, f->map_bytes);
-    /* The folder's lock keeps others out, and LMDB's own keeps the loop's reader and the writer
+    /* The directory's lock keeps others out, and LMDB's own keeps the loop's reader and the writer
      * apart; read-ahead would read the whole file at start. */
     r = mdb_env_open(f->env, path, MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD, 0644);
     if (!r)
@@ -130,22 +130,24 @@ static int open_env(struct wsl_files *f, struct wsl_err *err)
     return r ? lmdb_fail(err, r, path) : 0;
 }
 
-int wsl_files_open(struct wsl_files *f, const char *folder, uint64_t map_bytes, struct wsl_err *err)
+int wsl_files_open(struct wsl_files *f, const char *directory, uint64_t map_bytes,
+                   struct wsl_err *err)
 {
     char path[PATH_MAX];
     int r;
 
-    if ((size_t)snprintf(f->folder, sizeof f->folder, "%s", folder) >= sizeof f->folder - 200)
-        return wsl_fail(err, WSL_EINVAL, "the path %s is too long", folder);
+    if ((size_t)snprintf(f->directory, sizeof f->directory, "%s", directory) >=
+        sizeof f->directory - 200)
+        return wsl_fail(err, WSL_EINVAL, "the path %s is too long", directory);
     f->map_bytes = map_bytes;
-    r = check_format(folder, err);
+    r = check_format(directory, err);
     if (r < 0)
         return r;
-    snprintf(path, sizeof path, "%s/jobs", folder);
+    snprintf(path, sizeof path, "%s/jobs", directory);
     r = wsl_file_make_directories(path, err);
     if (r == 0)
         r = open_env(f, err);
-    return r == 0 ? wsl_file_sync_directory(folder, err) : r;
+    return r == 0 ? wsl_file_sync_directory(directory, err) : r;
 }
 
 void wsl_files_close(struct wsl_files *f)
@@ -299,7 +301,7 @@ static bool disk_is_full(const struct wsl_files *f)
 {
     struct statvfs st;
 
-    return statvfs(f->folder, &st) == 0 && st.f_bavail * st.f_frsize < FULL_BYTES;
+    return statvfs(f->directory, &st) == 0 && st.f_bavail * st.f_frsize < FULL_BYTES;
 }
 
 int wsl_files_end(struct wsl_files *f, bool keep, struct wsl_err *err)
@@ -491,28 +493,28 @@ static int write_at(int fd, const uint8_t *bytes, size_t size, uint64_t offset)
 static int open_file(struct wsl_files *f, const struct op *op, char path[PATH_MAX],
                      struct wsl_err *err)
 {
-    char folder[PATH_MAX], jobs[PATH_MAX];
+    char directory[PATH_MAX], jobs[PATH_MAX];
     int fd, r = 0;
 
     wsl_files_path(f, op->job, op->name, path, PATH_MAX);
     fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd >= 0)
         return fd;
-    wsl_files_path(f, op->job, "", folder, sizeof folder);
-    folder[strlen(folder) - 1] = '\0';
-    if (mkdir(folder, 0755) == 0) {
-        r = wsl_file_join(jobs, sizeof jobs, f->folder, "jobs");
+    wsl_files_path(f, op->job, "", directory, sizeof directory);
+    directory[strlen(directory) - 1] = '\0';
+    if (mkdir(directory, 0755) == 0) {
+        r = wsl_file_join(jobs, sizeof jobs, f->directory, "jobs");
         if (r == 0)
             r = wsl_file_sync_directory(jobs, err);
     } else if (errno != EEXIST) {
-        return wsl_fail_errno(err, "cannot make folder %s", folder);
+        return wsl_fail_errno(err, "cannot make directory %s", directory);
     }
     if (r < 0)
         return r;
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return wsl_fail_errno(err, "cannot open %s", path);
-    r = wsl_file_sync_directory(folder, err);
+    r = wsl_file_sync_directory(directory, err);
     if (r == 0)
         return fd;
     close(fd);
@@ -640,6 +642,6 @@ void wsl_files_remove(struct wsl_files *f, uint64_t job)
 
     wsl_files_path(f, job, "", path, sizeof path);
     path[strlen(path) - 1] = '\0';
-    /* A leftover folder of a forgotten job does no harm. */
+    /* A leftover directory of a forgotten job does no harm. */
     (void)wsl_file_remove_tree(path, NULL);
 }

@@ -31,7 +31,7 @@ struct op {
 };
 
 struct wsl_files {
-    char folder[4096];
+    char directory[4096];
     uint64_t map_bytes;
     pthread_mutex_t lock; /* held while the environment is used by a reader or opened anew */
     MDB_env *env;
@@ -43,7 +43,7 @@ struct wsl_files {
     bool broken;        /* LMDB gave the environment up; it is opened anew at the next begin */
 };
 
-int wsl_files_open(struct wsl_files *files, const char *folder, uint64_t map_bytes,
+int wsl_files_open(struct wsl_files *files, const char *directory, uint64_t map_bytes,
                    struct wsl_err *err);
 void wsl_files_close(struct wsl_files *files); /* zeroed is fine */
 void wsl_files_fini(struct wsl_files *files);  /* after the last read */

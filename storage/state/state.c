@@ -36,7 +36,7 @@ struct size {
 };
 
 struct wsl_state {
-    struct wsl_files files; /* folder, LMDB handles: the store thread's after open */
+    struct wsl_files files; /* directory, LMDB handles: the store thread's after open */
     int lock_fd;
     struct wsl_mailbox *mailbox;
     pthread_t thread;
@@ -217,19 +217,20 @@ static void *write_commits(void *argument)
 static int open_parts(struct wsl_state *s, const struct wsl_state_setup *setup, struct wsl_err *err)
 {
     char path[PATH_MAX];
-    int r = wsl_file_make_directories(setup->folder, err);
+    int r = wsl_file_make_directories(setup->directory, err);
 
     if (r < 0)
         return r;
-    if (wsl_file_join(path, sizeof path, setup->folder, "lock") < 0)
-        return wsl_fail(err, WSL_EINVAL, "the path %s is too long", setup->folder);
+    if (wsl_file_join(path, sizeof path, setup->directory, "lock") < 0)
+        return wsl_fail(err, WSL_EINVAL, "the path %s is too long", setup->directory);
     r = wsl_file_lock(path, &s->lock_fd, err);
     if (r == WSL_EEXIST)
         return wsl_fail(
-            err, r, "another coordinator uses the state folder %s; stop it or give another --state",
-            setup->folder);
+            err, r,
+            "another coordinator uses the state directory %s; stop it or give another --state",
+            setup->directory);
     if (r == 0)
-        r = wsl_files_open(&s->files, setup->folder,
+        r = wsl_files_open(&s->files, setup->directory,
                            setup->map_bytes ? setup->map_bytes : (uint64_t)64 << 30, err);
     if (r == 0)
         r = wsl_files_mend(&s->files, set_size, s, &s->mended, err);

@@ -27,13 +27,13 @@
 struct wsl_state;
 
 struct wsl_state_setup {
-    const char *folder; /* made when missing; locked while open */
+    const char *directory; /* made when missing; locked while open */
     uv_loop_t *loop;
     uint64_t map_bytes; /* largest size of store.mdb; 0: 64 GiB */
     size_t waiting_max; /* commits waiting at once; 0: 16384 */
 };
 
-/* WSL_EEXIST: another process has the folder. WSL_EUNSUPPORTED: made in another format. */
+/* WSL_EEXIST: another process has the directory. WSL_EUNSUPPORTED: made in another format. */
 int wsl_state_open(struct wsl_state **ret, const struct wsl_state_setup *setup,
                    struct wsl_err *err);
 

@@ -194,7 +194,7 @@ static void on_ended(void *context, const struct wsl_err *err)
 
 void end_all_jobs(const char *path, size_t count)
 {
-    struct wsl_state_setup setup = {.folder = path};
+    struct wsl_state_setup setup = {.directory = path};
     struct wsl_state *state;
     struct wsl_err err = {0};
     uv_loop_t loop;

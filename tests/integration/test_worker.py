@@ -61,7 +61,7 @@ class Main(WorkerCase):
         self.assertTrue(os.path.exists(folder))
         self.coordinator.record_exits = True
         self.coordinator.session().send(ack=self.coordinator.position(K))
-        wait(lambda: not os.path.exists(folder), "the run folder is removed")
+        wait(lambda: not os.path.exists(folder), "the run directory is removed")
 
     def test_exchange_goes_round_and_again_in_a_new_session(self):
         self.start()
@@ -116,7 +116,7 @@ class Shipping(WorkerCase):
         path = os.path.join(self.run_folder(K), "metrics")
         wait(lambda: self.coordinator.stored[("metrics", (1, 1, 0))] == contents(path), "all metrics")
         self.coordinator.session().send(forget=agent_pb2.Forget(key=K))
-        wait(lambda: not os.path.exists(self.run_folder(K)), "the run folder is removed")
+        wait(lambda: not os.path.exists(self.run_folder(K)), "the run directory is removed")
 
     def test_whatever_breaks_nothing_is_lost_or_doubled(self):
         seed = 20180502
@@ -428,7 +428,7 @@ class Daemon(WorkerCase):
         self.coordinator.session()
         second = subprocess.run(self.command(), capture_output=True, text=True, timeout=30)
         self.assertEqual(second.returncode, 1)
-        self.assertRegex(second.stderr, r"^wsl-worker: another wsl-worker runs on the state folder .*\n$")
+        self.assertRegex(second.stderr, r"^wsl-worker: another wsl-worker runs on the state directory .*\n$")
 
     def test_its_id_is_kept_in_its_state(self):
         w = self.start()
@@ -505,7 +505,7 @@ class Away(WorkerCase):
         self.coordinator.position = lambda k: agent_pb2.Ack(key=key(job=99))
         self.coordinator.start()
         self.coordinator.session().send(forget=agent_pb2.Forget(key=K))
-        wait(lambda: not os.path.exists(self.run_folder(K)), "the run folder is removed")
+        wait(lambda: not os.path.exists(self.run_folder(K)), "the run directory is removed")
 
 
 if __name__ == "__main__":

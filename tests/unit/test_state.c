@@ -25,7 +25,7 @@
 enum { EVENTS = 64, JOBS = 8 };
 
 struct box {
-    char folder[64];
+    char directory[64];
     uv_loop_t loop;
     struct wsl_state *state;
     /* what a load found */
@@ -97,7 +97,7 @@ static void open_box(struct box *b, const struct wsl_state_setup *given)
     struct wsl_state_setup setup = given ? *given : (struct wsl_state_setup){0};
     struct wsl_err err = {0};
 
-    setup.folder = b->folder;
+    setup.directory = b->directory;
     setup.loop = &b->loop;
     assert_int_equal(uv_loop_init(&b->loop), 0);
     if (wsl_state_open(&b->state, &setup, &err) < 0)
@@ -117,13 +117,13 @@ static void close_box(struct box *b)
 static void new_box(struct box *b)
 {
     memset(b, 0, sizeof *b);
-    snprintf(b->folder, sizeof b->folder, "/tmp/wsl-test-state-XXXXXX");
-    assert_non_null(mkdtemp(b->folder));
+    snprintf(b->directory, sizeof b->directory, "/tmp/wsl-test-state-XXXXXX");
+    assert_non_null(mkdtemp(b->directory));
 }
 
 static void drop_box(struct box *b)
 {
-    assert_int_equal(wsl_file_remove_tree(b->folder, NULL), 0);
+    assert_int_equal(wsl_file_remove_tree(b->directory, NULL), 0);
 }
 
 static void wait_for(struct box *b, const struct result *r)
@@ -470,13 +470,13 @@ static void a_full_disk_refuses_and_is_got_over(void **state)
     new_box(&b);
     /* A name space of its own: the mount goes with this process, however that ends. */
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("tmpfs", b.folder, "tmpfs", 0, "size=4m") < 0) {
+        mount("tmpfs", b.directory, "tmpfs", 0, "size=4m") < 0) {
         print_message("# no small file system to fill: may not mount\n");
         free(bytes);
         drop_box(&b);
         skip();
     }
-    snprintf(ballast, sizeof ballast, "%s/ballast", b.folder);
+    snprintf(ballast, sizeof ballast, "%s/ballast", b.directory);
     fd = open(ballast, O_WRONLY | O_CREAT, 0644);
     assert_int_equal(write(fd, bytes, 1 << 20), 1 << 20);
     open_box(&b, NULL);
@@ -515,7 +515,7 @@ static void a_full_disk_refuses_and_is_got_over(void **state)
     assert_int_equal(wsl_state_file_size(b.state, 1, "log-1-0"), size + 1000);
     assert_int_equal(wsl_state_mended(b.state), 0);
     close_box(&b);
-    assert_int_equal(umount(b.folder), 0);
+    assert_int_equal(umount(b.directory), 0);
     free(bytes);
     drop_box(&b);
 }
@@ -555,7 +555,7 @@ static void a_full_store_refuses_one_commit_and_takes_the_next(void **state)
 
 static void expect_open_fails(struct box *b, int code, const char *word)
 {
-    struct wsl_state_setup setup = {.folder = b->folder, .loop = &b->loop};
+    struct wsl_state_setup setup = {.directory = b->directory, .loop = &b->loop};
     struct wsl_state *other = NULL;
     struct wsl_err err = {0};
 
@@ -577,12 +577,12 @@ static void a_folder_in_use_is_refused(void **state)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) { /* another process; no assertions in there */
-        struct wsl_state_setup setup = {.folder = b.folder, .loop = &b.loop};
+        struct wsl_state_setup setup = {.directory = b.directory, .loop = &b.loop};
         struct wsl_state *other = NULL;
         struct wsl_err err = {0};
 
         _exit(wsl_state_open(&other, &setup, &err) == WSL_EEXIST &&
-                      strstr(err.text, "another coordinator") && strstr(err.text, b.folder)
+                      strstr(err.text, "another coordinator") && strstr(err.text, b.directory)
                   ? 0
                   : 1);
     }
@@ -604,13 +604,13 @@ static void other_formats_and_damage_are_named(void **state)
     assert_int_equal(put_and_wait(&b, 1, 1), 0);
     close_box(&b);
     assert_int_equal(uv_loop_init(&b.loop), 0);
-    snprintf(path, sizeof path, "%s/format", b.folder);
+    snprintf(path, sizeof path, "%s/format", b.directory);
     assert_int_equal(wsl_file_write_atomic(path, "99\n", 3, NULL), 0);
     expect_open_fails(&b, WSL_EUNSUPPORTED, "format 99");
     assert_int_equal(wsl_file_write_atomic(path, "what\n", 5, NULL), 0);
     expect_open_fails(&b, WSL_ECORRUPT, "format");
     assert_int_equal(wsl_file_write_atomic(path, "2\n", 2, NULL), 0);
-    snprintf(path, sizeof path, "%s/store.mdb", b.folder);
+    snprintf(path, sizeof path, "%s/store.mdb", b.directory);
     assert_int_equal(wsl_file_write_atomic(path, path, sizeof path, NULL), 0);
     expect_open_fails(&b, WSL_ECORRUPT, "store.mdb");
     uv_run(&b.loop, UV_RUN_DEFAULT);

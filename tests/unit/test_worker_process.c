@@ -157,7 +157,7 @@ static void folders_are_named_after_their_key(void **state)
     char path[4096];
 
     (void)state;
-    assert_int_equal(wsl_launch_folder(&launch, &key, path, NULL), 0);
+    assert_int_equal(wsl_launch_directory(&launch, &key, path, NULL), 0);
     assert_string_equal(path, "/state/trainers/18446744073709551615-4294967295-12");
     assert_true(wsl_launch_key_of_name(strrchr(path, '/') + 1, &back));
     assert_true(back.job == key.job && back.generation == key.generation && back.rank == key.rank);

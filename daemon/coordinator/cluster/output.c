@@ -143,7 +143,7 @@ static Wsl__V1__TrainerKey *make_key(uint64_t job, uint32_t generation, uint32_t
     return key;
 }
 
-/* The newest checkpoint of the job that `init` named, as a folder, or the path it gives. */
+/* The newest checkpoint of the job that `init` named, as a directory, or the path it gives. */
 static void set_init(const struct wsl_cluster *c, const Wsl__V1__Job *pb, Wsl__V1__Assignment *a)
 {
     const Wsl__V1__Init *init = pb->spec->init;

@@ -97,7 +97,7 @@ static void reconcile_job(struct wsl_cluster *c, struct job *job, const struct n
         if (job->ranks[i].state == RANK_UP)
             wsl_cluster_end_rank(
                 c, job, i, WSL__V1__TRAINER_OUTCOME__MACHINE_ERROR,
-                "its worker came back without it (a reboot, or a lost state folder)", now);
+                "its worker came back without it (a reboot, or a lost state directory)", now);
         else if (job->stop)
             wsl_cluster_end_rank(c, job, i, WSL__V1__TRAINER_OUTCOME__STOPPED,
                                  "stopped before it started", now);
