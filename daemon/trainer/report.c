@@ -100,7 +100,7 @@ void wsl_report_start(const struct wsl_trainer *t)
             pieces, t->epoch_length, sampling_name(t->spec), t->total_steps,
             wsl_trainer_epoch(t, t->total_steps));
     if (t->assignment->world > 1 && strcmp(t->spec->gradient_dtype, "bf16") == 0)
-        wsl_say("gradients travel between the ranks as bf16");
+        wsl_say("gradients are all-reduced as bf16");
     wsl_say("learning rate: %s; momentum %g (Nesterov), weight decay %g", schedule_text(t, text),
             t->spec->optimizer->momentum, t->spec->optimizer->weight_decay);
     note_small_norm(t);

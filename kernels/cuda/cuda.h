@@ -21,7 +21,7 @@
 
 #define WSL_CUDA_BLOCKS          24                /* a net takes 15 at most */
 #define WSL_CUDA_STAGING_BYTES   ((size_t)6 << 20) /* a buffer: whole pixels of 3 */
-#define WSL_CUDA_TAGS_MIN        100000            /* tags of one image at most */
+#define WSL_CUDA_TAGS_MIN        100000            /* tags that always fit: those of one image */
 #define WSL_CUDA_TAGS_IMAGE      64                /* room for tags of a batch, for each image */
 #define WSL_CUDA_MAX_ABS_PENDING 4 /* pending at a time; more only wait in between */
 #define WSL_CUDA_PLANS_TRIED     8 /* by timing, for a problem */

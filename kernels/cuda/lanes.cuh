@@ -98,6 +98,16 @@ static __device__ inline struct wsl_cuda_thread this_thread(void)
     return {(int)blockIdx.x, (int)blockIdx.y, (int)threadIdx.x};
 }
 
+/* Of a kernel over a flat buffer: 8 blocks of 256 threads on each of an H200's 132 processors. */
+#define WSL_CUDA_FLAT_BLOCKS 1056
+
+static inline unsigned blocks_for(size_t count)
+{
+    size_t blocks = (count + WSL_CUDA_THREADS - 1) / WSL_CUDA_THREADS;
+
+    return (unsigned)(blocks < WSL_CUDA_FLAT_BLOCKS ? blocks : WSL_CUDA_FLAT_BLOCKS);
+}
+
 static inline dim3 grid_of(const struct wsl_cuda_rows &r)
 {
     return dim3((unsigned)r.parts, (unsigned)r.slabs);

@@ -132,6 +132,8 @@ cudaError_t wsl_cuda_launch_accumulate(cudaStream_t stream, float *buffer, float
 /* *ret_bits = the bits of the largest magnitude, which are in the order of magnitudes, NaN last. */
 cudaError_t wsl_cuda_launch_max_abs(cudaStream_t stream, const float *buffer, size_t count,
                                     uint32_t *ret_bits);
+
+/* convert.cu */
 cudaError_t wsl_cuda_launch_narrow(cudaStream_t stream, const float *from, size_t count,
                                    uint16_t *to);
 cudaError_t wsl_cuda_launch_widen(cudaStream_t stream, const uint16_t *from, size_t count,

@@ -3,15 +3,6 @@
  * Operations on flat buffers. */
 #include "kernels/cuda/lanes.cuh"
 
-#define BLOCKS 1056 /* 8 of 256 threads on each of an H200's 132 processors */
-
-static unsigned blocks_for(size_t count)
-{
-    size_t blocks = (count + WSL_CUDA_THREADS - 1) / WSL_CUDA_THREADS;
-
-    return (unsigned)(blocks < BLOCKS ? blocks : BLOCKS);
-}
-
 /* All segments in one launch: each block takes its share of every segment in turn, beginning with
  * another block each time, so that the ends of segments do not all fall to the first blocks. The
  * table lies in the constant bank with the other arguments. */
@@ -73,30 +64,13 @@ static __global__ void max_abs(const float *__restrict__ x, size_t count,
         atomicMax(ret_bits, bits);
 }
 
-static __global__ void to_bf16(const float *__restrict__ from, size_t count,
-                               uint16_t *__restrict__ to)
-{
-    size_t step = (size_t)gridDim.x * WSL_CUDA_THREADS;
-
-    for (size_t i = (size_t)blockIdx.x * WSL_CUDA_THREADS + threadIdx.x; i < count; i += step)
-        to[i] = wsl_cuda_to_bf16(from[i]);
-}
-
-static __global__ void to_float(const uint16_t *__restrict__ from, size_t count,
-                                float *__restrict__ to)
-{
-    size_t step = (size_t)gridDim.x * WSL_CUDA_THREADS;
-
-    for (size_t i = (size_t)blockIdx.x * WSL_CUDA_THREADS + threadIdx.x; i < count; i += step)
-        to[i] = wsl_cuda_from_bf16(from[i]);
-}
-
 extern "C" cudaError_t wsl_cuda_launch_sgd(cudaStream_t stream,
                                            const struct wsl_cuda_segments *segments,
                                            float *parameters, float *momentum,
                                            const float *gradients, struct wsl_cuda_rates rates)
 {
-    sgd<<<BLOCKS, WSL_CUDA_THREADS, 0, stream>>>(*segments, parameters, momentum, gradients, rates);
+    sgd<<<WSL_CUDA_FLAT_BLOCKS, WSL_CUDA_THREADS, 0, stream>>>(*segments, parameters, momentum,
+                                                               gradients, rates);
     return cudaGetLastError();
 }
 
@@ -125,21 +99,5 @@ extern "C" cudaError_t wsl_cuda_launch_max_abs(cudaStream_t stream, const float 
         return rc;
     if (count > 0)
         max_abs<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(block, count, ret_bits);
-    return cudaGetLastError();
-}
-
-extern "C" cudaError_t wsl_cuda_launch_narrow(cudaStream_t stream, const float *from, size_t count,
-                                              uint16_t *to)
-{
-    if (count > 0)
-        to_bf16<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(from, count, to);
-    return cudaGetLastError();
-}
-
-extern "C" cudaError_t wsl_cuda_launch_widen(cudaStream_t stream, const uint16_t *from,
-                                             size_t count, float *to)
-{
-    if (count > 0)
-        to_float<<<blocks_for(count), WSL_CUDA_THREADS, 0, stream>>>(from, count, to);
     return cudaGetLastError();
 }

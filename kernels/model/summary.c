@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Layers and tensors of a config, and the config of tensors. (The memory is counted in net.c, from
+ * Layers and tensors of a config, and the config of tensors. (The memory is counted in open.c, from
  * the same plan that takes it.)
  */
 #include "kernels/model/summary.h"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import unittest
 
+from figures import circles
 from tree import CODE, ROOT, functions, git_files, includes, text_of, tracked, walked_files
 
 # Who may include whom: the first prefix that fits a file decides. "wsl/v1" is what protobuf-c generates from proto/.
@@ -102,6 +103,9 @@ class Lint(unittest.TestCase):
                   for number, kind, path in includes(name) if kind == '"' and "/" not in path]
         self.clean(faults)
 
+    def test_files_of_kernels_call_downwards(self):
+        self.clean([" ".join(c) + ": each uses another of them" for c in circles() if c[0].startswith("kernels/")])
+
     def test_foreign_headers_stay_in_their_folder(self):
         faults = []
         for name in tracked(*CODE):
@@ -132,6 +136,12 @@ class Lint(unittest.TestCase):
         faults = [f"{name}:{f.line}: {f.name} is not static: call it wsl_{f.name}, or make it so"
                   for name in tracked(".c") if name.startswith(PREFIXED)
                   for f in functions(name) if not f.static and f.name != "main" and not f.name.startswith("wsl_")]
+        self.clean(faults)
+
+    def test_functions_take_few_parameters(self):
+        faults = [f"{name}:{f.line}: {f.name} takes {f.parameters} parameters, at most 6: bundle them in a struct"
+                  for name in tracked(*CODE) if name.startswith(("base/", "kernels/", "storage/", "daemon/"))
+                  for f in functions(name) if f.parameters > 6]
         self.clean(faults)
 
     def test_every_source_names_its_licence(self):
