@@ -121,7 +121,4 @@ int wsl_safetensors_find_bad(const struct wsl_safetensors *file, size_t i, bool 
 int wsl_safetensors_shape(const struct wsl_safetensors *file, const char *name, int *ret_dims,
                           int64_t ret_shape[4], struct wsl_err *err);
 
-int wsl_safetensors_write(const char *path, const struct wsl_named_tensor *tensors, size_t count,
-                          struct wsl_err *err);
-
 #endif

@@ -3,7 +3,6 @@
  * Writes a safetensors file and hashes what it writes in the same pass.
  */
 #include "base/buf.h"
-#include "base/file.h"
 #include "storage/checkpoint/internal.h"
 
 #include <errno.h>
@@ -175,26 +174,4 @@ int wsl_safetensors_write_new(const char *path, const struct wsl_named_tensor *t
     }
     wsl_buf_free(&header);
     return r;
-}
-
-int wsl_safetensors_write(const char *path, const struct wsl_named_tensor *tensors, size_t count,
-                          struct wsl_err *err)
-{
-    struct wsl_checkpoint_file written;
-    char temporary[4096];
-    int r;
-
-    if ((size_t)snprintf(temporary, sizeof temporary, "%s.tmp-%ld", path, (long)getpid()) >=
-        sizeof temporary)
-        return wsl_fail(err, WSL_EINVAL, "path too long: %s", path);
-    unlink(temporary); /* of a dead process that had our number */
-    r = wsl_safetensors_write_new(temporary, tensors, count, &written, err);
-    if (r < 0)
-        return r;
-    if (rename(temporary, path) < 0) {
-        r = wsl_fail_errno(err, "cannot rename to %s", path);
-        unlink(temporary);
-        return r;
-    }
-    return wsl_file_sync_parent(path, err);
 }

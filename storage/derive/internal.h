@@ -24,8 +24,8 @@ struct view_plan {
     /* The vocabulary before ranking; names and synsets are copied. */
     const struct wsl_tag *tags;
     size_t tag_count;
-    bool
-        keep_order; /* all tags, in this order; else by frequency, without those never trained on */
+    /* All tags, in this order; else by frequency, without those never trained on. */
+    bool keep_order;
     const char *kind;
     /* The record's tags in the view, ascending, at most 64; 0: it is left out. Called twice for
      * each record, and must say the same both times. */

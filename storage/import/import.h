@@ -98,7 +98,7 @@ struct wsl_import_setup {
     const char *output;  /* must not exist; its parent is made when missing */
     const char *name;    /* of the data set; NULL: last part of `output` */
     const char *wordnet; /* directory with index.noun, data.noun and noun.exc: spellings of one noun
-                            are joined; NULL: tags are kept as they are. For tags, not for labels */
+                            are merged; NULL: tags are kept as they are. For tags, not for labels */
     bool only_nouns;     /* with wordnet: tags that are no noun are dropped, as in the 2018 paper,
                             instead of being kept as they are */
 
@@ -106,7 +106,7 @@ struct wsl_import_setup {
                                 sources that have numbers; NULL: the numbers are the names */
 
     double heldout; /* share of the images, 0 to 0.9, chosen by hash of the pixels: 0.1 */
-    uint64_t seed;  /* of that choice and of the records' order: 0 */
+    uint64_t seed;  /* of the split and of the record order: 0 */
 
     uint64_t min_images; /* tags (or labels) with fewer training images are dropped: 1 */
     uint64_t max_tags;   /* keep only so many, the most frequent; 0: all */
@@ -124,15 +124,15 @@ struct wsl_import_setup {
     size_t ignore_tag_count;
 
     /* A JPEG that can be shown as it is stays byte for byte. Re-encoded: PNGs, CMYK, images
-     * to be turned (EXIF), colour profiles other than sRGB, and what is larger than side_max. */
+     * to be rotated (Exif), colour profiles other than sRGB, and what is larger than side_max. */
     int side_max;   /* longer side of stored images in pixels, 8 to 65500; 0: as they are */
-    int quality;    /* of JPEGs that are made here, 1 to 100: 90 */
+    int quality;    /* of re-encoded JPEGs, 1 to 100: 90 */
     bool transcode; /* losslessly make JPEGs that are kept baseline, with tables of their own and a
                        restart marker per row of blocks: smaller, and parts are decoded faster */
-    bool
-        headers_only; /* look at the structure of JPEGs that are kept and do not decode them: at the
-                         disk's speed, but damage within their pixels is found only in training, and
-                         equal images are known by equal bytes, not by equal pixels */
+    /* Look at the structure of JPEGs that are kept and do not decode them: at the disk's speed, but
+     * damage within their pixels is found only in training, and equal images are known by equal
+     * bytes, not by equal pixels. */
+    bool headers_only;
     /* For LMDBs and tar files that are not compressed: leave the images where they are; the
      * shards only say where. What cannot stay byte for byte goes to quarantine. Records, order and
      * split are those of an ordinary import. The data set names its source by absolute path, and

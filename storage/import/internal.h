@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The inside of an import: what its stages hand on. In order:
- *   list    list.c   a source's entries -> items with spellings; of a stream also decoded
- *   decode  decode.c items -> what is known of their images; new JPEGs into the spool
- *   plan    plan.c   equal images joined, splits, vocabulary, record order
- *   write   write.c  source and spool -> shards, dataset.json, quarantine.tsv
+ *   list    list.c    a source's entries -> items with spellings; of a stream also decoded
+ *   decode  decode.c  items -> what is known of their images; new JPEGs into the spool
+ *   plan    plan.c    equal images merged, splits, vocabulary, record order
+ *   write   write.c   source and spool -> shards, dataset.json, quarantine.tsv
  * "<output>.partial" holds the journal (journal.c), the spool and the directory "set", which
  * becomes the output.
  */
@@ -26,7 +26,7 @@ enum item_state {
     ITEM_READY,       /* to be decoded */
     ITEM_GOOD,        /* known; after the plan: becomes a record */
     ITEM_EXCLUDED,    /* by a rule of the caller */
-    ITEM_QUARANTINED, /* quarantined */
+    ITEM_QUARANTINED, /* `reason` and `detail` say why */
     ITEM_UNTAGGED,
     ITEM_DUPLICATE,
 };

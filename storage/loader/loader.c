@@ -36,8 +36,8 @@ enum { PREFETCH_RECORDS = 192, PREFETCH_AT_ONCE = 64 };
 /* One batch being made or delivered. */
 struct batch_buffer {
     uint8_t *pixels; /* slots images */
-    uint32_t
-        *tag_count; /* per slot; 0: left out (a bad record of a single pass, or past the end) */
+    /* Per slot; 0: left out (a bad record of a single pass, or past the end). */
+    uint32_t *tag_count;
     uint32_t *slot_tags; /* slots x TAGS_MAX */
     uint64_t *records;
     uint32_t *tag_begin; /* slots + 1, filled when delivered */

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "storage/checkpoint/checkpoint.h"
+#include "tests/unit/tensor_file.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -110,7 +111,7 @@ static void file_round_trip(void **state)
     int dims;
 
     (void)state;
-    assert_int_equal(wsl_safetensors_write(in_folder("a"), tensors, TENSORS, &err), 0);
+    assert_int_equal(write_tensors(in_folder("a"), tensors, TENSORS, &err), 0);
     assert_int_equal(wsl_safetensors_open(&file, in_folder("a"), &err), 0);
     assert_int_equal(wsl_safetensors_count(file), TENSORS);
     assert_string_equal(wsl_safetensors_name(file, 0), "a \"quoted\" name");
@@ -138,7 +139,7 @@ static void missing_and_misshapen_tensors_are_named(void **state)
     struct wsl_err err;
 
     (void)state;
-    assert_int_equal(wsl_safetensors_write(in_folder("a"), tensors, TENSORS, &err), 0);
+    assert_int_equal(write_tensors(in_folder("a"), tensors, TENSORS, &err), 0);
     assert_int_equal(wsl_safetensors_open(&file, in_folder("a"), &err), 0);
     assert_int_equal(wsl_safetensors_read(file, &want, &err), WSL_ENOENT);
     assert_non_null(strstr(err.text, "has no tensor layer9.weight"));
@@ -147,12 +148,12 @@ static void missing_and_misshapen_tensors_are_named(void **state)
     assert_non_null(strstr(err.text, "tensor fc.bias is [5], the model needs [5, 7]"));
     wsl_safetensors_close(file);
     want.name = "__metadata__";
-    assert_int_equal(wsl_safetensors_write(in_folder("b"), &want, 1, &err), WSL_EINVAL);
+    assert_int_equal(write_tensors(in_folder("b"), &want, 1, &err), WSL_EINVAL);
     assert_false(wsl_file_exists(in_folder("b")));
     want.name = "\xff\xfe";
-    assert_int_equal(wsl_safetensors_write(in_folder("b"), &want, 1, &err), WSL_EINVAL);
+    assert_int_equal(write_tensors(in_folder("b"), &want, 1, &err), WSL_EINVAL);
     struct wsl_named_tensor twice[] = {tensors[1], tensors[1]};
-    assert_int_equal(wsl_safetensors_write(in_folder("b"), twice, 2, &err), WSL_EINVAL);
+    assert_int_equal(write_tensors(in_folder("b"), twice, 2, &err), WSL_EINVAL);
     assert_non_null(strstr(err.text, "'fc.bias' is there twice"));
 }
 
@@ -163,7 +164,7 @@ static void truncated_files_are_refused(void **state)
     struct wsl_err err;
 
     (void)state;
-    assert_int_equal(wsl_safetensors_write(in_folder("a"), tensors, TENSORS, &err), 0);
+    assert_int_equal(write_tensors(in_folder("a"), tensors, TENSORS, &err), 0);
     assert_int_equal(wsl_file_read(in_folder("a"), 1 << 20, &whole, &err), 0);
     for (size_t n = 0; n < whole.size; n++) {
         write_bytes(in_folder("cut"), whole.data, n);
@@ -283,7 +284,7 @@ static void mutated_headers_never_crash(void **state)
     int opened = 0;
 
     (void)state;
-    assert_int_equal(wsl_safetensors_write(in_folder("a"), tensors, TENSORS, &err), 0);
+    assert_int_equal(write_tensors(in_folder("a"), tensors, TENSORS, &err), 0);
     assert_int_equal(wsl_file_read(in_folder("a"), 1 << 20, &whole, &err), 0);
     header_end = 8 + (size_t)whole.data[0] + ((size_t)whole.data[1] << 8);
     copy = malloc(whole.size);
@@ -766,7 +767,7 @@ static void python_reads_it(void **state)
     char command[8192];
 
     (void)state;
-    assert_int_equal(wsl_safetensors_write(in_folder("py"), tensors, TENSORS, &err), 0);
+    assert_int_equal(write_tensors(in_folder("py"), tensors, TENSORS, &err), 0);
     write_bytes(in_folder("py.py"), script, strlen(script));
     snprintf(command, sizeof command, "python3 %s %s", in_folder("py.py"), in_folder("py"));
     assert_int_equal(system(command), 0);

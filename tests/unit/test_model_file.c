@@ -6,6 +6,7 @@
 #include "kernels/model/summary.h"
 #include "storage/checkpoint/checkpoint.h"
 #include "storage/model/model_file.h"
+#include "tests/unit/tensor_file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -96,7 +97,7 @@ static const char *write_weights(const char *name, const struct wsl_named_tensor
 {
     const char *path = in_folder(name);
 
-    assert_int_equal(wsl_safetensors_write(path, items, count, NULL), 0);
+    assert_int_equal(write_tensors(path, items, count, NULL), 0);
     return path;
 }
 
