@@ -237,14 +237,7 @@ int wsl_net_config_from_tensors(const struct wsl_tensor_shape *tensors, size_t c
 
 /* ---- comparing ---- */
 
-struct comparison {
-    struct wsl_fault_report report;
-    struct wsl_err *err;
-    int faults;
-};
-
-__attribute__((format(printf, 2, 3))) static void fault(struct comparison *c, const char *format,
-                                                        ...)
+void wsl_faults_add(struct wsl_faults *faults, const char *format, ...)
 {
     char line[320];
     va_list args;
@@ -252,10 +245,10 @@ __attribute__((format(printf, 2, 3))) static void fault(struct comparison *c, co
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    if (c->faults++ == 0)
-        wsl_fail(c->err, WSL_EINVAL, "%s", line);
-    if (c->report.fn)
-        c->report.fn(c->report.context, line);
+    if (faults->count++ == 0)
+        wsl_fail(faults->err, WSL_EINVAL, "%s", line);
+    if (faults->report.fn)
+        faults->report.fn(faults->report.context, line);
 }
 
 /* "[64, 3, 7, 7]" */
@@ -268,21 +261,21 @@ static void shape_text(int dims, const int64_t *shape, char text[120])
     snprintf(text + n, 120 - n, dims > 4 ? ", ...]" : "]");
 }
 
-static void compare_tensor(struct comparison *c, const struct wsl_tensor_info *should,
+static void compare_tensor(struct wsl_faults *c, const struct wsl_tensor_info *should,
                            const struct wsl_tensor_shape *is)
 {
     char has[120], needs[120];
 
     shape_text(should->dims, should->shape, needs);
     if (!is) {
-        fault(c, "%s is missing; it should be %s", should->name, needs);
+        wsl_faults_add(c, "%s is missing; it should be %s", should->name, needs);
         return;
     }
     if (is->dims == should->dims &&
         memcmp(is->shape, should->shape, (size_t)is->dims * sizeof is->shape[0]) == 0)
         return;
     shape_text(is->dims, is->shape, has);
-    fault(c, "%s is %s; it should be %s", should->name, has, needs);
+    wsl_faults_add(c, "%s is %s; it should be %s", should->name, has, needs);
 }
 
 static bool is_counter(const char *name)
@@ -306,7 +299,7 @@ static int by_number(const void *a, const void *b)
                       (*(const struct wsl_tensor_shape *const *)b)->name);
 }
 
-static void report_foreign(struct comparison *c, const struct wsl_tensor_shape **sorted,
+static void report_foreign(struct wsl_faults *c, const struct wsl_tensor_shape **sorted,
                            const bool *used, size_t count)
 {
     size_t foreign = 0;
@@ -316,14 +309,14 @@ static void report_foreign(struct comparison *c, const struct wsl_tensor_shape *
             sorted[foreign++] = sorted[i];
     qsort(sorted, foreign, sizeof(*sorted), by_number);
     for (size_t i = 0; i < foreign; i++)
-        fault(c, "%.100s is not a tensor of this net", sorted[i]->name);
+        wsl_faults_add(c, "%.100s is not a tensor of this net", sorted[i]->name);
 }
 
 int wsl_net_summary_compare(const struct wsl_net_summary *summary, unsigned without,
                             const struct wsl_tensor_shape *tensors, size_t count,
                             struct wsl_fault_report report, struct wsl_err *err)
 {
-    struct comparison c = {report, err, 0};
+    struct wsl_faults c = {report, err, 0};
     const struct wsl_tensor_shape **sorted = calloc(count + 1, sizeof *sorted);
     bool *used = calloc(count + 1, sizeof *used);
 
@@ -351,5 +344,5 @@ int wsl_net_summary_compare(const struct wsl_net_summary *summary, unsigned with
     report_foreign(&c, sorted, used, count);
     free(sorted);
     free(used);
-    return c.faults ? WSL_EINVAL : 0;
+    return c.count ? WSL_EINVAL : 0;
 }

@@ -82,6 +82,17 @@ struct wsl_fault_report {
     void *context;
 };
 
+/* What a check found so far. */
+struct wsl_faults {
+    struct wsl_fault_report report;
+    struct wsl_err *err; /* takes the first fault, as WSL_EINVAL */
+    int count;
+};
+
+/* One more: a line for the report. */
+void wsl_faults_add(struct wsl_faults *faults, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* Is each tensor of the summary there in its shape, and nothing else but num_batches_tracked, which
  * PyTorch counts and nobody needs? Reports each fault; WSL_EINVAL with the first of them. */
 int wsl_net_summary_compare(const struct wsl_net_summary *summary, unsigned without,

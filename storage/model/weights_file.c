@@ -4,7 +4,6 @@
 #include "storage/model/internal.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,29 +74,6 @@ void wsl_weights_file_close(struct wsl_weights_file *f)
     *f = (struct wsl_weights_file){0};
 }
 
-/* ---- faults ---- */
-
-struct faults {
-    struct wsl_fault_report report;
-    struct wsl_err *err;
-    int count;
-};
-
-__attribute__((format(printf, 2, 3))) static void fault(struct faults *faults, const char *format,
-                                                        ...)
-{
-    char line[320];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    if (faults->count++ == 0)
-        wsl_fail(faults->err, WSL_EINVAL, "%s", line);
-    if (faults->report.fn)
-        faults->report.fn(faults->report.context, line);
-}
-
 /* ---- names, shapes and types ---- */
 
 static bool is_read(const char *dtype)
@@ -121,14 +97,14 @@ int wsl_weights_file_compare(const struct wsl_weights_file *f,
                              struct wsl_fault_report report, struct wsl_err *err)
 {
     struct wsl_err second = {0};
-    struct faults faults = {report, &second, 0};
+    struct wsl_faults faults = {report, &second, 0};
     int rc = wsl_net_summary_compare(summary, without, f->tensors, f->count, report, err);
 
     for (size_t i = 0; i < f->count; i++) {
         const char *dtype = wsl_safetensors_dtype(f->file, i), *name = f->tensors[i].name;
 
         if (!is_read(dtype) && is_part(summary, without, name))
-            fault(&faults, "%.100s has dtype %s; F32, F16 and BF16 are read", name, dtype);
+            wsl_faults_add(&faults, "%.100s has dtype %s; F32, F16 and BF16 are read", name, dtype);
     }
     if (rc == 0 && faults.count > 0) {
         rc = WSL_EINVAL;
@@ -149,7 +125,7 @@ static bool ends_with(const char *name, const char *end)
 int wsl_weights_file_check_values(const struct wsl_weights_file *f, struct wsl_fault_report report,
                                   struct wsl_err *err)
 {
-    struct faults faults = {report, err, 0};
+    struct wsl_faults faults = {report, err, 0};
 
     for (size_t i = 0; i < f->count; i++) {
         const char *name = f->tensors[i].name;
@@ -162,17 +138,19 @@ int wsl_weights_file_check_values(const struct wsl_weights_file *f, struct wsl_f
         if (rc < 0)
             return rc;
         if (rc > 0 && isfinite(bad.value))
-            fault(&faults,
-                  "%.100s is a variance and has a negative value (%g, first at element %llu of "
-                  "%llu)",
-                  name, (double)bad.value, (unsigned long long)bad.element,
-                  (unsigned long long)bad.count);
+            wsl_faults_add(
+                &faults,
+                "%.100s is a variance and has a negative value (%g, first at element %llu of "
+                "%llu)",
+                name, (double)bad.value, (unsigned long long)bad.element,
+                (unsigned long long)bad.count);
         else if (rc > 0)
-            fault(&faults, "%.100s is not finite (%s, first at element %llu of %llu)", name,
-                  isnan(bad.value) ? "NaN"
-                  : bad.value > 0  ? "infinity"
-                                   : "-infinity",
-                  (unsigned long long)bad.element, (unsigned long long)bad.count);
+            wsl_faults_add(&faults, "%.100s is not finite (%s, first at element %llu of %llu)",
+                           name,
+                           isnan(bad.value) ? "NaN"
+                           : bad.value > 0  ? "infinity"
+                                            : "-infinity",
+                           (unsigned long long)bad.element, (unsigned long long)bad.count);
     }
     return faults.count > 0 ? WSL_EINVAL : 0;
 }
