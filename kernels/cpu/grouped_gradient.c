@@ -16,8 +16,8 @@ struct packed {
 };
 
 /* Adds up some taps of one row of the kernel. */
-SPECIALISED void correlate(const struct packed *p, struct prefetch prefetch[2], const struct form f,
-                           const int taps, vec *sums)
+static SPECIALISED void correlate(const struct packed *p, struct prefetch prefetch[2],
+                                  const struct form f, const int taps, vec *sums)
 {
     vec sum[3][8] = {0};
 
@@ -53,8 +53,8 @@ struct gradient {
 };
 
 /* `next` is computed after it. */
-SPECIALISED void gradient_place(const struct gradient *g, const struct place *place,
-                                const struct place *next, const struct form f)
+static SPECIALISED void gradient_place(const struct gradient *g, const struct place *place,
+                                       const struct place *next, const struct form f)
 {
     const struct wsl_grouped_sweep *s = g->s;
     /* A row of the kernel at once if its sums fit into registers. */

@@ -79,13 +79,13 @@ struct strip {
     size_t floats;         /* lanes that exist */
 };
 
-SPECIALISED int tile_of(const struct form f)
+static SPECIALISED int tile_of(const struct form f)
 {
     return f.group >= 16 ? WIDE_PIXELS : REGISTERS / (f.width / 2);
 }
 
 /* The vectors of weights that a tap has for what a tile computes. */
-SPECIALISED int tap_vectors(const struct form f)
+static SPECIALISED int tap_vectors(const struct form f)
 {
     return f.group >= 16 ? f.group * f.at_once : f.blocks * f.width;
 }
@@ -96,8 +96,8 @@ SPECIALISED int tap_vectors(const struct form f)
 #define SPLAT(x)    ((vec)PASTE(SPLAT_, LANES)(x))
 
 /* As tile, below, for groups of whole vectors. */
-SPECIALISED void wide_tile(const struct strip *s, const vec *x, int n, const struct form f,
-                           float *y)
+static SPECIALISED void wide_tile(const struct strip *s, const vec *x, int n, const struct form f,
+                                  float *y)
 {
     vec sum[WIDE_PIXELS][WIDE_BLOCKS] = {0};
     size_t step = s->x_step * LANES;
@@ -128,8 +128,8 @@ SPECIALISED void wide_tile(const struct strip *s, const vec *x, int n, const str
 }
 
 /* The first n pixels of a tile. */
-SPECIALISED void narrow_tile(const struct strip *s, const vec *x, int n, const struct form f,
-                             float *y)
+static SPECIALISED void narrow_tile(const struct strip *s, const vec *x, int n, const struct form f,
+                                    float *y)
 {
     const int pixels = tile_of(f), pairs = f.width / 2;
     vec sum[TILE_MAX][PAIRS_MAX] = {0};
@@ -165,7 +165,8 @@ SPECIALISED void narrow_tile(const struct strip *s, const vec *x, int n, const s
     }
 }
 
-SPECIALISED void tile(const struct strip *s, const vec *x, int n, const struct form f, float *y)
+static SPECIALISED void tile(const struct strip *s, const vec *x, int n, const struct form f,
+                             float *y)
 {
     if (f.group >= 16)
         wide_tile(s, x, n, f, y);
@@ -203,8 +204,8 @@ static inline struct strip strip_of(const struct work *w, const struct wsl_group
     return ret;
 }
 
-SPECIALISED void sweep_phase(struct work *w, const struct wsl_grouped_phase *phase,
-                             const struct form f)
+static SPECIALISED void sweep_phase(struct work *w, const struct wsl_grouped_phase *phase,
+                                    const struct form f)
 {
     const struct wsl_grouped_sweep *s = w->s;
     struct strip strip = strip_of(w, phase, f);
@@ -235,8 +236,8 @@ struct sweep {
 };
 
 /* `next` is computed after it. */
-SPECIALISED void sweep_place(const struct sweep *sweep, const struct place *place,
-                             const struct place *next, const struct form f)
+static SPECIALISED void sweep_place(const struct sweep *sweep, const struct place *place,
+                                    const struct place *next, const struct form f)
 {
     const struct wsl_grouped_sweep *s = sweep->s;
     size_t slab = (size_t)f.blocks * LANES, slabs = wsl_grouped_slabs(LANES, s);
@@ -283,7 +284,7 @@ static void sweep_place_8(const struct sweep *sweep, const struct place *place,
 }
 
 #if LANES == 16
-SPECIALISED struct form wide_of(int group)
+static SPECIALISED struct form wide_of(int group)
 {
     return (struct form){group, LANES, group / LANES, wide_blocks(group)};
 }

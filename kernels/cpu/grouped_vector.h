@@ -30,7 +30,7 @@
 #define SLACK       (2 * TILE_MAX)
 #define PACKED      ((WSL_GROUPED_PIXELS + SLACK) * BLOCKS_MAX)
 #define LINE        64 /* bytes of the cache's lines */
-#define SPECIALISED static inline __attribute__((always_inline))
+#define SPECIALISED inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
 /* The same anywhere in memory. */
@@ -60,7 +60,7 @@ typedef float loose_vec __attribute__((vector_size(LANES * sizeof(float)), align
 #define FLIP(v, x) PASTE(FLIP_, LANES)(v, x)
 
 /* As FLIP, below 8, in steps that are one instruction each; the compiler knows `x`. */
-SPECIALISED vec flipped(vec v, int x)
+static SPECIALISED vec flipped(vec v, int x)
 {
     if (x & 4)
         v = FLIP(v, 4);
@@ -80,7 +80,7 @@ struct form {
     int at_once; /* of them, that a tile computes */
 };
 
-SPECIALISED struct form form_of(int group)
+static SPECIALISED struct form form_of(int group)
 {
     int width = group < LANES ? group : LANES;
 

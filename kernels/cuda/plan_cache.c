@@ -189,18 +189,18 @@ static int write_text(const struct wsl_cuda_cache *cache, struct wsl_buf *text)
 int wsl_cuda_cache_save(struct wsl_cuda_cache *cache, struct wsl_err *err)
 {
     struct wsl_buf text = {0};
-    char folder[WSL_CUDA_CACHE_PATH];
+    char directory[WSL_CUDA_CACHE_PATH];
     int rc;
 
     if (!cache->changed || !*cache->path)
         return 0;
-    snprintf(folder, sizeof folder, "%s", cache->path);
-    *strrchr(folder, '/') = '\0'; /* wsl_cuda_cache_path always has one */
+    snprintf(directory, sizeof directory, "%s", cache->path);
+    *strrchr(directory, '/') = '\0'; /* wsl_cuda_cache_path always has one */
     rc = write_text(cache, &text);
     if (rc)
         wsl_fail(err, rc, "no memory for the text of %s", cache->path);
-    if (rc == 0 && *folder)
-        rc = wsl_file_make_directories(folder, err);
+    if (rc == 0 && *directory)
+        rc = wsl_file_make_directories(directory, err);
     if (rc == 0)
         rc = wsl_file_write_atomic(cache->path, text.data, text.size, err);
     if (rc == 0)

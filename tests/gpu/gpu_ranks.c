@@ -37,7 +37,7 @@ struct options {
 /* One rank's process. */
 struct rank {
     const struct options *o;
-    const char *folder;
+    const char *directory;
     int rank;
     const struct wsl_ops *ops;
     struct wsl_device *dev;
@@ -113,7 +113,7 @@ static void open_generation(struct rank *r, int generation)
     if (wsl_reduce_dtype_by_name(r->o->gradient_dtype, &setup.gradient_dtype, &err) < 0)
         die(r, &err, "--gradient-dtype");
     r->exchange = (struct file_exchange){
-        .folder = r->folder, .generation = generation, .rank = r->rank, .world = setup.world};
+        .directory = r->directory, .generation = generation, .rank = r->rank, .world = setup.world};
     if (wsl_collective_open(&r->c, &setup, &err) < 0 || wsl_collective_wait(r->c, &err) < 0)
         die(r, &err, "join");
     if (r->rank == 0)
@@ -304,9 +304,9 @@ static void live(struct rank *r, bool replacement)
 
 /* ---- the parent ---- */
 
-static pid_t start(const struct options *o, const char *folder, int rank, bool replacement)
+static pid_t start(const struct options *o, const char *directory, int rank, bool replacement)
 {
-    struct rank r = {.o = o, .folder = folder, .rank = rank};
+    struct rank r = {.o = o, .directory = directory, .rank = rank};
     pid_t pid;
 
     fflush(NULL);
@@ -321,7 +321,7 @@ static pid_t start(const struct options *o, const char *folder, int rank, bool r
 }
 
 /* 0, 1 or 77; the rank that kills itself is replaced once. */
-static int judge(const struct options *o, const char *folder, pid_t pids[WORLD_MAX])
+static int judge(const struct options *o, const char *directory, pid_t pids[WORLD_MAX])
 {
     int last = (int)o->world - 1, left = (int)o->world, result = 0;
     bool replaced = false;
@@ -334,7 +334,7 @@ static int judge(const struct options *o, const char *folder, pid_t pids[WORLD_M
             rank++;
         if (rank == last && !replaced && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
             replaced = true;
-            pids[rank] = start(o, folder, rank, true);
+            pids[rank] = start(o, directory, rank, true);
             continue;
         }
         left--;
@@ -352,16 +352,16 @@ static int judge(const struct options *o, const char *folder, pid_t pids[WORLD_M
 
 static int run(const struct options *o, struct wsl_err *err)
 {
-    char folder[] = "/tmp/wsl-gpu-ranks-XXXXXX";
+    char directory[] = "/tmp/wsl-gpu-ranks-XXXXXX";
     pid_t pids[WORLD_MAX];
     int result;
 
-    if (!mkdtemp(folder))
-        return wsl_fail_errno(err, "%s", folder);
+    if (!mkdtemp(directory))
+        return wsl_fail_errno(err, "%s", directory);
     for (int i = 0; i < (int)o->world; i++)
-        pids[i] = start(o, folder, i, false);
-    result = judge(o, folder, pids);
-    wsl_file_remove_tree(folder, err);
+        pids[i] = start(o, directory, i, false);
+    result = judge(o, directory, pids);
+    wsl_file_remove_tree(directory, err);
     return result;
 }
 

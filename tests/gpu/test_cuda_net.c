@@ -2,7 +2,7 @@
  *
  * Whole nets on a GPU against the cpu backend: with floats, where only the order of sums differs,
  * and with bf16, as it trains. Exits 77, with the reason, where there is no GPU. Linked with the
- * fake_ files of this folder it runs without one, and tests the backend's C half. */
+ * fake_ files of this directory it runs without one, and tests the backend's C half. */
 #include "base/args.h"
 #include "kernels/model/net.h"
 

@@ -9,7 +9,7 @@
 
 static void file_of(const struct file_exchange *f, int rank, char path[200])
 {
-    snprintf(path, 200, "%s/%d-%d", f->folder, f->generation, rank);
+    snprintf(path, 200, "%s/%d-%d", f->directory, f->generation, rank);
 }
 
 /* Every rank writes a file, rank 0 its bytes, and waits for all of them. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * An exchange for ranks that are processes of one machine, over files in a folder of the test's
+ * An exchange for ranks that are processes of one machine, over files in a directory of the test's
  * own:
- * "<folder>/<generation>-<rank>".
+ * "<directory>/<generation>-<rank>".
  */
 #ifndef WSL_TESTS_UNIT_FILE_EXCHANGE_H
 #define WSL_TESTS_UNIT_FILE_EXCHANGE_H
@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 
 struct file_exchange {
-    const char *folder;
+    const char *directory;
     int generation, rank, world;
     atomic_bool cancelled;
 };

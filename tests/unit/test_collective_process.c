@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The collective over processes: ranks that are killed, stopped, or never come. The parent forks
- * the ranks and judges them by their exit status; they find each other through files in a folder
+ * the ranks and judges them by their exit status; they find each other through files in a directory
  * of the test's own.
  */
 #include "base/clock.h"
@@ -80,7 +80,7 @@ static int sum_once(struct wsl_collective *c, float *data, float value, struct w
 }
 
 struct scene {
-    char folder[64];
+    char directory[64];
     int world;
     pid_t pids[4];
     int done[2]; /* ranks write a byte when they have begun to sum */
@@ -89,8 +89,8 @@ struct scene {
 static void scene_open(struct scene *s, int world)
 {
     *s = (struct scene){.world = world};
-    strcpy(s->folder, "/tmp/wsl-collective-XXXXXX");
-    assert_non_null(mkdtemp(s->folder));
+    strcpy(s->directory, "/tmp/wsl-collective-XXXXXX");
+    assert_non_null(mkdtemp(s->directory));
     assert_int_equal(pipe(s->done), 0);
     fflush(NULL);
 }
@@ -130,16 +130,17 @@ static void scene_close(struct scene *s, int ended_by_us)
     }
     close(s->done[0]);
     close(s->done[1]);
-    wsl_file_remove_tree(s->folder, &err);
+    wsl_file_remove_tree(s->directory, &err);
 }
 
 /* ---- a killed rank, and the next generation without it ---- */
 
 static void killed_body(struct scene *s, int rank)
 {
-    struct file_exchange first = {.folder = s->folder, .generation = 1, .rank = rank, .world = 4};
+    struct file_exchange first = {
+        .directory = s->directory, .generation = 1, .rank = rank, .world = 4};
     struct file_exchange second = {
-        .folder = s->folder, .generation = 2, .rank = rank > 2 ? rank - 1 : rank, .world = 3};
+        .directory = s->directory, .generation = 2, .rank = rank > 2 ? rank - 1 : rank, .world = 3};
     float *data = malloc(COUNT * sizeof(float));
     struct wsl_collective *c = open_rank(&first, 30000);
     struct wsl_err err = {0};
@@ -191,7 +192,7 @@ static void *abort_soon(void *context)
 /* Rank 2 is stopped. Rank 0 aborts; rank 1 has a time limit. */
 static void stopped_body(struct scene *s, int rank)
 {
-    struct file_exchange f = {.folder = s->folder, .generation = 1, .rank = rank, .world = 3};
+    struct file_exchange f = {.directory = s->directory, .generation = 1, .rank = rank, .world = 3};
     float *data = malloc(COUNT * sizeof(float));
     struct wsl_collective *c = open_rank(&f, 2000);
     struct wsl_err err = {0};
@@ -240,7 +241,7 @@ static void a_stopped_rank_holds_nobody_for_ever(void **state)
  * which would end the process when bytes do not fit, does not meet them. */
 static void unequal_body(struct scene *s, int rank)
 {
-    struct file_exchange f = {.folder = s->folder, .generation = 1, .rank = rank, .world = 2};
+    struct file_exchange f = {.directory = s->directory, .generation = 1, .rank = rank, .world = 2};
     size_t count = 100 + (size_t)rank;
     float *data = calloc(count, sizeof(float));
     struct wsl_collective *c = open_rank(&f, 1000);

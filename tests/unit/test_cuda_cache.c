@@ -18,26 +18,26 @@
 #define GPU     "A GPU, 141 GB"
 #define VERSION 91900
 
-static char folder[64], path[WSL_CUDA_CACHE_PATH];
+static char directory[64], path[WSL_CUDA_CACHE_PATH];
 
-static int make_folder(void **state)
+static int make_directory(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/wsl-cuda-cache-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
+    snprintf(directory, sizeof directory, "/tmp/wsl-cuda-cache-XXXXXX");
+    return mkdtemp(directory) ? 0 : -1;
 }
 
-static int remove_folder(void **state)
+static int remove_directory(void **state)
 {
     (void)state;
-    return wsl_file_remove_tree(folder, NULL);
+    return wsl_file_remove_tree(directory, NULL);
 }
 
 static void open_cache(struct wsl_cuda_cache *cache, size_t version)
 {
     struct wsl_err err = {0};
 
-    wsl_cuda_cache_path(folder, GPU, VERSION, path);
+    wsl_cuda_cache_path(directory, GPU, VERSION, path);
     if (wsl_cuda_cache_init(cache, path, GPU, version, &err))
         fail_msg("%s", err.text);
 }
@@ -245,5 +245,5 @@ int main(void)
         cmocka_unit_test(test_segments),
     };
 
-    return cmocka_run_group_tests_name("cuda_cache", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("cuda_cache", tests, make_directory, remove_directory);
 }

@@ -25,7 +25,7 @@ static int describe(void **state)
 {
     struct wsl_buf json = {0};
     struct wsl_err err = {0};
-    int rc = wsl_file_read(WSL_CUDA_DATA_FOLDER "/h200.json", 1 << 16, &json, &err);
+    int rc = wsl_file_read(WSL_CUDA_DATA_DIRECTORY "/h200.json", 1 << 16, &json, &err);
 
     (void)state;
     if (rc == 0)

@@ -91,7 +91,7 @@ static void open_fixture(struct fixture *f, const char *name)
     size_t bytes;
 
     *f = (struct fixture){.name = name};
-    snprintf(path, sizeof path, "%s/%s.txt", WSL_ORACLE_FOLDER, name);
+    snprintf(path, sizeof path, "%s/%s.txt", WSL_ORACLE_DIRECTORY, name);
     f->file = fopen(path, "r");
     if (!f->file)
         fail_msg("cannot open %s", path);
