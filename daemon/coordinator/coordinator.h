@@ -121,7 +121,7 @@ void wsl_workers_end_session(struct wsl_coordinator *co, const char *node,
 
 /* ---- wsl_data_check_start.c ---- */
 
-enum { DATA_NOTE = 160 };
+enum { DATA_NOTE = 240 }; /* bytes of a note */
 
 /* `err`: it must not be accepted, WSL_EINVAL names the path and the workers; else `note` is what the
  * user should know all the same (empty: nothing). */
