@@ -159,11 +159,12 @@ static void a_tar_has_an_image_and_a_description_of_each_record(void **state)
 
 static const enum wsl_export_form forms[] = {WSL_EXPORT_DIRECTORY, WSL_EXPORT_TAR};
 
-static void die_at_seven(void *context, uint64_t done, uint64_t total)
+/* `context`: the record after which to die; 0: the last. */
+static void die(void *context, uint64_t done, uint64_t total)
 {
-    (void)context;
-    (void)total;
-    if (done == 7)
+    uint64_t when = *(const uint64_t *)context;
+
+    if (done == (when ? when : total))
         raise(SIGKILL);
 }
 
@@ -172,7 +173,9 @@ static void a_killed_export_leaves_no_output_and_is_done_again(void **state)
 {
     struct fixture *f = *state;
 
-    for (int k = 0; k < 2; k++) {
+    for (int i = 0; i < 6; i++) {
+        static uint64_t when[] = {1, 7, 0};
+        const int k = i % 2;
         struct wsl_export_setup setup = setup_of(f, forms[k]);
         struct wsl_export_result result;
         char stray[128];
@@ -180,7 +183,8 @@ static void a_killed_export_leaves_no_output_and_is_done_again(void **state)
         pid_t pid = fork();
 
         if (pid == 0) {
-            setup.progress = die_at_seven;
+            setup.progress = die;
+            setup.context = &when[i / 2];
             wsl_export(&setup, &result, NULL);
             _exit(0);
         }
@@ -274,6 +278,27 @@ static void an_output_that_came_meanwhile_stays(void **state)
     }
 }
 
+/* One that died between its last two steps leaves an empty directory beside its output; one with a
+ * tar in it is another's work. */
+static void what_a_published_tar_left_is_removed(void **state)
+{
+    struct fixture *f = *state;
+    struct wsl_export_setup setup = setup_of(f, WSL_EXPORT_TAR);
+    struct wsl_export_result result;
+    char tar[128];
+
+    assert_int_equal(wsl_export(&setup, &result, NULL), 0);
+    assert_int_equal(wsl_file_make_directories(f->partial, NULL), 0);
+    assert_int_equal(wsl_export(&setup, &result, NULL), WSL_EEXIST);
+    assert_false(wsl_file_exists(f->partial));
+    assert_int_equal(wsl_file_make_directories(f->partial, NULL), 0);
+    snprintf(tar, sizeof tar, "%s/tar", f->partial);
+    assert_int_equal(wsl_file_write_atomic(tar, "x", 1, NULL), 0);
+    assert_int_equal(wsl_export(&setup, &result, NULL), WSL_EEXIST);
+    assert_true(wsl_file_exists(tar));
+    assert_true(wsl_file_exists(f->out));
+}
+
 static void failures_keep_their_code_and_leave_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -303,6 +328,7 @@ int main(void)
         CASE(a_killed_export_leaves_no_output_and_is_done_again),
         CASE(a_second_export_leaves_the_first_alone),
         CASE(an_output_that_came_meanwhile_stays),
+        CASE(what_a_published_tar_left_is_removed),
         CASE(failures_keep_their_code_and_leave_nothing),
     };
 

@@ -152,7 +152,7 @@ static void add_count(struct wsl_buf *out, uint64_t n, const char *what)
     wsl_buf_add_format(out, "  %10s  %s\n", text, what);
 }
 
-static int put_join(const struct wsl_ctl *ctl, const char *into, const struct wsl_merge_result *j)
+static int put_merge(const struct wsl_ctl *ctl, const char *into, const struct wsl_merge_result *j)
 {
     struct wsl_buf out = {0};
 
@@ -184,7 +184,7 @@ static int put_join(const struct wsl_ctl *ctl, const char *into, const struct ws
     return wsl_ctl_put(&out, 0, WSL_CTL_DONE);
 }
 
-static int join(struct wsl_ctl *ctl, struct wsl_merge_setup *setup, const char *what)
+static int merge(struct wsl_ctl *ctl, struct wsl_merge_setup *setup, const char *what)
 {
     struct wsl_dataset *sets[SETS_MAX] = {0};
     struct bar bar = new_bar(what);
@@ -206,7 +206,7 @@ static int join(struct wsl_ctl *ctl, struct wsl_merge_setup *setup, const char *
     for (int i = 0; i < ctl->word_count; i++)
         wsl_dataset_close(sets[i]);
     code = wsl_ctl_made(ctl, code, setup->output, &err);
-    return code == WSL_CTL_DONE ? put_join(ctl, setup->output, &result) : code;
+    return code == WSL_CTL_DONE ? put_merge(ctl, setup->output, &result) : code;
 }
 
 int wsl_ctl_data_merge(struct wsl_ctl *ctl, int argc, char **argv)
@@ -230,7 +230,7 @@ int wsl_ctl_data_merge(struct wsl_ctl *ctl, int argc, char **argv)
     if (ctl->word_count > SETS_MAX)
         return wsl_ctl_usage(ctl, "merge takes at most %d data sets", SETS_MAX);
     setup.shard_bytes = shard_mib << 20;
-    return join(ctl, &setup, "merging");
+    return merge(ctl, &setup, "merging");
 }
 
 /* ---- split ---- */
@@ -285,6 +285,6 @@ int wsl_ctl_data_split(struct wsl_ctl *ctl, int argc, char **argv)
         return wsl_ctl_usage(ctl, into ? "--rest goes with --share" : "needs --into DIR");
     if (part >= 0)
         return share(ctl, part, seed, into, rest);
-    return join(ctl, &(struct wsl_merge_setup){.output = into, .seed = seed, .heldout = heldout},
-                "splitting");
+    return merge(ctl, &(struct wsl_merge_setup){.output = into, .seed = seed, .heldout = heldout},
+                 "splitting");
 }
