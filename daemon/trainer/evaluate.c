@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One pass over the held-out split: each rank scores its share, sums are all-reduced.
+ * One pass over the held-out split: each rank scores its share, the totals are all-reduced.
  */
 #include "daemon/trainer/evaluate.h"
 

@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What every step sums over the ranks besides gradients and statistics. */
+/* What every step all-reduces besides gradients and statistics. */
 enum wsl_total {
     WSL_TOTAL_LOSS,
     WSL_TOTAL_HIT1,
@@ -56,10 +56,10 @@ struct wsl_trainer {
     bool joining; /* a stop request may abort the collective */
     struct wsl_collective *collective;
 
-    struct wsl_batch ahead; /* the next step's, fetched within this one */
-    int ahead_result;       /* of fetching it */
-    bool has_ahead;
-    struct wsl_err ahead_err;
+    struct wsl_batch prefetched; /* the next step's, got while this one computes */
+    int prefetch_result;         /* of getting it */
+    bool has_prefetched;
+    struct wsl_err prefetch_err;
 
     uint32_t slots; /* images of a step on this rank */
     uint64_t first_step, step, total_steps;
@@ -70,7 +70,7 @@ struct wsl_trainer {
     uint64_t saved_step; /* newest checkpoint, also one resumed from; UINT64_MAX: none */
 
     uint64_t begun_ns;
-    uint64_t sums_ns;             /* waited for sums after the backward pass */
+    uint64_t all_reduce_ns;       /* waited for all-reduces after the backward pass */
     struct wsl_interval progress; /* to the next metric */
     struct wsl_interval line;     /* to the next line */
     double images_per_second;

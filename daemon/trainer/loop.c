@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The steps. Every decision that changes what all ranks do next (stop, bad loss, too many bad
- * records) is made from sums that all ranks see, so that all make it in the same step.
+ * records) is made from totals that all ranks have, so that all make it in the same step.
  * Numbers that are not finite end the job before an update uses them or a checkpoint holds them.
  */
 #include "daemon/trainer/internal.h"
@@ -56,11 +56,11 @@ static int compute(struct wsl_trainer *t, const struct wsl_batch *batch, struct 
         return r;
     before = wsl_clock_ns();
     r = wsl_collective_wait(t->collective, err);
-    t->sums_ns += wsl_clock_ns() - before;
+    t->all_reduce_ns += wsl_clock_ns() - before;
     return r;
 }
 
-/* Before the update: loss, gradients and statistics are sums over the ranks by now. */
+/* Before the update: loss, gradients and statistics are all-reduced by now. */
 static int check_step(const struct wsl_trainer *t, double rate, struct wsl_err *err)
 {
     double loss = t->totals[WSL_TOTAL_LOSS];
@@ -120,27 +120,27 @@ static int check_bad(struct wsl_trainer *t, struct wsl_err *err)
 }
 
 /* Within wsl_net_step, while the rest of it computes. A failure belongs to the next step. */
-static void fetch_ahead(void *context)
+static void prefetch_batch(void *context)
 {
     struct wsl_trainer *t = context;
 
     if (t->step + 1 >= t->total_steps)
         return;
-    t->has_ahead = true;
-    t->ahead_result = wsl_loader_next(t->loader, &t->ahead, &t->ahead_err);
-    if (t->ahead_result == 0)
-        wsl_net_prefetch(t->net, t->ahead.pixels, (int)t->ahead.count);
+    t->has_prefetched = true;
+    t->prefetch_result = wsl_loader_next(t->loader, &t->prefetched, &t->prefetch_err);
+    if (t->prefetch_result == 0)
+        wsl_net_prefetch(t->net, t->prefetched.pixels, (int)t->prefetched.count);
 }
 
 static int next_batch(struct wsl_trainer *t, struct wsl_batch *ret, struct wsl_err *err)
 {
-    if (!t->has_ahead)
+    if (!t->has_prefetched)
         return wsl_loader_next(t->loader, ret, err);
-    t->has_ahead = false;
-    *ret = t->ahead;
-    if (t->ahead_result < 0)
-        *err = t->ahead_err;
-    return t->ahead_result;
+    t->has_prefetched = false;
+    *ret = t->prefetched;
+    if (t->prefetch_result < 0)
+        *err = t->prefetch_err;
+    return t->prefetch_result;
 }
 
 static int run_step(struct wsl_trainer *t, double rate, struct wsl_err *err)
@@ -237,7 +237,7 @@ int wsl_trainer_loop(struct wsl_trainer *t, struct wsl_err *err)
     int r = 0;
 
     t->begun_ns = t->progress.begun_ns = t->line.begun_ns = wsl_clock_ns();
-    wsl_net_set_prefetch(t->net, fetch_ahead, t);
+    wsl_net_set_prefetch(t->net, prefetch_batch, t);
     wsl_trainer_control_phase(t->control, "training");
     if (t->step >= t->total_steps) { /* resumed from the last checkpoint */
         r = evaluate(t, err);

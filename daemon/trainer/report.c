@@ -240,5 +240,5 @@ void wsl_report_end(const struct wsl_trainer *t, const char *word)
     wsl_say("%s: rank %u, step %" PRIu64 "/%" PRIu64 ", %" PRIu64 " steps in %.1f s, of which "
             "%.1f s waiting for images and %.1f s for all-reduce; %" PRIu64 " unreadable records",
             word, t->assignment->rank, t->step, t->total_steps, t->step - t->first_step, seconds,
-            (double)stats.waited_ns / 1e9, (double)t->sums_ns / 1e9, t->bad_records);
+            (double)stats.waited_ns / 1e9, (double)t->all_reduce_ns / 1e9, t->bad_records);
 }
