@@ -194,36 +194,40 @@ static int check_words(struct wsl_ctl *ctl, const struct wsl_args *args)
                          verb->words + (verb->words[0] == '['));
 }
 
-static void help_texts(const struct wsl_ctl *ctl, char *usage, size_t usage_size, char *about,
-                       size_t about_size, char *formats, size_t formats_size)
+/* What a verb's table row and formats become in its help. */
+struct help {
+    char usage[160], about[3000], formats[80];
+};
+
+static void fill_help(const struct wsl_ctl *ctl, struct help *help)
 {
     const struct wsl_ctl_verb *verb = ctl->verb;
-    size_t used = (size_t)snprintf(formats, formats_size, "output format:");
+    size_t used = (size_t)snprintf(help->formats, sizeof help->formats, "output format:");
 
-    snprintf(usage, usage_size, "%s %s%s%s [options]", ctl->prefix, verb->name,
+    snprintf(help->usage, sizeof help->usage, "%s %s%s%s [options]", ctl->prefix, verb->name,
              verb->words[0] ? " " : "", verb->words);
-    snprintf(about, about_size, "%s%s%s\n\nExample:\n%s", verb->about, verb->more ? "\n\n" : "",
-             verb->more ? verb->more : "", verb->example);
+    snprintf(help->about, sizeof help->about, "%s%s%s\n\nExample:\n%s", verb->about,
+             verb->more ? "\n\n" : "", verb->more ? verb->more : "", verb->example);
     for (int i = 0; i < OUTPUTS; i++)
-        if ((verb->formats & outputs[i].format) && used < formats_size)
-            used += (size_t)snprintf(formats + used, formats_size - used, "%s %s",
-                                     formats[used - 1] == ':' ? "" : ",", outputs[i].word);
+        if ((verb->formats & outputs[i].format) && used < sizeof help->formats)
+            used += (size_t)snprintf(help->formats + used, sizeof help->formats - used, "%s %s",
+                                     help->formats[used - 1] == ':' ? "" : ",", outputs[i].word);
 }
 
 bool wsl_ctl_parse(struct wsl_ctl *ctl, const struct wsl_arg *rows, int count, int argc,
                    char **argv)
 {
     struct wsl_arg all[OWN_ROWS_MAX + WSL_CTL_COMMON_ROWS];
-    char usage[160], about[3000], formats[80];
-    struct wsl_args args = {.usage = usage, .about = about, .rows = all};
+    struct help help;
+    struct wsl_args args = {.usage = help.usage, .about = help.about, .rows = all};
     struct wsl_err err = {0};
     int r;
 
     if (count > 0)
         memcpy(all, rows, (size_t)count * sizeof *rows);
     wsl_ctl_common_rows(ctl, all + count);
-    help_texts(ctl, usage, sizeof usage, about, sizeof about, formats, sizeof formats);
-    all[count + 3].help = formats;
+    fill_help(ctl, &help);
+    all[count + 3].help = help.formats;
     args.row_count = count + WSL_CTL_COMMON_ROWS - (ctl->verb->formats ? 0 : 1);
     if (ctl->completing) {
         ctl->exit_code = wsl_ctl_complete_words(ctl, all, args.row_count, argc, argv);
@@ -339,7 +343,8 @@ int wsl_ctl_call(struct wsl_ctl *ctl, const char *path, const ProtobufCMessage *
     int r = wsl_ctl_connect(ctl, err);
 
     if (r == 0)
-        r = wsl_client_call(ctl->client, path, request, response, 0, ret, err);
+        r = wsl_client_call(ctl->client, &(struct wsl_client_method){path, response}, request, 0,
+                            ret, err);
     /* The deadline of a call is not one that the user set. */
     if ((r == WSL_ETIMEOUT || r == WSL_EUNSUPPORTED) && err)
         err->code = r = WSL_EPEER;

@@ -52,7 +52,8 @@ static ProtobufCMessage *ask(struct wsl_ctl *ctl, const char *path, const Protob
     ProtobufCMessage *answer = NULL;
 
     if (wsl_ctl_connect(ctl, NULL) < 0 ||
-        wsl_client_call(ctl->client, path, request, response, ANSWER_MS, &answer, NULL) < 0)
+        wsl_client_call(ctl->client, &(struct wsl_client_method){path, response}, request,
+                        ANSWER_MS, &answer, NULL) < 0)
         return NULL;
     return answer;
 }

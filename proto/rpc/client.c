@@ -190,26 +190,27 @@ int wsl_client_read_answer(const struct wsl_client *client, const char *path,
     return 0;
 }
 
-int wsl_client_call(struct wsl_client *client, const char *path, const ProtobufCMessage *request,
-                    const ProtobufCMessageDescriptor *response, uint32_t timeout_ms,
-                    ProtobufCMessage **ret, struct wsl_err *err)
+int wsl_client_call(struct wsl_client *client, const struct wsl_client_method *method,
+                    const ProtobufCMessage *request, uint32_t timeout_ms, ProtobufCMessage **ret,
+                    struct wsl_err *err)
 {
     gpr_timespec deadline = wsl_client_deadline(timeout_ms);
     struct wsl_client_unary attempt;
     int r;
 
-    try_call(client, path, request, deadline, &attempt);
+    try_call(client, method->path, request, deadline, &attempt);
     if (attempt.status == GRPC_STATUS_UNAVAILABLE && client->connected_before) {
         wsl_client_unary_free(&attempt);
         client->connected_before = false;
-        try_call(client, path, request, deadline, &attempt);
+        try_call(client, method->path, request, deadline, &attempt);
     }
     if (attempt.status != GRPC_STATUS_UNAVAILABLE)
         client->connected_before = true;
     if (attempt.status == GRPC_STATUS_OK)
-        r = wsl_client_read_answer(client, path, response, attempt.received, ret, err);
+        r = wsl_client_read_answer(client, method->path, method->response, attempt.received, ret,
+                                   err);
     else
-        r = wsl_client_fail_status(client, path, attempt.status, attempt.text, err);
+        r = wsl_client_fail_status(client, method->path, attempt.status, attempt.text, err);
     wsl_client_unary_free(&attempt);
     return r;
 }

@@ -21,11 +21,17 @@ enum { WSL_CLIENT_END = 1 }; /* nothing more will come */
 int wsl_client_open(struct wsl_client **ret, const char *address, struct wsl_err *err);
 void wsl_client_close(struct wsl_client *client); /* NULL is fine */
 
+/* A method by its path, "/wsl.v1.JobService/Get", and what it answers with. */
+struct wsl_client_method {
+    const char *path;
+    const ProtobufCMessageDescriptor *response;
+};
+
 /* One request, one answer: *ret is freed by the caller with protobuf_c_message_free_unpacked().
  * A connection that died while idle is tried once more. timeout_ms 0: 10 s. */
-int wsl_client_call(struct wsl_client *client, const char *path, const ProtobufCMessage *request,
-                    const ProtobufCMessageDescriptor *response, uint32_t timeout_ms,
-                    ProtobufCMessage **ret, struct wsl_err *err);
+int wsl_client_call(struct wsl_client *client, const struct wsl_client_method *method,
+                    const ProtobufCMessage *request, uint32_t timeout_ms, ProtobufCMessage **ret,
+                    struct wsl_err *err);
 
 /* Many calls of one method in flight at once on the client's connection; each is one operation of
  * gRPC. The client must outlive it. */

@@ -102,7 +102,8 @@ static void look(struct coordinator_process *c, const char *what, const char *pa
         ProtobufCMessage *answer = NULL;
         struct wsl_err err = {0};
 
-        if (wsl_client_call(c->client, path, request, response, LOOK_MS, &answer, &err) < 0)
+        if (wsl_client_call(c->client, &(struct wsl_client_method){path, response}, request,
+                            LOOK_MS, &answer, &err) < 0)
             bench_die("%s", err.text);
         protobuf_c_message_free_unpacked(answer, NULL);
         latency[i] = (double)(wsl_clock_ns() - begin) * 1e-9;

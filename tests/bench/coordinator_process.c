@@ -85,13 +85,14 @@ static int wait_for_port(const struct coordinator_process *c, const char *port_f
 
 static void first_answer(struct coordinator_process *c)
 {
+    static const struct wsl_client_method list = {"/wsl.v1.JobService/List",
+                                                  &wsl__v1__list_jobs_response__descriptor};
     Wsl__V1__ListJobsRequest request = WSL__V1__LIST_JOBS_REQUEST__INIT;
     ProtobufCMessage *answer;
     struct wsl_err err = {0};
 
     request.limit = 1;
-    if (wsl_client_call(c->client, "/wsl.v1.JobService/List", &request.base,
-                        &wsl__v1__list_jobs_response__descriptor, 60000, &answer, &err) < 0)
+    if (wsl_client_call(c->client, &list, &request.base, 60000, &answer, &err) < 0)
         bench_die("%s", err.text);
     protobuf_c_message_free_unpacked(answer, NULL);
 }

@@ -100,9 +100,9 @@ void run_one_call(struct caller *caller)
     if (own)
         caller->result = wsl_client_open(&caller->client, caller->world->address, &caller->err);
     if (caller->result == 0)
-        caller->result =
-            wsl_client_call(caller->client, caller->path, caller->request, caller->response,
-                            caller->timeout_ms, &caller->answer, &caller->err);
+        caller->result = wsl_client_call(
+            caller->client, &(struct wsl_client_method){caller->path, caller->response},
+            caller->request, caller->timeout_ms, &caller->answer, &caller->err);
     if (own) {
         wsl_client_close(caller->client);
         caller->client = NULL;
