@@ -88,8 +88,9 @@ class Checkpoints(Case):
         job = self.end(self.cluster)
         self.assertEqual((job["state"], job["restarts"]), ("failed", 1))
         self.assertIsNone(job.get("progress"))
-        self.assert_one_line(job["reason"], "no checkpoint could be written: ", *words)
-        print(f"# {job['reason']}")
+        self.assert_one_line(job["reason"], "no checkpoint could be written: ")
+        self.assert_one_line(job["detail"], "no checkpoint could be written: ", *words)
+        print(f"# {job['detail']}")
 
     def mounted(self, options):
         """What runs a program with a small disk in the place of the checkpoints, where only it sees it."""
