@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The disk side of the store: LMDB's tables, append-only files, and what a crash may have left of
+ * both.
+ */
 #include "base/file.h"
 #include "storage/state/internal.h"
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Commits on their way to the store thread and back, and the sizes of files that are durable.
+ */
 #include "storage/state/state.h"
 
 #include "base/file.h"

@@ -10,7 +10,7 @@ import re
 import statistics
 import sys
 
-from tree import CODE, functions, includes, text_of, tracked
+from tree import CODE, functions, guard_of, has_head, includes, text_of, tracked
 
 PRODUCTION = ("base/", "proto/", "kernels/", "storage/", "daemon/", "client/")
 SOURCE = (".c", ".cc", ".cu")
@@ -36,16 +36,6 @@ def comment_share(names):
             else:
                 code += 1
     return comments / (comments + code)
-
-
-def has_head(name):
-    """Whether a source file begins with a comment that says what it is for, after the licence."""
-    start = re.match(r"/\* SPDX-License-Identifier: Apache-2\.0(.*?)\*/\s*(/\*)?", text_of(name), re.S)
-    return bool(start and (start.group(1).strip(" *\n") or start.group(2)))
-
-
-def guard_of(name):
-    return "WSL_" + re.sub(r"\W", "_", name).upper()
 
 
 def state_variables(name):

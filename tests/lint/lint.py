@@ -8,7 +8,7 @@ import subprocess
 import unittest
 
 from figures import circles
-from tree import CODE, ROOT, functions, git_files, includes, text_of, tracked, walked_files
+from tree import CODE, ROOT, functions, git_files, guard_of, has_head, includes, text_of, tracked, walked_files
 
 # Who may include whom: the first prefix that fits a file decides. "wsl/v1" is what protobuf-c generates from proto/.
 LAW = [
@@ -142,6 +142,22 @@ class Lint(unittest.TestCase):
         faults = [f"{name}:{f.line}: {f.name} takes {f.parameters} parameters, at most 6: bundle them in a struct"
                   for name in tracked(*CODE) if name.startswith(("base/", "kernels/", "storage/", "daemon/"))
                   for f in functions(name) if f.parameters > 6]
+        self.clean(faults)
+
+    def test_functions_take_at_most_6_parameters(self):
+        faults = [f"{name}:{f.line}: {f.name} takes {f.parameters} parameters: a struct of plain data says what they are"
+                  for name in tracked(".c", ".cc", ".cu") if not name.startswith("tests/")
+                  for f in functions(name) if f.parameters > 6]
+        self.clean(faults)
+
+    def test_every_source_says_what_it_is_for(self):
+        self.clean([f"{name}: no comment at its head, after the licence" for name in tracked(".c", ".cc", ".cu")
+                    if not name.startswith("tests/") and not has_head(name)])
+
+    def test_functions_are_named_for_their_module(self):
+        faults = [f"{name}:{f.line}: {f.name} is not static, so it begins with wsl_" for name in tracked(".c")
+                  if not name.startswith("tests/") for f in functions(name)
+                  if not f.static and f.name != "main" and not re.match(r"wsl_|nccl|cudnn", f.name)]  # stubs: as the library
         self.clean(faults)
 
     def test_every_source_names_its_licence(self):

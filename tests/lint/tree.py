@@ -84,3 +84,13 @@ def functions(name):
                                       bool(re.search(r"\bstatic\b", head)), head, lines[start + 1:i]))
             start = None
     return found
+
+
+def has_head(name):
+    """Whether a source file begins with a comment that says what it is for, after the licence."""
+    start = re.match(r"/\* SPDX-License-Identifier: Apache-2\.0(.*?)\*/\s*(/\*)?", text_of(name), re.S)
+    return bool(start and (start.group(1).strip(" *\n") or start.group(2)))
+
+
+def guard_of(name):
+    return "WSL_" + re.sub(r"\W", "_", name).upper()
