@@ -31,7 +31,8 @@ static const struct wsl_ctl_verb verbs[] = {
     {"submit", NULL, "FILE...", 0, -1, WSL_CTL_TABLE | WSL_CTL_YAML | LISTS,
      "Submit job files to the coordinator.",
      "FILE is a job file in YAML, '-' is standard input. Relative paths in it (data, init) start "
-     "from the current directory.\n"
+     "from the current directory. A job is refused when the workers do not have them "
+     "(--no-data-check: not looked at).\n"
      "Once this command has printed a job's id, the job survives any crash.",
      "  wslctl submit job.yaml --set batch=128 --set optimizer.learning_rate=0.05\n"
      "  id=$(wslctl submit -q job.yaml) && wslctl watch $id",

@@ -172,6 +172,8 @@ int wsl_run_submit(struct wsl_run *run, uint64_t *ret_id, struct wsl_err *err)
         return r;
     response = (const Wsl__V1__SubmitResponse *)answer;
     *ret_id = response->job ? response->job->id : 0;
+    if (response->note[0])
+        wsl_ctl_note(run->ctl, "note: %s", response->note);
     protobuf_c_message_free_unpacked(answer, NULL);
     return *ret_id ? 0 : wsl_fail(err, WSL_EINTERNAL, "the job was not accepted");
 }

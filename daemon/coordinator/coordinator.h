@@ -31,7 +31,7 @@ enum {
 enum trainer_file { TRAINER_LOG, TRAINER_METRICS };
 
 struct transaction;
-struct wsl_data_check_start;
+struct wsl_data_check;
 struct session;
 struct stream;
 struct subscriber;
@@ -57,7 +57,7 @@ struct wsl_coordinator {
     size_t unsaved_bytes;
     struct subscriber *subscribers;
     size_t subscriber_count;
-    struct wsl_data_check_start *checks;
+    struct wsl_data_check *checks;
     size_t check_count;
     uint64_t next_check;
 };
@@ -112,16 +112,18 @@ void wsl_workers_on_closed(struct wsl_rpc_call *call, void *context);
 /* Sends to the node's session; dropped when it has none. A worker that does not read is cut off. */
 void wsl_workers_send(struct wsl_coordinator *co, const char *node,
                       const Wsl__V1__CoordinatorMessage *message);
-/* To all workers that answer CheckPaths; `each` is called with their names. */
+/* To all workers that answer CheckPaths; `each` is called for all that are connected, with `asked`
+ * for those. */
 void wsl_workers_ask(struct wsl_coordinator *co, const Wsl__V1__CoordinatorMessage *message,
-                     void (*each)(void *context, const char *node), void *context);
+                     void (*each)(void *context, const char *node, uint32_t slots, bool asked),
+                     void *context);
 /* Ends the node's session: the worker comes again, and sends what was not acknowledged. */
 void wsl_workers_end_session(struct wsl_coordinator *co, const char *node,
                              enum wsl_rpc_status status, const char *text);
 
-/* ---- wsl_data_check_start.c ---- */
+/* ---- data_check.c ---- */
 
-enum { DATA_NOTE = 240 }; /* bytes of a note */
+enum { DATA_NOTE = 460 }; /* bytes of a note */
 
 /* `err`: it must not be accepted, WSL_EINVAL names the path and the workers; else `note` is what the
  * user should know all the same (empty: nothing). */
@@ -132,6 +134,8 @@ void wsl_data_check_start(struct wsl_coordinator *co, const Wsl__V1__JobSpec *sp
                           data_checked_fn done, void *context);
 void wsl_data_check_answer(struct wsl_coordinator *co, const char *node,
                            const Wsl__V1__PathsChecked *paths);
+/* Its session is over: no answer comes any more. */
+void wsl_data_check_node_left(struct wsl_coordinator *co, const char *node);
 void wsl_data_check_tick(struct wsl_coordinator *co);
 void wsl_data_check_free(struct wsl_coordinator *co); /* `done` is told of a WSL_ECANCELLED */
 

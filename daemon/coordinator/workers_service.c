@@ -15,6 +15,7 @@ struct session {
     struct wsl_coordinator *co;
     struct wsl_rpc_call *call;
     char node[65]; /* empty until the Hello, and after another session took its place */
+    uint32_t slots;
     bool checks_paths;
 };
 
@@ -66,13 +67,15 @@ void wsl_workers_send(struct wsl_coordinator *co, const char *node,
 }
 
 void wsl_workers_ask(struct wsl_coordinator *co, const Wsl__V1__CoordinatorMessage *message,
-                     void (*each)(void *context, const char *node), void *context)
+                     void (*each)(void *context, const char *node, uint32_t slots, bool asked),
+                     void *context)
 {
     for (struct session *s = co->sessions; s; s = s->next) {
-        if (!s->node[0] || !s->checks_paths)
+        if (!s->node[0])
             continue;
-        each(context, s->node);
-        send_or_break(s, message);
+        each(context, s->node, s->slots, s->checks_paths);
+        if (s->checks_paths)
+            send_or_break(s, message);
     }
 }
 
@@ -128,11 +131,13 @@ static void on_hello(struct session *s, const Wsl__V1__Hello *hello)
         return;
     }
     if (old) {
+        wsl_data_check_node_left(s->co, old->node);
         old->node[0] = '\0';
         wsl_rpc_cancel(old->call);
     }
     snprintf(s->node, sizeof s->node, "%s", hello->name);
     s->checks_paths = hello->checks_paths;
+    s->slots = hello->facts->slots;
     wsl_info("event=worker_joined node=%s peer=%s slots=%u trainers=%zu", s->node,
              wsl_rpc_call_peer(s->call), hello->facts->slots, hello->n_trainers);
     send_welcome(s, hello);
@@ -228,6 +233,7 @@ void wsl_workers_on_closed(struct wsl_rpc_call *call, void *context)
     if (s->node[0]) {
         wsl_info("event=worker_left node=%s", s->node);
         wsl_cluster_gone(co->cluster, s->node, "its session ended", co->now());
+        wsl_data_check_node_left(co, s->node);
         wsl_committer_commit(co);
     }
     free(s);

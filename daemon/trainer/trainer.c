@@ -212,6 +212,8 @@ static int load(struct wsl_trainer *t, struct wsl_err *err)
         r = open_saver(t, err);
     if (r == 0 && t->assignment->rank == 0)
         r = wsl_weights_load(t->net, t->assignment, t->dataset, t->metrics, &t->step, err);
+    if (t->assignment->rank != 0)
+        wsl_weights_look_for_init(t->assignment, t->metrics);
     return r;
 }
 

@@ -219,6 +219,23 @@ int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
     return 0;
 }
 
+/* A checkpoint of a job lies where that one's rank 0 was, and rank 0 is placed there: only a path
+ * that the user gave is expected everywhere. */
+void wsl_weights_look_for_init(const Wsl__V1__Assignment *assignment, struct wsl_metrics *metrics)
+{
+    const Wsl__V1__Init *init = assignment->spec->init;
+    const char *path = assignment->init;
+
+    if (!*path || *assignment->resume || !init ||
+        init->from_case != WSL__V1__INIT__FROM_CHECKPOINT || wsl_file_exists(path))
+        return;
+    wsl_say("weights: %s is missing on this worker", path);
+    wsl_metrics_note(metrics, "init_missing",
+                     "init: %s is missing on the worker of rank %u: put it there, or the job fails "
+                     "when it starts again there before its first checkpoint",
+                     path, assignment->rank);
+}
+
 /* ---- to the other ranks ---- */
 
 int wsl_weights_broadcast(struct wsl_net *net, struct wsl_collective *c, uint64_t *step,

@@ -28,6 +28,10 @@ int wsl_weights_load(struct wsl_net *net, const Wsl__V1__Assignment *assignment,
                      const struct wsl_dataset *dataset, struct wsl_metrics *metrics,
                      uint64_t *ret_step, struct wsl_err *err);
 
+/* The other ranks: only rank 0 reads what a job starts from, but any worker may be given rank 0 when
+ * the job starts again before its first checkpoint. Notes a path that is missing here. */
+void wsl_weights_look_for_init(const Wsl__V1__Assignment *assignment, struct wsl_metrics *metrics);
+
 /* Gives rank 0's parameters, momentum, statistics and step to all; blocks. */
 int wsl_weights_broadcast(struct wsl_net *net, struct wsl_collective *collective, uint64_t *step,
                           struct wsl_err *err);

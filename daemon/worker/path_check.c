@@ -7,10 +7,12 @@
 
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -77,6 +79,46 @@ void wsl_path_check_data(const char *path, char ret_problem[WSL_PATH_PROBLEM])
             errno == ENOENT ? "not a data set (it has no dataset.json)" : strerror(errno));
 }
 
+/* A job's checkpoint directory, with its checkpoints in it? */
+static bool has_checkpoints(const char *path)
+{
+    DIR *dir = opendir(path);
+    const struct dirent *entry;
+    bool found = false;
+
+    while (dir && !found && (entry = readdir(dir)))
+        found = strncmp(entry->d_name, "step-", 5) == 0;
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
+static void check_directory(const char *path, char ret_problem[WSL_PATH_PROBLEM])
+{
+    char file[PATH_MAX];
+
+    if (!can_read(path))
+        say(ret_problem, strerror(errno));
+    else if (wsl_file_join(file, sizeof file, path, "model.safetensors") < 0)
+        say(ret_problem, "the path is too long");
+    else if (can_read(file))
+        return;
+    else if (errno != ENOENT)
+        say(ret_problem, strerror(errno));
+    else if (!has_checkpoints(path))
+        say(ret_problem, "not a checkpoint (it has no model.safetensors)");
+}
+
+static void check_file(const char *path, char ret_problem[WSL_PATH_PROBLEM])
+{
+    size_t length = strlen(path), ending = strlen(".safetensors");
+
+    if (length <= ending || strcmp(path + length - ending, ".safetensors") != 0)
+        say(ret_problem, "neither a checkpoint's directory nor a .safetensors file");
+    else if (!can_read(path))
+        say(ret_problem, strerror(errno));
+}
+
 void wsl_path_check_init(const char *path, char ret_problem[WSL_PATH_PROBLEM])
 {
     struct stat st;
@@ -84,10 +126,12 @@ void wsl_path_check_init(const char *path, char ret_problem[WSL_PATH_PROBLEM])
     say(ret_problem, "");
     if (stat(path, &st) < 0)
         say(ret_problem, errno == ENOENT ? "no such checkpoint" : strerror(errno));
-    else if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+    else if (S_ISDIR(st.st_mode))
+        check_directory(path, ret_problem);
+    else if (S_ISREG(st.st_mode))
+        check_file(path, ret_problem);
+    else
         say(ret_problem, "neither a directory nor a file");
-    else if (!can_read(path))
-        say(ret_problem, strerror(errno));
 }
 
 /* ---- the thread ---- */
@@ -104,7 +148,11 @@ static void *look(void *argument)
 {
     struct question *q = argument;
     struct wsl_path_answer answer = {.id = q->id};
+    sigset_t all;
 
+    /* Signals are the loop's; and a pipe that the loop has closed is no reason to die. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
     pthread_setname_np(pthread_self(), "path-check");
     if (q->data[0])
         wsl_path_check_data(q->data, answer.data);

@@ -8,10 +8,11 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <uv.h>
 
 enum {
-    WSL_PATH_CHECKS_MAX = 16, /* threads at a time; a further question is not answered */
+    WSL_PATH_CHECKS_MAX = 16, /* threads at a time; a further question is refused */
     WSL_PATH_PROBLEM = 160,   /* bytes of a text with its zero */
 };
 
@@ -19,6 +20,7 @@ struct wsl_path_checks;
 
 struct wsl_path_answer {
     uint64_t id;                 /* of the question */
+    bool unknown;                /* nobody looked */
     char data[WSL_PATH_PROBLEM]; /* what is wrong with it, "no such directory"; empty: nothing */
     char init[WSL_PATH_PROBLEM];
 };

@@ -171,6 +171,7 @@ void wsl_session_send_paths(struct wsl_session *s, const struct wsl_path_answer 
     paths.id = answer->id;
     paths.data = (char *)answer->data;
     paths.init = (char *)answer->init;
+    paths.unknown = answer->unknown;
     message.body_case = WSL__V1__WORKER_MESSAGE__BODY_PATHS;
     message.paths = &paths;
     send_body(s, &message);

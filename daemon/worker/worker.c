@@ -154,14 +154,17 @@ static void on_path_answer(void *context, const struct wsl_path_answer *answer)
         wsl_session_send_paths(w->session, answer);
 }
 
-/* Without an answer the coordinator takes its job all the same, and says so. */
+/* Where nobody can look the coordinator takes the job all the same, and says so. */
 static void on_check(void *context, const Wsl__V1__CheckPaths *check)
 {
     struct wsl_worker *w = context;
+    struct wsl_path_answer unknown = {.id = check->id, .unknown = true};
     struct wsl_err err = {0};
 
-    if (wsl_path_checks_ask(w->checks, check->id, check->data, check->init, &err) < 0)
-        wsl_warn("event=paths_not_checked data=\"%s\" reason=\"%s\"", check->data, err.text);
+    if (wsl_path_checks_ask(w->checks, check->id, check->data, check->init, &err) == 0)
+        return;
+    wsl_warn("event=paths_not_checked data=\"%s\" reason=\"%s\"", check->data, err.text);
+    on_path_answer(w, &unknown);
 }
 
 static void on_exchange(void *context, const Wsl__V1__ExchangeResult *result)

@@ -17,6 +17,7 @@ from wsltest import Case, job_spec, main, program
 from wsltest import rpc
 from wsltest.pictures import make_folder
 from wsltest.rpc import agent_pb2, agent_pb2_grpc, grpc, job_pb2
+from wsltest.wslctl import JOB
 
 SECONDS = 60
 SEED = int(os.environ.get("WSL_SEED", "1"))
@@ -350,13 +351,15 @@ class DataCheck(CoordinatorCase):
         for name in ("a", "b"):
             self.cluster.start_worker(name)
         self.wait_for("two workers", lambda: self.cluster.wslctl("nodes").stdout.count("ready") == 2)
-        self.assertEqual(self.refused("/nowhere"), "data: /nowhere: no such directory on workers a, b; every worker needs it "
-                                                   "there (--no-data-check submits anyway)")
+        self.assertEqual(self.refused("/nowhere"), "data: /nowhere: no such directory on workers a, b; put it there, or "
+                                                   "submit with --no-data-check")
         self.assertIn("data: /etc/passwd: not a directory", self.refused("/etc/passwd"))
         self.assertIn("data: /etc: not a data set (it has no dataset.json)", self.refused("/etc", dry_run=True))
         good = self.data_set("good")
         init = {"kind": job_pb2.TRANSFER, "init": job_pb2.Init(checkpoint="/nowhere/step-1")}
         self.assertIn("init: /nowhere/step-1: no such checkpoint on workers a, b", self.refused(good, spec=init))
+        init["init"] = job_pb2.Init(checkpoint=good)
+        self.assertIn(f"init: {good}: not a checkpoint (it has no model.safetensors) on workers a, b", self.refused(good, spec=init))
         self.assertEqual(self.ask(good, dry_run=True).note, "")
         self.assertEqual(self.ask("/nowhere", no_data_check=True).job.spec.data, "/nowhere")
         done = self.cluster.wslctl("list", "-o", "name")
@@ -381,12 +384,20 @@ class DataCheck(CoordinatorCase):
         self.wait_for("the worker", lambda: "ready" in self.cluster.wslctl("nodes").stdout)
         good = self.data_set("good")
         other = PlayedWorker(self, "b", checks_paths=True)
-        answer = self.jobs.Submit.future(job_pb2.SubmitRequest(spec=job_spec("j", good)), timeout=SECONDS)
-        question = other.next("check")
-        self.assertEqual((question.data, question.init), (good, ""))
-        other.send(paths=agent_pb2.PathsChecked(id=question.id, data="Stale file handle"))
-        self.assertIn(f"data: {good}: Stale file handle on worker b; every worker needs it there", answer.exception().details())
+        lacks = f"data: {good}: Stale file handle on worker b"
+        self.assertEqual(self.answered_by(other, good, world=1).result().note, lacks + "; the job fails if it is placed there")
+        self.assertEqual(self.answered_by(other, good, world=2).exception().details(),
+                         lacks + ", and the others have 1 of the 2 slots needed; put it there, or submit with --no-data-check")
         other.close()
+
+    def answered_by(self, worker, data, **more):
+        spec = job_spec("j", data, **more)
+        answer = self.jobs.Submit.future(job_pb2.SubmitRequest(spec=spec, dry_run=True), timeout=SECONDS)
+        question = worker.next("check")
+        self.assertEqual((question.data, question.init), (data, ""))
+        worker.send(paths=agent_pb2.PathsChecked(id=question.id, data="Stale file handle"))
+        answer.exception()  # it is over
+        return answer
 
     def test_a_worker_that_does_not_answer(self):
         """As on a network mount whose server is down: the job is accepted after a while, and other calls do not wait."""
@@ -397,7 +408,30 @@ class DataCheck(CoordinatorCase):
         self.submit("other")  # asked for later, answered at once
         self.assertFalse(answer.done())
         self.assertEqual(answer.result().note, "the data was not checked on 1 of 1 workers: no answer from b")
-        silent.close()
+        answer = self.jobs.Submit.future(job_pb2.SubmitRequest(spec=job_spec("k", "/mnt/data")), timeout=SECONDS)
+        silent.next("check")
+        silent.close()  # one that has gone is not waited for at all
+        self.assertIn("no answer from b", answer.result().note)
+
+    def test_what_wslctl_says(self):
+        self.start()
+        path = self.cluster.path("j.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(JOB.format(name="j").replace("data: pictures", "data: /nowhere"))
+        done = self.cluster.wslctl("submit", "--dry-run", path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("wslctl: note: the data was not checked: no worker is connected\n", done.stderr)
+        self.cluster.start_worker("a")
+        self.wait_for("the worker", lambda: "ready" in self.cluster.wslctl("nodes").stdout)
+        done = self.cluster.wslctl("submit", path)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual(done.stderr, "wslctl: data: /nowhere: no such directory on worker a; put it there, or submit with "
+                                      "--no-data-check\n")
+        self.assertEqual(self.cluster.wslctl("submit", "-q", "--no-data-check", path).stdout, "1\n")
+        job = self.ask("/nowhere", no_data_check=True, spec={"name": "first"}).job
+        self.data_set("good")  # one that starts from a job that is still to end is not asked for its checkpoint
+        more = {"name": "second", "kind": job_pb2.TRANSFER, "init": job_pb2.Init(job=str(job.id))}
+        self.assertEqual(self.ask(self.cluster.path("good"), spec=more).note, "")
 
 
 class PlayedWorkers(CoordinatorCase):

@@ -346,6 +346,17 @@ class Trainer(Case):
         self.fails(self.transfer(path, "d"), "USER_ERROR", "foreign.safetensors")
         self.fails(self.transfer(os.path.join(self.folder, "nowhere"), "e"), "USER_ERROR", "nowhere")
 
+    def test_init_that_only_rank_0_has(self):
+        """It is enough, until the job starts again elsewhere: the others say so. Each rank runs in a directory of its own."""
+        self.finish(self.start())
+        path = os.path.join(self.folder, "b", "run-1-0", "start.safetensors")
+        os.makedirs(os.path.dirname(path))
+        shutil.copy(os.path.join(self.checkpoints()[-1], "model.safetensors"), path)
+        spec = self.spec(kind=job_pb2.TRANSFER, world=2, init=job_pb2.Init(checkpoint="start.safetensors"), epochs=0, max_steps=1)
+        ranks = self.finish(self.start(folder="b", spec=spec, init="start.safetensors")).ranks
+        self.assertEqual([[note.kind for note in rank.metrics("note") if "init" in note.kind] for rank in ranks], [[], ["init_missing"]])
+        self.assert_one_line(ranks[1].metrics("note")[-1].message, "init: start.safetensors is missing on the worker of rank 1")
+
     def test_weights_of_another_net_are_refused(self):
         """As a strict load_state_dict would: a deeper net's first blocks are not taken for the whole of a smaller one."""
         deep = self.spec(model=job_pb2.Model(depths=[1, 3], groups=4, width=2, image_size=32), epochs=0, max_steps=1)

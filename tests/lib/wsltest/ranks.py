@@ -39,7 +39,7 @@ class Rank:
 
     def __init__(self, folder, assignment, *options):
         self.folder, self.assignment = folder, assignment
-        os.makedirs(folder)
+        os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, "assignment.pb"), "wb") as f:
             f.write(assignment.SerializeToString())
         self.key = agent_pb2.TrainerKey(job=assignment.job, generation=assignment.generation, rank=assignment.rank)
