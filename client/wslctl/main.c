@@ -33,7 +33,11 @@ static const struct wsl_ctl_verb verbs[] = {
      "FILE is a job file in YAML, '-' is standard input. Relative paths in it (data, init) start "
      "from the current directory. A job is refused when the workers do not have them "
      "(--no-data-check: not looked at).\n"
-     "Once this command has printed a job's id, the job survives any crash.",
+     "Once this command has printed a job's id, the job survives any crash. Of several files all "
+     "are "
+     "read first, and a mistake in one submits none; then each is accepted or refused by itself, "
+     "and "
+     "the exit code tells of the first that was refused.",
      "  wslctl submit job.yaml --set batch=128 --set optimizer.learning_rate=0.05\n"
      "  id=$(wslctl submit -q job.yaml) && wslctl watch $id",
      wsl_ctl_submit},

@@ -175,14 +175,21 @@ static int load_all(struct batch *b, const struct wsl_arg_list *sets)
     return code;
 }
 
-static int send(struct wsl_ctl *ctl, const struct batch *b, Wsl__V1__JobSpec *spec,
-                Wsl__V1__SubmitResponse **ret)
+/* One that is refused; of several files, which. */
+static int refused(struct wsl_ctl *ctl, const struct batch *b, int i, struct wsl_err *err)
+{
+    if (b->count > 1 && !wsl_ctl_is_absent(err))
+        wsl_err_prefix(err, "%s", b->files[i]);
+    return wsl_ctl_fail(ctl, err);
+}
+
+static int send(struct wsl_ctl *ctl, const struct batch *b, int i, Wsl__V1__SubmitResponse **ret)
 {
     Wsl__V1__SubmitRequest request = WSL__V1__SUBMIT_REQUEST__INIT;
     ProtobufCMessage *answer = NULL;
     struct wsl_err err = {0};
 
-    request.spec = spec;
+    request.spec = b->specs[i];
     request.dry_run = b->dry_run;
     request.no_data_check = b->no_data_check;
     if (wsl_ctl_call(ctl, "/wsl.v1.JobService/Submit", &request.base,
@@ -191,7 +198,7 @@ static int send(struct wsl_ctl *ctl, const struct batch *b, Wsl__V1__JobSpec *sp
             wsl_ctl_note(ctl, "note: checked here only; no coordinator answers at %s", ctl->server);
             return WSL_CTL_DONE;
         }
-        return wsl_ctl_fail(ctl, &err);
+        return refused(ctl, b, i, &err);
     }
     *ret = (Wsl__V1__SubmitResponse *)answer;
     return (*ret)->job ? WSL_CTL_DONE : WSL_CTL_FAILED;
@@ -213,33 +220,151 @@ static void note_job(const struct wsl_ctl *ctl, const Wsl__V1__SubmitResponse *a
     wsl_ctl_note(ctl, "follow it with 'wslctl watch %llu'", (unsigned long long)job->id);
 }
 
+/* Of one that was accepted, or would have been. */
+static int put_answer(struct wsl_ctl *ctl, const struct batch *b, int i)
+{
+    const Wsl__V1__Job *job = b->answers[i] ? b->answers[i]->job : NULL;
+    struct wsl_buf out = {0};
+    int code = WSL_CTL_DONE, r;
+
+    if (!job)
+        return code;
+    if (!b->dry_run && ctl->format == WSL_CTL_TABLE) { /* at once: the job is durable */
+        r = ctl->quiet ? wsl_buf_add_format(&out, "%llu\n", (unsigned long long)job->id)
+                       : wsl_buf_add_format(&out, "job %llu submitted: %s\n",
+                                            (unsigned long long)job->id, b->specs[i]->name);
+        code = wsl_ctl_put(&out, r, WSL_CTL_DONE);
+    }
+    note_job(ctl, b->answers[i], b->dry_run);
+    return code;
+}
+
 /* In order, until the coordinator is not there any more; a job that it refuses stops no other. */
-static int send_all(struct wsl_ctl *ctl, struct batch *b)
+static int send_each(struct wsl_ctl *ctl, struct batch *b)
 {
     int code = WSL_CTL_DONE, one = WSL_CTL_DONE;
 
     for (int i = 0; i < b->count && one != WSL_CTL_UNREACHABLE; i++) {
-        struct wsl_buf out = {0};
-        const Wsl__V1__Job *job;
-        int r;
-
-        one = send(ctl, b, b->specs[i], &b->answers[i]);
+        one = send(ctl, b, i, &b->answers[i]);
+        if (one == WSL_CTL_DONE)
+            one = put_answer(ctl, b, i);
         code = code ? code : one;
-        job = b->answers[i] ? b->answers[i]->job : NULL;
-        if (one != WSL_CTL_DONE || !job)
-            continue;
-        if (!b->dry_run && ctl->format == WSL_CTL_TABLE) { /* at once: the job is durable */
-            r = ctl->quiet ? wsl_buf_add_format(&out, "%llu\n", (unsigned long long)job->id)
-                           : wsl_buf_add_format(&out, "job %llu submitted: %s\n",
-                                                (unsigned long long)job->id,
-                                                job->spec ? job->spec->name : "");
-            one = wsl_ctl_put(&out, r, WSL_CTL_DONE);
-            code = code ? code : one;
-        }
-        note_job(ctl, b->answers[i], b->dry_run);
     }
     return code;
 }
+
+/* ---- several at once ---- */
+
+/* A dry run submits nothing, and a job that starts from another of these needs it accepted first. */
+static bool fits_one_request(const struct batch *b)
+{
+    for (int i = 0; i < b->count; i++) {
+        const Wsl__V1__Init *init = b->specs[i]->init;
+
+        for (int k = 0; k < b->count; k++)
+            if (init && init->from_case == WSL__V1__INIT__FROM_JOB &&
+                strcmp(init->job, b->specs[k]->name) == 0)
+                return false;
+    }
+    return b->count > 1 && !b->dry_run;
+}
+
+/* The job as it is now, as Submit would have answered; only its id when it cannot be asked for. */
+static Wsl__V1__SubmitResponse *answer_of(struct wsl_ctl *ctl, const Wsl__V1__SubmitResult *result)
+{
+    Wsl__V1__SubmitResponse *answer = calloc(1, sizeof *answer);
+    Wsl__V1__GetJobResponse *got = NULL;
+    char id[24];
+
+    if (!answer)
+        abort();
+    wsl__v1__submit_response__init(answer);
+    snprintf(id, sizeof id, "%llu", (unsigned long long)result->id);
+    if (wsl_ctl_get_job(ctl, id, &got, NULL) == 0 && got->job->id == result->id) {
+        answer->job = got->job;
+        got->job = NULL;
+    } else {
+        answer->job = calloc(1, sizeof *answer->job);
+        if (!answer->job)
+            abort();
+        wsl__v1__job__init(answer->job);
+        answer->job->id = result->id;
+    }
+    if (got)
+        wsl__v1__get_job_response__free_unpacked(got, NULL);
+    if (result->note[0])
+        answer->note = strdup(result->note);
+    if (!answer->note)
+        abort();
+    return answer;
+}
+
+static int take_results(struct wsl_ctl *ctl, struct batch *b,
+                        const Wsl__V1__SubmitBatchResponse *response)
+{
+    int code = WSL_CTL_DONE;
+
+    if (response->n_results != (size_t)b->count) {
+        wsl_ctl_say("the coordinator answered for %zu of %d jobs; is it of another version?",
+                    response->n_results, b->count);
+        return WSL_CTL_FAILED;
+    }
+    for (int i = 0; i < b->count; i++) {
+        const Wsl__V1__SubmitResult *result = response->results[i];
+        struct wsl_err err = {0};
+        int one;
+
+        if (result->id) {
+            b->answers[i] = answer_of(ctl, result);
+            one = put_answer(ctl, b, i);
+        } else {
+            wsl_fail(&err, WSL_EINVAL, "%s", result->error);
+            one = refused(ctl, b, i, &err);
+        }
+        code = code ? code : one;
+    }
+    return code;
+}
+
+/* In one request, so that those that are accepted are durable together. *ret_unknown: the
+ * coordinator is too old for that, and nothing was submitted. */
+static int send_together(struct wsl_ctl *ctl, struct batch *b, bool *ret_unknown)
+{
+    const struct wsl_client_method method = {"/wsl.v1.JobService/SubmitBatch",
+                                             &wsl__v1__submit_batch_response__descriptor};
+    Wsl__V1__SubmitBatchRequest request = WSL__V1__SUBMIT_BATCH_REQUEST__INIT;
+    ProtobufCMessage *answer = NULL;
+    struct wsl_err err = {0};
+    int code, r = wsl_ctl_connect(ctl, &err);
+
+    *ret_unknown = false;
+    request.specs = b->specs;
+    request.n_specs = (size_t)b->count;
+    request.no_data_check = b->no_data_check;
+    if (r == 0)
+        r = wsl_client_call(ctl->client, &method, &request.base, 0, &answer, &err);
+    *ret_unknown = r == WSL_EUNSUPPORTED;
+    if (r < 0) {
+        if (r == WSL_ETIMEOUT) /* the deadline of a call is not one that the user set */
+            err.code = WSL_EPEER;
+        return *ret_unknown ? WSL_CTL_DONE : wsl_ctl_fail(ctl, &err);
+    }
+    code = take_results(ctl, b, (const Wsl__V1__SubmitBatchResponse *)answer);
+    protobuf_c_message_free_unpacked(answer, NULL);
+    return code;
+}
+
+static int send_all(struct wsl_ctl *ctl, struct batch *b)
+{
+    bool unknown = true;
+    int code = WSL_CTL_DONE;
+
+    if (fits_one_request(b))
+        code = send_together(ctl, b, &unknown);
+    return unknown ? send_each(ctl, b) : code;
+}
+
+/* ---- printing ---- */
 
 static int put_accepted(struct wsl_ctl *ctl, const struct batch *b)
 {

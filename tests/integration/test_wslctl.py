@@ -538,6 +538,34 @@ class AgainstCoordinator(Wslctl):
             with self.subTest(verb=verb):
                 self.assert_one_line(self.run_wrong(1, verb, "nobody"), "nobody")
 
+    def test_several_files(self):
+        """In one request, in their order; what is refused is said with its file, and stops no other."""
+        self.submit("taken")
+        files = {name: self.write(f"{name}.yaml", JOB.format(name=name)) for name in ("one", "taken", "two", "three")}
+        done = self.cluster.wslctl("submit", *files.values())
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stdout, "job 2 submitted: one\njob 3 submitted: two\njob 4 submitted: three\n")
+        self.assertRegex(done.stderr, r"(?s)watch 2'\nwslctl: [^\n]*/taken.yaml: name: job 1 of the name 'taken' is queued.*watch 3'")
+        self.assertEqual([j["name"] for j in self.run_json("list")["jobs"]], ["three", "two", "one", "taken"])
+        more = [self.write(f"{name}.yaml", JOB.format(name=name)) for name in ("four", "five")]
+        jobs = json.loads(self.run_ok("submit", "-o", "json", *more).stdout)["jobs"]
+        self.assertEqual([(j["id"], j["spec"]["name"], j["state"]) for j in jobs], [(5, "four", "queued"), (6, "five", "queued")])
+        # A mistake in a file submits none.
+        wrong = self.write("wrong.yaml", JOB.format(name="wrong").replace("batch", "bach"))
+        good = self.write("six.yaml", JOB.format(name="six"))
+        self.assertIn("nothing was submitted", self.run_wrong(USAGE, "submit", good, wrong))
+        # One that starts from another of them comes after it.
+        child = self.write("child.yaml", JOB.format(name="child").replace("pretrain", "transfer") + "init: job:six\n")
+        self.assertEqual(self.run_ok("submit", "-q", good, child).stdout, "7\n8\n")
+
+    def test_one_that_never_fits(self):
+        path = self.write("large.yaml", JOB.format(name="large"))
+        done = self.run_ok("submit", "--dry-run", "--set", "world=8", "--set", "batch=16", path)
+        self.assertIn("needs 8 slots; the cluster has 0 in all", done.stderr)
+        done = self.run_ok("submit", "--set", "world=8", "--set", "batch=16", path)
+        self.assertIn("it is queued: needs 8 slots; the cluster has 0 in all", done.stderr)
+        self.assertEqual(self.run_json("get", "large")["jobs"][0]["reason"], "needs 8 slots; the cluster has 0 in all")
+
     def test_nodes_when_there_are_none(self):
         self.assertEqual(self.run_json("nodes")["nodes"], [])
         self.assertIn("wsl-worker", self.run_ok("nodes").stderr)

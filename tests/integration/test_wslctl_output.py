@@ -19,7 +19,7 @@ import unittest
 
 from wsltest import main, program
 from wsltest.rpc import grpc, job_pb2
-from wsltest.wslctl import FakeCoordinator, UNREACHABLE, USAGE, Wslctl
+from wsltest.wslctl import FakeCoordinator, JOB, UNREACHABLE, USAGE, Wslctl
 
 LONG = "rank 1 exited first: the data set at /data/holiday-photos-2017 cannot be read (No such file or directory)"
 
@@ -135,7 +135,7 @@ class Hints(Wslctl):
     def test_logs_of_a_job_without_any(self):
         self.fake.silent = True
         for state, reason, words in (
-                (job_pb2.QUEUED, "needs 2 slots, the cluster has 1", ("is queued", "needs 2 slots", "'wslctl logs -f 7'")),
+                (job_pb2.QUEUED, "needs 2 slots; the cluster has 1 in all", ("is queued", "needs 2 slots", "'wslctl logs -f 7'")),
                 (job_pb2.RUNNING, "", ("is running and has no log yet", "'wslctl logs -f 7'")),
                 (job_pb2.CANCELLED, "by its user", ("ended (cancelled) without a log", "by its user"))):
             with self.subTest(words=words):
@@ -146,8 +146,17 @@ class Hints(Wslctl):
                 self.assert_one_line(done.stderr, "job 7 (tags)", *words)
                 self.assertEqual(self.run_ok("logs", "tags", "-q").stderr, "")
 
+    def test_several_files_for_coordinators_with_and_without_batches(self):
+        files = [self.write(f"{name}.yaml", JOB.format(name=name)) for name in ("one", "two")]
+        self.assertEqual(self.run_ok("submit", "-q", *files).stdout, "1\n2\n")
+        self.assertEqual(self.fake.submitted, ["one", "two"])
+        self.fake.takes_batches = True
+        done = self.cluster.wslctl("submit", "-q", *files)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "7\n", f"wslctl: {files[1]}: no\n"))
+        self.assertEqual(self.fake.submitted, ["one", "two", ["one", "two"]])
+
     def test_logs_that_follow_a_queued_job(self):
-        self.fake.job.reason = "needs 2 slots, the cluster has 1"
+        self.fake.job.reason = "needs 2 slots; the cluster has 1 in all"
         self.fake.push(job_pb2.QUEUED)
         process = self.start_wslctl("logs", "-f", "tags")
         self.assertIn("job 7 (tags) is queued: needs 2 slots", process.stderr.readline())

@@ -73,9 +73,9 @@ static void a_job_goes_through_its_life(void **state)
     (void)state;
     id = world_submit(&w, &(struct wanted){.name = "train", .world = 2});
     expect_state(id, S(QUEUED));
-    assert_string_equal(world_reason(&w, id), "needs 2 slots, the cluster has 0");
+    assert_string_equal(world_reason(&w, id), "needs 2 slots; the cluster has 0 in all");
     world_hello(&w, "a", 1, NULL);
-    assert_string_equal(world_reason(&w, id), "needs 2 slots, the cluster has 1");
+    assert_string_equal(world_reason(&w, id), "needs 2 slots; the cluster has 1 in all");
     world_hello(&w, "b", 1, NULL);
     expect_state(id, S(STARTING));
     assert_string_equal(world_reason(&w, id), "generation 1: 1 on a, 1 on b");
@@ -214,7 +214,7 @@ static void a_waiting_job_says_why(void **state)
     (void)state;
     world_hello(&w, "a", 2, NULL);
     four = world_submit(&w, &(struct wanted){.name = "four", .world = 4});
-    assert_string_equal(world_reason(&w, four), "needs 4 slots, the cluster has 2");
+    assert_string_equal(world_reason(&w, four), "needs 4 slots; the cluster has 2 in all");
     small = world_submit(&w, &(struct wanted){.name = "small"});
     expect_state(small, S(STARTING)); /* the one that cannot run at all holds nobody back */
     big = world_submit(&w, &(struct wanted){.name = "big", .world = 2});
@@ -226,7 +226,7 @@ static void a_waiting_job_says_why(void **state)
     world_exited(&w, "a", small, 1, 0, O(FINISHED), "");
     expect_state(big, S(STARTING));
     assert_string_equal(world_reason(&w, tiny), "needs 1 slot, 0 of 2 are free");
-    assert_string_equal(world_reason(&w, four), "needs 4 slots, the cluster has 2");
+    assert_string_equal(world_reason(&w, four), "needs 4 slots; the cluster has 2 in all");
     world_hello(&w, "b", 2, NULL);
     assert_string_equal(world_reason(&w, four), "needs 4 slots, 2 of 4 are free");
     assert_string_equal(world_reason(&w, tiny), "waits for its turn: job 1 (four) is before it");
@@ -337,7 +337,7 @@ static void a_transfer_waits_for_its_pretraining(void **state)
     again = world_submit(&w, &(struct wanted){.name = "post", .init_job = "1", .world = 3});
     world_submit(&w, &(struct wanted){.name = "pre"});
     assert_int_equal(world_job(&w, again)->init_job, pre);
-    assert_string_equal(world_reason(&w, again), "needs 3 slots, the cluster has 2");
+    assert_string_equal(world_reason(&w, again), "needs 3 slots; the cluster has 2 in all");
 }
 
 static void a_transfer_fails_with_its_pretraining(void **state)

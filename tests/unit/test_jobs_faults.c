@@ -94,7 +94,7 @@ static void a_worker_away_too_long_is_replaced(void **state)
     expect_state(id, S(RECOVERING));
     expect_reason(id, "rank 0 on a: its worker has been away for 30 s");
     world_pass(&w, 1000);
-    assert_string_equal(world_reason(&w, id), "needs 2 slots, the cluster has 1");
+    assert_string_equal(world_reason(&w, id), "needs 2 slots; the cluster has 1 in all");
     world_hello(&w, "c", 1, NULL);
     expect_state(id, S(STARTING));
     world_started(&w, "b", id, 2, 0);

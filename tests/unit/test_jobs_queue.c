@@ -156,7 +156,7 @@ static void one_too_large_starts_when_the_cluster_has_grown(void **state)
     world_cancel(&w, gone);
     assert_int_equal(world_state(&w, gone), S(CANCELLED));
     world_hello(&w, "b", 2, NULL);
-    assert_string_equal(world_reason(&w, big), "needs 5 slots, the cluster has 4");
+    assert_string_equal(world_reason(&w, big), "needs 5 slots; the cluster has 4 in all");
     world_hello(&w, "c", 2, NULL);
     assert_int_equal(world_state(&w, big), S(STARTING));
     assert_int_equal(world_events_of(&w, big, "waiting"), 1);
@@ -174,11 +174,11 @@ static void one_too_large_is_told_so_behind_the_one_that_blocks(void **state)
     next = world_submit(&w, &(struct wanted){.name = "next", .world = 1});
     assert_int_equal(world_state(&w, first), S(STARTING));
     assert_string_equal(world_reason(&w, blocks), "needs 2 slots, 1 of 2 are free");
-    assert_string_equal(world_reason(&w, big), "needs 3 slots, the cluster has 2");
+    assert_string_equal(world_reason(&w, big), "needs 3 slots; the cluster has 2 in all");
     assert_string_equal(world_reason(&w, next), "waits for its turn: job 2 (blocks) is before it");
     world_cancel(&w, blocks);
     assert_int_equal(world_state(&w, next), S(STARTING));
-    assert_string_equal(world_reason(&w, big), "needs 3 slots, the cluster has 2");
+    assert_string_equal(world_reason(&w, big), "needs 3 slots; the cluster has 2 in all");
 }
 
 /* Each starts from the one before it: when the first fails, all do, in one go. */
@@ -211,7 +211,7 @@ static void a_queue_without_workers_costs_one_save_a_job(void **state)
     submit("second");
     assert_int_equal(w.save_count, 1);
     assert_int_equal(w.event_count, 1); /* "submitted" */
-    assert_string_equal(world_reason(&w, 2), "needs 1 slot, the cluster has 0");
+    assert_string_equal(world_reason(&w, 2), "needs 1 slot; the cluster has 0 in all");
 }
 
 /* ---- memory ---- */

@@ -145,7 +145,7 @@ static void a_lost_workers_slots_are_not_counted(void **state)
                         "needs 3 slots, 0 of 2 are free; 1 more are on workers that are away");
     world_pass(&w, 31000);
     world_hello(&w, "b", 2, (const char *const[]){"1/1/0", "1/1/1", NULL});
-    assert_string_equal(world_reason(&w, id), "needs 3 slots, the cluster has 2");
+    assert_string_equal(world_reason(&w, id), "needs 3 slots; the cluster has 2 in all");
 }
 
 #define STORY(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)

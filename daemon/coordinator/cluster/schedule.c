@@ -168,13 +168,13 @@ static struct wait present_wait(const struct wsl_cluster *c, const struct job *j
 static void describe_slots(const struct wsl_cluster *c, const struct job *job, const struct wait *w,
                            char *text, size_t size)
 {
-    int n = snprintf(text, size, "needs %u slot%s, ", job->world, job->world == 1 ? "" : "s");
+    int n = snprintf(text, size, "needs %u slot%s", job->world, job->world == 1 ? "" : "s");
 
-    if (w->kind == WAIT_SIZE) {
-        snprintf(text + n, size - n, "the cluster has %u", c->slots);
+    if (w->kind == WAIT_SIZE) { /* it waits for more workers, not for its turn */
+        snprintf(text + n, size - n, "; the cluster has %u in all", c->slots);
         return;
     }
-    n += snprintf(text + n, size - n, "%u of %u are free", w->free, w->all - w->away);
+    n += snprintf(text + n, size - n, ", %u of %u are free", w->free, w->all - w->away);
     if (w->kept > 0)
         n += snprintf(text + n, size - n, ", %u of them kept for jobs that start again", w->kept);
     if (w->away > 0)

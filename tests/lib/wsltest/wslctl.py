@@ -64,6 +64,8 @@ class FakeCoordinator(job_pb2_grpc.JobServiceServicer, node_pb2_grpc.NodeService
         self.updates, self.watchers = [], 0
         self.silent = False  # no log
         self.others = []     # more jobs that List knows
+        self.submitted = []  # names; a list of them for a batch
+        self.takes_batches = False
         self.node_reason = ""
         self.event = "by a\ntest"
         self.job = job_pb2.Job(id=7, state=job_pb2.RUNNING, reason="", submitted_ms=1525255872345,
@@ -121,6 +123,16 @@ class FakeCoordinator(job_pb2_grpc.JobServiceServicer, node_pb2_grpc.NodeService
     def wake(self):
         with self.changed:
             self.changed.notify_all()
+
+    def Submit(self, request, context):
+        self.submitted.append(request.spec.name)
+        return job_pb2.SubmitResponse(job=job_pb2.Job(id=len(self.submitted), spec=request.spec, state=job_pb2.QUEUED))
+
+    def SubmitBatch(self, request, context):
+        if not self.takes_batches:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+        self.submitted.append([spec.name for spec in request.specs])
+        return job_pb2.SubmitBatchResponse(results=[{"id": 7}] + [{"status": 3, "error": "no"}] * (len(request.specs) - 1))
 
     def Get(self, request, context):
         if isinstance(request, node_pb2.GetNodeRequest):
