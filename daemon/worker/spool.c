@@ -6,6 +6,7 @@
 
 #include "proto/delimited.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@ void wsl_spool_resume(struct wsl_spool *spool, uint64_t acked)
 
 void wsl_spool_ack(struct wsl_spool *spool, uint64_t acked)
 {
+    assert(spool->acked <= spool->sent);
     if (acked > spool->sent)
         acked = spool->sent;
     if (acked > spool->acked)
@@ -34,6 +36,7 @@ size_t wsl_spool_ready(const struct wsl_spool *spool)
 {
     uint64_t left = spool->size > spool->sent ? spool->size - spool->sent : 0;
 
+    assert(spool->acked <= spool->sent);
     if (spool->sent - spool->acked >= WSL_SPOOL_WINDOW || spool->size <= spool->waits)
         return 0;
     return left < WSL_CHUNK_MAX ? (size_t)left : WSL_CHUNK_MAX;

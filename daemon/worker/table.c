@@ -31,6 +31,25 @@ void wsl_table_fini(struct wsl_table *table)
     *table = (struct wsl_table){0};
 }
 
+static void check_trainer(const struct wsl_trainer *t)
+{
+    assert(t->part_count >= 0 && t->part_count <= WSL_TABLE_ROUNDS_MAX);
+    for (int i = 0; i < t->part_count; i++)
+        assert(t->parts[i].message);
+    assert(t->log.acked <= t->log.sent && t->metrics.acked <= t->metrics.sent);
+    assert(!t->exit_recorded || t->ended); /* nobody has recorded an end that was not reported */
+    assert(memchr(t->phase, '\0', sizeof t->phase) && memchr(t->reason, '\0', sizeof t->reason));
+}
+
+void wsl_table_check(const struct wsl_table *table)
+{
+    assert(table->count <= WSL_TABLE_TRAINERS_MAX);
+    for (size_t i = 0; i < table->count; i++) {
+        check_trainer(table->trainers[i]);
+        assert(wsl_table_find(table, &table->trainers[i]->key) == table->trainers[i]); /* once */
+    }
+}
+
 static bool same_key(const struct wsl_trainer_key *a, const struct wsl_trainer_key *b)
 {
     return a->job == b->job && a->generation == b->generation && a->rank == b->rank;

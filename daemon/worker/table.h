@@ -68,6 +68,9 @@ struct wsl_table {
 void wsl_table_init(struct wsl_table *table, uint32_t slots);
 void wsl_table_fini(struct wsl_table *table); /* frees the entries */
 
+/* Asserts what always holds between two calls; cheap enough to be asked after each in tests. */
+void wsl_table_check(const struct wsl_table *table);
+
 struct wsl_trainer *wsl_table_find(const struct wsl_table *table,
                                    const struct wsl_trainer_key *key);
 uint32_t wsl_table_running(const struct wsl_table *table);

@@ -23,6 +23,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
+    wsl_table_check(&table);
     wsl_table_fini(&table);
     return 0;
 }
@@ -53,6 +54,7 @@ static void welcome(const struct wsl_trainer *t, uint64_t log, uint64_t metrics)
         message.acks = acks;
     }
     wsl_table_welcome(&table, &message);
+    wsl_table_check(&table);
 }
 
 static void acknowledge(const struct wsl_trainer *t, uint64_t log, uint64_t metrics, bool recorded)
@@ -66,6 +68,7 @@ static void acknowledge(const struct wsl_trainer *t, uint64_t log, uint64_t metr
     ack.metric_offset = metrics;
     ack.exit_recorded = recorded;
     wsl_table_ack(&table, &ack);
+    wsl_table_check(&table);
 }
 
 static void expect_next(enum wsl_send_kind kind, const struct wsl_trainer *t)
@@ -76,6 +79,7 @@ static void expect_next(enum wsl_send_kind kind, const struct wsl_trainer *t)
     assert_int_equal(send.kind, kind);
     assert_ptr_equal(send.trainer, t);
     wsl_table_sent(&table, &send, send.bytes);
+    wsl_table_check(&table);
 }
 
 static void expect_nothing(void)
@@ -102,7 +106,8 @@ static void starts_are_admitted_by_the_rules(void **state)
     add(8, 1, 0);
     assert_int_equal(wsl_table_admit(&table, &third, reason), WSL_ADMIT_REFUSE);
     assert_non_null(strstr(reason, "2 of 2 slots"));
-    wsl_table_ended(t, 9, 0, 0); /* an ended one takes no slot, and is known still */
+    wsl_table_ended(t, 9, 0, 0);
+    wsl_table_check(&table); /* an ended one takes no slot, and is known still */
     assert_int_equal(wsl_table_admit(&table, &third, reason), WSL_ADMIT_START);
     assert_int_equal(wsl_table_admit(&table, &key, reason), WSL_ADMIT_KNOWN);
     assert_int_equal(wsl_table_running(&table), 1);
@@ -131,12 +136,14 @@ static void nothing_is_sent_before_the_welcome(void **state)
     wsl_spool_grow(&t->log, 10);
     expect_nothing();
     wsl_table_hello(&table);
+    wsl_table_check(&table);
     expect_nothing();
     welcome(t, 4, 0);
     expect_next(WSL_SEND_LOG, t); /* the report of the start was in the Hello */
     assert_int_equal(t->log.sent, 10);
     expect_nothing();
     wsl_table_closed(&table);
+    wsl_table_check(&table);
     wsl_table_phase(t, "training");
     expect_nothing();
 }
@@ -161,6 +168,7 @@ static void reports_go_before_parts_and_parts_before_bytes(void **state)
 
     (void)state;
     wsl_table_hello(&table);
+    wsl_table_check(&table);
     welcome(NULL, 0, 0);
     wsl_spool_grow(&a->log, 200000);
     wsl_spool_grow(&b->log, 10);
@@ -192,6 +200,7 @@ static void parts_are_kept_for_the_next_session(void **state)
 
     (void)state;
     wsl_table_hello(&table);
+    wsl_table_check(&table);
     welcome(t, 0, 0);
     assert_int_equal(give_part(t, 0, large, sizeof large), WSL_ELIMIT);
     assert_int_equal(give_part(t, 0, "old", 3), 0);
@@ -199,7 +208,9 @@ static void parts_are_kept_for_the_next_session(void **state)
     expect_next(WSL_SEND_PART, t);
     expect_nothing();
     wsl_table_closed(&table);
+    wsl_table_check(&table);
     wsl_table_hello(&table);
+    wsl_table_check(&table);
     welcome(t, 0, 0);
     assert_true(wsl_table_next(&table, true, &send));
     assert_int_equal(send.part->message->blob.len, 3);
@@ -210,6 +221,7 @@ static void parts_are_kept_for_the_next_session(void **state)
     assert_int_equal(t->part_count, WSL_TABLE_ROUNDS_MAX);
     assert_int_equal(t->parts[0].message->round, 4); /* older rounds made room */
     wsl_table_ended(t, 9, 0, 0);
+    wsl_table_check(&table);
     expect_next(WSL_SEND_REPORT, t);
     expect_nothing(); /* the dead exchange nothing */
 }
@@ -222,6 +234,7 @@ static void what_is_sent_and_not_acknowledged_is_bounded(void **state)
 
     (void)state;
     wsl_table_hello(&table);
+    wsl_table_check(&table);
     welcome(t, 1000, 0);
     wsl_spool_grow(&t->log, 100 << 20);
     while (wsl_table_next(&table, true, &send)) {
@@ -246,12 +259,15 @@ static void an_end_is_kept_until_all_is_acknowledged(void **state)
 
     (void)state;
     wsl_table_hello(&table);
+    wsl_table_check(&table);
     welcome(t, 0, 0);
     wsl_spool_grow(&t->log, 100);
     expect_next(WSL_SEND_LOG, t);
     wsl_table_ended(t, 9, 120, 30);
+    wsl_table_check(&table);
     expect_next(WSL_SEND_REPORT, t);
     wsl_table_forget(&table, &t->key);
+    wsl_table_check(&table);
     assert_false(wsl_table_settled(t));
     acknowledge(t, 100, 0, true);
     expect_next(WSL_SEND_METRICS, t);
@@ -271,12 +287,17 @@ static void who_is_unknown_is_forgotten_without_acknowledgements(void **state)
 
     (void)state;
     wsl_table_ended(t, 9, 120, 30);
+    wsl_table_check(&table);
     wsl_table_hello(&table);
+    wsl_table_check(&table);
     later = add(1, 1, 1); /* after the Hello: the Welcome cannot know it */
     welcome(NULL, 0, 0);
     wsl_table_ended(later, 9, 10, 0);
+    wsl_table_check(&table);
     wsl_table_forget(&table, &t->key);
+    wsl_table_check(&table);
     wsl_table_forget(&table, &later->key);
+    wsl_table_check(&table);
     assert_true(wsl_table_settled(t));
     assert_false(wsl_table_settled(later));
     /* one that runs is never let go of */
@@ -291,10 +312,12 @@ static void a_file_without_a_whole_message_waits_until_it_grows(void **state)
 
     (void)state;
     wsl_table_hello(&table);
+    wsl_table_check(&table);
     welcome(t, 0, 0);
     wsl_spool_grow(&t->metrics, 10);
     assert_true(wsl_table_next(&table, true, &send));
     wsl_table_sent(&table, &send, 0);
+    wsl_table_check(&table);
     expect_nothing();
     wsl_spool_grow(&t->metrics, 11);
     expect_next(WSL_SEND_METRICS, t);
@@ -318,6 +341,7 @@ static void reports_say_what_is_known(void **state)
     t->outcome = WSL__V1__TRAINER_OUTCOME__USER_ERROR;
     snprintf(t->reason, sizeof t->reason, "loss is nan");
     wsl_table_ended(t, 99, 7, 8);
+    wsl_table_check(&table);
     wsl_table_phase(t, "training"); /* a late word changes nothing */
     wsl_table_report(t, &report, &key);
     assert_int_equal(report.state, WSL__V1__TRAINER_STATE__TRAINER_EXITED);
