@@ -38,7 +38,7 @@ class WorldCase(Case):
         def look():
             got = self.get(job).job
             if got.state == job_pb2.FAILED:
-                raise AssertionError(f"the job failed: {got.reason}")
+                raise AssertionError(f"the job failed: {got.detail or got.reason}")
             return condition(got) and got
         return self.wait_for(what, look, seconds)
 
@@ -125,10 +125,10 @@ class Agreement(WorldCase):
         spec.restart.max_user_errors = 0
         job = self.submit(spec)
         got = self.wait_for("the end of the job", lambda: (j := self.get(job).job).state == job_pb2.FAILED and j, 120)
-        print(got.reason, flush=True)
+        print(got.detail or got.reason, flush=True)
         self.assertEqual((got.generation, got.progress.step), (1, 0))
         for word in words:
-            self.assertIn(word, got.reason)
+            self.assertIn(word, got.detail or got.reason)
 
     def setUp(self):
         if os.geteuid() != 0 or os.system("unshare -m mount --bind /tmp /tmp 2> /dev/null") != 0:
