@@ -338,6 +338,10 @@ static int wait_with_abort(struct wsl_collective *c, double *ret_ms)
     return r;
 }
 
+/* Far from the time limits that would end the same calls without an abort; how fast it is stands in
+ * the output, since a loaded machine may be slow. */
+enum { ABORT_LIMIT_MS = 10000 };
+
 /* The last rank starts its part only when rank 0 has given up: then everybody must learn of it,
  * rank by rank. */
 static void abort_body(struct ranks *ranks, int rank)
@@ -360,7 +364,7 @@ static void abort_body(struct ranks *ranks, int rank)
     if (rank == 0) {
         REQUIRE(wait_with_abort(ranks->c[0], &ms) == WSL_ECANCELLED);
         printf("# %s: aborted sum ended after %.1f ms\n", ranks->implementation, ms);
-        REQUIRE(ms < 100);
+        REQUIRE(ms < ABORT_LIMIT_MS);
         REQUIRE(wsl_collective_wait(ranks->c[0], &err) == WSL_ECANCELLED);
         REQUIRE(wsl_collective_poll(ranks->c[0], &err) == WSL_ECANCELLED);
         REQUIRE(wsl_collective_all_reduce_gradients(ranks->c[0], data, count, &err) ==
@@ -404,7 +408,7 @@ static void abort_ends_a_rendezvous(void **state)
     assert_int_equal(wsl_collective_poll(c, &err), WSL_COLLECTIVE_PENDING);
     assert_int_equal(wait_with_abort(c, &ms), WSL_ECANCELLED);
     printf("# %s: aborted join ended after %.1f ms\n", ranks.implementation, ms);
-    assert_true(ms < 100);
+    assert_true(ms < ABORT_LIMIT_MS);
     wsl_collective_close(c);
     wsl_local_group_close(ranks.group);
 }
