@@ -212,7 +212,7 @@ static void note_job(const struct wsl_ctl *ctl, const Wsl__V1__SubmitResponse *a
     if (answer->note[0])
         wsl_ctl_note(ctl, "note: %s", answer->note);
     if (dry_run && job->reason[0])
-        wsl_ctl_note(ctl, "it would wait: %s", job->reason);
+        wsl_ctl_note(ctl, "it would be accepted: %s", job->reason);
     if (dry_run || ctl->format != WSL_CTL_TABLE)
         return;
     if (job->reason[0])

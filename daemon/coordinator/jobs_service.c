@@ -124,8 +124,8 @@ static void answer_dry_run(struct pending *p)
         snprintf(reason, sizeof reason, "needs %u slot%s; the cluster has %u in all",
                  p->spec->world, p->spec->world == 1 ? "" : "s", slots);
     else
-        snprintf(reason, sizeof reason, "would be accepted; needs %u of the cluster's %u slots",
-                 p->spec->world, slots);
+        snprintf(reason, sizeof reason, "needs %u of the cluster's %u slots", p->spec->world,
+                 slots);
     job.spec = p->spec;
     job.reason = reason;
     job.state = WSL__V1__JOB_STATE__QUEUED;

@@ -11,6 +11,7 @@
 #include "base/stdfds.h"
 #include "daemon/coordinator/coordinator.h"
 #include "proto/descriptors.h"
+#include "proto/rpc/address.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -340,6 +341,8 @@ int main(int argc, char **argv)
         r = wsl_args_require(s.state, "--state DIR", &err);
     if (r == 0)
         r = wsl_log_level_parse(s.log_level, &level, &err);
+    if (r == 0)
+        r = wsl_rpc_address_check(s.listen, s.insecure, &err);
     if (r < 0) {
         fprintf(stderr, "wsl-coordinator: %s\n", err.text);
         return WSL_ARGS_WRONG;

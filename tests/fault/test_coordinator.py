@@ -569,10 +569,10 @@ class PlayedWorkers(CoordinatorCase):
 
 
 class Start(CoordinatorCase):
-    def fails(self, *words, listen="127.0.0.1:0", state="state"):
+    def fails(self, *words, listen="127.0.0.1:0", state="state", code=1):
         done = subprocess.run([program("wsl-coordinator"), "--listen", listen, "--state", self.cluster.path(state)],
                               text=True, capture_output=True, timeout=SECONDS, check=False)
-        self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+        self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
         self.assert_one_line(done.stderr, *words)
 
     def test_batch(self):
@@ -658,7 +658,8 @@ class Start(CoordinatorCase):
         self.wait_for("that it is forgotten", lambda: not self.nodes())
 
     def test_an_address_for_all_names_the_option(self):
-        self.fails("0.0.0.0:0 can be reached from other machines", "--insecure", listen="0.0.0.0:0")
+        self.fails("0.0.0.0:0 can be reached from other machines", "--insecure", listen="0.0.0.0:0", code=2)
+        self.fails("nonsense", listen="nonsense", code=2)
 
     def test_port_in_use(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
