@@ -21,6 +21,7 @@ enum { ANSWER_MS = 500, JOBS_MAX = 200 }; /* nobody waits longer for a TAB */
 struct current {
     const char *option, *begin;
     int option_length;
+    bool first; /* of the verb's words */
 };
 
 static bool has_prefix(const char *text, const char *prefix)
@@ -144,6 +145,8 @@ static void complete_value(struct wsl_ctl *ctl, const struct current *at, const 
         puts("files");
     else
         puts(directory ? "directories" : "words");
+    if (at->first && strstr(what, "remove"))
+        offer(at, "remove", "lost ones from the list");
     if (strstr(what, "JOB"))
         offer_jobs(ctl, at);
     else if (strstr(what, "NODE"))
@@ -196,7 +199,7 @@ int wsl_ctl_complete_words(struct wsl_ctl *ctl, const struct wsl_arg *rows, int 
                            char **argv)
 {
     const char *word = argv[argc - 1], *before = argc > 2 ? argv[argc - 2] : "";
-    struct current at = {.option = "", .begin = word};
+    struct current at = {.option = "", .begin = word, .first = argc == 2};
     const struct wsl_arg *row;
 
     if (strcmp(before, "=") == 0 && argc > 3) { /* bash gives "--into=a" as three words */

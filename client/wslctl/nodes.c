@@ -161,10 +161,12 @@ int wsl_ctl_nodes(struct wsl_ctl *ctl, int argc, char **argv)
 
     if (!wsl_ctl_parse(ctl, NULL, 0, argc, argv))
         return ctl->exit_code;
+    if (ctl->word_count == 1 && strcmp(ctl->words[0], "remove") == 0)
+        return wsl_ctl_usage(ctl, "nodes remove needs NODE...");
     if (ctl->word_count > 1 && strcmp(ctl->words[0], "remove") == 0)
         return remove_nodes(ctl);
     if (ctl->word_count > 1)
-        return wsl_ctl_usage(ctl, "unexpected argument '%s'", ctl->words[1]);
+        return wsl_ctl_usage(ctl, "unexpected argument '%s': nodes takes only NODE", ctl->words[1]);
     if (ctl->word_count == 1)
         return show_one(ctl);
     if (wsl_ctl_call(ctl, "/wsl.v1.NodeService/List", &request.base,

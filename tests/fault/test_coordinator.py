@@ -110,6 +110,16 @@ class CoordinatorCase(Case):
     def stop_coordinator(self):
         self.assertEqual(self.cluster.coordinator.stop(), 0)
 
+    def log_lines(self, name, text):
+        with open(self.cluster.path(f"{name}.log"), encoding="utf-8") as f:
+            return [line for line in f if text in line]
+
+    def start_second(self, name):
+        """Another worker of that name, with a state directory of its own."""
+        return self.cluster.start("second", [
+            program("wsl-worker"), "--coordinator", self.cluster.address, "--state", self.cluster.path("second"),
+            "--name", name, "--slots", 5, "--trainer", program("wsl-trainer")])
+
 
 class RealTrainers(CoordinatorCase):
     @classmethod
@@ -265,9 +275,26 @@ class RealTrainers(CoordinatorCase):
                     if e.kind == "trainers_exited" and f"of generation {generation} " in e.message]
             self.assertEqual(len(ends), 1)
             self.assertIn(f"stopped after step {after.checkpoint_step}", ends[0])
-            self.assertIn("1 followed (1 stopped)", ends[0])
+            self.assertIn("1 more exited (1 stopped)", ends[0])
         self.assertEqual(after.machine_errors, 0)  # being stopped is no error
         self.wait_steps(job, after.checkpoint_step)
+
+    def test_a_name_is_kept_through_a_restart(self):
+        """Another worker of the name is back first, and gets neither it nor the job."""
+        self.start_all()
+        job = self.submit_training("healthy").id
+        self.wait_steps(job, 0)
+        pids = set(self.cluster.trainers())
+        os.kill(self.cluster.workers["a"].pid, signal.SIGSTOP)
+        try:
+            self.cluster.coordinator.kill()
+            self.start()
+            second = self.start_second("a")
+            self.wait_for("a refusal", lambda: self.log_lines("second", "is away and its trainers may still run"))
+        finally:
+            os.kill(self.cluster.workers["a"].pid, signal.SIGCONT)
+        self.check_undisturbed(job, pids)
+        second.stop()
 
     def test_sigterm_leaves_trainers_alone(self):
         self.start_all()
@@ -605,19 +632,13 @@ class Start(CoordinatorCase):
     def nodes(self):
         return {n["name"]: n for n in json.loads(self.cluster.wslctl("nodes", "-o", "json").stdout)["nodes"]}
 
-    def log_lines(self, name, text):
-        with open(self.cluster.path(f"{name}.log"), encoding="utf-8") as f:
-            return [line for line in f if text in line]
-
     def test_two_workers_of_one_name(self):
         """With a state directory each, on one machine: the first one keeps the name, and its session."""
         self.start()
         self.cluster.start_worker("a")
         self.wait_for("the first worker", lambda: self.nodes().get("a", {}).get("state") == "ready")
         first = self.nodes()["a"]
-        second = self.cluster.start("second", [
-            program("wsl-worker"), "--coordinator", self.cluster.address, "--state", self.cluster.path("second"),
-            "--name", "a", "--slots", 5, "--trainer", program("wsl-trainer")])
+        second = self.start_second("a")
         self.wait_for("refusals", lambda: len(self.log_lines("coordinator", "event=worker_refused")) >= 3)
         self.assertEqual(len(self.log_lines("coordinator", "event=worker_joined")), 1)
         self.assertEqual((self.nodes()["a"]["id"], self.nodes()["a"]["facts"]["slots"]), (first["id"], 1))

@@ -135,6 +135,8 @@ class Install(Case):
         self.assertEqual(self.bash("wslctl", "data", "show", "j"), ["jobs"])
         self.assertEqual(self.bash("wslctl", "data", "import", "--into", "=", "j"), ["jobs"])
         self.assertEqual(self.bash("wslctl", "get", "-o", "y"), ["yaml"])
+        self.assertEqual(self.bash("wslctl", "nodes", "rem"), ["remove"])
+        self.assertEqual(self.bash("wslctl", "nodes", "remove", "rem"), [])
         self.assertEqual(self.bash("wslctl", "explain", "optimizer.mom"), ["optimizer.momentum"])
         self.assertEqual(self.bash("wslctl", "run", "--set", "optimizer.mom"), ["optimizer.momentum="])
         self.assertEqual(self.bash("wslctl", "list", "--state", "run"), ["running"])

@@ -482,6 +482,9 @@ class AgainstFake(Wslctl):
         self.assertEqual(sum('"ready"' in line for line in nodes.splitlines()), 1)
         self.assertEqual([n["state"] for n in json.loads(nodes)["nodes"]], ["ready", "lost"])
         self.assertEqual(self.run_ok("nodes", "-o", "name").stdout, "a\nb\n")
+        for words, text in ((("remove",), "nodes remove needs NODE..."),
+                            (("a", "b"), "unexpected argument 'b': nodes takes only NODE")):
+            self.assertIn(f"wslctl: {text}; see 'wslctl nodes --help'\n", self.run_wrong(2, "nodes", *words))
 
     def test_list(self):
         self.assertEqual(self.run_ok("list", "-q").stdout, "7\n")

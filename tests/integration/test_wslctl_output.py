@@ -21,7 +21,7 @@ from wsltest import main, program
 from wsltest.rpc import grpc, job_pb2
 from wsltest.wslctl import FakeCoordinator, JOB, UNREACHABLE, USAGE, Wslctl
 
-LONG = "rank 1 exited first: the data set at /data/holiday-photos-2017 cannot be read (No such file or directory)"
+LONG = "rank 1 exited: the data set at /data/holiday-photos-2017 cannot be read (No such file or directory)"
 
 
 def columns(text):

@@ -390,6 +390,7 @@ void world_exited(struct world *w, const char *node, uint64_t job, uint32_t gene
     report.key = &key;
     report.state = WSL__V1__TRAINER_STATE__TRAINER_EXITED;
     report.phase = (char *)"exited";
+    report.time_ms = w->exit_ms;
     report.outcome = outcome;
     report.reason = (char *)reason;
     wsl_cluster_trainer(w->cluster, node, &report, w->now);

@@ -36,6 +36,7 @@ struct world {
     struct saved *saved;
     struct saved_node *saved_nodes;
     const char *worker_id;          /* of the next hello; NULL: a worker older than ids */
+    int64_t exit_ms;                /* of the next exit, by its worker's clock */
     size_t save_count, event_count; /* outputs of these kinds so far */
 };
 

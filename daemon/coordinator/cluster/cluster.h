@@ -133,8 +133,8 @@ int wsl_cluster_remove_node(struct wsl_cluster *cluster, const char *node, int64
 
 /* A session begins; ends among the reports of the hello are not taken from it but come by
  * wsl_cluster_trainer(). A worker with the id of the one that is connected under its name takes that
- * one's place, as does any once that one is lost. WSL_EEXIST: another one is connected under that
- * name. WSL_EINVAL: a field is missing or too long. */
+ * one's place, as does any once that one is lost and no trainers of it are waited for. WSL_EEXIST:
+ * another one has that name. WSL_EINVAL: a field is missing or too long. */
 int wsl_cluster_hello(struct wsl_cluster *cluster, const Wsl__V1__Hello *hello, int64_t now_ms,
                       struct wsl_err *err);
 /* The session ended, or its heartbeats did. Should they come again without a new session, it is

@@ -40,8 +40,9 @@ enum rank_state { RANK_SENT, RANK_UP, RANK_ENDED }; /* SENT: a start is on its w
 struct rank {
     enum rank_state state;
     struct node *node;
-    bool told;      /* to stop: how it ends explains nothing */
-    uint32_t order; /* of its end among the ranks, from 1 */
+    bool told;       /* to stop: how it ends explains nothing */
+    uint32_t order;  /* in which its end was heard of, from 1 */
+    int64_t exit_ms; /* by its worker's clock; 0: not known */
     Wsl__V1__TrainerOutcome outcome;
 };
 

@@ -252,7 +252,29 @@ static int severity_of(const struct rank *rank)
     }
 }
 
-/* The weightiest end, the earliest of several. */
+/* Of the ends as weighty as this one on the same worker, which has one clock, the earliest: after a
+ * broken session they are told in any order. If this one had not been told to stop when it ended,
+ * nor had those that ended before it, whatever they have been told since. */
+static uint32_t earliest_beside(const struct job *job, uint32_t cause)
+{
+    const struct node *node = job->ranks[cause].node;
+    int severity = severity_of(&job->ranks[cause]);
+    bool told = job->ranks[cause].told;
+
+    if (!node || job->ranks[cause].exit_ms == 0)
+        return cause;
+    for (uint32_t i = 0; i < job->pb->n_ranks; i++) {
+        struct rank r = job->ranks[i];
+
+        r.told = r.told && told;
+        if (r.node == node && severity_of(&r) == severity && r.exit_ms != 0 &&
+            r.exit_ms < job->ranks[cause].exit_ms)
+            cause = i;
+    }
+    return cause;
+}
+
+/* The weightiest end; of several the one heard of first, which need not be the first that was. */
 static uint32_t cause_of(const struct job *job)
 {
     uint32_t cause = 0;
@@ -264,7 +286,7 @@ static uint32_t cause_of(const struct job *job)
             (severity_of(a) == severity_of(b) && a->order < b->order))
             cause = i;
     }
-    return cause;
+    return earliest_beside(job, cause);
 }
 
 static int64_t backoff(const struct wsl_cluster *c, uint32_t errors)
@@ -346,13 +368,14 @@ static void count_others(const struct job *job, uint32_t but, char *text, size_t
                                      counts[o], outcomes[o]);
 }
 
-/* One event for a whole generation: hundreds of ranks would wsl_committer_commit all others out of the list. */
+/* One event for a whole generation: hundreds of ranks would drive all others out of the list. It does
+ * not say who was first: ends are heard of in the order of sessions and of last metrics, and the
+ * clocks of two machines differ. */
 static void describe_ends(struct wsl_cluster *c, struct job *job, uint32_t cause, int64_t now)
 {
     const Wsl__V1__Job *pb = job->pb;
     const Wsl__V1__RankPlacement *rank = pb->ranks[cause];
     bool finished = severity_of(&job->ranks[cause]) == 0;
-    bool first = job->ranks[cause].order == 1;
     char others[150];
 
     if (pb->n_ranks == 1) {
@@ -369,9 +392,8 @@ static void describe_ends(struct wsl_cluster *c, struct job *job, uint32_t cause
     }
     count_others(job, cause, others, sizeof others);
     wsl_cluster_add_event(c, job, now, "trainers_exited",
-                          "rank %u of generation %u on %s exited%s: %s; %zu %s (%s)", cause,
-                          pb->generation, rank->node, first ? " first" : "", rank->reason,
-                          pb->n_ranks - 1, first ? "followed" : "more exited", others);
+                          "rank %u of generation %u on %s exited: %s; %zu more exited (%s)", cause,
+                          pb->generation, rank->node, rank->reason, pb->n_ranks - 1, others);
 }
 
 static bool ended_without_a_score(const Wsl__V1__Job *pb)

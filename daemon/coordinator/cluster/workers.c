@@ -48,6 +48,33 @@ static bool is_successor(const struct node *node, const Wsl__V1__Hello *hello)
     return is_same_machine(node->pb->facts, hello->facts);
 }
 
+/* Away for a moment, as all are after a restart of ours, with trainers that go on meanwhile: the name
+ * is kept for the id that runs them until they count as lost. Otherwise whoever is refused now, and
+ * tries again and again, had it at the first hiccup of the network. */
+static bool is_held(const struct node *node, const Wsl__V1__Hello *hello)
+{
+    return !node->connected && node->ranks > 0 && node->pb->id[0] &&
+           strcmp(node->pb->id, hello->id) != 0;
+}
+
+static int check_name(const struct node *node, const Wsl__V1__Hello *hello, struct wsl_err *err)
+{
+    const char *host = node->pb->facts ? node->pb->facts->host : "unknown";
+
+    if (node->connected && !is_successor(node, hello))
+        return wsl_fail(err, WSL_EEXIST,
+                        "another worker named '%s' is connected, from host %s; give this one "
+                        "another --name",
+                        hello->name, host);
+    if (is_held(node, hello))
+        return wsl_fail(err, WSL_EEXIST,
+                        "another worker named '%s', on host %s, is away and its trainers may still "
+                        "run; give this one another --name, or let it wait for the name "
+                        "('wslctl nodes remove %s' frees it at once)",
+                        hello->name, host, hello->name);
+    return 0;
+}
+
 static int check_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, struct wsl_err *err)
 {
     const struct node *node;
@@ -63,12 +90,9 @@ static int check_hello(struct wsl_cluster *c, const Wsl__V1__Hello *hello, struc
         return wsl_fail(err, WSL_EINVAL,
                         "hello: instance is missing, or instance, id, address or host is too long");
     node = wsl_cluster_find_node(c, hello->name);
-    if (node && node->connected && !is_successor(node, hello))
-        return wsl_fail(err, WSL_EEXIST,
-                        "another worker named '%s' is connected, from host %s; give this one "
-                        "another --name",
-                        hello->name, node->pb->facts->host);
-    if (!node && c->node_count >= NODES_MAX && !wsl_cluster_forget_oldest_node(c))
+    if (node)
+        return check_name(node, hello, err);
+    if (c->node_count >= NODES_MAX && !wsl_cluster_forget_oldest_node(c))
         return wsl_fail(err, WSL_ELIMIT, "worker limit reached (%d)", NODES_MAX);
     return 0;
 }
@@ -221,8 +245,11 @@ void wsl_cluster_trainer(struct wsl_cluster *c, const char *name,
     if (report->state != WSL__V1__TRAINER_STATE__TRAINER_EXITED)
         return;
     wsl_cluster_remove_orphan(c, node, report->key);
-    if (job)
+    if (job) {
+        if (job->ranks[report->key->rank].state != RANK_ENDED)
+            job->ranks[report->key->rank].exit_ms = report->time_ms;
         wsl_cluster_end_rank(c, job, report->key->rank, report->outcome, report->reason, now);
+    }
     wsl_cluster_schedule(c, now);
 }
 
