@@ -2,15 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """wslctl as a user meets it: what it prints where, and its exit codes. Alone, against a fake coordinator
 (so that every outcome and every loss of the connection can be had), and against the real one."""
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
 import struct
 import subprocess
-import termios
 import zlib
 
 from wsltest import main, program
@@ -321,20 +318,9 @@ class Alone(Wslctl):
 
     def test_data_import_on_a_terminal(self):
         folder, made = self.make_pictures(), os.path.join(self.folder, "made")
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
-        process = subprocess.Popen([program("wslctl"), "data", "import", "--folder", folder, "--into", made, "--max-side",
-                                    "64", "--threads", "1"], stdout=subprocess.DEVNULL, stderr=slave)
-        self.addCleanup(lambda: (process.kill(), process.wait()))
-        os.close(slave)
-        out = b""
-        try:
-            while piece := os.read(master, 65536):
-                out += piece
-        except OSError:  # how a terminal ends
-            pass
-        os.close(master)
-        self.assertEqual(process.wait(60), 0)
+        process, terminal = self.start_on_terminal(160, "data", "import", "--folder", folder, "--into", made, "--max-side", "64",
+                                                   "--threads", "1", stdout=subprocess.DEVNULL)
+        out = self.read_terminal(process, terminal)
         self.assertRegex(out, rb"\r\x1b\[Kdecoding  \[#[# ]+\] +\d+ %  \d+ of 25\b")
         self.assertRegex(out, rb"\r\x1b\[Kwriting   \[#+\] 100 %  24 of 24[^\n]*\r\n$")
 
@@ -377,24 +363,12 @@ class AgainstFake(Wslctl):
         self.assertNotIn("\033", stdout)
 
     def test_watch_draws_one_line_on_a_terminal(self):
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-        process = subprocess.Popen([program("wslctl"), "watch", "7"], stdout=slave, stderr=slave,
-                                   env={**os.environ, "WSL_SERVER": self.cluster.address, "TERM": "xterm"})
-        self.addCleanup(lambda: (process.kill(), process.wait()))
-        os.close(slave)
+        process, terminal = self.start_on_terminal(120, "watch", "7", TERM="xterm")
         self.ready()
         for step in (100, 320):
             self.fake.push(step=step, total_steps=640, loss=1)
         self.fake.push(job_pb2.SUCCEEDED)
-        self.assertEqual(process.wait(60), 0)
-        out = b""
-        try:
-            while piece := os.read(master, 65536):
-                out += piece
-        except OSError:  # how a terminal ends
-            pass
-        os.close(master)
+        out = self.read_terminal(process, terminal)
         self.assertIn(b"\r\x1b[Krunning  [##########          ]  step 320/640", out)
         self.assertRegex(out, rb"\r\x1b\[Kjob 7 \(tags\) succeeded[^\n]*\r\n$")
         self.assertEqual(out.count(b"\n"), 1)

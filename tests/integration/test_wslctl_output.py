@@ -3,16 +3,12 @@
 """What wslctl prints in special places: tables on a terminal, hints where there is nothing to print, and the line that
 says what answers at an address where no coordinator does."""
 import concurrent.futures
-import fcntl
 import json
 import os
-import pty
 import shutil
 import socket
 import ssl
-import struct
 import subprocess
-import termios
 import threading
 import unicodedata
 import unittest
@@ -43,20 +39,8 @@ class OnTerminal(Wslctl):
             self.fake.others.append(job)
 
     def on_terminal(self, width, *words, **environment):
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-        process = subprocess.Popen([program("wslctl"), *words], stdout=slave, stderr=subprocess.PIPE,
-                                   env={**os.environ, "WSL_SERVER": self.cluster.address, "NO_COLOR": "1", **environment})
-        self.addCleanup(lambda: (process.kill(), process.communicate()))
-        os.close(slave)
-        out = b""
-        try:
-            while piece := os.read(master, 65536):
-                out += piece
-        except OSError:  # how a terminal ends
-            pass
-        os.close(master)
-        self.assertEqual(process.wait(60), 0)
+        process, terminal = self.start_on_terminal(width, *words, stderr=subprocess.PIPE, NO_COLOR="1", **environment)
+        out = self.read_terminal(process, terminal)
         return out.decode().replace("\r\n", "\n").splitlines()
 
     def assert_fitted(self, lines, width):

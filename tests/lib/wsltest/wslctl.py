@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of wslctl share: running it, and a fake coordinator with one job."""
 import concurrent.futures
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
+import termios
 import threading
 
 from .case import Case
@@ -54,6 +58,29 @@ class Wslctl(Case):
             process.communicate()
         self.addCleanup(end)
         return process
+
+    def start_on_terminal(self, width, *words, stdout=None, stderr=None, **environment):
+        """wslctl, whose outputs are a terminal where nothing else is given; the process and our end of the terminal."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        process = subprocess.Popen([program("wslctl"), *words], stdout=theirs if stdout is None else stdout,
+                                   stderr=theirs if stderr is None else stderr,
+                                   env={**os.environ, "WSL_SERVER": self.cluster.address, **environment})
+        self.addCleanup(lambda: (process.kill(), process.communicate()))
+        os.close(theirs)
+        return process, ours
+
+    def read_terminal(self, process, ours):
+        """All bytes that the process writes to the terminal until it ends, which it has to with exit code 0."""
+        out = b""
+        try:
+            while part := os.read(ours, 65536):
+                out += part
+        except OSError:  # how a terminal ends
+            pass
+        os.close(ours)
+        self.assertEqual(process.wait(60), 0)
+        return out
 
 
 class FakeCoordinator(job_pb2_grpc.JobServiceServicer, node_pb2_grpc.NodeServiceServicer):
