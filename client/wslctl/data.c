@@ -24,9 +24,13 @@ static const struct wsl_ctl_verb verbs[] = {
      "  wslctl data import --manifest clipart.tsv --wordnet /usr/share/wordnet --into "
      "/data/clipart",
      wsl_ctl_data_import},
-    {"show", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
-     "Show a data set's size and its most frequent tags.", NULL,
-     "  wslctl data show /data/clipart --tags 20", wsl_ctl_data_show},
+    {"show", NULL, "DIR...", 1, -1, WSL_CTL_TABLE | WSL_CTL_JSON,
+     "Show the size of data sets and their most frequent tags.",
+     "Nothing is printed when one of several data sets cannot be opened. -o json prints a list, "
+     "'datasets', and for a single one 'dataset' too.",
+     "  wslctl data show /data/clipart --tags 20\n"
+     "  wslctl data show /data/clipart /data/photos",
+     wsl_ctl_data_show},
     {"stats", NULL, "DIR", 1, 1, WSL_CTL_TABLE | WSL_CTL_JSON,
      "Show the distribution of image sizes, in bytes and pixels, and of tags per image.", NULL,
      "  wslctl data stats /data/clipart", wsl_ctl_data_stats},
@@ -128,28 +132,25 @@ static int add_tags(struct wsl_buf *out, const struct wsl_tag *const *tags, size
     return r;
 }
 
-static int put_text(const char *directory, const struct wsl_dataset *ds,
+static int add_text(struct wsl_buf *out, const char *directory, const struct wsl_dataset *ds,
                     const struct wsl_tag *const *tags, size_t shown)
 {
-    struct wsl_buf out = {0};
     size_t count = wsl_dataset_tag_count(ds);
     int r;
 
-    wsl_buf_add_format(&out, "%-12s %s (%s)\n%-12s %s\n", "Name:", wsl_dataset_name(ds),
+    wsl_buf_add_format(out, "%-12s %s (%s)\n%-12s %s\n", "Name:", wsl_dataset_name(ds),
                        wsl_dataset_kind(ds), "Directory:", directory);
-    wsl_buf_add_format(&out, "%-12s %s\n%-12s %s\n", "Created:", wsl_dataset_created(ds),
+    wsl_buf_add_format(out, "%-12s %s\n%-12s %s\n", "Created:", wsl_dataset_created(ds),
                        "Fingerprint:", wsl_dataset_fingerprint(ds));
     if (wsl_dataset_base(ds))
-        wsl_buf_add_format(&out, "%-12s %s\n", "View of:", wsl_dataset_base(ds));
+        wsl_buf_add_format(out, "%-12s %s\n", "View of:", wsl_dataset_base(ds));
     if (wsl_dataset_external_file(ds))
-        wsl_buf_add_format(&out, "%-12s %s\n", "Images in:", wsl_dataset_external_file(ds));
-    add_split(&out, ds, WSL_SPLIT_TRAIN, "Train:");
-    add_split(&out, ds, WSL_SPLIT_HELDOUT, "Held out:");
-    r = wsl_buf_add_format(&out, "%-12s %zu%s\n", "Tags:", count,
+        wsl_buf_add_format(out, "%-12s %s\n", "Images in:", wsl_dataset_external_file(ds));
+    add_split(out, ds, WSL_SPLIT_TRAIN, "Train:");
+    add_split(out, ds, WSL_SPLIT_HELDOUT, "Held out:");
+    r = wsl_buf_add_format(out, "%-12s %zu%s\n", "Tags:", count,
                            shown < count ? ", the most frequent:" : "");
-    if (r == 0 && shown > 0)
-        r = add_tags(&out, tags, shown);
-    return wsl_ctl_put(&out, r, WSL_CTL_DONE);
+    return r == 0 && shown > 0 ? add_tags(out, tags, shown) : r;
 }
 
 static json_t *split_json(const struct wsl_dataset *ds, enum wsl_split split)
@@ -171,8 +172,8 @@ static json_t *tags_json(const struct wsl_tag *const *tags, size_t count)
     return list;
 }
 
-static int put_json(const char *directory, const struct wsl_dataset *ds,
-                    const struct wsl_tag *const *tags, size_t shown)
+static json_t *dataset_json(const char *directory, const struct wsl_dataset *ds,
+                            const struct wsl_tag *const *tags, size_t shown)
 {
     json_t *object =
         json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:o}", "folder",
@@ -191,39 +192,75 @@ static int put_json(const char *directory, const struct wsl_dataset *ds,
                             ? wsl_ctl_json_text(wsl_dataset_external_file(ds),
                                                 strlen(wsl_dataset_external_file(ds)))
                             : json_null());
-    return wsl_ctl_put_json(wsl_ctl_json_document("dataset", object, NULL), WSL_CTL_DONE);
+    return object;
+}
+
+/* Appends one data set to the text or the list. Negative: `err` says why, or memory is used up. */
+static int show_one(const struct wsl_ctl *ctl, const char *directory, uint64_t max_tags,
+                    struct wsl_buf *text, json_t *list, struct wsl_err *err)
+{
+    struct wsl_dataset *ds = NULL;
+    const struct wsl_tag **tags;
+    size_t count, shown;
+    int r = wsl_dataset_open(&ds, directory, err);
+
+    if (r < 0)
+        return r;
+    count = wsl_dataset_tag_count(ds);
+    shown = count < max_tags ? count : (size_t)max_tags;
+    tags = sorted_tags(ds, count);
+    if (!tags)
+        r = wsl_fail(err, WSL_ENOMEM, "out of memory");
+    else if (ctl->format == WSL_CTL_JSON)
+        r = json_array_append_new(list, dataset_json(directory, ds, tags, shown)) == 0
+                ? 0
+                : wsl_fail(err, WSL_ENOMEM, "out of memory");
+    else if (add_text(text, directory, ds, tags, shown) < 0)
+        r = wsl_fail(err, WSL_ENOMEM, "out of memory");
+    free(tags);
+    wsl_dataset_close(ds);
+    return r;
+}
+
+/* Takes the list. Scripts that ask about one data set read "dataset". */
+static int put_list(json_t *list)
+{
+    json_t *only = json_array_size(list) == 1 ? json_incref(json_array_get(list, 0)) : NULL;
+
+    if (only)
+        return wsl_ctl_put_json(wsl_ctl_json_document("dataset", only, "datasets", list, NULL),
+                                WSL_CTL_DONE);
+    return wsl_ctl_put_json(wsl_ctl_json_document("datasets", list, NULL), WSL_CTL_DONE);
 }
 
 int wsl_ctl_data_show(struct wsl_ctl *ctl, int argc, char **argv)
 {
-    uint64_t shown = UINT64_MAX;
-    struct wsl_dataset *ds = NULL;
-    const struct wsl_tag **tags;
+    uint64_t max_tags = UINT64_MAX;
+    struct wsl_buf text = {0};
     struct wsl_err err = {0};
-    size_t count;
-    int code;
+    json_t *list;
+    int r = 0;
     const struct wsl_arg rows[] = {
-        {"tags", 0, WSL_ARG_UINT, &shown, 0, 1e9, "N",
+        {"tags", 0, WSL_ARG_UINT, &max_tags, 0, 1e9, "N",
          "number of tags to show (default: 10; -o json: all)"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))
         return ctl->exit_code;
-    if (shown == UINT64_MAX && ctl->format != WSL_CTL_JSON)
-        shown = 10;
-    if (wsl_dataset_open(&ds, ctl->words[0], &err) < 0)
-        return wsl_ctl_fail(ctl, &err);
-    count = wsl_dataset_tag_count(ds);
-    if (shown > count)
-        shown = count;
-    tags = sorted_tags(ds, count);
-    if (!tags)
-        code = WSL_CTL_FAILED;
-    else if (ctl->format == WSL_CTL_JSON)
-        code = put_json(ctl->words[0], ds, tags, shown);
-    else
-        code = put_text(ctl->words[0], ds, tags, shown);
-    free(tags);
-    wsl_dataset_close(ds);
-    return code;
+    if (max_tags == UINT64_MAX && ctl->format != WSL_CTL_JSON)
+        max_tags = 10;
+    list = json_array();
+    for (int i = 0; i < ctl->word_count && r == 0; i++) {
+        if (i > 0 && ctl->format != WSL_CTL_JSON && wsl_buf_add_format(&text, "\n") < 0)
+            r = wsl_fail(&err, WSL_ENOMEM, "out of memory");
+        if (r == 0)
+            r = show_one(ctl, ctl->words[i], max_tags, &text, list, &err);
+    }
+    if (r == 0 && ctl->format == WSL_CTL_JSON)
+        return put_list(list);
+    json_decref(list);
+    if (r == 0)
+        return wsl_ctl_put(&text, 0, WSL_CTL_DONE);
+    wsl_buf_free(&text);
+    return wsl_ctl_fail(ctl, &err);
 }

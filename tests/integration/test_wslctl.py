@@ -222,6 +222,14 @@ class Alone(Wslctl):
         text = self.run_ok("data", "show", made, "--tags", "1").stdout
         self.assertIn("Name:        colours (labels)", text)
         self.assertEqual(len(re.findall("#+", text)), 1)
+        second = made + "2"
+        both = self.run_json("data", "show", made, second)
+        self.assertEqual([d["folder"] for d in both["datasets"]], [made, second])
+        self.assertNotIn("dataset", both)
+        text = self.run_ok("data", "show", made, second, "--tags", "0").stdout
+        self.assertEqual(re.findall(r"^Directory: +(.*)$", text, re.M), [made, second])
+        self.assertEqual(text.count("\n\n"), 1)
+        self.assert_one_line(self.run_wrong(1, "data", "show", made, "/nowhere"), "/nowhere")
         self.assertTrue(self.run_json("data", "verify", made)["whole"])
         shard = next(os.path.join(made, f) for f in sorted(os.listdir(made)) if f.endswith(".lmdb"))
         with open(shard, "r+b") as f:  # two pictures with one wrong byte each
