@@ -272,7 +272,7 @@ int wsl_ctl_data_split(struct wsl_ctl *ctl, int argc, char **argv)
          "with --share: also make a view of the other images"},
         {"heldout", 0, WSL_ARG_REAL, &heldout, 0, 0.9, "SHARE",
          "fraction of all images to hold out instead: makes a new data set"},
-        {"seed", 0, WSL_ARG_UINT, &seed, 0, 0, "N", "seed of the choice (default: 0)"},
+        {"seed", 0, WSL_ARG_UINT, &seed, 0, 0, "N", "seed of the random choice (default: 0)"},
         {"into", 0, WSL_ARG_TEXT, &into, 0, 0, "DIR",
          "the new directory; it appears only when complete"},
     };

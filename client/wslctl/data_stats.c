@@ -260,7 +260,7 @@ int wsl_ctl_data_sample(struct wsl_ctl *ctl, int argc, char **argv)
         {"tag", 't', WSL_ARG_TEXT, &s->tag, 0, 0, "TAG", "only images with this tag"},
         {"heldout", 0, WSL_ARG_FLAG, &s->heldout, 0, 0, NULL,
          "sample the held-out split instead of the training split"},
-        {"seed", 0, WSL_ARG_UINT, &s->seed, 0, 0, "N", "seed of the choice (default: 0)"},
+        {"seed", 0, WSL_ARG_UINT, &s->seed, 0, 0, "N", "seed of the random choice (default: 0)"},
         {"columns", 0, WSL_ARG_UINT, &s->columns, 1, 64, "N", "images per row (default: 6)"},
         {"side", 0, WSL_ARG_UINT, &s->side, 32, 1024, "PIXELS",
          "longer side of an image on the page (default: 160)"},

@@ -334,7 +334,8 @@ int wsl_ctl_cancel(struct wsl_ctl *ctl, int argc, char **argv)
     size_t count = 0;
     int code = WSL_CTL_DONE;
     const struct wsl_arg rows[] = {
-        {"reason", 0, WSL_ARG_TEXT, &reason, 0, 0, "TEXT", "why; kept in the job's events"},
+        {"reason", 0, WSL_ARG_TEXT, &reason, 0, 0, "TEXT",
+         "why the jobs are cancelled; kept in their events"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 1, argc, argv))

@@ -296,12 +296,12 @@ int wsl_ctl_logs(struct wsl_ctl *ctl, int argc, char **argv)
     int code = WSL_CTL_FAILED;
     const struct wsl_arg rows[] = {
         {"follow", 'f', WSL_ARG_FLAG, &follow, 0, 0, NULL,
-         "print what comes, from the start of a queued job on, until the job has ended"},
+         "print new output as it comes until the job has ended; waits for a queued job to start"},
         {"rank", 'r', WSL_ARG_UINT, &rank, 0, 4095, "N", "only this rank, without the prefix"},
         {"all-ranks", 0, WSL_ARG_FLAG, &all_ranks, 0, 0, NULL,
          "all ranks, also of a job with more than 16"},
         {"retry", 0, WSL_ARG_UINT, &retry, 0, 86400, "SECONDS",
-         "with -f: how long to wait for a coordinator that is away (default 60)"},
+         "with -f: how long to wait while the coordinator cannot be reached (default: 60)"},
         {"tail", 'n', WSL_ARG_UINT, &tail, 1, 1000000, "N",
          "only the last N lines of each rank (default: all)"},
     };

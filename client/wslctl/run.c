@@ -171,7 +171,7 @@ static int decide(struct wsl_run *run, const Wsl__V1__Job *job)
     if (run->fresh)
         return start_afresh(run, job);
     if (job->state == WSL__V1__JOB_STATE__FAILED || job->state == WSL__V1__JOB_STATE__CANCELLED) {
-        wsl_ctl_note(run->ctl, "the last run ended early (%s); this one begins anew",
+        wsl_ctl_note(run->ctl, "the last run ended early (%s); this one starts from the beginning",
                      wsl_ctl_job_detail(job));
         return start_new(run);
     }
@@ -228,13 +228,13 @@ int wsl_ctl_run(struct wsl_ctl *ctl, int argc, char **argv)
     const struct wsl_arg rows[] = {
         {"file", 'f', WSL_ARG_TEXT, &run.file, 0, 0, "FILE", "the job file; - is standard input"},
         {"set", 0, WSL_ARG_LIST, &run.sets, 0, 0, "KEY=VALUE",
-         "in the place of what the file says; may be given many times"},
+         "replaces what the file says; may be repeated"},
         {"state", 0, WSL_ARG_TEXT, &run.state, 0, 0, "DIR",
          "the run's directory (default: runs/NAME)"},
         {"fresh", 0, WSL_ARG_FLAG, &run.fresh, 0, 0, NULL,
          "start at step 0 whatever ran before; its checkpoints stay"},
         {"interval", 0, WSL_ARG_UINT, &run.interval_s, 0, 86400, "SECONDS",
-         "between progress lines without a terminal (default: 5)"},
+         "time between progress lines without a terminal (default: 5)"},
     };
 
     if (!wsl_ctl_parse(ctl, rows, 5, argc, argv))
