@@ -160,7 +160,7 @@ class Install(Case):
         self.assertEqual(self.bash("wslctl", "logs", "-f", "pe", **server), ["pears"])
         self.assertEqual(self.bash("wslctl", "describe", "2", **server), ["2"])
         self.assertEqual(self.bash("wslctl", "--server", self.cluster.address, "get", "ap"), ["apples"])
-        self.wait_for("the worker", lambda: self.bash("wslctl", "nodes", "", **server) == ["node-a"])
+        self.wait_for("the worker", lambda: sorted(self.bash("wslctl", "nodes", "", **server)) == ["node-a", "remove"])
 
     @unittest.skipUnless(shutil.which("zsh"), "zsh is not installed")
     def test_zsh(self):
